@@ -1,0 +1,17 @@
+//! The clients that stand behind a verdict: one face, two implementations.
+//!
+//! `wire` is the suite's own and sees every packet; `library` is rust_socketio, so that ordinary cases speak through a
+//! client that people really use.
+
+mod engine;
+mod face;
+mod library;
+mod packet;
+mod polling;
+mod websocket;
+mod wire;
+
+pub use engine::{EnginePacket, Handshake};
+pub use face::{Arrival, Client, Refusal};
+pub use packet::{Kind, Packet, PacketError};
+pub use wire::{Incoming, Opening, Transport, Wire, WireError};

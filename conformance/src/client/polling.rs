@@ -1,0 +1,155 @@
+//! Engine.IO over HTTP long-polling: one GET always in flight, a POST for each packet sent.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use reqwest::{Body, Client, RequestBuilder, Response};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    engine::{EnginePacket, Handshake},
+    wire::{Background, Incoming, Opening, WireError},
+};
+use crate::transcript::{Transcript, shorten};
+
+/// The sending half, and the task that polls.
+#[derive(Debug)]
+pub(super) struct Poller {
+    http: Client,
+    url: String,
+    headers: Vec<(String, String)>,
+    transcript: Transcript,
+    upgrading: Arc<AtomicBool>,
+    loop_: Background,
+}
+
+/// Opens a session and begins to poll.
+pub(super) async fn open(
+    opening: &Opening,
+    feed: UnboundedSender<Incoming>,
+    transcript: &Transcript,
+) -> Result<(Handshake, Poller), WireError> {
+    let http = Client::builder().no_proxy().build().map_err(io)?;
+    let url = opening.url("polling", None);
+    transcript.sent("poll", format!("GET {url}"));
+    let response = with_headers(http.get(&url), &opening.headers).send().await.map_err(io)?;
+    let body = ok_body(response, transcript).await?;
+    let mut packets = EnginePacket::decode_payload(&body).into_iter();
+    let Some(EnginePacket::Open(json)) = packets.next() else {
+        return Err(WireError::Protocol(format!("an open packet was due, not {}", shorten(&body, 200))));
+    };
+    let handshake: Handshake =
+        serde_json::from_str(&json).map_err(|error| WireError::Protocol(format!("open packet: {error}")))?;
+    let url = opening.url("polling", Some(&handshake.sid));
+    let upgrading = Arc::new(AtomicBool::new(false));
+    let poll = Poll {
+        http: http.clone(),
+        url: url.clone(),
+        headers: opening.headers.clone(),
+        transcript: transcript.clone(),
+        upgrading: Arc::clone(&upgrading),
+        feed,
+    };
+    let loop_ = Background::spawn(poll.run(packets.collect()));
+    let poller =
+        Poller { http, url, headers: opening.headers.clone(), transcript: transcript.clone(), upgrading, loop_ };
+    Ok((handshake, poller))
+}
+
+impl Poller {
+    /// Posts one payload.
+    pub(super) async fn post(&self, payload: impl Into<Vec<u8>>) -> Result<(), WireError> {
+        post(&self.http, &self.url, &self.headers, payload.into(), &self.transcript).await
+    }
+
+    /// Lets the pending GET return, which the server's `noop` brings about, and polls no more.
+    pub(super) async fn finish(&mut self) {
+        self.upgrading.store(true, Ordering::Release);
+        self.loop_.ended().await;
+    }
+}
+
+struct Poll {
+    http: Client,
+    url: String,
+    headers: Vec<(String, String)>,
+    transcript: Transcript,
+    upgrading: Arc<AtomicBool>,
+    feed: UnboundedSender<Incoming>,
+}
+
+impl Poll {
+    async fn run(self, first: Vec<EnginePacket>) {
+        if self.deliver(first).await.is_err() {
+            return;
+        }
+        while !self.upgrading.load(Ordering::Acquire) {
+            let request = with_headers(self.http.get(&self.url), &self.headers);
+            let answer = match request.send().await.map_err(io) {
+                Ok(response) => ok_body(response, &self.transcript).await,
+                Err(error) => Err(error),
+            };
+            let end = match answer {
+                Ok(body) => self.deliver(EnginePacket::decode_payload(&body)).await,
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(reason) = end {
+                self.transcript.note(format!("poll: closed, {reason}"));
+                let _ = self.feed.send(Incoming::Closed(reason));
+                return;
+            }
+        }
+    }
+
+    async fn deliver(&self, packets: Vec<EnginePacket>) -> Result<(), String> {
+        for packet in packets {
+            match packet {
+                EnginePacket::Message(text) => drop(self.feed.send(Incoming::Message(text))),
+                EnginePacket::Ping(_) => {
+                    let pong = post(&self.http, &self.url, &self.headers, b"3".to_vec(), &self.transcript).await;
+                    pong.map_err(|error| error.to_string())?;
+                }
+                EnginePacket::Noop => {}
+                EnginePacket::Close => return Err("a close packet".to_owned()),
+                other => drop(self.feed.send(Incoming::Strange(format!("{other:?}")))),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn post(
+    http: &Client,
+    url: &str,
+    headers: &[(String, String)],
+    payload: Vec<u8>,
+    transcript: &Transcript,
+) -> Result<(), WireError> {
+    transcript.sent("poll", format!("POST {}", String::from_utf8_lossy(&payload)));
+    let request = with_headers(http.post(url), headers).header("content-type", "text/plain;charset=UTF-8");
+    let response = request.body(Body::from(payload)).send().await.map_err(io)?;
+    ok_body(response, transcript).await.map(drop)
+}
+
+async fn ok_body(response: Response, transcript: &Transcript) -> Result<String, WireError> {
+    let status = response.status();
+    let body = response.text().await.map_err(io)?;
+    transcript.received("poll", format!("{} {body}", status.as_u16()));
+    if status.is_success() {
+        return Ok(body);
+    }
+    Err(WireError::Refused { status: status.as_u16(), body: shorten(&body, 200) })
+}
+
+fn with_headers(request: RequestBuilder, headers: &[(String, String)]) -> RequestBuilder {
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+}
+
+fn io(error: reqwest::Error) -> WireError {
+    // The URL could hold a token; the cause tells enough.
+    let error = error.without_url();
+    let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    WireError::Io(cause)
+}

@@ -1,0 +1,225 @@
+//! An Engine.IO connection that hides nothing: opened over either transport, upgraded on demand, fed raw text.
+//!
+//! Answers the server's pings by itself; everything else is the caller's. Knows nothing of Socket.IO.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+
+use super::{engine::Handshake, polling, websocket};
+use crate::transcript::Transcript;
+
+/// How long opening a connection or one request may take.
+pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+/// The way that packets travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// WebSocket from the first byte.
+    WebSocket,
+}
+
+/// How to open a connection.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The server, such as `http://127.0.0.1:3000`.
+    pub base: String,
+    /// Over what.
+    pub transport: Transport,
+    /// Headers of the handshake request, such as `Authorization` or `Origin`.
+    pub headers: Vec<(String, String)>,
+    /// Further query parameters, already encoded.
+    pub query: Vec<(String, String)>,
+}
+
+impl Opening {
+    /// A connection to `base` over `transport`, with nothing special about it.
+    pub fn new(base: &str, transport: Transport) -> Self {
+        Self { base: base.to_owned(), transport, headers: Vec::new(), query: Vec::new() }
+    }
+
+    /// Adds a header to the handshake request.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds a query parameter to the handshake request.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(super) fn url(&self, transport: &str, sid: Option<&str>) -> String {
+        let mut url = format!("{}/socket.io/?EIO=4&transport={transport}", self.base);
+        for (name, value) in &self.query {
+            url.push_str(&format!("&{name}={value}"));
+        }
+        if let Some(sid) = sid {
+            url.push_str(&format!("&sid={sid}"));
+        }
+        url
+    }
+}
+
+/// What arrives on a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// An Engine.IO message's text: a Socket.IO packet.
+    Message(String),
+    /// Something that a client of this system never expects: binary, or an unknown packet.
+    Strange(String),
+    /// The connection is gone; nothing follows.
+    Closed(String),
+}
+
+/// Why a connection could not be opened or used.
+#[derive(Debug, Error)]
+pub enum WireError {
+    /// The server answered with an HTTP error.
+    #[error("the server answered HTTP {status}: {body}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the body.
+        body: String,
+    },
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Io(String),
+    /// The server answered something that is not Engine.IO 4.
+    #[error("not Engine.IO 4: {0}")]
+    Protocol(String),
+    /// Nothing came in time.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+/// An open Engine.IO connection.
+#[derive(Debug)]
+pub struct Wire {
+    /// What the server said when it opened the session.
+    pub handshake: Handshake,
+    opening: Opening,
+    link: Link,
+    inbox: mpsc::UnboundedReceiver<Incoming>,
+    feed: mpsc::UnboundedSender<Incoming>,
+    transcript: Transcript,
+}
+
+#[derive(Debug)]
+enum Link {
+    Polling(polling::Poller),
+    WebSocket(websocket::Sender),
+}
+
+/// A background task that ends with its owner.
+#[derive(Debug)]
+pub(super) struct Background(JoinHandle<()>);
+
+impl Background {
+    pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+
+    pub(super) async fn ended(&mut self) {
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Wire {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached, refuses, or answers something other than an `open` packet.
+    pub async fn open(opening: Opening, transcript: Transcript) -> Result<Self, WireError> {
+        let (feed, inbox) = mpsc::unbounded_channel();
+        let (handshake, link) = match opening.transport {
+            Transport::Polling => {
+                let (handshake, poller) = limited(polling::open(&opening, feed.clone(), &transcript)).await?;
+                (handshake, Link::Polling(poller))
+            }
+            Transport::WebSocket => {
+                let (handshake, sender) = limited(websocket::open(&opening, feed.clone(), &transcript)).await?;
+                (handshake, Link::WebSocket(sender))
+            }
+        };
+        Ok(Self { handshake, opening, link, inbox, feed, transcript })
+    }
+
+    /// Upgrades a polling session to WebSocket, as the official client does; does nothing on a WebSocket.
+    ///
+    /// # Errors
+    /// Where the WebSocket cannot be opened or the server does not answer the probe.
+    pub async fn upgrade(&mut self) -> Result<(), WireError> {
+        let Link::Polling(poller) = &mut self.link else { return Ok(()) };
+        let sid = self.handshake.sid.clone();
+        let sender = limited(async {
+            let probed = websocket::probe(&self.opening, &sid, &self.transcript).await?;
+            poller.finish().await;
+            probed.take_over(self.feed.clone()).await
+        })
+        .await?;
+        self.link = Link::WebSocket(sender);
+        Ok(())
+    }
+
+    /// Sends the text of one Engine.IO packet, right or wrong.
+    ///
+    /// # Errors
+    /// Where the connection is gone, or a polling request is answered with an error.
+    pub async fn send(&self, packet: &str) -> Result<(), WireError> {
+        match &self.link {
+            Link::Polling(poller) => limited(poller.post(packet.to_owned())).await,
+            Link::WebSocket(sender) => limited(sender.send_text(packet)).await,
+        }
+    }
+
+    /// Sends bytes: a binary WebSocket frame, or a polling body that need not be UTF-8.
+    ///
+    /// # Errors
+    /// As for [`Wire::send`].
+    pub async fn send_bytes(&self, bytes: Vec<u8>) -> Result<(), WireError> {
+        match &self.link {
+            Link::Polling(poller) => limited(poller.post(bytes)).await,
+            Link::WebSocket(sender) => limited(sender.send_binary(bytes)).await,
+        }
+    }
+
+    /// The next thing to arrive, or `None` where nothing does in time.
+    pub async fn receive(&mut self, within: Duration) -> Option<Incoming> {
+        match timeout(within, self.inbox.recv()).await {
+            Ok(Some(incoming)) => Some(incoming),
+            Ok(None) => Some(Incoming::Closed("the connection's task has ended".to_owned())),
+            Err(_) => None,
+        }
+    }
+
+    /// Closes the connection politely.
+    pub async fn close(self) {
+        match &self.link {
+            Link::Polling(poller) => drop(limited(poller.post("1".to_owned())).await),
+            Link::WebSocket(sender) => sender.close().await,
+        }
+    }
+
+    /// The transcript that this connection writes to.
+    pub fn transcript(&self) -> &Transcript {
+        &self.transcript
+    }
+}
+
+async fn limited<T>(work: impl Future<Output = Result<T, WireError>>) -> Result<T, WireError> {
+    timeout(OPEN_LIMIT, work).await.unwrap_or(Err(WireError::TimedOut(OPEN_LIMIT)))
+}
