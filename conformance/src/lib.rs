@@ -5,5 +5,10 @@
 
 pub mod client;
 pub mod expect;
+pub mod process;
+pub mod proxy;
+pub mod redis;
 pub mod spec;
+pub mod target;
+pub mod template;
 pub mod transcript;
