@@ -1,0 +1,59 @@
+# The tasks; CI calls only these. `just` alone lists them.
+
+set positional-arguments
+
+_list:
+    @just --list --unsorted
+
+# Check the reference server on a real Redis: `just conformance --only QUEUE-03 --redis local`
+conformance *args:
+    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/reference.toml "$@"
+
+# Check the reference server on its embedded store
+conformance-embedded *args:
+    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/reference-embedded.toml "$@"
+
+# Run the tests
+test *args:
+    cargo test --workspace "$@"
+
+# Start the reference server with nothing else installed
+serve *args:
+    cargo run --package notify-server -- --dev "$@"
+
+# Format, lints, documentation, dependencies
+check: server-without-c
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    cargo deny --locked check bans licenses sources
+
+# The server's promise: no OpenSSL, and no C but libc
+server-without-c:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    crates=$(cargo tree --locked --package notify-server --edges normal,build --prefix none)
+    if grep -E '^(cc|cmake|native-tls|openssl-sys) ' <<<"$crates"; then
+        echo "notify-server depends on the crates above, which bring C with them" >&2
+        exit 1
+    fi
+
+# Known vulnerabilities: apart from `check`, for it fetches its database from the network
+advisories:
+    cargo deny --locked check advisories
+
+# Check the reference server with the official JavaScript client
+interop:
+    cargo build --quiet --package notify-server
+    cd conformance/interop && npm ci --no-progress && npm test
+
+# Make the image notify-redis:local from this machine's redis-server, where none can be pulled
+redis-image:
+    conformance/redis-image/build.sh notify-redis:local
+
+# All that CI runs but the tests, which .ci/run has run before by the README's command
+ci: check
+    just conformance --redis container
+    just conformance --redis local
+    just conformance-embedded
+    just interop
