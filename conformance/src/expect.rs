@@ -22,9 +22,6 @@ pub enum Fault {
     /// The suite could not find out; no verdict on the target.
     #[error("{0}")]
     Inconclusive(String),
-    /// What the case needs is not to be had at this target; the reason says what.
-    #[error("{0}")]
-    NotApplicable(String),
 }
 
 /// What a matcher, and so a case, returns.

@@ -1,14 +1,23 @@
 //! A black-box conformance suite for real-time notification servers.
 //!
-//! `runner → cases → expect, client`, and `runner → event ← report`: the suite knows a server under test only by its
-//! target file and by what travels over the network.
+//! `runner → cases → bench, expect, client`, and `runner → event ← report`: the suite knows a server under test only by
+//! its target file and by what travels over the network.
 
+pub mod bench;
+pub mod case;
+pub mod cases;
 pub mod client;
+pub mod event;
+pub mod exit;
 pub mod expect;
+pub mod instance;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod report;
+pub mod runner;
 pub mod spec;
 pub mod target;
 pub mod template;
+pub mod token;
 pub mod transcript;

@@ -239,7 +239,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_stubborn_process_is_killed_with_its_children() {
-        let mut process = Process::start(&shell("trap '' TERM; sleep 600 & wait; sleep 600")).expect("sh starts");
+        let mut process = Process::start(&shell("trap '' TERM; echo deaf; sleep 600 & wait")).expect("sh starts");
+        while process.output().text().is_empty() {
+            tokio::task::yield_now().await;
+        }
         let late = process.terminate(Duration::from_millis(200)).await.expect_err("it ignores SIGTERM");
         assert!(matches!(late, ProcessError::TooSlow { what: "did not end", .. }));
         process.kill().await;

@@ -1,0 +1,156 @@
+// Runs the reference server for a test, and speaks to its control surface. Knows nothing of Socket.IO.
+
+import { spawn } from 'node:child_process';
+import { createHmac, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+const TARGET_DIR = resolve(REPOSITORY, process.env.CARGO_TARGET_DIR ?? 'target');
+const BINARY = resolve(process.argv[2] ?? process.env.NOTIFY_SERVER_BIN ?? join(TARGET_DIR, 'debug/notify-server'));
+const SECRET = JSON.parse(readFileSync(join(REPOSITORY, 'fixtures/keys/secrets.json'), 'utf8')).configured;
+const START_LIMIT_MS = 10_000;
+const ANSWER_LIMIT_MS = 5_000;
+
+/** A server of its own, on a free port, with the embedded store in a folder that goes when the test `t` ends. */
+export class Reference {
+  #process;
+  #output = '';
+  #ingestToken = randomUUID();
+  #dataDir = mkdtempSync(join(tmpdir(), 'notify-interop-'));
+
+  static async start(t) {
+    if (!existsSync(BINARY)) {
+      throw new Error(`no server at ${BINARY}; build it by: cargo build -p notify-server`);
+    }
+    const server = new Reference();
+    t.after(() => server.#remove());
+    server.port = await freePort();
+    await server.launch();
+    return server;
+  }
+
+  /** Starts the process, the first time or again, and waits until it is ready. */
+  async launch() {
+    const env = {
+      PATH: process.env.PATH,
+      HOST: '127.0.0.1',
+      PORT: String(this.port),
+      STORE: 'embedded',
+      DATA_DIR: this.#dataDir,
+      JWT_ALGORITHM: 'HS256',
+      JWT_SECRET: SECRET,
+      INGEST_TOKEN: this.#ingestToken,
+      CORS_ORIGIN: 'http://localhost:3001',
+    };
+    this.#process = spawn(BINARY, [], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.#process.stdout, this.#process.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => (this.#output += text));
+    }
+    await this.#ready();
+  }
+
+  /** Ends the process without a word of warning. */
+  async kill() {
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      const exit = once(this.#process, 'exit');
+      this.#process.kill('SIGKILL');
+      await exit;
+    }
+  }
+
+  /** A user whose session exists, and what the user's client sends as its token. */
+  async user() {
+    const user = { id: `user-${randomUUID()}`, session: `session-${randomUUID()}` };
+    await this.#request('PUT', `/sessions/${user.session}`, 204, { userId: user.id });
+    user.token = `Bearer ${sign({ userId: user.id, sessionId: user.session, exp: secondsFromNow(900) })}`;
+    user.expiredToken = `Bearer ${sign({ userId: user.id, sessionId: user.session, exp: secondsFromNow(-60) })}`;
+    return user;
+  }
+
+  async revoke(user) {
+    await this.#request('DELETE', `/sessions/${user.session}`, 204);
+  }
+
+  /** Emits one event to the user; the answer is `{eventId, delivery}`. */
+  async emit(user, eventType, metadata = {}) {
+    const event = { eventType, actorId: 'doctor-7', resourceId: 'record-17' };
+    const answer = await this.#request('POST', '/events', 202, {
+      ...event,
+      metadata: { targetUserId: user.id, ...metadata },
+    });
+    return answer.json();
+  }
+
+  /** Emits until the server has noticed that the user is gone; answers the event that it queued. */
+  async emitOnceOffline(user, eventType, metadata) {
+    const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
+    while (!limit.aborted) {
+      const answer = await this.emit(user, eventType, metadata);
+      if (answer.delivery === 'queued') {
+        return answer;
+      }
+    }
+    throw new Error(`the server takes the user for connected ${ANSWER_LIMIT_MS} ms after it left`);
+  }
+
+  async #request(method, path, status, body) {
+    const answer = await fetch(`http://127.0.0.1:${this.port}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${this.#ingestToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(ANSWER_LIMIT_MS),
+    });
+    if (answer.status !== status) {
+      throw new Error(`${method} ${path} was answered with ${answer.status}: ${await answer.text()}`);
+    }
+    return answer;
+  }
+
+  async #ready() {
+    const limit = AbortSignal.timeout(START_LIMIT_MS);
+    while (!(await this.#answersReady(limit))) {
+      const ended = this.#process.exitCode ?? this.#process.signalCode;
+      if (ended !== null || limit.aborted) {
+        throw new Error(`the server is not ready (exit: ${ended}):\n${this.#output}`);
+      }
+      await pause(20);
+    }
+  }
+
+  #answersReady(signal) {
+    return fetch(`http://127.0.0.1:${this.port}/readyz`, { signal }).then(
+      (answer) => answer.status === 200,
+      () => false,
+    );
+  }
+
+  async #remove() {
+    await this.kill();
+    rmSync(this.#dataDir, { recursive: true, force: true });
+  }
+}
+
+function sign(claims) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(claims)}`;
+  return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+}
+
+function secondsFromNow(seconds) {
+  return Math.floor(Date.now() / 1000) + seconds;
+}
+
+async function freePort() {
+  const listener = createServer().listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const { port } = listener.address();
+  listener.close();
+  await once(listener, 'close');
+  return port;
+}

@@ -1,0 +1,186 @@
+//! What a run tells its reporters: the only thing that the two sides share.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{case::Case, spec::Level, transcript::Line};
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+pub enum RunEvent {
+    /// A part of the ground is ready: its name, what it is, and how long it took.
+    Ready(&'static str, String, Duration),
+    /// A remark that a reader of the verdict must see.
+    Remark(String),
+    /// So many cases will be run.
+    Planned(usize),
+    /// A case has ended.
+    Finished(Box<CaseResult>),
+    /// The run has ended.
+    Ended(Box<Summary>),
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// The target does as required.
+    Passed,
+    /// It does not.
+    Failed {
+        /// What was required.
+        expected: String,
+        /// What was seen.
+        actual: String,
+    },
+    /// The sentence does not bind this target.
+    NotApplicable {
+        /// Why not.
+        reason: String,
+    },
+    /// The suite could not find out.
+    NotRun {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// One case's end.
+#[derive(Debug, Clone)]
+pub struct CaseResult {
+    /// The case.
+    pub case: Case,
+    /// Which repetition, from 1.
+    pub turn: usize,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub took: Duration,
+    /// What it did and saw.
+    pub transcript: Vec<Line>,
+}
+
+/// How many cases of a level ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Not applicable.
+    pub not_applicable: usize,
+    /// Not run.
+    pub not_run: usize,
+}
+
+impl Count {
+    /// Counts one verdict.
+    pub fn add(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Passed => self.passed += 1,
+            Verdict::Failed { .. } => self.failed += 1,
+            Verdict::NotApplicable { .. } => self.not_applicable += 1,
+            Verdict::NotRun { .. } => self.not_run += 1,
+        }
+    }
+}
+
+/// The run's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conformance {
+    /// Everything that was run and applies has passed, and something was run.
+    Conformant,
+    /// Something failed.
+    NotConformant,
+    /// Nothing failed, but not everything could be found out.
+    Inconclusive,
+}
+
+/// The run's end.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// The cases about MUST sentences.
+    pub must: Count,
+    /// The cases about SHOULD sentences.
+    pub should: Count,
+    /// Cases that the selection left out.
+    pub deselected: usize,
+    /// The seed that repeats the run.
+    pub seed: String,
+    /// How often each case was run.
+    pub repeat: usize,
+    /// Cases that passed in one repetition and failed in another.
+    pub flaky: Vec<String>,
+    /// How long the cases took altogether.
+    #[serde(skip)]
+    pub took: Duration,
+    /// The verdict.
+    pub conformance: Conformance,
+}
+
+impl Summary {
+    /// The count of a level; MAY sentences have no cases.
+    pub fn count_mut(&mut self, level: Level) -> &mut Count {
+        match level {
+            Level::Must => &mut self.must,
+            Level::Should | Level::May => &mut self.should,
+        }
+    }
+
+    /// Decides: what failed weighs more than what was not found out, and a run of nothing proves nothing.
+    pub fn decide(&mut self) {
+        let sum = |part: fn(&Count) -> usize| part(&self.must) + part(&self.should);
+        self.conformance = if sum(|count| count.failed) > 0 {
+            Conformance::NotConformant
+        } else if sum(|count| count.not_run) > 0 || sum(|count| count.passed) == 0 {
+            Conformance::Inconclusive
+        } else {
+            Conformance::Conformant
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(must: Count, should: Count) -> Conformance {
+        let mut summary = Summary {
+            must,
+            should,
+            deselected: 0,
+            seed: String::new(),
+            repeat: 1,
+            flaky: Vec::new(),
+            took: Duration::ZERO,
+            conformance: Conformance::Conformant,
+        };
+        summary.decide();
+        summary.conformance
+    }
+
+    const NONE: Count = Count { passed: 0, failed: 0, not_applicable: 0, not_run: 0 };
+
+    #[test]
+    fn nothing_run_is_never_conformant() {
+        assert_eq!(decided(NONE, NONE), Conformance::Inconclusive);
+        assert_eq!(decided(Count { not_applicable: 5, ..NONE }, NONE), Conformance::Inconclusive);
+    }
+
+    #[test]
+    fn one_that_was_not_run_spoils_the_verdict() {
+        assert_eq!(decided(Count { passed: 9, not_run: 1, ..NONE }, NONE), Conformance::Inconclusive);
+    }
+
+    #[test]
+    fn a_failure_weighs_more_than_anything_else() {
+        assert_eq!(decided(Count { passed: 9, not_run: 1, ..NONE }, Count { failed: 1, ..NONE }), Conformance::NotConformant);
+    }
+
+    #[test]
+    fn all_that_applies_having_passed_is_conformant() {
+        assert_eq!(decided(Count { passed: 1, not_applicable: 1, ..NONE }, NONE), Conformance::Conformant);
+    }
+}

@@ -1,0 +1,21 @@
+//! The exit codes: they are part of the suite's interface, and written down here alone.
+
+use crate::event::Conformance;
+
+/// Everything that applies has passed.
+pub const CONFORMANT: u8 = 0;
+/// Something failed.
+pub const NOT_CONFORMANT: u8 = 1;
+/// The command line is wrong, or no case matches it.
+pub const USAGE: u8 = 2;
+/// The run itself failed: no verdict.
+pub const NO_VERDICT: u8 = 3;
+
+/// The exit code of a verdict.
+pub fn code(conformance: Conformance) -> u8 {
+    match conformance {
+        Conformance::Conformant => CONFORMANT,
+        Conformance::NotConformant => NOT_CONFORMANT,
+        Conformance::Inconclusive => NO_VERDICT,
+    }
+}

@@ -1,0 +1,288 @@
+//! One running server under test: started from the target file, or somebody's own by URL.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use crate::{
+    process::{Launch, Output, Process, ProcessError},
+    proxy::Proxy,
+    redis::{Database, RedisError, RedisServer, free_port},
+    target::{ProcessTarget, Target},
+    template::{UnknownPlaceholder, Values},
+    transcript::Transcript,
+};
+
+/// How long a server may take to become ready.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+/// How long a build may take.
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+
+/// A server that answers at `base`.
+#[derive(Debug)]
+pub struct Instance {
+    /// Its URL without a path.
+    pub base: String,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    launch: Launch,
+    ready: String,
+    process: Mutex<Option<Process>>,
+    output: std::sync::Mutex<Vec<Output>>,
+    database: Option<Database>,
+    redis: Option<Arc<RedisServer>>,
+    proxy: Option<Proxy>,
+    http: reqwest::Client,
+    data: PathBuf,
+}
+
+/// Changes to the environment of the target file.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Variables to set.
+    pub set: BTreeMap<String, String>,
+    /// Variables to leave out.
+    pub unset: Vec<String>,
+}
+
+/// Why there is no server to test.
+#[derive(Debug, Error)]
+pub enum InstanceError {
+    /// The build command of the target file failed.
+    #[error("the target's build command failed: {0}")]
+    Build(String),
+    /// The process failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Its Redis failed.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// A placeholder has no value.
+    #[error("the target file: {0}")]
+    Placeholder(#[from] UnknownPlaceholder),
+    /// Something of the machine's.
+    #[error("cannot prepare the server: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs the build command of the target file, if it has one.
+///
+/// # Errors
+/// Where the command fails.
+pub async fn build(target: &Target) -> Result<(), InstanceError> {
+    let Some(process) = target.process.as_ref().filter(|process| !process.build.is_empty()) else { return Ok(()) };
+    let mut env: BTreeMap<_, _> = std::env::vars().collect();
+    env.remove("PATH");
+    let launch = Launch { command: process.build.clone(), env, directory: target.folder.join(&process.directory) };
+    let mut running = Process::start(&launch).map_err(|error| InstanceError::Build(chain(&error)))?;
+    let status = running.exited(BUILD_LIMIT).await.map_err(|error| InstanceError::Build(error.to_string()))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(InstanceError::Build(format!("{} ({status})\n{}", process.build.join(" "), running.output().text())))
+}
+
+impl Instance {
+    /// A server that runs already.
+    pub fn at(url: &str) -> Self {
+        Self { base: url.trim_end_matches('/').to_owned(), running: None }
+    }
+
+    /// Starts a server and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where anything that it needs is not to be had, or it does not become ready.
+    pub async fn start(
+        target: &Target,
+        process: &ProcessTarget,
+        redis: Option<Arc<RedisServer>>,
+        changes: &Changes,
+    ) -> Result<Self, InstanceError> {
+        let instance = Self::prepare(target, process, redis, changes).await?;
+        instance.boot().await?;
+        Ok(instance)
+    }
+
+    /// Gets everything ready for a start without starting.
+    ///
+    /// # Errors
+    /// Where anything that it needs is not to be had.
+    pub async fn prepare(
+        target: &Target,
+        process: &ProcessTarget,
+        redis: Option<Arc<RedisServer>>,
+        changes: &Changes,
+    ) -> Result<Self, InstanceError> {
+        let port = free_port()?;
+        let data = std::env::temp_dir().join(format!("notify-conformance-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir_all(&data)?;
+        let mut values = target.values();
+        values.set("port", port.to_string());
+        values.set("data_dir", data.display().to_string());
+        values.set("cargo_target_dir", std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned()));
+        let (mut database, mut proxy) = (None, None);
+        if let Some(redis) = &redis {
+            let lent = redis.lend().await?;
+            let before = Proxy::start(lent.address.to_string()).await?;
+            values.set("redis_host", before.address().ip().to_string());
+            values.set("redis_port", before.address().port().to_string());
+            values.set("redis_password", lent.address.password.clone().unwrap_or_default());
+            values.set("redis_db", lent.index.to_string());
+            (database, proxy) = (Some(lent), Some(before));
+        }
+        let launch = launch(target, process, changes, &values)?;
+        let base = format!("http://127.0.0.1:{port}");
+        let running = Running {
+            launch,
+            ready: format!("{base}{}", process.ready),
+            process: Mutex::new(None),
+            output: std::sync::Mutex::default(),
+            database,
+            redis,
+            proxy,
+            http: reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?,
+            data,
+        };
+        Ok(Self { base, running: Some(running) })
+    }
+
+    /// Starts the prepared process and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not become ready.
+    pub async fn boot(&self) -> Result<(), InstanceError> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let mut process = running.spawn()?;
+        process.ready(&running.http, &running.ready, READY_LIMIT).await?;
+        *running.process.lock().await = Some(process);
+        Ok(())
+    }
+
+    /// Starts the prepared process, which is expected to end by itself, and waits until it does.
+    ///
+    /// # Errors
+    /// Where it does not end in time.
+    pub async fn boot_and_end(&self, within: Duration) -> Result<std::process::ExitStatus, InstanceError> {
+        let Some(running) = &self.running else { return Err(std::io::Error::other("a server by URL").into()) };
+        Ok(running.spawn()?.exited(within).await?)
+    }
+
+    /// SIGTERM, and a new process with the same store.
+    ///
+    /// # Errors
+    /// Where the process does not end, or the new one does not become ready.
+    pub async fn restart(&self) -> Result<(), InstanceError> {
+        if let Some(process) = self.running.as_ref().map(|it| &it.process)
+            && let Some(mut process) = process.lock().await.take()
+        {
+            process.terminate(Duration::from_secs(15)).await?;
+        }
+        self.boot().await
+    }
+
+    /// SIGKILL, and a new process with the same store.
+    ///
+    /// # Errors
+    /// Where the new process does not become ready.
+    pub async fn kill_and_restart(&self) -> Result<(), InstanceError> {
+        self.kill().await;
+        self.boot().await
+    }
+
+    /// Whether the process, if it is the suite's, still runs.
+    pub async fn still_runs(&self) -> bool {
+        let Some(running) = &self.running else { return true };
+        match running.process.lock().await.as_mut() {
+            Some(process) => process.exited(Duration::ZERO).await.is_err(),
+            None => false,
+        }
+    }
+
+    /// The database that the server was given, if any.
+    pub fn database(&self) -> Option<&Database> {
+        self.running.as_ref()?.database.as_ref()
+    }
+
+    /// The proxy before the server's Redis, if any.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.running.as_ref()?.proxy.as_ref()
+    }
+
+    /// All that the server's processes have said.
+    pub fn output(&self) -> String {
+        let Some(running) = &self.running else { return String::new() };
+        let outputs = running.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        outputs.iter().map(Output::text).collect()
+    }
+
+    /// Ends the process and gives back what it was lent.
+    pub async fn stop(self) {
+        self.kill().await;
+        let Some(running) = self.running else { return };
+        if let (Some(redis), Some(database)) = (&running.redis, running.database) {
+            // A database that cannot be emptied is not lent again; nothing else depends on it.
+            let _ = redis.take_back(database).await;
+        }
+        let _ = std::fs::remove_dir_all(&running.data);
+    }
+
+    async fn kill(&self) {
+        if let Some(process) = self.running.as_ref().map(|it| &it.process)
+            && let Some(mut process) = process.lock().await.take()
+        {
+            process.kill().await;
+        }
+    }
+}
+
+impl Running {
+    fn spawn(&self) -> Result<Process, ProcessError> {
+        let process = Process::start(&self.launch)?;
+        self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(process.output().clone());
+        Ok(process)
+    }
+}
+
+/// Hides every secret that a transcript of this target could meet.
+pub fn hide_secrets(target: &Target, redis: Option<&RedisServer>, transcript: &Transcript) {
+    target.secrets.values().for_each(|secret| transcript.hide(secret));
+    if let Some(password) = redis.and_then(|redis| redis.address().password.as_ref()) {
+        transcript.hide(password);
+    }
+}
+
+fn launch(
+    target: &Target,
+    process: &ProcessTarget,
+    changes: &Changes,
+    values: &Values,
+) -> Result<Launch, UnknownPlaceholder> {
+    let mut env = BTreeMap::new();
+    for (name, value) in &process.env {
+        env.insert(name.clone(), values.text(value)?);
+    }
+    env.extend(changes.set.clone());
+    changes.unset.iter().for_each(|name| drop(env.remove(name)));
+    let command = process.command.iter().map(|word| values.text(word)).collect::<Result<_, _>>()?;
+    let directory = target.folder.join(&process.directory);
+    Ok(Launch { command, env, directory })
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,146 @@
+//! Runs cases, several at a time, and tells what happens. Knows nothing of reports and of what cases do.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc::UnboundedSender},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    bench::{Bench, Suite},
+    case::{Case, Need},
+    event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
+    expect::Fault,
+    target::Target,
+};
+
+/// How long one case may take; each of its steps has a limit of its own.
+const CASE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to run, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The cases, in the order in which they are started.
+    pub cases: Vec<Case>,
+    /// How many at a time.
+    pub jobs: usize,
+    /// How often each.
+    pub repeat: usize,
+    /// Cases that the selection left out.
+    pub deselected: usize,
+}
+
+/// Runs the plan; every case's end and the summary go to `events`.
+pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEvent>) -> Summary {
+    let began = Instant::now();
+    let places = Arc::new(Semaphore::new(plan.jobs.max(1)));
+    let mut running = JoinSet::new();
+    let mut cases = plan.cases.clone();
+    // What needs a server of its own takes longest: begun first, it ends with the rest.
+    cases.sort_by_key(|case| !wants_own_server(case));
+    for turn in 1..=plan.repeat {
+        for case in cases.clone() {
+            let (suite, places) = (Arc::clone(&suite), Arc::clone(&places));
+            running.spawn(async move {
+                let _place = places.acquire_owned().await;
+                one(suite, case, turn).await
+            });
+        }
+    }
+    let mut summary = Summary {
+        must: Count::default(),
+        should: Count::default(),
+        deselected: plan.deselected,
+        seed: format!("{:x}", suite.seed),
+        repeat: plan.repeat,
+        flaky: Vec::new(),
+        took: Duration::ZERO,
+        conformance: Conformance::Inconclusive,
+    };
+    let mut outcomes: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    while let Some(ended) = running.join_next().await {
+        let Ok(result) = ended else { continue };
+        summary.count_mut(result.case.level()).add(&result.verdict);
+        let seen = outcomes.entry(result.case.id).or_default();
+        seen.0 |= result.verdict == Verdict::Passed;
+        seen.1 |= matches!(result.verdict, Verdict::Failed { .. });
+        let _ = events.send(RunEvent::Finished(Box::new(result)));
+    }
+    summary.flaky = outcomes.iter().filter(|(_, seen)| seen.0 && seen.1).map(|(id, _)| (*id).to_owned()).collect();
+    summary.took = began.elapsed();
+    summary.decide();
+    let _ = events.send(RunEvent::Ended(Box::new(summary.clone())));
+    summary
+}
+
+fn wants_own_server(case: &Case) -> bool {
+    case.needs.iter().any(|need| matches!(need, Need::OwnServer | Need::Setting(_)))
+}
+
+async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
+    let began = Instant::now();
+    let bench = Bench::new(Arc::clone(&suite), case.id, turn);
+    let verdict = match obstacle(&suite.target, &case) {
+        Some(verdict) => verdict,
+        // A task of its own, so that a panic of a case is a verdict on that case alone.
+        None => match timeout(CASE_LIMIT, tokio::spawn((case.run)(bench.clone()))).await {
+            Ok(Ok(outcome)) => verdict(outcome),
+            Ok(Err(error)) => Verdict::NotRun { reason: format!("the case itself failed: {error}") },
+            Err(_) => Verdict::NotRun { reason: format!("the case did not end within {CASE_LIMIT:?}") },
+        },
+    };
+    let transcript = bench.transcript().clone();
+    bench.finish().await;
+    CaseResult { case, turn, verdict: redacted(verdict, &transcript), took: began.elapsed(), transcript: transcript.lines() }
+}
+
+fn verdict(outcome: Result<(), Fault>) -> Verdict {
+    match outcome {
+        Ok(()) => Verdict::Passed,
+        Err(Fault::Mismatch { expected, actual }) => Verdict::Failed { expected, actual },
+        Err(Fault::Inconclusive(reason)) => Verdict::NotRun { reason },
+    }
+}
+
+/// Expected and actual values may quote what the transcript has hidden.
+fn redacted(verdict: Verdict, transcript: &crate::transcript::Transcript) -> Verdict {
+    match verdict {
+        Verdict::Failed { expected, actual } => {
+            Verdict::Failed { expected: transcript.redact(&expected), actual: transcript.redact(&actual) }
+        }
+        Verdict::NotRun { reason } => Verdict::NotRun { reason: transcript.redact(&reason) },
+        other => other,
+    }
+}
+
+/// Why the case cannot be run against this target, if it cannot.
+fn obstacle(target: &Target, case: &Case) -> Option<Verdict> {
+    let declared = [case.sentence_id(), case.id].into_iter().find_map(|id| target.not_applicable.get(id));
+    if let Some(reason) = declared {
+        return Some(Verdict::NotApplicable { reason: format!("by the target file: {reason}") });
+    }
+    if let Some(missing) = case.capabilities().find(|capability| !target.declares(capability)) {
+        let reason = format!("the target does not declare the capability {missing:?}");
+        return Some(Verdict::NotApplicable { reason });
+    }
+    for need in case.needs {
+        let settings = target.process.as_ref().map(|process| &process.settings);
+        let reason = match need {
+            Need::OwnServer if target.process.is_none() => {
+                "the case needs a server of its own, and the target is given by URL".to_owned()
+            }
+            Need::Setting(name) if settings.is_none_or(|settings| !settings.contains_key(*name)) => {
+                format!("the case needs the setting {name}, which the target file does not map")
+            }
+            _ => continue,
+        };
+        return Some(Verdict::NotRun { reason });
+    }
+    None
+}
