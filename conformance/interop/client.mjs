@@ -32,11 +32,14 @@ export class Client {
     }
   }
 
-  /** Waits for a refusal; answers the error that a listener of `connect_error` gets. */
+  /** Waits for a CONNECT_ERROR of the server; answers the error that a listener of `connect_error` gets. */
   async refused() {
     const [name, error] = await this.#first(LIMIT_MS, 'connect', 'connect_error');
     if (name === 'connect') {
       throw new Error('the client was accepted');
+    }
+    if (error.type === 'TransportError') {
+      throw new Error('the connection failed, which is no refusal', { cause: error });
     }
     return error;
   }
