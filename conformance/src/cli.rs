@@ -1,0 +1,274 @@
+//! The command line: what may be said, and what is done about it. Returns exit codes and never exits by itself.
+
+mod doctor;
+
+use std::{path::PathBuf, str::FromStr, sync::Arc};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::sync::mpsc;
+
+use crate::{
+    case::Case,
+    cases,
+    event::RunEvent,
+    exit,
+    ground::{self, Options},
+    redis::{DEFAULT_IMAGE, RedisChoice},
+    report::{json::Json, terminal::Terminal},
+    runner::{self, Plan},
+    select::Selection,
+    spec::{self, Level},
+};
+
+/// A black-box conformance suite for real-time notification servers.
+///
+/// Exit codes: 0 conformant; 1 not conformant; 2 the command line is wrong or no case matches; 3 no verdict.
+#[derive(Debug, Parser)]
+#[command(name = "notify-conformance", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the cases and give a verdict (the default).
+    Run(Box<RunArgs>),
+    /// List the cases.
+    List(SelectArgs),
+    /// Show a sentence of SPEC.md and its cases, or a case and its sentences.
+    Explain {
+        /// Such as QUEUE-03, or QUEUE-03/oldest-evicted.
+        id: String,
+    },
+    /// Check the target file and everything that a run needs, step by step.
+    Doctor(GroundArgs),
+}
+
+#[derive(Debug, Args, Clone, Default)]
+struct GroundArgs {
+    /// A target file, or the URL of a server that runs [default: fixtures/targets/reference.toml].
+    #[arg(long, value_name = "FILE|URL")]
+    target: Option<String>,
+    /// Where Redis comes from: auto, container, local or redis://HOST:PORT/DB [default: auto].
+    #[arg(long, value_name = "WAY", value_parser = RedisChoice::from_str)]
+    redis: Option<RedisChoice>,
+    /// The image of the Redis container.
+    #[arg(long, env = "NOTIFY_REDIS_IMAGE", default_value = DEFAULT_IMAGE, value_name = "IMAGE")]
+    redis_image: String,
+}
+
+#[derive(Debug, Args, Clone, Default)]
+struct SelectArgs {
+    /// Only cases whose id, sentence or area matches; `*` stands for anything. May be repeated.
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Leave out the cases that match. May be repeated.
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    skip: Vec<String>,
+    /// Leave out the cases about sentences that bind less.
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<LevelArg>,
+    /// The profiles to run.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Profile::Core])]
+    profile: Vec<Profile>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LevelArg {
+    Must,
+    Should,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Profile {
+    Core,
+}
+
+#[derive(Debug, Args, Clone, Default)]
+struct RunArgs {
+    #[command(flatten)]
+    ground: GroundArgs,
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Repeats the random choices of another run.
+    #[arg(long, value_name = "HEX", value_parser = |text: &str| u64::from_str_radix(text, 16))]
+    seed: Option<u64>,
+    /// How often to run each case.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
+    /// How many cases to run at a time.
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// Write a report: json=FILE.
+    #[arg(long, value_name = "KIND=FILE", value_parser = report)]
+    report: Vec<PathBuf>,
+}
+
+fn report(text: &str) -> Result<PathBuf, String> {
+    match text.split_once('=') {
+        Some(("json", path)) if !path.is_empty() => Ok(path.into()),
+        _ => Err(format!("{text:?} is not json=FILE")),
+    }
+}
+
+/// Does what the command line says; returns the exit code.
+pub async fn run(cli: Cli) -> u8 {
+    let bare = || Command::Run(Box::new(RunArgs::parse_bare()));
+    match cli.command.unwrap_or_else(bare) {
+        Command::Run(args) => run_cases(*args).await,
+        Command::List(select) => list(&select),
+        Command::Explain { id } => explain(&id),
+        Command::Doctor(args) => doctor::examine(&args.options(0)).await,
+    }
+}
+
+impl RunArgs {
+    /// The defaults of `run`, which only the parser knows.
+    fn parse_bare() -> Self {
+        match Cli::parse_from(["notify-conformance", "run"]).command {
+            Some(Command::Run(args)) => *args,
+            _ => Self::default(),
+        }
+    }
+}
+
+impl GroundArgs {
+    /// Only the bare `run` of a new user makes do without Redis; whoever named a target or a Redis, and CI, gets that
+    /// or an error.
+    fn options(&self, seed: u64) -> Options {
+        let in_ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+        Options {
+            target: self.target.clone(),
+            redis: self.redis.clone(),
+            image: self.redis_image.clone(),
+            may_fall_back: self.target.is_none() && self.redis.is_none() && !in_ci,
+            seed,
+        }
+    }
+}
+
+impl SelectArgs {
+    fn choose(&self, all: &[Case]) -> Result<Vec<Case>, String> {
+        let level = self.level.map(|level| match level {
+            LevelArg::Must => Level::Must,
+            LevelArg::Should => Level::Should,
+        });
+        Selection { only: self.only.clone(), skip: self.skip.clone(), level }.choose(all)
+    }
+}
+
+async fn run_cases(args: RunArgs) -> u8 {
+    let all = cases::all();
+    let chosen = match args.select.choose(&all) {
+        Ok(chosen) => chosen,
+        Err(why) => return usage(&why),
+    };
+    let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let target = match ground::read_target(args.ground.target.as_deref()) {
+        Ok(target) => target.name,
+        Err(error) => return no_verdict(&error),
+    };
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    let reports = args.report.clone();
+    let reporter = tokio::spawn(async move {
+        let mut terminal = Terminal::new(seed);
+        let mut json = Json::new(&target);
+        while let Some(event) = inbox.recv().await {
+            terminal.show(&event);
+            json.show(&event);
+        }
+        reports.iter().try_for_each(|path| json.write(path).map_err(|error| format!("{}: {error}", path.display())))
+    });
+    let plan = Plan {
+        deselected: all.len() - chosen.len(),
+        jobs: usize::from(args.jobs),
+        repeat: usize::from(args.repeat),
+        cases: chosen,
+    };
+    let code = run_plan(&args.ground.options(seed), plan, &events).await;
+    drop(events);
+    match reporter.await {
+        Ok(Ok(())) => code,
+        Ok(Err(why)) => no_verdict(&format!("a report could not be written: {why}")),
+        Err(error) => no_verdict(&error),
+    }
+}
+
+async fn run_plan(options: &Options, plan: Plan, events: &mpsc::UnboundedSender<RunEvent>) -> u8 {
+    let suite = tokio::select! {
+        ready = ground::prepare(options, events) => match ready {
+            Ok(suite) => suite,
+            Err(error) => return no_verdict(&error),
+        },
+        () = interrupted() => return no_verdict(&"interrupted"),
+    };
+    let _ = events.send(RunEvent::Planned(plan.cases.len() * plan.repeat));
+    let code = tokio::select! {
+        summary = runner::run(Arc::clone(&suite), plan, events) => exit::code(summary.conformance),
+        () = interrupted() => no_verdict(&"interrupted"),
+    };
+    ground::clear(suite).await;
+    code
+}
+
+/// Ends on SIGINT and SIGTERM, so that containers and processes are ended with the run.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+fn list(select: &SelectArgs) -> u8 {
+    match select.choose(&cases::all()) {
+        Err(why) => usage(&why),
+        Ok(chosen) => {
+            for case in &chosen {
+                println!("{:<40} {:<6} {}", case.id, case.level(), case.title);
+            }
+            println!("{} cases", chosen.len());
+            exit::CONFORMANT
+        }
+    }
+}
+
+fn explain(id: &str) -> u8 {
+    let all = cases::all();
+    let named: Vec<_> = all.iter().filter(|case| case.id == id).collect();
+    let ids: Vec<&str> = match named.first() {
+        Some(case) => case.sentences().collect(),
+        None => vec![id],
+    };
+    let sentences: Vec<_> = ids.iter().filter_map(|id| spec::sentence(id)).collect();
+    if sentences.is_empty() {
+        return usage(&format!("SPEC.md has no {id:?}, and there is no such case; `list` shows them all"));
+    }
+    for case in named {
+        println!("{}\n  {}\n", case.id, case.title);
+    }
+    for sentence in sentences {
+        println!("{} {} (SPEC {})\n  {}", sentence.id, sentence.level, sentence.section, sentence.text);
+        if !sentence.capabilities.is_empty() {
+            println!("  binds targets that declare: {}", sentence.capabilities.join(", "));
+        }
+        for case in all.iter().filter(|case| case.sentences().any(|id| id == sentence.id)) {
+            println!("  checked by {:<40} {}", case.id, case.title);
+        }
+    }
+    exit::CONFORMANT
+}
+
+fn usage(why: &str) -> u8 {
+    eprintln!("error: {why}");
+    exit::USAGE
+}
+
+fn no_verdict(why: &dyn std::fmt::Display) -> u8 {
+    eprintln!("error: {why}\n  → NO VERDICT");
+    exit::NO_VERDICT
+}

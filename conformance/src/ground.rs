@@ -1,0 +1,180 @@
+//! Makes the ground of a run ready: target file, Redis, build, server. Tells what it took; runs no case.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use thiserror::Error;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    bench::Suite,
+    event::RunEvent,
+    instance::{self, Changes, Instance, InstanceError, chain},
+    redis::{RedisChoice, RedisError, RedisServer},
+    target::{Target, TargetError},
+    token::{SignError, Signer},
+};
+
+/// The target of a bare `run`.
+pub const REFERENCE: &str = "fixtures/targets/reference.toml";
+/// What a bare `run` falls back to where there is no Redis.
+pub const EMBEDDED: &str = "fixtures/targets/reference-embedded.toml";
+
+/// What the ground is made from.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A target file, or the URL of a server that runs; `None` for a bare `run`.
+    pub target: Option<String>,
+    /// Where Redis comes from; `None` where nobody said.
+    pub redis: Option<RedisChoice>,
+    /// The image of the container.
+    pub image: String,
+    /// Whether a missing Redis may be made up for by the embedded store.
+    pub may_fall_back: bool,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+/// Why there is no ground to run on.
+#[derive(Debug, Error)]
+pub enum GroundError {
+    /// The target file.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The key in it.
+    #[error("the target file's [jwt]: {0}")]
+    Sign(#[from] SignError),
+    /// Redis.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// The server.
+    #[error("the target does not start: {}", chain(.0))]
+    Instance(#[from] InstanceError),
+    /// The server by URL.
+    #[error("no server answers at {url}: {why}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why not.
+        why: String,
+    },
+    /// No target file was named and the shipped one is not here.
+    #[error("there is no {REFERENCE} here or above; name a target by --target FILE|URL")]
+    NoTarget,
+}
+
+/// Makes everything ready; `events` hears of each part.
+///
+/// # Errors
+/// Where any part is not to be had. What was started by then has been stopped again.
+pub async fn prepare(options: &Options, events: &UnboundedSender<RunEvent>) -> Result<Arc<Suite>, GroundError> {
+    let mut target = read_target(options.target.as_deref())?;
+    let mut redis = None;
+    if target.wants_redis() {
+        match start_redis(options, events).await {
+            Ok(server) => redis = Some(Arc::new(server)),
+            Err(why) if options.may_fall_back => {
+                remark(events, "no Redis was found: this run checks the EMBEDDED store, and nothing about Redis");
+                remark(events, &why.to_string().replace('\n', "; "));
+                target = Target::read(&shipped(EMBEDDED)?)?;
+            }
+            Err(why) => return Err(why.into()),
+        }
+    }
+    match start_target(target, redis.clone(), options.seed, events).await {
+        Ok(suite) => Ok(suite),
+        Err(error) => {
+            if let Some(redis) = redis {
+                redis.stop().await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Stops everything that [`prepare`] has started.
+pub async fn clear(suite: Arc<Suite>) {
+    let redis = suite.redis.clone();
+    if let Some(suite) = Arc::into_inner(suite)
+        && let Some(shared) = Arc::into_inner(suite.shared)
+    {
+        shared.stop().await;
+    }
+    if let Some(redis) = redis {
+        redis.stop().await;
+    }
+}
+
+/// Reads the target file, or takes the reference's for a server by URL.
+///
+/// # Errors
+/// Where it cannot be read or is not right.
+pub fn read_target(named: Option<&str>) -> Result<Target, GroundError> {
+    let Some(named) = named else { return Ok(Target::read(&shipped(REFERENCE)?)?) };
+    if !named.starts_with("http://") && !named.starts_with("https://") {
+        return Ok(Target::read(Path::new(named))?);
+    }
+    let mut target = Target::read(&shipped(REFERENCE)?)?;
+    target.name = format!("the server at {named}");
+    target.url = Some(named.to_owned());
+    target.process = None;
+    for of_a_process in ["config", "restart", "redis"] {
+        target.capabilities.remove(of_a_process);
+    }
+    Ok(target)
+}
+
+async fn start_redis(options: &Options, events: &UnboundedSender<RunEvent>) -> Result<RedisServer, RedisError> {
+    let began = Instant::now();
+    let choice = options.redis.clone().unwrap_or(RedisChoice::Auto);
+    let server = RedisServer::start(&choice, &options.image).await?;
+    let _ = events.send(RunEvent::Ready("redis", server.describe(), began.elapsed()));
+    Ok(server)
+}
+
+async fn start_target(
+    target: Target,
+    redis: Option<Arc<RedisServer>>,
+    seed: u64,
+    events: &UnboundedSender<RunEvent>,
+) -> Result<Arc<Suite>, GroundError> {
+    let signer = Signer::of(&target)?;
+    let http = reqwest::Client::builder().no_proxy().build();
+    let http = http.map_err(|error| InstanceError::Io(std::io::Error::other(error)))?;
+    let began = Instant::now();
+    instance::build(&target).await?;
+    let build = began.elapsed();
+    let began = Instant::now();
+    let shared = match (&target.process, &target.url) {
+        (Some(process), _) => Instance::start(&target, process, redis.clone(), &Changes::default()).await?,
+        (None, url) => reach(&http, url.as_deref().unwrap_or_default()).await?,
+    };
+    if target.process.as_ref().is_some_and(|process| !process.build.is_empty()) {
+        let _ = events.send(RunEvent::Ready("build", "the target's build command".to_owned(), build));
+    }
+    let what = format!("{} at {}", target.name, shared.base);
+    let _ = events.send(RunEvent::Ready("target", what, began.elapsed()));
+    let nonce = format!("{:08x}", rand::random::<u32>());
+    Ok(Arc::new(Suite { target, redis, shared: Arc::new(shared), signer, http, seed, nonce }))
+}
+
+async fn reach(http: &reqwest::Client, url: &str) -> Result<Instance, GroundError> {
+    let limit = std::time::Duration::from_secs(5);
+    match http.get(url).timeout(limit).send().await {
+        Ok(_) => Ok(Instance::at(url)),
+        Err(error) => Err(GroundError::Unreachable { url: url.to_owned(), why: chain(&error.without_url()) }),
+    }
+}
+
+/// A shipped file, from this folder or one above it: `just` and `cargo` may be called from anywhere in the checkout.
+fn shipped(file: &str) -> Result<PathBuf, GroundError> {
+    let here = std::env::current_dir().map_err(|_| GroundError::NoTarget)?;
+    here.ancestors().map(|folder| folder.join(file)).find(|path| path.is_file()).ok_or(GroundError::NoTarget)
+}
+
+fn remark(events: &UnboundedSender<RunEvent>, text: &str) {
+    let _ = events.send(RunEvent::Remark(text.to_owned()));
+}

@@ -1,0 +1,98 @@
+//! The report as JSON, by `fixtures/schema/report.schema.json`: everything that the run has found out.
+
+use std::{io, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::event::{CaseResult, RunEvent, Summary};
+
+/// The version of the form; it changes when a reader of the old form would misread the new one.
+const FORMAT: u32 = 1;
+
+/// Gathers a run's events.
+#[derive(Debug)]
+pub struct Json {
+    target: String,
+    ground: Vec<Value>,
+    remarks: Vec<String>,
+    cases: Vec<Value>,
+    summary: Option<Value>,
+}
+
+impl Json {
+    /// A report on the target of this name.
+    pub fn new(target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            ground: Vec::new(),
+            remarks: Vec::new(),
+            cases: Vec::new(),
+            summary: None,
+        }
+    }
+
+    /// Takes one event in.
+    pub fn show(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Ready(part, what, took) => {
+                self.ground.push(json!({"part": part, "what": what, "took_us": micros(*took)}));
+            }
+            RunEvent::Remark(remark) => self.remarks.push(remark.clone()),
+            RunEvent::Planned(_) => {}
+            RunEvent::Finished(result) => self.cases.push(case(result)),
+            RunEvent::Ended(end) => self.summary = Some(summary(end)),
+        }
+    }
+
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(&self.value())?;
+        text.push('\n');
+        std::fs::write(path, text)
+    }
+
+    fn value(&self) -> Value {
+        let mut cases = self.cases.clone();
+        cases.sort_by_key(|case| (case["id"].as_str().map(str::to_owned), case["turn"].as_u64()));
+        json!({
+            "format": FORMAT,
+            "suite": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
+            "target": self.target,
+            "ground": self.ground,
+            "remarks": self.remarks,
+            "cases": cases,
+            "summary": self.summary,
+        })
+    }
+}
+
+fn case(result: &CaseResult) -> Value {
+    let case = &result.case;
+    let mut value = json!({
+        "id": case.id,
+        "title": case.title,
+        "level": case.level(),
+        "sentences": case.sentences().collect::<Vec<_>>(),
+        "requirement": case.sentence().text,
+        "turn": result.turn,
+        "took_us": micros(result.took),
+        "result": result.verdict,
+    });
+    if !matches!(result.verdict, crate::event::Verdict::Passed) {
+        value["transcript"] = json!(result.transcript);
+    }
+    value
+}
+
+fn summary(summary: &Summary) -> Value {
+    let mut value = json!(summary);
+    value["took_us"] = micros(summary.took);
+    value
+}
+
+fn micros(duration: std::time::Duration) -> Value {
+    Value::from(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,147 @@
+//! The report on the terminal: a progress bar, each failure as it happens, the verdict.
+
+use std::{fmt::Write as _, io::IsTerminal, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
+    transcript::{Line, shorten},
+};
+
+/// The most lines of a transcript that a failure shows; all of them are in the JSON report.
+const TRANSCRIPT_LINES: usize = 40;
+/// The longest line of a transcript, in bytes.
+const TRANSCRIPT_WIDTH: usize = 240;
+
+/// Prints to standard output; the progress bar goes to standard error.
+#[derive(Debug)]
+pub struct Terminal {
+    bar: ProgressBar,
+    seed: String,
+    remarks: Vec<String>,
+}
+
+impl Terminal {
+    /// A report for the run with this seed.
+    pub fn new(seed: u64) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("  {bar:40} {pos}/{len} cases  {elapsed}") {
+            bar.set_style(style);
+        }
+        Self { bar, seed: format!("{seed:x}"), remarks: Vec::new() }
+    }
+
+    /// Shows one event.
+    pub fn show(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Ready(part, what, took) => {
+                self.say(&format!("  {part:<9} {what:<60} ready  {}", seconds(*took)));
+            }
+            RunEvent::Remark(remark) => {
+                self.say(&format!("  note      {remark}"));
+                self.remarks.push(remark.clone());
+            }
+            RunEvent::Planned(cases) => self.bar.set_length(*cases as u64),
+            RunEvent::Finished(result) => {
+                if let Some(text) = case(result, &self.seed) {
+                    self.say(&text);
+                }
+                self.bar.inc(1);
+            }
+            RunEvent::Ended(summary) => {
+                self.bar.finish_and_clear();
+                self.remarks.iter().for_each(|remark| println!("  note      {remark}"));
+                println!("{}", verdict(summary));
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if std::io::stderr().is_terminal() {
+            self.bar.suspend(|| println!("{text}"));
+        } else {
+            println!("{text}");
+        }
+    }
+}
+
+fn case(result: &CaseResult, seed: &str) -> Option<String> {
+    let case = &result.case;
+    let sentence = case.sentence();
+    let mut text = String::new();
+    match &result.verdict {
+        Verdict::Passed => return None,
+        Verdict::NotApplicable { reason } => {
+            return Some(format!("  N/A   {}  {reason}", case.id));
+        }
+        Verdict::NotRun { reason } => {
+            let _ = writeln!(text, "  NOT RUN  {}  {}  {}", case.id, sentence.level, case.title);
+            let _ = writeln!(text, "        because   {reason}");
+        }
+        Verdict::Failed { expected, actual } => {
+            let _ = writeln!(text, "  FAIL  {}  {}  {}  {}", case.id, sentence.level, case.title, seconds(result.took));
+            let _ = writeln!(text, "        SPEC {}: \"{}\"", sentence.id, sentence.text);
+            let _ = writeln!(text, "        expected  {expected}");
+            let _ = writeln!(text, "        actual    {actual}");
+        }
+    }
+    transcript(&mut text, &result.transcript);
+    let _ = write!(text, "        again: notify-conformance run --only {} --seed {seed}", case.id);
+    Some(text)
+}
+
+/// The beginning tells how the case came about, the end what went wrong.
+fn transcript(text: &mut String, lines: &[Line]) {
+    let skipped = lines.len().saturating_sub(TRANSCRIPT_LINES);
+    let head = if skipped == 0 { lines.len() } else { TRANSCRIPT_LINES / 4 };
+    for (at, line) in lines.iter().enumerate() {
+        if at == head {
+            let _ = writeln!(text, "        … {skipped} lines, see --report json=FILE");
+        }
+        if at < head || at >= head + skipped {
+            let short = shorten(&line.text, TRANSCRIPT_WIDTH);
+            let at_ms = line.at_us / 1_000;
+            let _ = writeln!(text, "        +{}.{:03} {:<4} {} {short}", at_ms / 1_000, at_ms % 1_000, line.channel, line.direction);
+        }
+    }
+}
+
+fn verdict(summary: &Summary) -> String {
+    let mut text = String::new();
+    if !summary.flaky.is_empty() {
+        let _ = writeln!(text, "  flaky     {}", summary.flaky.join(", "));
+    }
+    if summary.deselected > 0 {
+        let _ = writeln!(text, "  note      {} cases were left out by the selection: the verdict is on the rest", summary.deselected);
+    }
+    let verdict = match summary.conformance {
+        Conformance::Conformant => "CONFORMANT",
+        Conformance::NotConformant => "NOT CONFORMANT",
+        Conformance::Inconclusive => "NO VERDICT",
+    };
+    let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
+    let _ = write!(
+        text,
+        "  MUST {} · SHOULD {} · not applicable {} · not run {} · {} · seed {}   → {verdict}",
+        passed(&summary.must),
+        passed(&summary.should),
+        sum(|count| count.not_applicable),
+        sum(|count| count.not_run),
+        seconds(summary.took),
+        summary.seed,
+    );
+    text
+}
+
+fn passed(count: &Count) -> String {
+    format!("{}/{}", count.passed, count.passed + count.failed + count.not_run)
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}
