@@ -11,6 +11,7 @@ pub mod client;
 pub mod event;
 pub mod exit;
 pub mod expect;
+pub mod fixtures;
 pub mod ground;
 pub mod instance;
 pub mod process;

@@ -1,42 +1,59 @@
-//! A TCP proxy on loopback, for faults that ask nothing of the target: it stands before Redis and can cut the line.
+//! A TCP proxy on loopback, for faults that ask nothing of the target: it stands before Redis, or before a client, and
+//! can cut the line, keep silent or be slow. Knows nothing of what passes through it.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// How long dialling the upstream may take.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
+/// How long the proxy waits before it accepts again, when the machine is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// The most that is taken from one side before it is given to the other.
+const CHUNK_BYTES: usize = 16 * 1024;
 
 /// A running proxy; it ends with all its connections when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    connected: watch::Sender<bool>,
+    line: watch::Sender<Line>,
     _tasks: JoinSet<()>,
 }
 
+/// What the proxy does to its connections.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// Connections of an earlier number are closed. A flag would not do: a cut that is restored at once could go unseen.
+    cuts: u64,
+    mode: Mode,
+    delay: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Open,
+    Cut,
+    Silent,
+}
+
 impl Proxy {
-    /// Starts a proxy before `upstream`, a `host:port`.
+    /// Starts a proxy before `upstream`, a `host:port`, which is dialled anew for each connection.
     ///
     /// # Errors
     /// Where no port can be bound on loopback.
-    pub async fn start(upstream: String) -> std::io::Result<Self> {
+    pub async fn start(upstream: String) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let (connected, state) = watch::channel(true);
+        let (line, state) = watch::channel(Line { cuts: 0, mode: Mode::Open, delay: Duration::ZERO });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::from(upstream), state));
-        Ok(Self { address, connected, _tasks: tasks })
+        Ok(Self { address, line, _tasks: tasks })
     }
 
     /// Where the proxy listens.
@@ -44,80 +61,239 @@ impl Proxy {
         self.address
     }
 
-    /// Closes every connection and refuses new ones.
+    /// Closes every connection, and each new one at once. What reaches the proxy after this call goes nowhere.
     pub fn cut(&self) {
-        self.connected.send_replace(false);
+        self.line.send_modify(|line| {
+            line.cuts += 1;
+            line.mode = Mode::Cut;
+        });
     }
 
-    /// Lets connections through again.
+    /// Keeps connections open and accepts new ones, but carries nothing, the end of a connection included: a network
+    /// that has gone silent. What was sent meanwhile arrives after [`Self::restore`], unless a cut comes first.
+    pub fn black_hole(&self) {
+        self.line.send_modify(|line| line.mode = Mode::Silent);
+    }
+
+    /// Lets everything through again. A delay stays.
     pub fn restore(&self) {
-        self.connected.send_replace(true);
+        self.line.send_modify(|line| line.mode = Mode::Open);
+    }
+
+    /// Holds each chunk, in each direction, for this long; zero for none. Chunks have at most 16 KiB and wait one after
+    /// the other, so that a long transfer slows down as well.
+    pub fn delay(&self, delay: Duration) {
+        self.line.send_modify(|line| line.delay = delay);
     }
 }
 
-async fn accept(listener: TcpListener, upstream: Arc<str>, state: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, upstream: Arc<str>, line: watch::Receiver<Line>) {
     let mut connections = JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
         while connections.try_join_next().is_some() {}
-        connections.spawn(serve(client, Arc::clone(&upstream), state.clone()));
+        connections.spawn(connection(client, Arc::clone(&upstream), line.clone()));
     }
 }
 
 /// Dropping the streams closes them: that is how a cut works.
-async fn serve(mut client: TcpStream, upstream: Arc<str>, mut state: watch::Receiver<bool>) {
-    if !*state.borrow() {
+async fn connection(client: TcpStream, upstream: Arc<str>, mut line: watch::Receiver<Line>) {
+    let Line { cuts, mode, .. } = *line.borrow();
+    if mode == Mode::Cut {
         return;
     }
-    let Ok(Ok(mut server)) = timeout(DIAL_LIMIT, TcpStream::connect(&*upstream)).await else { return };
+    let carrier = line.clone();
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
-        _ = state.wait_for(|connected| !connected) => {}
+        _ = line.wait_for(|line| line.cuts != cuts) => {}
+        _ = carry(client, &upstream, carrier, cuts) => {}
+    }
+}
+
+async fn carry(mut client: TcpStream, upstream: &str, mut line: watch::Receiver<Line>, cuts: u64) -> io::Result<()> {
+    passable(&mut line, cuts).await?;
+    let mut server = timeout(DIAL_LIMIT, TcpStream::connect(upstream)).await??;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (client_reads, client_writes) = client.split();
+    let (server_reads, server_writes) = server.split();
+    // The first error ends both ways: a side that is gone leaves the other nobody to talk to.
+    tokio::try_join!(
+        pump(client_reads, server_writes, line.clone(), cuts),
+        pump(server_reads, client_writes, line, cuts),
+    )?;
+    Ok(())
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut line: watch::Receiver<Line>,
+    cuts: u64,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let length = from.read(&mut chunk).await?;
+        let delay = line.borrow().delay;
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        // After reading and not before, so that nothing that comes in after a cut is still carried.
+        passable(&mut line, cuts).await?;
+        match length {
+            0 => return to.shutdown().await,
+            length => to.write_all(&chunk[..length]).await?,
+        }
+    }
+}
+
+/// Waits while the line is silent.
+async fn passable(line: &mut watch::Receiver<Line>, cuts: u64) -> io::Result<()> {
+    let now = line.wait_for(|line| line.mode != Mode::Silent || line.cuts != cuts).await;
+    match now {
+        Ok(line) if line.cuts == cuts => Ok(()),
+        _ => Err(io::ErrorKind::ConnectionAborted.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::time::Instant;
 
     use super::*;
 
-    async fn echo() -> String {
+    /// How long to watch for what must not come.
+    const QUIET: Duration = Duration::from_millis(150);
+    /// How long to wait for what must come.
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// Says back what it hears, and counts the connections that it holds.
+    async fn echo() -> (String, watch::Receiver<usize>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("its address").to_string();
+        let (open, count) = watch::channel(0);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
+                let open = open.clone();
                 tokio::spawn(async move {
+                    open.send_modify(|count| *count += 1);
                     let (mut read, mut write) = stream.split();
-                    tokio::io::copy(&mut read, &mut write).await
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                    open.send_modify(|count| *count -= 1);
                 });
             }
         });
-        address
+        (address, count)
     }
 
-    async fn says_back(proxy: &Proxy) -> bool {
-        let mut stream = TcpStream::connect(proxy.address()).await.expect("the proxy accepts");
+    async fn open(proxy: &Proxy) -> TcpStream {
+        TcpStream::connect(proxy.address()).await.expect("the proxy accepts")
+    }
+
+    async fn says_back(stream: &mut TcpStream) -> bool {
+        stream.write_all(b"ping").await.is_ok() && hears(stream).await
+    }
+
+    async fn hears(stream: &mut TcpStream) -> bool {
         let mut answer = [0; 4];
-        stream.write_all(b"ping").await.is_ok() && stream.read_exact(&mut answer).await.is_ok() && answer == *b"ping"
+        matches!(timeout(SOON, stream.read_exact(&mut answer)).await, Ok(Ok(_))) && answer == *b"ping"
     }
 
     #[tokio::test]
     async fn bytes_pass_until_the_line_is_cut_and_again_after() {
-        let proxy = Proxy::start(echo().await).await.expect("a proxy");
-        assert!(says_back(&proxy).await);
+        let proxy = Proxy::start(echo().await.0).await.expect("a proxy");
+        assert!(says_back(&mut open(&proxy).await).await);
         proxy.cut();
-        assert!(!says_back(&proxy).await);
+        assert!(!says_back(&mut open(&proxy).await).await);
         proxy.restore();
-        assert!(says_back(&proxy).await);
+        assert!(says_back(&mut open(&proxy).await).await);
     }
 
     #[tokio::test]
-    async fn a_cut_closes_what_is_open() {
-        let proxy = Proxy::start(echo().await).await.expect("a proxy");
-        let mut stream = TcpStream::connect(proxy.address()).await.expect("the proxy accepts");
-        stream.write_all(b"x").await.expect("it takes a byte");
-        assert_eq!(stream.read_u8().await.expect("and gives it back"), b'x');
+    async fn a_cut_closes_what_is_open_on_both_sides_though_it_is_restored_at_once() {
+        let (upstream, mut count) = echo().await;
+        let proxy = Proxy::start(upstream).await.expect("a proxy");
+        let mut stream = open(&proxy).await;
+        assert!(says_back(&mut stream).await);
         proxy.cut();
+        proxy.restore();
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        timeout(SOON, count.wait_for(|count| *count == 0)).await.expect("in time").expect("the upstream side closes");
+    }
+
+    #[tokio::test]
+    async fn nothing_that_is_sent_after_a_cut_reaches_the_upstream() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        let proxy = Proxy::start(address).await.expect("a proxy");
+        let mut client = open(&proxy).await;
+        let (mut server, _) = listener.accept().await.expect("the proxy dials");
+        proxy.cut();
+        let _ = client.write_all(b"late").await;
+        let mut heard = Vec::new();
+        let _ = timeout(SOON, server.read_to_end(&mut heard)).await.expect("the connection ends");
+        assert!(heard.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_keeps_connections_open_and_silent_until_it_is_restored() {
+        let proxy = Proxy::start(echo().await.0).await.expect("a proxy");
+        let mut old = open(&proxy).await;
+        assert!(says_back(&mut old).await);
+        proxy.black_hole();
+        let mut new = open(&proxy).await;
+        for stream in [&mut old, &mut new] {
+            stream.write_all(b"ping").await.expect("the connection is open");
+            assert!(timeout(QUIET, stream.read(&mut [0; 1])).await.is_err(), "neither answered nor closed");
+        }
+        proxy.restore();
+        assert!(hears(&mut old).await && hears(&mut new).await);
+    }
+
+    #[tokio::test]
+    async fn a_cut_ends_a_black_hole_and_what_it_held() {
+        let proxy = Proxy::start(echo().await.0).await.expect("a proxy");
+        proxy.black_hole();
+        let mut stream = open(&proxy).await;
+        stream.write_all(b"ping").await.expect("the connection is open");
+        proxy.cut();
+        assert!(!hears(&mut stream).await);
+    }
+
+    #[tokio::test]
+    async fn a_delay_holds_each_chunk_both_ways() {
+        let proxy = Proxy::start(echo().await.0).await.expect("a proxy");
+        let mut stream = open(&proxy).await;
+        proxy.delay(Duration::from_millis(40));
+        let sent = Instant::now();
+        assert!(says_back(&mut stream).await);
+        assert!(sent.elapsed() >= Duration::from_millis(80));
+        proxy.delay(Duration::ZERO);
+        assert!(says_back(&mut stream).await);
+    }
+
+    #[tokio::test]
+    async fn the_upstream_side_closes_with_the_client() {
+        let (upstream, mut count) = echo().await;
+        let proxy = Proxy::start(upstream).await.expect("a proxy");
+        let mut stream = open(&proxy).await;
+        assert!(says_back(&mut stream).await);
+        drop(stream);
+        timeout(SOON, count.wait_for(|count| *count == 0)).await.expect("in time").expect("the upstream lives");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_proxy_closes_its_connections_and_its_port() {
+        let (upstream, mut count) = echo().await;
+        let proxy = Proxy::start(upstream).await.expect("a proxy");
+        let address = proxy.address();
+        let mut stream = open(&proxy).await;
+        assert!(says_back(&mut stream).await);
+        drop(proxy);
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        timeout(SOON, count.wait_for(|count| *count == 0)).await.expect("in time").expect("the upstream lives");
+        assert!(TcpStream::connect(address).await.is_err());
     }
 }

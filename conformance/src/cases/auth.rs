@@ -1,2 +1,372 @@
-use crate::case::Case;
-pub(super) const CASES: &[Case] = &[];
+//! SPEC 2: the handshake's token and session, and what a refusal is.
+
+use serde_json::{Value, json};
+
+use super::QUIET;
+use crate::{
+    bench::{Bench, User, signing},
+    case::{Case, Need},
+    client::{Client, Opening, Refusal, Transport},
+    expect::{self, Outcome, mismatch},
+    instance::Changes,
+    token::{self, Fixture, KEY_PAIRS, People, Signer},
+};
+
+const CODES: [&str; 5] = ["token_missing", "token_invalid", "token_expired", "session_invalid", "unavailable"];
+const OWN_SERVER: &[Need] = &[Need::OwnServer];
+
+/// The tokens of the fixtures that a sentence decides about, each with its verdict.
+macro_rules! by_fixtures {
+    ($id:literal, $sentence:literal, $title:literal) => {
+        Case::new($id, $title, |t| Box::pin(fixtures_of(t, $sentence)))
+    };
+}
+
+pub(super) const CASES: &[Case] = &[
+    by_fixtures!("AUTH-01/accepted", "AUTH-01", "right tokens in the CONNECT payload are accepted"),
+    Case::new("AUTH-01/library", "rust_socketio is accepted with a right token", |t| Box::pin(accepted_by_library(t))),
+    Case::new("AUTH-02/header", "a token in the Authorization header is accepted", |t| Box::pin(header(t))),
+    Case::new("AUTH-02/payload-first", "the payload's token decides where both are given", |t| Box::pin(payload_first(t))),
+    by_fixtures!("AUTH-03/prefix", "AUTH-03", "the prefix Bearer is taken off, and nothing else is"),
+    Case::new("AUTH-03/both-places", "a token counts with and without Bearer, in payload and header", |t| {
+        Box::pin(both_places(t))
+    }),
+    Case::new("AUTH-04/url", "a token in the URL is not a token", |t| Box::pin(in_url(t))),
+    by_fixtures!("AUTH-05/signature", "AUTH-05", "tokens whose signature does not verify are refused"),
+    by_fixtures!("AUTH-06/algorithm", "AUTH-06", "tokens that name another algorithm are refused"),
+    Case::new("AUTH-06/key-confusion", "no public key serves as the secret of an HMAC", |t| Box::pin(key_confusion(t)))
+        .needs(&[Need::OwnServer, Need::Capability("config")]),
+    by_fixtures!("AUTH-07/exp", "AUTH-07", "tokens without a sound exp are refused"),
+    by_fixtures!("AUTH-08/expired", "AUTH-08", "expired tokens are refused"),
+    by_fixtures!("AUTH-09/nbf", "AUTH-09", "tokens are refused before their nbf"),
+    by_fixtures!("AUTH-10/user-id", "AUTH-10", "a userId that is no non-empty string is refused"),
+    by_fixtures!("AUTH-11/sub", "AUTH-11", "sub stands in for an absent userId only"),
+    by_fixtures!("AUTH-12/session-id", "AUTH-12", "a sessionId that is no non-empty string is refused"),
+    by_fixtures!("AUTH-13/type", "AUTH-13", "refresh tokens are refused, access tokens are not"),
+    Case::new("AUTH-14/unknown", "a session that never was is refused", |t| Box::pin(unknown_session(t))),
+    Case::new("AUTH-15/revoked", "a revoked session is refused", |t| Box::pin(revoked_session(t))),
+    Case::new("AUTH-16/expired", "an expired session is refused", |t| Box::pin(expired_session(t))),
+    Case::new("AUTH-17/owner", "another user's session is refused", |t| Box::pin(foreign_session(t))),
+    Case::new("AUTH-18/connect-error", "a refusal is a CONNECT_ERROR with a message, on both transports", |t| {
+        Box::pin(connect_error(t))
+    }),
+    Case::new("AUTH-18/library", "rust_socketio sees a refusal as an error", |t| Box::pin(refused_by_library(t))),
+    Case::new("AUTH-19/no-event", "a refused client receives no event", |t| Box::pin(no_event(t))),
+    Case::new("AUTH-20/no-drain", "a refused client drains no queue", |t| Box::pin(no_drain(t))),
+    Case::new("AUTH-21/codes", "every refusal carries the code that fits", |t| Box::pin(codes(t))),
+    Case::new("AUTH-21/session-codes", "a refused session is told as session_invalid", |t| Box::pin(session_codes(t)))
+        .needs(&[Need::Capability("sessions")]),
+    Case::new("AUTH-22/fail-closed", "nobody is let in while the session store is away", |t| {
+        Box::pin(store_away(t, false))
+    })
+    .needs(&[Need::OwnServer, Need::Capability("sessions")]),
+    Case::new("AUTH-23/unavailable", "a session store that is away is told as unavailable", |t| {
+        Box::pin(store_away(t, true))
+    })
+    .needs(&[Need::OwnServer, Need::Capability("sessions")]),
+    Case::new("AUTH-24/refusals", "no refusal carries a token, a stack trace or an address", |t| {
+        Box::pin(discreet_refusals(t))
+    }),
+    Case::new("AUTH-24/log", "no line of the server's output carries a token or a secret", |t| Box::pin(discreet_log(t)))
+        .needs(OWN_SERVER),
+    Case::new("AUTH-25/wrong-types", "tokens of the wrong type or size are refused cleanly", |t| {
+        Box::pin(wrong_types(t))
+    }),
+];
+
+async fn fixtures_of(t: Bench, sentence: &str) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    for fixture in token::fixtures(sentence).iter().filter(|fixture| t.signer().suits(fixture)) {
+        let mut device = present(&t, fixture, &alice, &mallory).await?;
+        let told = named(fixture, if fixture.verdict == "accepted" {
+            is_in(&t, &alice, &mut device).await
+        } else {
+            device.expect_refused().await.map(drop)
+        });
+        told?;
+    }
+    Ok(())
+}
+
+/// Sends a fixture's token as `auth.token`.
+async fn present(t: &Bench, fixture: &Fixture, alice: &User, mallory: &User) -> Outcome<Client> {
+    t.transcript().note(format!("token {}: {}", fixture.name, fixture.why));
+    let people = People { user: &alice.id, session: &alice.session, other: &mallory.id };
+    let token = signing(t.signer().fixture(fixture, &people))?;
+    t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await
+}
+
+fn named<T>(fixture: &Fixture, outcome: Outcome<T>) -> Outcome<T> {
+    outcome.map_err(|fault| match fault {
+        expect::Fault::Mismatch { expected, actual } => {
+            mismatch(format!("{expected} for the token {} ({})", fixture.name, fixture.why), actual)
+        }
+        other => other,
+    })
+}
+
+/// The client is accepted, and as this user.
+async fn is_in(t: &Bench, user: &User, device: &mut Client) -> Outcome {
+    device.expect_accepted().await?;
+    let event = t.event_for(user);
+    t.emit(&event).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &event.resource_id)
+}
+
+async fn accepted_by_library(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = format!("Bearer {}", t.token(&alice)?);
+    let mut device = t.attempt(Some(json!({"token": token}))).await?;
+    is_in(&t, &alice, &mut device).await
+}
+
+async fn header(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice)?;
+    let over = |transport| t.opening(transport).header("authorization", format!("Bearer {token}"));
+    for (transport, auth) in [
+        (Transport::WebSocket, None),
+        (Transport::WebSocket, Some(json!({}))),
+        (Transport::WebSocket, Some(json!({"device": "phone"}))),
+        (Transport::Polling, None),
+    ] {
+        if transport == Transport::WebSocket || t.target().declares("polling") {
+            let mut device = t.attempt_raw(over(transport), auth).await?;
+            is_in(&t, &alice, &mut device).await?;
+            device.disconnect().await;
+        }
+    }
+    let mut device = t.attempt_over(over(Transport::WebSocket), None).await?;
+    is_in(&t, &alice, &mut device).await
+}
+
+async fn payload_first(t: Bench) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let (alices, bobs) = (t.token(&alice)?, t.token(&bob)?);
+    let with_bobs = || t.opening(Transport::WebSocket).header("authorization", format!("Bearer {bobs}"));
+    let mut device = t.attempt_raw(with_bobs(), Some(json!({"token": alices}))).await?;
+    is_in(&t, &alice, &mut device).await?;
+    let mut device = t.attempt_raw(with_bobs(), Some(json!({"token": "not-a-token"}))).await?;
+    device.expect_refused().await.map(drop)
+}
+
+async fn both_places(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice)?;
+    for written in [token.clone(), format!("Bearer {token}")] {
+        let mut device = t.attempt(Some(json!({"token": written}))).await?;
+        is_in(&t, &alice, &mut device).await?;
+        let over = t.opening(Transport::WebSocket).header("authorization", written);
+        let mut device = t.attempt_raw(over, None).await?;
+        is_in(&t, &alice, &mut device).await?;
+        device.disconnect().await;
+    }
+    Ok(())
+}
+
+async fn in_url(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice)?;
+    for name in ["token", "access_token", "auth", "authorization", "auth[token]", "auth.token", "jwt"] {
+        let over = t.opening(Transport::WebSocket).query(name, token.as_str());
+        t.attempt_raw(over, None).await?.expect_refused().await?;
+    }
+    Ok(())
+}
+
+async fn key_confusion(t: Bench) -> Outcome {
+    for (algorithm, private, public) in KEY_PAIRS {
+        let mut changes = Changes::default();
+        changes.set.insert("JWT_ALGORITHM".to_owned(), algorithm.to_owned());
+        changes.set.insert("JWT_PUBLIC_KEY".to_owned(), public.to_owned());
+        changes.unset.push("JWT_SECRET".to_owned());
+        let server = t.own_server_with(&changes, Some(signing(Signer::private_key(algorithm, private))?)).await?;
+        fixtures_of(server.clone(), "AUTH-06").await?;
+        fixtures_of(server, "AUTH-05").await?;
+    }
+    Ok(())
+}
+
+async fn unknown_session(t: Bench) -> Outcome {
+    let user = User { session: t.session_id(), ..t.user().await? };
+    refused(&t, &user).await.map(drop)
+}
+
+async fn revoked_session(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    device.disconnect().await;
+    t.revoke_session(&alice.session).await?;
+    refused(&t, &alice).await.map(drop)
+}
+
+async fn expired_session(t: Bench) -> Outcome {
+    let user = User { session: t.session_id(), ..t.user().await? };
+    t.open_session(&user, Some("2020-01-01T00:00:00.000Z")).await?;
+    refused(&t, &user).await.map(drop)
+}
+
+async fn foreign_session(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    refused(&t, &User { id: mallory.id.clone(), session: alice.session.clone() }).await?;
+    // Alice's id may begin with Mallory's and the reverse: only equality is ownership.
+    for id in [format!("{}x", alice.id), alice.id[..alice.id.len() - 1].to_owned(), alice.id.to_uppercase()] {
+        refused(&t, &User { id, session: alice.session.clone() }).await?;
+    }
+    Ok(())
+}
+
+async fn refused(t: &Bench, user: &User) -> Outcome<Refusal> {
+    t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": t.token(user)?}))).await?.expect_refused().await
+}
+
+async fn connect_error(t: Bench) -> Outcome {
+    for transport in [Transport::WebSocket, Transport::Polling] {
+        if transport == Transport::Polling && !t.target().declares("polling") {
+            continue;
+        }
+        let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "not-a-token"}))).await?;
+        let refusal = device.expect_refused().await?;
+        expect::that(refusal.message().is_some(), "an object with a string message", refusal.data.to_string())?;
+    }
+    Ok(())
+}
+
+async fn refused_by_library(t: Bench) -> Outcome {
+    let mut device = t.attempt(Some(json!({"token": "not-a-token"}))).await?;
+    let refusal = device.expect_refused().await?;
+    expect::that(refusal.message().is_some(), "an object with a string message", refusal.data.to_string())
+}
+
+/// A token of Alice's that is right in everything but its age.
+fn expired(t: &Bench, alice: &User) -> Outcome<String> {
+    let now = token::now();
+    t.sign(&json!({"userId": alice.id, "sessionId": alice.session, "iat": now - 120, "exp": now - 60}))
+}
+
+async fn no_event(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut outsider =
+        t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": expired(&t, &alice)?}))).await?;
+    outsider.expect_refused().await?;
+    let mut insider = t.connect_raw(&alice, Transport::WebSocket).await?;
+    t.emit(&t.event_for(&alice)).await?;
+    insider.expect_event("record.accessed").await?;
+    outsider.expect_silence(QUIET).await
+}
+
+async fn no_drain(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    t.emit_numbered(&alice, 1, 3).await?;
+    let mut tokens = vec![expired(&t, &alice)?, "not-a-token".to_owned()];
+    if t.target().declares("sessions") {
+        tokens.push(t.token(&User { session: mallory.session, ..alice.clone() })?);
+        tokens.push(t.token(&User { session: t.session_id(), ..alice.clone() })?);
+    }
+    for token in tokens {
+        let mut outsider = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await?;
+        outsider.expect_refused().await?;
+        outsider.disconnect().await;
+    }
+    let mut device = t.connect(&alice).await?;
+    let queued = device.expect_queued().await?;
+    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    expect::equal("the queue after refusals", &json!([1, 2, 3]), &Value::Array(numbers))
+}
+
+async fn codes(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let sentences = (1..=25).map(|number| format!("AUTH-{number:02}"));
+    for fixture in sentences.flat_map(|sentence| token::fixtures(&sentence)).filter(|it| t.signer().suits(it)) {
+        let needs_sessions = fixture.verdict == "session_invalid";
+        if fixture.verdict == "accepted" || needs_sessions && !t.target().declares("sessions") {
+            continue;
+        }
+        let mut device = present(&t, &fixture, &alice, &mallory).await?;
+        let refusal = named(&fixture, device.expect_refused().await)?;
+        named(&fixture, code(&refusal, &fixture.verdict))?;
+    }
+    for auth in [None, Some(json!({})), Some(json!({"token": ""}))] {
+        let mut device = t.attempt_raw(t.opening(Transport::WebSocket), auth).await?;
+        code(&device.expect_refused().await?, "token_missing")?;
+    }
+    Ok(())
+}
+
+fn code(refusal: &Refusal, expected: &str) -> Outcome {
+    expect::that(refusal.message() == Some(expected), format!("the code {expected}"), refusal.data.to_string())
+}
+
+async fn session_codes(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let unknown = User { session: t.session_id(), ..alice.clone() };
+    code(&refused(&t, &unknown).await?, "session_invalid")?;
+    code(&refused(&t, &User { session: mallory.session.clone(), ..alice.clone() }).await?, "session_invalid")?;
+    t.revoke_session(&alice.session).await?;
+    code(&refused(&t, &alice).await?, "session_invalid")
+}
+
+async fn store_away(t: Bench, by_code: bool) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let before = t.connect_raw(&alice, Transport::WebSocket).await?;
+    before.disconnect().await;
+    t.transcript().note("Redis is cut off");
+    if let Some(proxy) = t.server().proxy() {
+        proxy.cut();
+    }
+    let refusal = refused(&t, &alice).await?;
+    if by_code { code(&refusal, "unavailable") } else { Ok(()) }
+}
+
+async fn discreet_refusals(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = expired(&t, &alice)?;
+    let over = |opening: Opening| opening.query("token", token.as_str());
+    for auth in [json!({"token": token}), json!({"token": format!("{token}x")}), json!({"token": [token]}), json!({"token": {"a": token}})] {
+        let mut device = t.attempt_raw(over(t.opening(Transport::WebSocket)), Some(auth)).await?;
+        let told = device.expect_refused().await?.data.to_string();
+        let parts = token.split('.').filter(|part| told.contains(part)).count();
+        expect::that(parts == 0, "a refusal without any part of the token", &*told)?;
+        for trace in ["panicked", ".rs:", ".js:", "    at ", "Traceback", "127.0.0.1", "localhost"] {
+            expect::that(!told.contains(trace), format!("a refusal without {trace:?}"), &*told)?;
+        }
+        let known = t.target().declares("control").then(|| CODES.iter().any(|code| told.contains(code)));
+        expect::that(known != Some(false), format!("one of {CODES:?}"), told)?;
+    }
+    Ok(())
+}
+
+async fn discreet_log(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let (good, old) = (t.token(&alice)?, expired(&t, &alice)?);
+    for token in [good.clone(), old.clone(), format!("{good}x")] {
+        let over = t.opening(Transport::WebSocket).query("token", token.as_str()).header("authorization", &*token);
+        let mut device = t.attempt_raw(over, Some(json!({"token": token}))).await?;
+        let _ = device.next(std::time::Duration::from_secs(5)).await;
+        device.disconnect().await;
+    }
+    t.emit(&t.event_for(&alice)).await?;
+    t.restart().await?;
+    let output = t.server().output();
+    let signatures = [&good, &old].map(|token| token.rsplit('.').next().unwrap_or_default());
+    let leaked = signatures.iter().any(|part| output.contains(part));
+    expect::that(!leaked, "an output without tokens", "a token's signature stands in it")?;
+    for (name, secret) in &t.target().secrets {
+        expect::that(!output.contains(secret.as_str()), "an output without secrets", format!("{name} stands in it"))?;
+    }
+    Ok(())
+}
+
+async fn wrong_types(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut bystander = t.connect_raw(&alice, Transport::WebSocket).await?;
+    fixtures_of(t.clone(), "AUTH-25").await?;
+    t.emit(&t.event_for(&alice)).await?;
+    bystander.expect_event("record.accessed").await?;
+    let newcomer = t.connect(&alice).await?;
+    newcomer.disconnect().await;
+    expect::that(t.server().still_runs().await, "a server that still runs", "it has ended")
+}

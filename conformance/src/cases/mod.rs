@@ -9,7 +9,12 @@ mod queue;
 mod rooms;
 mod transport;
 
+use std::time::Duration;
+
 use crate::case::Case;
+
+/// How long nothing must arrive, once a sentinel has shown that what could arrive would have.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Every case.
 pub fn all() -> Vec<Case> {

@@ -1,2 +1,290 @@
-use crate::case::Case;
-pub(super) const CASES: &[Case] = &[];
+//! SPEC 1: transports, the namespace, and what closes a connection.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::QUIET;
+use crate::{
+    bench::{Bench, User},
+    case::{Case, Need},
+    client::{Client, Handshake, Incoming, Kind, Packet, Transport, Wire},
+    expect::{self, Outcome, mismatch},
+    fixtures,
+};
+
+/// How long the server may take to close a connection that broke the protocol.
+const PROMPTLY: Duration = Duration::from_secs(5);
+/// TRANS-09, and a second for the way.
+const UNAUTHENTICATED: Duration = Duration::from_secs(11);
+
+const POLLING: &[Need] = &[Need::Capability("polling")];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("TRANS-01/open-packet", "a session opens with a complete open packet", |t| Box::pin(open_packet(t))),
+    Case::new("TRANS-02/polling", "a client that only polls receives events", |t| Box::pin(polling(t))),
+    Case::new("TRANS-02/polling-library", "rust_socketio receives events by polling", |t| {
+        Box::pin(library(t, Transport::Polling))
+    }),
+    Case::new("TRANS-03/websocket", "a client that only speaks WebSocket receives events", |t| Box::pin(websocket(t))),
+    Case::new("TRANS-03/websocket-library", "rust_socketio receives events by WebSocket", |t| {
+        Box::pin(library(t, Transport::WebSocket))
+    }),
+    Case::new("TRANS-04/upgrade", "an upgrade in the midst of events loses, doubles and reorders none", |t| {
+        Box::pin(upgrade(t))
+    }),
+    Case::new("TRANS-05/root", "a CONNECT to / is refused", |t| Box::pin(other_namespace(t, "/"))),
+    Case::new("TRANS-05/others", "a CONNECT to any other namespace is refused", |t| Box::pin(other_namespaces(t))),
+    Case::new("TRANS-06/malformed", "each malformed packet closes its WebSocket and no other", |t| {
+        Box::pin(malformed(t))
+    }),
+    Case::new("TRANS-06/malformed-polled", "a malformed packet closes its polling session and no other", |t| {
+        Box::pin(malformed_polled(t))
+    })
+    .needs(POLLING),
+    Case::new("TRANS-07/websocket", "an EVENT before CONNECT closes its WebSocket and no other", |t| {
+        Box::pin(event_first(t, Transport::WebSocket))
+    }),
+    Case::new("TRANS-07/polling", "an EVENT before CONNECT closes its polling session and no other", |t| {
+        Box::pin(event_first(t, Transport::Polling))
+    })
+    .needs(POLLING),
+    Case::new("TRANS-08/websocket", "a second CONNECT closes its WebSocket and no other", |t| {
+        Box::pin(second_connect(t, Transport::WebSocket))
+    }),
+    Case::new("TRANS-08/polling", "a second CONNECT closes its polling session and no other", |t| {
+        Box::pin(second_connect(t, Transport::Polling))
+    })
+    .needs(POLLING),
+    Case::new("TRANS-09/silent", "a WebSocket that never sends CONNECT is closed within 10 s", |t| {
+        Box::pin(silent(t, Transport::WebSocket))
+    }),
+    Case::new("TRANS-09/silent-polling", "a polling session that never sends CONNECT is closed within 10 s", |t| {
+        Box::pin(silent(t, Transport::Polling))
+    })
+    .needs(POLLING),
+    Case::new("TRANS-09/refused", "a connection whose CONNECT was refused is closed within 10 s", |t| {
+        Box::pin(refused_is_closed(t))
+    }),
+    Case::new("TRANS-10/bad-requests", "requests that are not Engine.IO 4 are answered with 400", |t| {
+        Box::pin(bad_requests(t))
+    }),
+    Case::new("TRANS-11/websocket", "a message over maxPayload closes its WebSocket and no other", |t| {
+        Box::pin(too_large(t, Transport::WebSocket))
+    }),
+    Case::new("TRANS-11/polling", "a message over maxPayload closes its polling session and no other", |t| {
+        Box::pin(too_large(t, Transport::Polling))
+    })
+    .needs(POLLING),
+];
+
+async fn open_packet(t: Bench) -> Outcome {
+    let websocket = t.open(t.opening(Transport::WebSocket)).await?;
+    sound(&websocket.handshake)?;
+    if !t.target().declares("polling") {
+        return Ok(());
+    }
+    let polling = t.open(t.opening(Transport::Polling)).await?;
+    sound(&polling.handshake)?;
+    let offers = polling.handshake.upgrades.iter().any(|name| name == "websocket");
+    expect::that(offers, "upgrades with websocket", format!("{:?}", polling.handshake.upgrades))?;
+    expect::that(polling.handshake.sid != websocket.handshake.sid, "a sid for each session", "the same sid twice")
+}
+
+fn sound(handshake: &Handshake) -> Outcome {
+    expect::that(!handshake.sid.is_empty(), "a sid", "an empty one")?;
+    let positive = handshake.ping_interval > 0 && handshake.ping_timeout > 0 && handshake.max_payload > 0;
+    expect::that(positive, "pingInterval, pingTimeout and maxPayload above 0", format!("{handshake:?}"))
+}
+
+async fn polling(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    receives_both_ways(&t, &alice, &mut device).await
+}
+
+async fn websocket(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    receives_both_ways(&t, &alice, &mut device).await
+}
+
+/// Events go from server to client, and `ping` from client to server.
+async fn receives_both_ways(t: &Bench, alice: &User, device: &mut Client) -> Outcome {
+    t.emit_numbered(alice, 1, 3).await?;
+    for n in 1..=3 {
+        let payload = device.expect_event("record.accessed").await?;
+        expect::equal("metadata.n", &json!(n), &payload["metadata"]["n"])?;
+    }
+    let answer = device.call("ping", vec![]).await?;
+    expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
+}
+
+async fn library(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice)?;
+    let mut device = t.attempt_over(t.opening(transport), Some(json!({"token": token}))).await?;
+    device.expect_accepted().await?;
+    let event = t.event_for(&alice);
+    t.emit(&event).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &event.resource_id)
+}
+
+async fn upgrade(t: Bench) -> Outcome {
+    const EVENTS: usize = 30;
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    let (emitted, upgraded) = tokio::join!(t.emit_numbered(&alice, 1, EVENTS), async {
+        match device.wire() {
+            Some(wire) => wire.upgrade().await.map_err(|error| mismatch("an upgrade", error.to_string())),
+            None => Ok(()),
+        }
+    });
+    emitted?;
+    upgraded?;
+    t.emit_numbered(&alice, EVENTS + 1, EVENTS + 3).await?;
+    for n in 1..=EVENTS + 3 {
+        let payload = device.expect_event("record.accessed").await?;
+        expect::equal("metadata.n", &json!(n), &payload["metadata"]["n"])?;
+    }
+    device.expect_silence(QUIET).await
+}
+
+async fn other_namespaces(t: Bench) -> Outcome {
+    for namespace in ["/admin", "/notifications2", "/Notifications", "/notifications/", "/notification"] {
+        other_namespace(t.clone(), namespace).await?;
+    }
+    Ok(())
+}
+
+async fn other_namespace(t: Bench, namespace: &str) -> Outcome {
+    let alice = t.user().await?;
+    let mut wire = t.open(t.opening(Transport::WebSocket)).await?;
+    let connect = Packet::new(Kind::Connect, namespace, Some(json!({"token": t.token(&alice)?})));
+    send(&wire, &format!("4{}", connect.encode())).await?;
+    let answer = wire.receive(PROMPTLY).await;
+    let Some(Incoming::Message(text)) = &answer else {
+        return Err(mismatch(format!("a CONNECT_ERROR for {namespace}"), format!("{answer:?}")));
+    };
+    let refused = Packet::decode(text).is_ok_and(|it| it.kind == Kind::ConnectError && it.namespace == namespace);
+    expect::that(refused, format!("a CONNECT_ERROR for {namespace}"), text.as_str())
+}
+
+async fn malformed(t: Bench) -> Outcome {
+    let (alice, mut bystander) = bystander(&t).await?;
+    for packet in fixtures::list(fixtures::MALFORMED, "malformed") {
+        t.transcript().note(format!("malformed packet {}", fixtures::text(&packet, "name")));
+        let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+        if let Some(wire) = device.wire() {
+            let _ = wire.send(fixtures::text(&packet, "wire")).await;
+            if let Some(then) = packet["then"].as_str() {
+                // The first packet may have closed the connection already.
+                let _ = wire.send(then).await;
+            }
+        }
+        device.expect_closed(PROMPTLY).await.map_err(|_| {
+            let sent = format!("after {} ({})", packet["wire"], fixtures::text(&packet, "why"));
+            mismatch(format!("the connection closed {sent}"), format!("it is still open after {PROMPTLY:?}"))
+        })?;
+    }
+    unharmed(&t, &alice, &mut bystander).await
+}
+
+async fn malformed_polled(t: Bench) -> Outcome {
+    let (alice, mut bystander) = bystander(&t).await?;
+    for wire in ["9", "42/notifications,{", "4x"] {
+        let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+        breaks_protocol(&mut device, wire).await?;
+    }
+    unharmed(&t, &alice, &mut bystander).await
+}
+
+async fn event_first(t: Bench, transport: Transport) -> Outcome {
+    let (alice, mut bystander) = bystander(&t).await?;
+    let mut wire = t.open(t.opening(transport)).await?;
+    let _ = wire.send(r#"42/notifications,["ping"]"#).await;
+    closed(&mut wire, PROMPTLY).await?;
+    unharmed(&t, &alice, &mut bystander).await
+}
+
+async fn second_connect(t: Bench, transport: Transport) -> Outcome {
+    let (alice, mut bystander) = bystander(&t).await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&alice)?})));
+    breaks_protocol(&mut device, &format!("4{}", again.encode())).await?;
+    unharmed(&t, &alice, &mut bystander).await
+}
+
+async fn silent(t: Bench, transport: Transport) -> Outcome {
+    let mut wire = t.open(t.opening(transport)).await?;
+    closed(&mut wire, UNAUTHENTICATED).await
+}
+
+async fn refused_is_closed(t: Bench) -> Outcome {
+    let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": "x"}))).await?;
+    device.expect_refused().await?;
+    device.expect_closed(UNAUTHENTICATED).await
+}
+
+async fn bad_requests(t: Bench) -> Outcome {
+    for query in [
+        "EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA",
+        "EIO=4&transport=polling&sid=none",
+        "EIO=4&transport=carrier-pigeon",
+        "EIO=4",
+        "EIO=3&transport=polling",
+        "EIO=99&transport=polling",
+    ] {
+        let answer = t.http("GET", &format!("/socket.io/?{query}"), &[], None::<String>).await?;
+        expect::that(answer.status == 400, format!("HTTP 400 to {query}"), answer.describe())?;
+    }
+    Ok(())
+}
+
+async fn too_large(t: Bench, transport: Transport) -> Outcome {
+    let (alice, mut bystander) = bystander(&t).await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    let limit = device.wire().map_or(0, |wire| wire.handshake.max_payload);
+    let large = "x".repeat(usize::try_from(limit).unwrap_or(0).min(64 << 20) + 1);
+    breaks_protocol(&mut device, &format!(r#"42/notifications,["x","{large}"]"#)).await?;
+    unharmed(&t, &alice, &mut bystander).await
+}
+
+/// A second device of the user that misbehaves: what that one does must not touch it.
+async fn bystander(t: &Bench) -> Outcome<(User, Client)> {
+    let alice = t.user().await?;
+    let device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    Ok((alice, device))
+}
+
+async fn unharmed(t: &Bench, alice: &User, bystander: &mut Client) -> Outcome {
+    let event = t.event_for(alice);
+    t.emit(&event).await?;
+    let payload = bystander.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &event.resource_id)
+}
+
+async fn breaks_protocol(device: &mut Client, packet: &str) -> Outcome {
+    if let Some(wire) = device.wire() {
+        // The server may refuse the request itself, or close before all is sent.
+        let _ = wire.send(packet).await;
+    }
+    device.expect_closed(PROMPTLY).await
+}
+
+async fn send(wire: &Wire, packet: &str) -> Outcome {
+    wire.send(packet).await.map_err(|error| mismatch("a connection that takes a packet", error.to_string()))
+}
+
+async fn closed(wire: &mut Wire, within: Duration) -> Outcome {
+    let deadline = tokio::time::Instant::now() + within;
+    loop {
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        match wire.receive(left).await {
+            Some(Incoming::Closed(_)) => return Ok(()),
+            Some(_) => {}
+            None => return Err(mismatch(format!("the connection closed within {within:?}"), "it is still open")),
+        }
+    }
+}
