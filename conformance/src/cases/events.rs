@@ -1,2 +1,251 @@
-use crate::case::Case;
-pub(super) const CASES: &[Case] = &[];
+//! SPEC 4: the four events, their payload, their recipient, and ping.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::QUIET;
+use crate::{
+    bench::{Bench, Emission},
+    case::{Case, Need},
+    client::{Arrival, Transport},
+    expect::{self, Outcome, inconclusive, mismatch},
+    fixtures, token,
+};
+
+/// How far the clocks of suite and target may be apart, in milliseconds.
+const CLOCKS_MS: i64 = 5_000;
+
+macro_rules! of_type {
+    ($id:literal, $event:literal) => {
+        Case::new($id, concat!($event, " arrives under its name, with its payload"), |t| Box::pin(typed(t, $event)))
+            .also(&["EVENT-01", "EVENT-03"])
+    };
+}
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("EVENT-01/one-argument", "an event is one EVENT packet with its type and one payload", |t| {
+        Box::pin(one_argument(t))
+    }),
+    of_type!("EVENT-02/record-accessed", "record.accessed"),
+    of_type!("EVENT-02/access-granted", "access.granted"),
+    of_type!("EVENT-02/access-revoked", "access.revoked"),
+    of_type!("EVENT-02/record-uploaded", "record.uploaded"),
+    Case::new("EVENT-03/members", "eventType, actorId and resourceId arrive as emitted, awkward ones too", |t| {
+        Box::pin(members(t))
+    }),
+    Case::new("EVENT-04/timestamp", "the timestamp is written as JavaScript writes it and tells the emission", |t| {
+        Box::pin(timestamp(t))
+    }),
+    Case::new("EVENT-05/no-metadata", "without metadata the payload has an empty object", |t| Box::pin(no_metadata(t))),
+    Case::new("EVENT-06/live", "metadata arrives deep-equal, live", |t| Box::pin(metadata_live(t))),
+    Case::new("EVENT-06/queued", "metadata arrives deep-equal through the queue", |t| Box::pin(metadata_queued(t)))
+        .also(&["QUEUE-16"]),
+    Case::new("EVENT-07/order", "the members of metadata arrive in order, live and queued", |t| Box::pin(order(t))),
+    Case::new("EVENT-08/event-id", "each event has its UUIDv7, the same on every device and delivery", |t| {
+        Box::pin(event_id(t))
+    }),
+    Case::new("EVENT-09/target", "metadata.targetUserId is the recipient", |t| Box::pin(recipients(t, "EVENT-09"))),
+    Case::new("EVENT-10/resource", "resourceId is the recipient where nobody is named", |t| {
+        Box::pin(recipients(t, "EVENT-10"))
+    }),
+    Case::new("EVENT-11/ping", "ping is answered with pong, by the raw wire on both transports", |t| Box::pin(ping(t))),
+    Case::new("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", |t| Box::pin(ping_library(t)))
+        .needs(&[Need::Capability("polling")]),
+];
+
+async fn one_argument(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let event = t.event_for(&alice);
+    t.emit(&event).await?;
+    match device.next(std::time::Duration::from_secs(5)).await {
+        Some(Arrival::Event { name, args }) if name == event.event_type && args.len() == 1 => {
+            expect::that(args[0].is_object(), "an object as the payload", args[0].to_string())
+        }
+        other => Err(mismatch(format!("the EVENT {} with one argument", event.event_type), format!("{other:?}"))),
+    }
+}
+
+async fn typed(t: Bench, event_type: &str) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect(&alice).await?;
+    let event = t.event_for(&alice).of(event_type);
+    t.emit(&event).await?;
+    let payload = device.expect_event(event_type).await?;
+    as_emitted(&event, &payload)?;
+    device.expect_silence(QUIET).await
+}
+
+fn as_emitted(event: &Emission, payload: &Value) -> Outcome {
+    expect::member(payload, "eventType", &event.event_type)?;
+    expect::member(payload, "actorId", &event.actor_id)?;
+    expect::member(payload, "resourceId", &event.resource_id)?;
+    expect::equal("metadata", event.metadata.as_ref().unwrap_or(&json!({})), &payload["metadata"])
+}
+
+async fn members(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    for odd in ["0", "null", " padded ", "Ünïcødé 🩺", "a\"b\\c", "line\nbreak", "451-[\"x\"]", "x".repeat(500).as_str()] {
+        let event = Emission { actor_id: odd.to_owned(), resource_id: format!("r {odd}"), ..t.event_for(&alice) };
+        t.emit(&event).await?;
+        as_emitted(&event, &device.expect_event("record.accessed").await?)?;
+    }
+    for entry in fixtures::list(fixtures::PLAIN, "events") {
+        let event = emission(&entry, &[("user", &alice.id), ("n", &t.random(8)), ("other", "someone-else")]);
+        t.emit(&event).await?;
+        as_emitted(&event, &device.expect_event(&event.event_type).await?)?;
+    }
+    Ok(())
+}
+
+/// The event of a fixture, with its placeholders filled.
+fn emission(entry: &Value, names: &[(&str, &str)]) -> Emission {
+    let entry = fixtures::fill(entry, names);
+    Emission {
+        event_type: fixtures::text(&entry, "eventType").to_owned(),
+        actor_id: fixtures::text(&entry, "actorId").to_owned(),
+        resource_id: fixtures::text(&entry, "resourceId").to_owned(),
+        metadata: entry.get("metadata").cloned(),
+    }
+}
+
+async fn timestamp(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect(&alice).await?;
+    let before = token::now() * 1_000;
+    t.emit(&t.event_for(&alice)).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    let after = (token::now() + 1) * 1_000;
+    let Some(text) = payload["timestamp"].as_str() else {
+        return Err(mismatch("a timestamp", payload["timestamp"].to_string()));
+    };
+    let time = expect::iso_timestamp(text)?;
+    let near = (before - CLOCKS_MS..=after + CLOCKS_MS).contains(&time);
+    expect::that(near, "the time of the emission", format!("{text}, {} ms off", time - before))
+}
+
+async fn no_metadata(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect(&alice).await?;
+    let event = Emission { resource_id: alice.id.clone(), metadata: None, ..t.event_for(&alice) };
+    t.emit(&event).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::equal("metadata", &json!({}), &payload["metadata"])
+}
+
+/// The events of `metadata.json`, all for this user.
+fn awkward(t: &Bench, user: &str) -> Vec<Emission> {
+    let n = t.random(8);
+    let names = [("user", user), ("other", "someone-else"), ("n", &*n)];
+    fixtures::list(fixtures::METADATA, "events").iter().map(|entry| emission(entry, &names)).collect()
+}
+
+async fn metadata_live(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    for event in awkward(&t, &alice.id) {
+        t.emit(&event).await?;
+        as_emitted(&event, &device.expect_event(&event.event_type).await?)?;
+    }
+    Ok(())
+}
+
+async fn metadata_queued(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let events = awkward(&t, &alice.id);
+    for event in &events {
+        t.emit(event).await?;
+    }
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    expect::that(queued.len() == events.len(), format!("{} events", events.len()), queued.len().to_string())?;
+    events.iter().zip(&queued).try_for_each(|(event, payload)| as_emitted(event, payload))
+}
+
+async fn order(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let ordered = json!({"targetUserId": alice.id, "zebra": 1, "apple": {"z": 1, "a": 2, "m": 3}, "Mango": [{"y": 1, "b": 2}], "beta": 2});
+    let event = t.event_for(&alice).metadata(ordered.clone());
+    t.emit(&event).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await?;
+    t.emit(&event).await?;
+    let live = device.expect_event("record.accessed").await?;
+    for payload in queued.iter().chain([&live]) {
+        // Equal texts are equal orders: this build of the JSON library keeps members as they came.
+        let (expected, actual) = (ordered.to_string(), payload["metadata"].to_string());
+        expect::that(expected == actual, expected, actual)?;
+    }
+    Ok(())
+}
+
+async fn event_id(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 5).await?;
+    let mut devices = vec![t.connect(&alice).await?];
+    let mut ids: Vec<Value> = devices[0].expect_queued().await?.iter().map(|it| it["eventId"].clone()).collect();
+    devices.push(t.connect_raw(&alice, Transport::WebSocket).await?);
+    for n in 6..=10 {
+        t.emit(&t.numbered(&alice, n)).await?;
+        let first = devices[0].expect_event("record.accessed").await?["eventId"].clone();
+        let second = devices[1].expect_event("record.accessed").await?["eventId"].clone();
+        expect::equal("one eventId on both devices", &first, &second)?;
+        ids.push(first);
+    }
+    let mut seen = HashSet::new();
+    for id in &ids {
+        let id = id.as_str().unwrap_or_default();
+        let version = id.len() == 36 && id.as_bytes()[14] == b'7' && matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b');
+        expect::that(version, "a UUID of version 7 as eventId", format!("{id:?}"))?;
+        expect::that(seen.insert(id), "a new eventId for each event", format!("{id} twice"))?;
+    }
+    Ok(())
+}
+
+async fn recipients(t: Bench, sentence: &str) -> Outcome {
+    let entries = fixtures::list(fixtures::RECIPIENTS, "events");
+    for entry in entries.iter().filter(|entry| fixtures::text(entry, "sentence") == sentence) {
+        t.transcript().note(format!("recipient {}: {}", entry["name"], entry["why"]));
+        let (target, resource) = (t.user().await?, t.user().await?);
+        let mut at_target = t.connect_raw(&target, Transport::WebSocket).await?;
+        let mut at_resource = t.connect_raw(&resource, Transport::WebSocket).await?;
+        let names = [("target", &*target.id), ("resource", &*resource.id), ("n", &*t.random(8)), ("user", &*target.id), ("other", "someone-else")];
+        let event = emission(entry, &names);
+        let (receives, other, others) = match fixtures::text(entry, "recipient") {
+            "target" => (&mut at_target, &resource, &mut at_resource),
+            "resource" => (&mut at_resource, &target, &mut at_target),
+            unknown => return Err(inconclusive(format!("the fixture names the recipient {unknown:?}"))),
+        };
+        t.emit(&event).await?;
+        let payload = receives.expect_event(&event.event_type).await?;
+        expect::member(&payload, "actorId", &event.actor_id)?;
+        let sentinel = t.event_for(other);
+        t.emit(&sentinel).await?;
+        let payload = others.expect_event("record.accessed").await?;
+        expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    }
+    Ok(())
+}
+
+async fn ping(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
+    if t.target().declares("polling") {
+        devices.push(t.connect_raw(&alice, Transport::Polling).await?);
+    }
+    for device in &mut devices {
+        for args in [vec![], vec![json!(null)], vec![json!({"at": 1})]] {
+            let answer = device.call("ping", args).await?;
+            expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
+        }
+        device.expect_silence(QUIET / 3).await?;
+    }
+    Ok(())
+}
+
+async fn ping_library(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let answer = t.connect(&alice).await?.call("ping", vec![json!(null)]).await?;
+    expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
+}
