@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::QUIET;
 use crate::{
     bench::{Bench, Emission},
-    case::{Case, Need},
+    case::Case,
     client::{Arrival, Transport},
     expect::{self, Outcome, inconclusive, mismatch},
     fixtures, token,
@@ -50,8 +50,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(recipients(t, "EVENT-10"))
     }),
     Case::new("EVENT-11/ping", "ping is answered with pong, by the raw wire on both transports", |t| Box::pin(ping(t))),
-    Case::new("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", |t| Box::pin(ping_library(t)))
-        .needs(&[Need::Capability("polling")]),
+    Case::new("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", |t| Box::pin(ping_library(t))),
 ];
 
 async fn one_argument(t: Bench) -> Outcome {

@@ -1,2 +1,146 @@
-use crate::case::Case;
-pub(super) const CASES: &[Case] = &[];
+//! SPEC 7: which pages a browser lets speak to the server.
+
+use crate::{
+    bench::{Answer, Bench},
+    case::Case,
+    client::{Opening, Transport, Wire, WireError},
+    expect::{self, Outcome, mismatch},
+};
+
+const POLL: &str = "/socket.io/?EIO=4&transport=polling";
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("ORIGIN-01/listed", "a listed origin gets CORS headers with credentials", |t| Box::pin(listed(t))),
+    Case::new("ORIGIN-01/preflight", "a listed origin's preflight is answered", |t| Box::pin(preflight(t))),
+    Case::new("ORIGIN-02/unlisted", "no other origin gets an Access-Control-Allow-Origin", |t| Box::pin(unlisted(t))),
+    Case::new("ORIGIN-03/no-wildcard", "a wildcard never comes with credentials", |t| Box::pin(no_wildcard(t))),
+    Case::new("ORIGIN-04/polling", "polling from an unlisted origin is refused with 403", |t| Box::pin(polling(t))),
+    Case::new("ORIGIN-05/upgrade", "an upgrade from an unlisted origin is refused with 403", |t| Box::pin(upgrade(t))),
+    Case::new("ORIGIN-06/none", "a client without an origin is served", |t| Box::pin(none(t))),
+];
+
+fn first_listed(t: &Bench) -> String {
+    t.target().origins.listed.first().cloned().unwrap_or_default()
+}
+
+/// Origins that resemble the first listed one and are not it.
+fn others(t: &Bench) -> Vec<String> {
+    let listed = first_listed(t);
+    let (scheme, rest) = listed.split_once("://").unwrap_or(("http", &listed));
+    let host = rest.split(':').next().unwrap_or(rest);
+    let other_scheme = if scheme == "http" { "https" } else { "http" };
+    vec![
+        "https://evil.example".to_owned(),
+        format!("{other_scheme}://{rest}"),
+        format!("{scheme}://{host}"),
+        format!("{scheme}://{host}:9"),
+        format!("{listed}0"),
+        format!("{listed}.evil.example"),
+        format!("{scheme}://evil-{rest}"),
+        format!("{scheme}://evil.{rest}"),
+        format!("{}", t.target().origins.listed.join(",")),
+        "null".to_owned(),
+        "file://".to_owned(),
+    ]
+    .into_iter()
+    .filter(|origin| !t.target().origins.listed.contains(origin))
+    .collect()
+}
+
+async fn poll_from(t: &Bench, origin: &str) -> Outcome<Answer> {
+    t.http("GET", POLL, &[("origin", origin)], None::<String>).await
+}
+
+fn allows(answer: &Answer, origin: &str) -> Outcome {
+    let (allowed, credentials) =
+        (answer.header("access-control-allow-origin"), answer.header("access-control-allow-credentials"));
+    expect::that(allowed == Some(origin), format!("Access-Control-Allow-Origin: {origin}"), format!("{allowed:?}"))?;
+    expect::that(credentials == Some("true"), "Access-Control-Allow-Credentials: true", format!("{credentials:?}"))
+}
+
+async fn listed(t: Bench) -> Outcome {
+    for origin in t.target().origins.listed.clone() {
+        let answer = poll_from(&t, &origin).await?;
+        answer.expect_status(200)?;
+        allows(&answer, &origin)?;
+        open_from(&t, &origin).await.map_err(|error| mismatch("a WebSocket from a listed origin", error.to_string()))?;
+    }
+    Ok(())
+}
+
+async fn preflight(t: Bench) -> Outcome {
+    let origin = first_listed(&t);
+    let headers =
+        [("origin", &*origin), ("access-control-request-method", "POST"), ("access-control-request-headers", "content-type")];
+    let answer = t.http("OPTIONS", POLL, &headers, None::<String>).await?;
+    expect::that((200..300).contains(&answer.status), "HTTP 2xx", answer.describe())?;
+    allows(&answer, &origin)?;
+    let methods = answer.header("access-control-allow-methods").unwrap_or_default().to_uppercase();
+    expect::that(methods.contains("POST"), "Access-Control-Allow-Methods with POST", methods)
+}
+
+async fn unlisted(t: Bench) -> Outcome {
+    for origin in others(&t) {
+        let answer = poll_from(&t, &origin).await?;
+        let allowed = answer.header("access-control-allow-origin");
+        expect::that(allowed.is_none(), format!("no Access-Control-Allow-Origin for {origin}"), format!("{allowed:?}"))?;
+    }
+    Ok(())
+}
+
+async fn no_wildcard(t: Bench) -> Outcome {
+    let listed = first_listed(&t);
+    for origin in ["https://evil.example", &*listed, "*"] {
+        let answer = poll_from(&t, origin).await?;
+        let wildcard = answer.header("access-control-allow-origin") == Some("*");
+        let credentials = answer.header("access-control-allow-credentials").is_some();
+        expect::that(!(wildcard && credentials), "no * with credentials", format!("both, for the origin {origin}"))?;
+    }
+    wildcard_configured(&t).await
+}
+
+/// Where the suite may configure it, `*` is asked for by name.
+async fn wildcard_configured(t: &Bench) -> Outcome {
+    if !t.target().declares("config") {
+        return Ok(());
+    }
+    let mut changes = crate::instance::Changes::default();
+    changes.set.insert("CORS_ORIGIN".to_owned(), "*".to_owned());
+    let open = t.own_server_with(&changes, None).await?;
+    let answer = poll_from(&open, "https://anywhere.example").await?;
+    let credentials = answer.header("access-control-allow-credentials");
+    expect::that(credentials.is_none(), "no credentials with CORS_ORIGIN=*", format!("{credentials:?}"))
+}
+
+async fn polling(t: Bench) -> Outcome {
+    for origin in others(&t) {
+        poll_from(&t, &origin).await?.expect_status(403)?;
+    }
+    Ok(())
+}
+
+async fn open_from(t: &Bench, origin: &str) -> Result<Wire, WireError> {
+    let opening: Opening = t.opening(Transport::WebSocket).header("origin", origin);
+    Wire::open(opening, t.transcript().clone()).await
+}
+
+async fn upgrade(t: Bench) -> Outcome {
+    for origin in others(&t) {
+        match open_from(&t, &origin).await {
+            Err(WireError::Refused { status: 403, .. }) => {}
+            Err(other) => return Err(mismatch(format!("HTTP 403 for {origin}"), other.to_string())),
+            Ok(_) => return Err(mismatch(format!("HTTP 403 for {origin}"), "a WebSocket")),
+        }
+    }
+    Ok(())
+}
+
+async fn none(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    for transport in [Transport::WebSocket, Transport::Polling] {
+        if transport == Transport::WebSocket || t.target().declares("polling") {
+            t.connect_raw(&alice, transport).await?.disconnect().await;
+        }
+    }
+    Ok(())
+}

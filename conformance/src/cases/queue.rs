@@ -1,2 +1,379 @@
-use crate::case::Case;
-pub(super) const CASES: &[Case] = &[];
+//! SPEC 5: what happens to events for users who are not there.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::QUIET;
+use crate::{
+    bench::{Bench, User},
+    case::{Case, Need},
+    client::{Client, Transport},
+    expect::{self, Outcome, inconclusive, mismatch},
+    redis::inspect,
+};
+
+/// The cap of the contract.
+const CAP: usize = 50;
+/// The TTL that the cases with a short one ask for.
+const SHORT_TTL: Duration = Duration::from_secs(3);
+/// The TTL of the contract, in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+/// How much of the TTL may have passed, or be added by rounding, when a case looks.
+const SLACK_MS: u64 = 60_000;
+
+const TTL: &[Need] = &[Need::Setting("queue_ttl_seconds")];
+const RESTART: &[Need] = &[Need::OwnServer];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("QUEUE-01/offline", "a user who was never connected receives what was emitted before", |t| {
+        Box::pin(offline(t))
+    }),
+    Case::new("QUEUE-01/reconnect", "rust_socketio receives on reconnect what it missed, then live events", |t| {
+        Box::pin(reconnect(t))
+    })
+    .also(&["QUEUE-09", "QUEUE-10"]),
+    Case::new("QUEUE-01/polling", "a polling client receives on reconnect what it missed", |t| Box::pin(polled(t)))
+        .needs(&[Need::Capability("polling")]),
+    Case::new("QUEUE-02/live-only", "what was delivered live does not come again", |t| Box::pin(live_only(t))),
+    Case::new("QUEUE-03/exactly-50", "fifty events are all kept", |t| Box::pin(cap(t, CAP))),
+    Case::new("QUEUE-03/oldest-evicted", "the 51st event evicts the oldest", |t| Box::pin(cap(t, CAP + 1))),
+    Case::new("QUEUE-03/far-over", "of 120 events the newest 50 are kept", |t| Box::pin(cap(t, 120))),
+    Case::new("QUEUE-04/per-user", "a full queue costs another user nothing", |t| Box::pin(cap_per_user(t))),
+    Case::new("QUEUE-05/concurrent", "concurrent emitters do not exceed the cap", |t| Box::pin(cap_concurrent(t))),
+    Case::new("QUEUE-06/expires", "a queue is gone once its TTL has passed", |t| Box::pin(expires(t))).needs(TTL),
+    Case::new("QUEUE-06/default-ttl", "what the server keeps in Redis for a queue expires within 24 h", |t| {
+        Box::pin(default_ttl(t))
+    })
+    .needs(&[Need::OwnServer, Need::Capability("redis")])
+    .also(&["QUEUE-08"]),
+    Case::new("QUEUE-07/each-by-itself", "an old event expires though newer ones were queued", |t| {
+        Box::pin(each_by_itself(t))
+    })
+    .needs(TTL),
+    Case::new("QUEUE-08/not-before", "no event expires before its time", |t| Box::pin(not_before(t))).needs(TTL),
+    Case::new("QUEUE-09/one-array", "everything queued comes in one event with one array", |t| Box::pin(one_array(t))),
+    Case::new("QUEUE-10/oldest-first", "the array is ordered oldest first", |t| Box::pin(oldest_first(t))),
+    Case::new("QUEUE-11/before-live", "queued.events comes before what is emitted during the connect", |t| {
+        Box::pin(before_live(t))
+    }),
+    Case::new("QUEUE-12/nothing", "nothing is sent where the queue is empty", |t| Box::pin(nothing(t))),
+    Case::new("QUEUE-13/once", "what was delivered comes neither again nor to another device", |t| Box::pin(once(t))),
+    Case::new("QUEUE-13/two-at-once", "two devices that connect at once share the queue without doubles", |t| {
+        Box::pin(two_at_once(t))
+    }),
+    Case::new("QUEUE-14/restart", "the queue survives a restart", |t| Box::pin(survives(t, false))).needs(RESTART),
+    Case::new("QUEUE-15/corrupt", "a corrupt entry costs that entry alone", |t| Box::pin(corrupt(t))).needs(RESTART),
+    Case::new("QUEUE-16/same-payload", "a queued payload is complete and tells when it was emitted", |t| {
+        Box::pin(same_payload(t))
+    }),
+    Case::new("QUEUE-17/kill", "what was confirmed survives a kill -9", |t| Box::pin(survives(t, true))).needs(RESTART),
+];
+
+/// The numbers of the payloads are exactly these, in this order.
+fn numbered(payloads: &[Value], expected: impl IntoIterator<Item = usize>) -> Outcome {
+    let expected: Vec<_> = expected.into_iter().collect();
+    let actual: Vec<_> = payloads.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    if json!(expected) == json!(actual) {
+        return Ok(());
+    }
+    Err(mismatch(summary(&json!(expected)), summary(&json!(actual))))
+}
+
+fn summary(numbers: &Value) -> String {
+    let all = numbers.as_array().map(Vec::as_slice).unwrap_or_default();
+    match all {
+        [first, .., last] if all.len() > 8 => format!("{} events, {first} … {last}: {numbers}", all.len()),
+        _ => format!("{} events {numbers}", all.len()),
+    }
+}
+
+/// Connects, and what is queued is numbered like this.
+async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
+    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
+    numbered(&device.expect_queued().await?, expected)?;
+    Ok(device)
+}
+
+/// Connects, and nothing is queued: the first thing to arrive is what is emitted now.
+async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
+    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
+    let sentinel = t.event_for(user);
+    t.emit(&sentinel).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    Ok(device)
+}
+
+async fn offline(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let event = t.event_for(&alice);
+    t.emit(&event).await?;
+    let mut device = t.connect(&alice).await?;
+    let queued = device.expect_queued().await?;
+    expect::that(queued.len() == 1, "one event", queued.len().to_string())?;
+    expect::member(&queued[0], "resourceId", &event.resource_id)
+}
+
+async fn reconnect(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect(&alice).await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    device.expect_event("record.accessed").await?;
+    device.expect_event("record.accessed").await?;
+    device.disconnect().await;
+    t.emit_numbered(&alice, 3, 5).await?;
+    let mut device = t.connect(&alice).await?;
+    numbered(&device.expect_queued().await?, 3..=5)?;
+    t.emit_numbered(&alice, 6, 6).await?;
+    numbered(&[device.expect_event("record.accessed").await?], [6])
+}
+
+async fn polled(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    device.expect_event("record.accessed").await?;
+    device.disconnect().await;
+    t.emit_numbered(&alice, 2, 4).await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    numbered(&device.expect_queued().await?, 2..=4)
+}
+
+async fn live_only(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    for n in 1..=3 {
+        numbered(&[device.expect_event("record.accessed").await?], [n])?;
+    }
+    device.disconnect().await;
+    finds_nothing(&t, &alice).await.map(drop)
+}
+
+async fn cap(t: Bench, emitted: usize) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, emitted).await?;
+    finds(&t, &alice, emitted.saturating_sub(CAP) + 1..=emitted).await.map(drop)
+}
+
+async fn cap_per_user(t: Bench) -> Outcome {
+    let (alice, bob, carol) = (t.user().await?, t.user().await?, t.user().await?);
+    t.emit_numbered(&bob, 1, 3).await?;
+    t.emit_numbered(&alice, 1, CAP + 5).await?;
+    t.emit_numbered(&carol, 1, 3).await?;
+    finds(&t, &bob, 1..=3).await?;
+    finds(&t, &carol, 1..=3).await?;
+    finds(&t, &alice, 6..=CAP + 5).await.map(drop)
+}
+
+async fn cap_concurrent(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_at_once(&alice, 1, 3 * CAP).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await?;
+    expect::that(queued.len() == CAP, format!("{CAP} events"), queued.len().to_string())?;
+    let mut numbers: Vec<_> = queued.iter().filter_map(|payload| payload["metadata"]["n"].as_u64()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    expect::that(numbers.len() == CAP, format!("{CAP} different events"), format!("{numbers:?}"))
+}
+
+/// A server of the case's own whose queues live for [`SHORT_TTL`].
+async fn short_lived(t: &Bench) -> Outcome<Bench> {
+    t.own_server(&[("queue_ttl_seconds", &SHORT_TTL.as_secs().to_string())]).await
+}
+
+async fn expires(t: Bench) -> Outcome {
+    let t = short_lived(&t).await?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    // The passing of time is what is tested here.
+    tokio::time::sleep(SHORT_TTL + Duration::from_millis(500)).await;
+    finds_nothing(&t, &alice).await.map(drop)
+}
+
+async fn each_by_itself(t: Bench) -> Outcome {
+    let t = short_lived(&t).await?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    // The passing of time is what is tested here.
+    tokio::time::sleep(SHORT_TTL * 2 / 3).await;
+    t.emit_numbered(&alice, 3, 4).await?;
+    tokio::time::sleep(SHORT_TTL / 3 + Duration::from_millis(500)).await;
+    finds(&t, &alice, 3..=4).await.map(drop)
+}
+
+async fn not_before(t: Bench) -> Outcome {
+    let t = short_lived(&t).await?;
+    let alice = t.user().await?;
+    let began = Instant::now();
+    t.emit_numbered(&alice, 1, 1).await?;
+    // The passing of time is what is tested here.
+    tokio::time::sleep_until(began + SHORT_TTL / 2).await;
+    t.emit_numbered(&alice, 2, 2).await?;
+    tokio::time::sleep_until(began + SHORT_TTL * 3 / 4).await;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await;
+    if began.elapsed() >= SHORT_TTL {
+        return Err(inconclusive("the machine was too slow: the TTL had passed before the client was served"));
+    }
+    numbered(&queued?, 1..=2)
+}
+
+async fn default_ttl(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let mut redis = t.database()?.connect().await.map_err(|error| inconclusive(error.to_string()))?;
+    let alice = t.user().await?;
+    let before = inspect::keys(&mut redis).await.map_err(|error| inconclusive(error.to_string()))?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    let after = inspect::keys(&mut redis).await.map_err(|error| inconclusive(error.to_string()))?;
+    let new: Vec<_> = after.iter().filter(|(name, _)| !before.contains_key(*name)).collect();
+    t.transcript().received("redis", format!("{new:?}"));
+    // A key that held something before, such as one that all users share, cannot expire and is not a queue's own.
+    expect::that(!new.is_empty(), "a key for the user's queue", "no new key")?;
+    let mut longest = 0;
+    for (name, key) in new {
+        let Some(ttl) = key.ttl_ms else { return Err(mismatch("a key that expires", format!("{name} never does"))) };
+        expect::that(ttl <= DAY_MS + SLACK_MS, "a key that expires within 24 h", format!("{name} in {ttl} ms"))?;
+        longest = longest.max(ttl);
+    }
+    expect::that(longest + SLACK_MS >= DAY_MS, "a queue that is kept for 24 h", format!("{longest} ms"))
+}
+
+async fn one_array(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 7).await?;
+    let mut device = finds(&t, &alice, 1..=7).await?;
+    let sentinel = t.event_for(&alice);
+    t.emit(&sentinel).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    device.expect_silence(QUIET).await
+}
+
+async fn oldest_first(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let types = ["record.accessed", "access.granted", "access.revoked", "record.uploaded"];
+    for n in 1..=12 {
+        t.emit(&t.numbered(&alice, n).of(types[n % types.len()])).await?;
+    }
+    finds(&t, &alice, 1..=12).await.map(drop)
+}
+
+async fn before_live(t: Bench) -> Outcome {
+    const ROUNDS: usize = 10;
+    for _ in 0..ROUNDS {
+        let alice = t.user().await?;
+        t.emit_numbered(&alice, 1, 5).await?;
+        let (device, emitted) =
+            tokio::join!(t.connect_raw(&alice, Transport::WebSocket), t.emit_numbered(&alice, 6, 15));
+        emitted?;
+        let mut device = device?;
+        let mut seen = device.expect_queued().await?;
+        while seen.len() < 15 {
+            seen.push(device.expect_event("record.accessed").await?);
+        }
+        numbered(&seen, 1..=15)?;
+    }
+    Ok(())
+}
+
+async fn nothing(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = finds_nothing(&t, &alice).await?;
+    device.expect_silence(QUIET).await
+}
+
+async fn once(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    let first = finds(&t, &alice, 1..=3).await?;
+    let second = finds_nothing(&t, &alice).await?;
+    first.disconnect().await;
+    second.disconnect().await;
+    finds_nothing(&t, &alice).await.map(drop)
+}
+
+async fn two_at_once(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 10).await?;
+    let connects = (0..4).map(|_| t.connect_raw(&alice, Transport::WebSocket));
+    let mut devices = try_join_all(connects).await?;
+    t.emit(&t.numbered(&alice, 99).of("access.granted")).await?;
+    let mut seen = Vec::new();
+    for device in &mut devices {
+        loop {
+            // Each device sees the sentinel; what it saw of the queue stands before that.
+            match device.next(Duration::from_secs(5)).await {
+                Some(crate::client::Arrival::Event { name, .. }) if name == "access.granted" => break,
+                Some(crate::client::Arrival::Event { name, args }) if name == "queued.events" => {
+                    seen.extend(args[0].as_array().cloned().unwrap_or_default());
+                }
+                other => return Err(mismatch("queued.events or the sentinel", format!("{other:?}"))),
+            }
+        }
+    }
+    numbered(&seen, 1..=10)
+}
+
+async fn survives(t: Bench, killed: bool) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 20).await?;
+    t.emit_at_once(&alice, 21, 30).await?;
+    if killed { t.kill_and_restart().await? } else { t.restart().await? }
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await?;
+    numbered(&queued[..queued.len().min(20)], 1..=20)?;
+    expect::that(queued.len() == 30, "30 events", queued.len().to_string())
+}
+
+async fn corrupt(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let harness = |error: redis::RedisError| inconclusive(format!("looking into Redis: {error}"));
+    let mut redis = t.database()?.connect().await.map_err(harness)?;
+    let alice = t.user().await?;
+    let before = inspect::keys(&mut redis).await.map_err(harness)?;
+    t.emit_numbered(&alice, 1, 5).await?;
+    let mut damaged = false;
+    for (name, key) in inspect::keys(&mut redis).await.map_err(harness)? {
+        if before.contains_key(&name) {
+            continue;
+        }
+        if let Some(how) = inspect::corrupt_one_entry(&mut redis, &name, &key.kind).await.map_err(harness)? {
+            t.transcript().sent("redis", format!("{name}: {how}"));
+            damaged = true;
+        }
+    }
+    if !damaged {
+        return Err(inconclusive("no new key holds a list, stream, sorted set or hash that could be damaged"));
+    }
+    let mut device = finds(&t, &alice, [1, 3, 4, 5]).await?;
+    t.emit_numbered(&alice, 6, 6).await?;
+    numbered(&[device.expect_event("record.accessed").await?], [6])?;
+    device.disconnect().await;
+    t.emit_numbered(&alice, 7, 7).await?;
+    finds(&t, &alice, [7]).await.map(drop)
+}
+
+async fn same_payload(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let event = t.event_for(&alice).of("record.uploaded");
+    let before = crate::token::now() * 1_000;
+    t.emit(&event).await?;
+    let emitted = (crate::token::now() + 1) * 1_000;
+    // So that the time of delivery could not be taken for that of the emission.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await?;
+    expect::that(queued.len() == 1, "one event", queued.len().to_string())?;
+    expect::member(&queued[0], "eventType", &event.event_type)?;
+    expect::member(&queued[0], "actorId", &event.actor_id)?;
+    expect::member(&queued[0], "resourceId", &event.resource_id)?;
+    let time = expect::iso_timestamp(queued[0]["timestamp"].as_str().unwrap_or_default())?;
+    let between = (before - 1_000..=emitted + 1_000).contains(&time);
+    expect::that(between, "the time of the emission", format!("{} ms after it", time - before))
+}
