@@ -1,2 +1,183 @@
-use crate::case::Case;
-pub(super) const CASES: &[Case] = &[];
+//! SPEC 8: configuration and health, for targets with the reference's variables.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    bench::{Bench, signing},
+    case::{Case, Need},
+    client::Transport,
+    expect::{self, Outcome, inconclusive, mismatch},
+    instance::Changes,
+    redis::inspect,
+    token::{KEY_PAIRS, Signer},
+};
+
+/// How long a server that cannot start may take to say so.
+const GIVES_UP: Duration = Duration::from_secs(10);
+/// How long health may take to follow the store.
+const FOLLOWS: Duration = Duration::from_secs(10);
+
+const OWN: &[Need] = &[Need::OwnServer];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("CONF-01/no-secret", "without a key the server does not start", |t| Box::pin(no_secret(t))).needs(OWN),
+    Case::new("CONF-02/all-errors", "all errors are told at once, each with its variable", |t| Box::pin(all_errors(t)))
+        .needs(OWN),
+    Case::new("CONF-03/no-value", "no error shows a secret", |t| Box::pin(no_value(t))).needs(OWN),
+    Case::new("CONF-04/algorithms", "tokens are verified by each algorithm that may be configured", |t| {
+        Box::pin(algorithms(t))
+    })
+    .needs(OWN),
+    Case::new("CONF-05/queue-max", "QUEUE_MAX_EVENTS sets the cap", |t| Box::pin(queue_max(t)))
+        .needs(&[Need::Setting("queue_max_events")]),
+    Case::new("CONF-06/redis", "the configured Redis database is used, and the password", |t| Box::pin(redis_db(t)))
+        .needs(OWN),
+    Case::new("CONF-07/healthz", "/healthz answers while the process serves", |t| Box::pin(health(t, "/healthz"))),
+    Case::new("CONF-08/readyz", "/readyz answers 200 where the store answers", |t| Box::pin(health(t, "/readyz"))),
+    Case::new("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", |t| {
+        Box::pin(store_away(t))
+    })
+    .needs(OWN),
+];
+
+fn changes<const N: usize>(set: [(&str, &str); N], unset: &[&str]) -> Changes {
+    Changes {
+        set: set.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        unset: unset.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// The server ends by itself, not with 0; returns what it said.
+async fn gives_up(t: &Bench, changes: &Changes) -> Outcome<String> {
+    let server = t.prepared_server(changes, None).await?;
+    let status = server.server().boot_and_end(GIVES_UP).await;
+    let status = status.map_err(|error| mismatch("a server that does not start", error.to_string()))?;
+    expect::that(!status.success(), "an exit status that is not 0", status.to_string())?;
+    // The last lines may still be on their way through the pipe.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    while server.server().output().is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    Ok(server.server().output())
+}
+
+async fn no_secret(t: Bench) -> Outcome {
+    let output = gives_up(&t, &changes([], &["JWT_SECRET", "JWT_PUBLIC_KEY"])).await?;
+    expect::that(output.contains("JWT_SECRET"), "an error that names JWT_SECRET", output)?;
+    let output = gives_up(&t, &changes([("JWT_SECRET", "")], &[])).await?;
+    expect::that(output.contains("JWT_SECRET"), "an error that names JWT_SECRET where it is empty", output)
+}
+
+async fn all_errors(t: Bench) -> Outcome {
+    let broken = changes(
+        [
+            ("PORT", "70000"),
+            ("JWT_ALGORITHM", "none"),
+            ("QUEUE_MAX_EVENTS", "many"),
+            ("QUEUE_TTL_SECONDS", "-1"),
+            ("CORS_ORIGIN", "not an origin"),
+            ("STORE", "cupboard"),
+        ],
+        &[],
+    );
+    let output = gives_up(&t, &broken).await?;
+    for name in broken.set.keys() {
+        expect::that(output.contains(name), format!("an error that names {name}"), &*output)?;
+    }
+    Ok(())
+}
+
+async fn no_value(t: Bench) -> Outcome {
+    let (secret, password) = ("hush-hush-not-a-pem-0123456789", "mellon-0123456789");
+    let broken = changes(
+        [
+            ("JWT_ALGORITHM", "RS256"),
+            ("JWT_PUBLIC_KEY", secret),
+            ("REDIS_PASSWORD", password),
+            ("REDIS_PORT", "x"),
+            ("REDIS_HOST", "127.0.0.1"),
+            ("STORE", "redis"),
+        ],
+        &["JWT_SECRET"],
+    );
+    let output = gives_up(&t, &broken).await?;
+    expect::that(output.contains("JWT_PUBLIC_KEY"), "an error that names JWT_PUBLIC_KEY", &*output)?;
+    let shown = [secret, password].into_iter().find(|secret| output.contains(secret));
+    expect::that(shown.is_none(), "errors without the values of secrets", format!("{shown:?} stands in them"))
+}
+
+async fn algorithms(t: Bench) -> Outcome {
+    let secret = format!("a-secret-of-this-run-{}", t.random(64));
+    for algorithm in ["HS256", "HS384", "HS512"] {
+        let change = changes([("JWT_ALGORITHM", algorithm), ("JWT_SECRET", &secret)], &[]);
+        verifies(&t, &change, signing(Signer::hmac(algorithm, &secret))?).await?;
+    }
+    for (algorithm, private, public) in KEY_PAIRS {
+        let change = changes([("JWT_ALGORITHM", algorithm), ("JWT_PUBLIC_KEY", public)], &["JWT_SECRET"]);
+        verifies(&t, &change, signing(Signer::private_key(algorithm, private))?).await?;
+    }
+    Ok(())
+}
+
+async fn verifies(t: &Bench, change: &Changes, signer: Signer) -> Outcome {
+    let server = t.own_server_with(change, Some(signer)).await?;
+    let alice = server.user().await?;
+    server.connect_raw(&alice, Transport::WebSocket).await?.disconnect().await;
+    let foreign = signing(t.signer().access(&alice.id, &alice.session))?;
+    let mut device = server.attempt_raw(server.opening(Transport::WebSocket), Some(json!({"token": foreign}))).await?;
+    device.expect_refused().await.map(drop)
+}
+
+async fn queue_max(t: Bench) -> Outcome {
+    let t = t.own_server(&[("queue_max_events", "3")]).await?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 5).await?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    expect::equal("the newest 3", &json!([3, 4, 5]), &json!(numbers))
+}
+
+async fn redis_db(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let database = t.database()?;
+    expect::that(database.index > 0 || database.address.password.is_some(), "a database worth choosing", "the default one")
+        .map_err(|_| inconclusive("the run's Redis has one database and no password: nothing to tell apart"))?;
+    let harness = |error: redis::RedisError| inconclusive(format!("looking into Redis: {error}"));
+    let mut redis = database.connect().await.map_err(harness)?;
+    let before = inspect::keys(&mut redis).await.map_err(harness)?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    let after = inspect::keys(&mut redis).await.map_err(harness)?;
+    expect::that(after.len() > before.len(), "new keys in the configured database", format!("{} keys", after.len()))
+}
+
+async fn health(t: Bench, path: &str) -> Outcome {
+    t.http("GET", path, &[], None::<String>).await?.expect_status(200)
+}
+
+async fn store_away(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let Some(proxy) = t.server().proxy() else { return Err(inconclusive("no proxy stands before the server's Redis")) };
+    proxy.cut();
+    becomes(&t, 503).await?;
+    t.http("GET", "/healthz", &[], None::<String>).await?.expect_status(200)?;
+    proxy.restore();
+    becomes(&t, 200).await
+}
+
+async fn becomes(t: &Bench, status: u16) -> Outcome {
+    let deadline = tokio::time::Instant::now() + FOLLOWS;
+    let mut poll = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        poll.tick().await;
+        let answer = t.http("GET", "/readyz", &[], None::<String>).await?;
+        if answer.status == status {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(mismatch(format!("/readyz with {status} within {FOLLOWS:?}"), answer.describe()));
+        }
+    }
+}

@@ -1,2 +1,379 @@
-use crate::case::Case;
-pub(super) const CASES: &[Case] = &[];
+//! SPEC 6: the control surface, for targets that declare it.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::QUIET;
+use crate::{
+    bench::{Answer, Bench, User},
+    case::{Case, Need},
+    client::Transport,
+    expect::{self, Outcome, mismatch},
+    fixtures,
+};
+
+/// The limits of EMIT-11, in bytes.
+const EVENT_LIMIT: usize = 64 << 10;
+const BATCH_LIMIT: usize = 4 << 20;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("EMIT-01/credential", "every route wants the service credential", |t| Box::pin(credential(t)))
+        .also(&["EMIT-10"]),
+    Case::new("EMIT-02/answer", "the answer has the payload's eventId, and live or queued", |t| Box::pin(answer(t))),
+    Case::new("EMIT-03/batch", "a batch keeps its order and is answered in order", |t| Box::pin(batch(t))),
+    Case::new("EMIT-03/thousand", "a batch of 1,000 is taken", |t| Box::pin(thousand(t))),
+    Case::new("EMIT-04/refused-whole", "a batch with one wrong event is refused whole", |t| Box::pin(refused_whole(t)))
+        .also(&["EMIT-10"]),
+    Case::new("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", |t| Box::pin(sizes(t))),
+    Case::new("EMIT-05/sessions", "sessions are made, replaced and revoked", |t| Box::pin(sessions(t))),
+    Case::new("EMIT-06/repeated", "a repeated Idempotency-Key is answered as at first and emits nothing", |t| {
+        Box::pin(repeated(t))
+    }),
+    Case::new("EMIT-06/concurrent", "one Idempotency-Key used at once emits once", |t| Box::pin(repeated_at_once(t))),
+    Case::new("EMIT-07/no-store", "503 where the event can be neither delivered nor stored", |t| Box::pin(no_store(t)))
+        .needs(&[Need::OwnServer]),
+    Case::new("EMIT-08/refused", "wrong bodies are refused and name the member at fault", |t| Box::pin(refused(t)))
+        .also(&["EMIT-09", "EMIT-10"]),
+    Case::new("EMIT-09/problems", "every kind of error is a problem document", |t| Box::pin(problems(t))),
+    Case::new("EMIT-11/too-large", "a body over the limit is answered with 413", |t| Box::pin(too_large(t)))
+        .also(&["EMIT-10"]),
+    Case::new("EMIT-12/content-type", "a body that is not declared as JSON is answered with 415", |t| {
+        Box::pin(content_type(t))
+    })
+    .also(&["EMIT-10"]),
+    Case::new("EMIT-13/unknown", "unknown routes and methods are answered with 404 and 405", |t| Box::pin(unknown(t))),
+    Case::new("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", |t| Box::pin(garbage(t))),
+];
+
+fn body_for(user: &User, n: usize) -> Value {
+    json!({"eventType": "record.accessed", "actorId": "actor-1", "resourceId": format!("record-{n}"),
+        "metadata": {"targetUserId": user.id, "n": n}})
+}
+
+/// The user has received nothing so far: the first thing to find on connect is what is emitted now.
+async fn received_nothing(t: &Bench, user: &User) -> Outcome {
+    t.emit(&t.numbered(user, 4_711)).await?;
+    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await?;
+    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    expect::equal("nothing queued but the sentinel", &json!([4_711]), &Value::Array(numbers))
+}
+
+/// A problem document of this status that names `member`, if there is one to name.
+fn problem(answer: &Answer, status: u16, member: Option<&str>) -> Outcome {
+    answer.expect_status(status)?;
+    let kind = answer.header("content-type").unwrap_or_default();
+    let is_problem = kind.split(';').next() == Some("application/problem+json");
+    expect::that(is_problem, "Content-Type: application/problem+json", kind)?;
+    let document = answer.json();
+    expect::equal("status", &json!(status), &document["status"])?;
+    for name in ["title", "detail"] {
+        let there = document[name].as_str().is_some_and(|text| !text.is_empty());
+        expect::that(there, format!("a problem document with {name}"), answer.describe())?;
+    }
+    match member {
+        Some(member) => expect::that(answer.body.contains(member), format!("an error that names {member}"), answer.describe()),
+        None => Ok(()),
+    }
+}
+
+async fn credential(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let body = body_for(&alice, 1);
+    let session = format!("/sessions/{}", alice.session);
+    let users_token = format!("Bearer {}", t.token(&alice)?);
+    let routes = [
+        ("POST", "/events", body.clone()),
+        ("POST", "/events/batch", json!([body])),
+        ("PUT", &*session, json!({"userId": alice.id})),
+        ("DELETE", &*session, Value::Null),
+    ];
+    for (method, path, body) in &routes {
+        for credential in [None, Some("Bearer wrong"), Some("Bearer "), Some("Basic eDp5"), Some(&*users_token)] {
+            let mut headers = vec![("content-type", "application/json")];
+            headers.extend(credential.map(|credential| ("authorization", credential)));
+            let answer = t.http(method, path, &headers, Some(body.to_string())).await?;
+            problem(&answer, 401, None)?;
+        }
+    }
+    received_nothing(&t, &alice).await
+}
+
+async fn answer(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let queued = t.control("POST", "/events", &body_for(&alice, 1)).await?;
+    queued.expect_status(202)?;
+    expect::member(&queued.json(), "delivery", "queued")?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let payload = device.expect_queued().await?.remove(0);
+    expect::equal("eventId", &queued.json()["eventId"], &payload["eventId"])?;
+    let live = t.control("POST", "/events", &body_for(&alice, 2)).await?;
+    live.expect_status(202)?;
+    expect::member(&live.json(), "delivery", "live")?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::equal("eventId", &live.json()["eventId"], &payload["eventId"])
+}
+
+async fn batch(t: Bench) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut bobs = t.connect_raw(&bob, Transport::WebSocket).await?;
+    let events: Vec<_> = (1..=20).map(|n| body_for(if n % 2 == 0 { &bob } else { &alice }, n)).collect();
+    let answer = t.control("POST", "/events/batch", &Value::Array(events)).await?;
+    answer.expect_status(202)?;
+    let answers = answer.json().as_array().cloned().unwrap_or_default();
+    expect::that(answers.len() == 20, "20 answers", answer.describe())?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await?;
+    expect::that(queued.len() == 10, "10 queued events", queued.len().to_string())?;
+    for (at, answer) in answers.iter().enumerate() {
+        let (payload, delivery) = if at % 2 == 0 {
+            (queued[at / 2].clone(), "queued")
+        } else {
+            (bobs.expect_event("record.accessed").await?, "live")
+        };
+        expect::member(answer, "delivery", delivery)?;
+        expect::equal("eventId", &answer["eventId"], &payload["eventId"])?;
+        expect::equal("metadata.n", &json!(at + 1), &payload["metadata"]["n"])?;
+    }
+    Ok(())
+}
+
+async fn thousand(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let events: Vec<_> = (1..=1_000).map(|n| body_for(&alice, n)).collect();
+    let answer = t.control("POST", "/events/batch", &Value::Array(events)).await?;
+    answer.expect_status(202)?;
+    let answers = answer.json().as_array().map_or(0, Vec::len);
+    expect::that(answers == 1_000, "1,000 answers", answers.to_string())?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    expect::equal("the newest 50", &json!((951..=1_000).collect::<Vec<_>>()), &Value::Array(numbers))
+}
+
+async fn refused_whole(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut events: Vec<_> = (1..=5).map(|n| body_for(&alice, n)).collect();
+    events[3]["actorId"] = json!(7);
+    let answer = t.control("POST", "/events/batch", &Value::Array(events)).await?;
+    problem(&answer, 400, Some("actorId"))?;
+    expect::that(answer.body.contains('3'), "an error that names the event 3", answer.describe())?;
+    received_nothing(&t, &alice).await
+}
+
+async fn sizes(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let many: Vec<_> = (1..=1_001).map(|n| body_for(&alice, n)).collect();
+    for body in [json!([]), Value::Array(many), body_for(&alice, 1), json!("events"), json!(null)] {
+        problem(&t.control("POST", "/events/batch", &body).await?, 400, None)?;
+    }
+    received_nothing(&t, &alice).await
+}
+
+async fn sessions(t: Bench) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let path = format!("/sessions/{}", t.session_id());
+    let session = path.trim_start_matches("/sessions/").to_owned();
+    t.control("DELETE", &path, &Value::Null).await?.expect_status(404)?;
+    for (owner, body) in [
+        (&alice, json!({"userId": alice.id})),
+        (&alice, json!({"userId": alice.id, "expiresAt": "2999-01-01T00:00:00Z"})),
+        (&bob, json!({"userId": bob.id, "expiresAt": "2999-01-01T01:00:00.5+01:00"})),
+    ] {
+        t.control("PUT", &path, &body).await?.expect_status(204)?;
+        let user = User { session: session.clone(), ..owner.clone() };
+        t.connect_raw(&user, Transport::WebSocket).await?.disconnect().await;
+    }
+    t.control("DELETE", &path, &Value::Null).await?.expect_status(204)?;
+    let token = t.token(&User { session, ..bob })?;
+    let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await?;
+    device.expect_refused().await?;
+    for (body, member) in [
+        (json!({}), "userId"),
+        (json!({"userId": 1}), "userId"),
+        (json!({"userId": ""}), "userId"),
+        (json!({"userId": "a", "expiresAt": "tomorrow"}), "expiresAt"),
+        (json!({"userId": "a", "expiresAt": 5}), "expiresAt"),
+        (json!({"userId": "a", "expires": "2999-01-01T00:00:00Z"}), "expires"),
+    ] {
+        problem(&t.control("PUT", &path, &body).await?, 400, Some(member))?;
+    }
+    Ok(())
+}
+
+async fn repeated(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let key = t.random(24);
+    let headers = [("idempotency-key", &*key)];
+    let first = t.control_text("POST", "/events", &headers, body_for(&alice, 1).to_string()).await?;
+    first.expect_status(202)?;
+    let again = t.control_text("POST", "/events", &headers, body_for(&alice, 1).to_string()).await?;
+    again.expect_status(202)?;
+    expect::equal("the same answer", &first.json(), &again.json())?;
+    let batch_key = t.random(24);
+    let headers = [("idempotency-key", &*batch_key)];
+    let batch = json!([body_for(&alice, 2), body_for(&alice, 3)]).to_string();
+    let first = t.control_text("POST", "/events/batch", &headers, batch.clone()).await?;
+    let again = t.control_text("POST", "/events/batch", &headers, batch).await?;
+    expect::equal("the same answers", &first.json(), &again.json())?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    expect::equal("each event once", &json!([1, 2, 3]), &Value::Array(numbers))
+}
+
+async fn repeated_at_once(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let key = t.random(24);
+    let headers = [("idempotency-key", &*key)];
+    let body = body_for(&alice, 1).to_string();
+    let requests = (0..8).map(|_| t.control_text("POST", "/events", &headers, body.clone()));
+    let mut ids = Vec::new();
+    for answer in join_all(requests).await {
+        let answer = answer?;
+        answer.expect_status(202)?;
+        ids.push(answer.json()["eventId"].clone());
+    }
+    ids.dedup();
+    expect::that(ids.len() == 1, "one eventId", format!("{ids:?}"))?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    expect::that(queued.len() == 1, "one event", queued.len().to_string())
+}
+
+async fn no_store(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let proxy = t.server().proxy();
+    if let Some(proxy) = proxy {
+        proxy.cut();
+    }
+    problem(&t.control("POST", "/events", &body_for(&alice, 1)).await?, 503, None)?;
+    if let Some(proxy) = proxy {
+        proxy.restore();
+    }
+    // The server comes back to its Redis by itself, in its own time.
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut poll = tokio::time::interval(std::time::Duration::from_millis(100));
+    loop {
+        poll.tick().await;
+        let answer = t.control("POST", "/events", &body_for(&alice, 2)).await?;
+        if answer.status == 202 {
+            break;
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(mismatch("202 within 10 s of Redis's return", answer.describe()));
+        }
+    }
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    expect::equal("what was refused is not queued", &json!([2]), &Value::Array(numbers))
+}
+
+async fn refused(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let names = [("user", &*alice.id), ("n", &*t.random(8)), ("other", "someone-else")];
+    for entry in fixtures::list(fixtures::REFUSED, "bodies") {
+        let body = match entry.get("text") {
+            Some(text) => fixtures::fill(text, &names).as_str().unwrap_or_default().to_owned(),
+            None => fixtures::fill(&entry["body"], &names).to_string(),
+        };
+        let status = u16::try_from(entry["status"].as_u64().unwrap_or(400)).unwrap_or(400);
+        let answer = t.control_text("POST", "/events", &[], body).await?;
+        problem(&answer, status, entry["names"].as_str()).map_err(|fault| match fault {
+            expect::Fault::Mismatch { expected, actual } => {
+                mismatch(format!("{expected} for the body {} ({})", entry["name"], entry["why"]), actual)
+            }
+            other => other,
+        })?;
+    }
+    received_nothing(&t, &alice).await
+}
+
+async fn problems(t: Bench) -> Outcome {
+    problem(&t.http("POST", "/events", &[], Some("{}".to_owned())).await?, 401, None)?;
+    problem(&t.control_text("POST", "/events", &[], "{".to_owned()).await?, 400, None)?;
+    problem(&t.control("POST", "/events", &json!({"eventType": "no.such"})).await?, 400, Some("eventType"))?;
+    problem(&t.control("DELETE", &format!("/sessions/{}", t.session_id()), &Value::Null).await?, 404, None)?;
+    let key = [("idempotency-key", "")];
+    let alice = t.user().await?;
+    let answer = t.control_text("POST", "/events", &key, body_for(&alice, 1).to_string()).await?;
+    problem(&answer, 400, None)?;
+    let long = "k".repeat(256);
+    let answer = t.control_text("POST", "/events", &[("idempotency-key", &*long)], body_for(&alice, 1).to_string()).await?;
+    problem(&answer, 400, None)?;
+    received_nothing(&t, &alice).await
+}
+
+async fn too_large(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut body = body_for(&alice, 1);
+    let padded = |body: &mut Value, length: usize| {
+        body["metadata"]["padding"] = json!("");
+        let without = body.to_string().len();
+        body["metadata"]["padding"] = json!("x".repeat(length - without));
+        body.to_string()
+    };
+    let over = padded(&mut body, EVENT_LIMIT + 1);
+    problem(&t.control_text("POST", "/events", &[], over.clone()).await?, 413, None)?;
+    let session = format!("/sessions/{}", t.session_id());
+    problem(&t.control_text("PUT", &session, &[], over).await?, 413, None)?;
+    let batch = format!("[{}{}]", body_for(&alice, 1), " ".repeat(BATCH_LIMIT));
+    problem(&t.control_text("POST", "/events/batch", &[], batch).await?, 413, None)?;
+    received_nothing(&t, &alice).await?;
+    let bob = t.user().await?;
+    let just_fits = padded(&mut body_for(&bob, 1), EVENT_LIMIT);
+    t.control_text("POST", "/events", &[], just_fits).await?.expect_status(202)
+}
+
+async fn content_type(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let credential = match t.target().credential() {
+        Some(Ok(credential)) => format!("Bearer {credential}"),
+        _ => return Err(expect::inconclusive("the target file has no credential")),
+    };
+    for kind in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx"), Some("")] {
+        let mut headers = vec![("authorization", &*credential)];
+        headers.extend(kind.map(|kind| ("content-type", kind)));
+        let answer = t.http("POST", "/events", &headers, Some(body_for(&alice, 1).to_string())).await?;
+        problem(&answer, 415, None)?;
+    }
+    received_nothing(&t, &alice).await?;
+    let bob = t.user().await?;
+    let headers = [("authorization", &*credential), ("content-type", "application/json; charset=utf-8")];
+    t.http("POST", "/events", &headers, Some(body_for(&bob, 1).to_string())).await?.expect_status(202)
+}
+
+async fn unknown(t: Bench) -> Outcome {
+    problem(&t.control("GET", "/no/such/route", &Value::Null).await?, 404, None)?;
+    problem(&t.control("GET", "/sessions", &Value::Null).await?, 404, None)?;
+    for (method, path) in [("GET", "/events"), ("DELETE", "/events/batch"), ("POST", "/sessions/x"), ("POST", "/healthz")] {
+        problem(&t.control(method, path, &Value::Null).await?, 405, None)?;
+    }
+    Ok(())
+}
+
+/// Random bytes, cut bodies and changed bytes of right bodies, from the run's seed.
+async fn garbage(t: Bench) -> Outcome {
+    const REQUESTS: usize = 1_000;
+    let alice = t.user().await?;
+    let mut bystander = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let right = body_for(&alice, 1).to_string();
+    let bodies: Vec<String> = (0..REQUESTS)
+        .map(|n| match n % 3 {
+            0 => t.random(n % 200),
+            1 => right[..n % right.len()].to_owned(),
+            _ => format!("{}{}{}", &right[..n % right.len()], '\u{1}', &right[n % right.len()..]),
+        })
+        .collect();
+    for chunk in bodies.chunks(50) {
+        let paths = ["/events", "/events/batch"];
+        let requests = chunk.iter().enumerate().map(|(n, body)| t.control_text("POST", paths[n % 2], &[], body.clone()));
+        for answer in join_all(requests).await {
+            let answer = answer?;
+            expect::that(answer.status == 400, "HTTP 400 to a garbled body", answer.describe())?;
+        }
+    }
+    let sentinel = t.event_for(&alice);
+    t.emit(&sentinel).await?;
+    let payload = bystander.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    bystander.expect_silence(QUIET).await
+}

@@ -30,3 +30,41 @@ pub fn all() -> Vec<Case> {
     ]
     .concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::all;
+    use crate::{
+        spec::{self, Level},
+        target::CAPABILITIES,
+    };
+
+    #[test]
+    fn every_case_names_sentences_that_exist() {
+        for case in all() {
+            for id in case.sentences() {
+                assert!(spec::sentence(id).is_some(), "{} names {id}", case.id);
+            }
+            assert!(case.id.contains('/'), "{} has no slug", case.id);
+        }
+    }
+
+    #[test]
+    fn every_must_and_should_has_a_case() {
+        let checked: HashSet<_> = all().iter().flat_map(|case| case.sentences().collect::<Vec<_>>()).collect();
+        for sentence in spec::sentences().iter().filter(|sentence| sentence.level != Level::May) {
+            assert!(checked.contains(sentence.id.as_str()), "no case checks {}", sentence.id);
+        }
+    }
+
+    #[test]
+    fn case_ids_are_unique_and_capabilities_known() {
+        let mut ids = HashSet::new();
+        for case in all() {
+            assert!(ids.insert(case.id), "{} is there twice", case.id);
+            assert!(case.capabilities().all(|name| CAPABILITIES.contains(&name)), "{}", case.id);
+        }
+    }
+}
