@@ -1,0 +1,118 @@
+//! Puts the parts together. Whoever wants one part to be different passes a different one.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware, routing::any};
+use socketioxide::SocketIo;
+
+use crate::{
+    auth::{JwtVerifier, VerifyToken},
+    config::{Config, Secret, StoreConfig},
+    http::{self, Control},
+    idempotency::Answers,
+    notifications::{Deliver, NotificationsService},
+    origins::{self, Origins},
+    queue::OfflineQueue,
+    rules::{Rules, Standard},
+    session::{SessionStore, StoredSessions, VerifySession},
+    socket::{self, Door, Sockets},
+    store::{Limits, Probe, StoreError, Stores, embedded::EmbeddedStore, redis::RedisStore},
+    wire::{Sessions, transport},
+};
+
+/// Wraps what delivers to sockets; a test double goes here.
+pub type WrapDeliver = Box<dyn FnOnce(Arc<dyn Deliver>) -> Arc<dyn Deliver> + Send>;
+
+/// Everything that the application works with.
+pub struct Collaborators {
+    /// Verifies tokens (AUTH-05 to AUTH-13).
+    pub tokens: Arc<dyn VerifyToken>,
+    /// Verifies sessions (AUTH-14 to AUTH-17).
+    pub sessions: Arc<dyn VerifySession>,
+    /// Creates and revokes sessions (EMIT-05).
+    pub session_store: Arc<dyn SessionStore>,
+    /// Keeps events for those who are away (SPEC.md, 5).
+    pub queue: Arc<dyn OfflineQueue>,
+    /// Keeps answers for repeated requests (EMIT-06).
+    pub answers: Arc<dyn Answers>,
+    /// Says whether the store answers (CONF-08).
+    pub probe: Arc<dyn Probe>,
+    /// Says who receives what (SPEC.md, 3 and 4).
+    pub rules: Arc<dyn Rules>,
+    /// Lies between the service and the sockets; usually nothing does.
+    pub wrap_deliver: WrapDeliver,
+    /// Who may come in from a browser (SPEC.md, 7).
+    pub origins: Origins,
+    /// The service credential (EMIT-01).
+    pub ingest_token: Secret,
+}
+
+impl Collaborators {
+    /// Those of the reference server.
+    ///
+    /// # Errors
+    /// Where the store cannot be opened. A Redis that does not answer is no error yet.
+    pub fn from_config(config: &Config) -> Result<Self, StoreError> {
+        let stores = open_store(&config.store, config.limits)?;
+        Ok(Self {
+            tokens: Arc::new(JwtVerifier::new(config.algorithm, config.key.clone())),
+            sessions: Arc::new(StoredSessions(stores.sessions.clone())),
+            session_store: stores.sessions,
+            queue: stores.queue,
+            answers: stores.answers,
+            probe: stores.probe,
+            rules: Arc::new(Standard),
+            wrap_deliver: Box::new(|deliver| deliver),
+            origins: config.origins.clone(),
+            ingest_token: config.ingest_token.clone(),
+        })
+    }
+}
+
+fn open_store(config: &StoreConfig, limits: Limits) -> Result<Stores, StoreError> {
+    Ok(match config {
+        StoreConfig::Redis(redis) => Stores::of(RedisStore::new(redis, limits)?),
+        StoreConfig::Embedded(directory) => Stores::of(EmbeddedStore::open(directory, limits)?),
+    })
+}
+
+/// The application.
+pub struct App {
+    /// All routes; can be merged into another axum application.
+    pub router: Router,
+    /// For whoever emits in this process.
+    pub service: NotificationsService,
+    /// The sockets, to close them in the end.
+    pub io: SocketIo,
+}
+
+impl App {
+    /// Builds the application.
+    #[must_use]
+    pub fn new(with: Collaborators) -> Self {
+        let (engine, io) = socket::build();
+        let deliver = (with.wrap_deliver)(Arc::new(Sockets(io.clone())));
+        let service = NotificationsService::new(with.rules.clone(), with.queue, deliver);
+        let door = Door {
+            tokens: with.tokens,
+            sessions: with.sessions,
+            service: service.clone(),
+            rules: with.rules,
+        };
+        socket::open(&io, Arc::new(door));
+        let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
+        let control = Control::new(
+            service.clone(),
+            with.session_store,
+            with.answers,
+            with.probe,
+            with.ingest_token,
+        );
+        let sockets = any(transport::handle).with_state(transport);
+        let router = http::routes(control)
+            .route("/socket.io", sockets.clone())
+            .route("/socket.io/", sockets)
+            .layer(middleware::from_fn_with_state(Arc::new(with.origins), origins::guard));
+        Self { router, service, io }
+    }
+}

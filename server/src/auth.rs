@@ -1,0 +1,134 @@
+//! Verifies connection tokens. Knows nothing of sockets or sessions.
+
+use axum::http::{HeaderMap, header::AUTHORIZATION};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Map, Value};
+
+use crate::session::now_ms;
+
+/// How far the clocks of the issuer and of this server may differ (AUTH-08, AUTH-09: at most 5 s).
+const LEEWAY_SECONDS: f64 = 3.0;
+
+/// No token of a real issuer is longer; what is need not be decoded (AUTH-25).
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Who a verified token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The user (AUTH-10, AUTH-11).
+    pub user_id: String,
+    /// The session that has to hold as well (AUTH-12).
+    pub session_id: String,
+}
+
+/// Why a token was not accepted. Says nothing about the token itself (AUTH-24).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is none, or an empty one.
+    #[error("no token was given")]
+    Missing,
+    /// Everything about it is right but its `exp`.
+    #[error("the token has expired")]
+    Expired,
+    /// Anything else is wrong with it.
+    #[error("the token is not valid")]
+    Invalid,
+}
+
+/// Verifies a token and says who it speaks for.
+pub trait VerifyToken: Send + Sync + 'static {
+    /// Verifies a token that has no `Bearer ` prefix any more.
+    ///
+    /// # Errors
+    /// Where the token is not accepted (AUTH-05 to AUTH-13).
+    fn verify(&self, token: &str) -> Result<Claims, TokenError>;
+}
+
+/// Finds the token of a handshake: the member `token` of the CONNECT payload (AUTH-01), and only where there is none the
+/// `Authorization` header (AUTH-02). Never the URL (AUTH-04).
+///
+/// # Errors
+/// Where there is no token, or it is not a string (AUTH-25).
+pub fn find_token<'a>(auth: &'a Value, headers: &'a HeaderMap) -> Result<&'a str, TokenError> {
+    let token = match (auth.get("token"), headers.get(AUTHORIZATION)) {
+        (Some(Value::String(token)), _) => token,
+        (Some(Value::Null), _) | (None, None) => return Err(TokenError::Missing),
+        (Some(_), _) => return Err(TokenError::Invalid),
+        (None, Some(header)) => header.to_str().map_err(|_| TokenError::Invalid)?,
+    };
+    match strip_bearer(token) {
+        "" => Err(TokenError::Missing),
+        token => Ok(token),
+    }
+}
+
+/// AUTH-03. The scheme of RFC 9110 knows no case.
+pub(crate) fn strip_bearer(token: &str) -> &str {
+    match token.split_at_checked("Bearer ".len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer ") => token,
+        _ => token,
+    }
+}
+
+/// Verifies JSON Web Tokens by one algorithm and one key.
+pub struct JwtVerifier {
+    key: DecodingKey,
+    signature_only: Validation,
+}
+
+impl JwtVerifier {
+    /// A verifier for one algorithm (AUTH-06).
+    #[must_use]
+    pub fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
+        let mut signature_only = Validation::new(algorithm);
+        // The times are judged below, last and by hand: the library stops at `exp`, so that it could not tell a token that
+        // has merely expired from one that was never right, and it takes no negative number for a time.
+        signature_only.required_spec_claims.clear();
+        signature_only.validate_exp = false;
+        signature_only.validate_nbf = false;
+        signature_only.validate_aud = false;
+        Self { key, signature_only }
+    }
+}
+
+impl VerifyToken for JwtVerifier {
+    fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Invalid);
+        }
+        let claims = jsonwebtoken::decode(token, &self.key, &self.signature_only)
+            .map_err(|_| TokenError::Invalid)?
+            .claims;
+        judge(&claims, now_ms() as f64 / 1_000.0)
+    }
+}
+
+/// Judges the claims of a token whose signature is right. `exp` comes last: AUTH-21.
+fn judge(claims: &Map<String, Value>, now: f64) -> Result<Claims, TokenError> {
+    if claims.get("type").is_some_and(|kind| kind == "refresh") {
+        return Err(TokenError::Invalid);
+    }
+    let user_id = text(claims.get("userId").or_else(|| claims.get("sub")))?;
+    let session_id = text(claims.get("sessionId"))?;
+    let expiry = time(claims.get("exp"))?;
+    let not_before = claims.get("nbf").map_or(Ok(now), |claim| time(Some(claim)))?;
+    if not_before > now + LEEWAY_SECONDS {
+        return Err(TokenError::Invalid);
+    }
+    if expiry + LEEWAY_SECONDS <= now {
+        return Err(TokenError::Expired);
+    }
+    Ok(Claims { user_id, session_id })
+}
+
+fn text(claim: Option<&Value>) -> Result<String, TokenError> {
+    match claim {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        _ => Err(TokenError::Invalid),
+    }
+}
+
+/// A NumericDate of RFC 7519: seconds, with or without a fraction.
+fn time(claim: Option<&Value>) -> Result<f64, TokenError> {
+    claim.and_then(Value::as_f64).ok_or(TokenError::Invalid)
+}

@@ -1,0 +1,178 @@
+//! The events and their payload, as they go over the wire. Knows nothing of sockets, queues or recipients.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
+use time::{OffsetDateTime, macros::format_description};
+use uuid::Uuid;
+
+/// The types of an event (EVENT-02).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventType {
+    /// Somebody looked at a record.
+    #[serde(rename = "record.accessed")]
+    RecordAccessed,
+    /// Somebody was given access.
+    #[serde(rename = "access.granted")]
+    AccessGranted,
+    /// Somebody's access was withdrawn.
+    #[serde(rename = "access.revoked")]
+    AccessRevoked,
+    /// A record was added.
+    #[serde(rename = "record.uploaded")]
+    RecordUploaded,
+}
+
+impl EventType {
+    /// All of them, in the order of EVENT-02.
+    pub const ALL: [Self; 4] = [
+        Self::RecordAccessed,
+        Self::AccessGranted,
+        Self::AccessRevoked,
+        Self::RecordUploaded,
+    ];
+
+    /// The name of the Socket.IO event (EVENT-01).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RecordAccessed => "record.accessed",
+            Self::AccessGranted => "access.granted",
+            Self::AccessRevoked => "access.revoked",
+            Self::RecordUploaded => "record.uploaded",
+        }
+    }
+
+    /// The type of that name, if there is one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What an emitter asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// What happened.
+    pub event_type: EventType,
+    /// Who did it.
+    pub actor_id: String,
+    /// To what it was done.
+    pub resource_id: String,
+    /// Anything else; empty where the emitter gave none (EVENT-05).
+    pub metadata: Map<String, Value>,
+}
+
+/// The one argument of an event (EVENT-03 to EVENT-08).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Payload {
+    /// A UUID of version 7, the same on every delivery (EVENT-08).
+    pub event_id: Uuid,
+    /// What happened.
+    pub event_type: EventType,
+    /// Who did it.
+    pub actor_id: String,
+    /// To what it was done.
+    pub resource_id: String,
+    /// When it was emitted (EVENT-04).
+    pub timestamp: String,
+    /// What the emitter gave, members in its order (EVENT-06, EVENT-07).
+    pub metadata: Map<String, Value>,
+}
+
+impl Payload {
+    /// The payload of a draft that is emitted now.
+    #[must_use]
+    pub fn now(draft: Draft) -> Self {
+        Self {
+            event_id: Uuid::now_v7(),
+            event_type: draft.event_type,
+            actor_id: draft.actor_id,
+            resource_id: draft.resource_id,
+            timestamp: timestamp(OffsetDateTime::now_utc()),
+            metadata: draft.metadata,
+        }
+    }
+}
+
+/// A payload that is ready to go: written once, then sent or queued as it is (QUEUE-16).
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The id of the payload.
+    pub event_id: Uuid,
+    /// The type of the payload.
+    pub event_type: EventType,
+    /// The payload as JSON.
+    pub json: Box<RawValue>,
+}
+
+impl From<Payload> for Outgoing {
+    fn from(payload: Payload) -> Self {
+        let json = serde_json::value::to_raw_value(&payload)
+            .expect("a payload has string keys only, so it can be written as JSON");
+        Self {
+            event_id: payload.event_id,
+            event_type: payload.event_type,
+            json,
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds and `Z`, as `Date.prototype.toISOString` writes it (EVENT-04).
+fn timestamp(now: OffsetDateTime) -> String {
+    let format = format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+    );
+    now.format(format)
+        .expect("a date of this era has every component that the format names")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_what_javascript_writes() {
+        let at = |nanos| timestamp(OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap());
+        assert_eq!(at(1_700_000_000_007_999_999), "2023-11-14T22:13:20.007Z");
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn every_type_is_found_by_its_name_and_no_other_is() {
+        for kind in EventType::ALL {
+            assert_eq!(EventType::parse(kind.name()), Some(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), json!(kind.name()));
+        }
+        assert_eq!(EventType::parse("record.deleted"), None);
+        assert_eq!(EventType::parse("Record.Accessed"), None);
+    }
+
+    #[test]
+    fn metadata_keeps_its_order_and_its_integers() {
+        let text = r#"{"z":9007199254740991,"a":[null,"",{}],"m":-9007199254740991}"#;
+        let payload = Payload::now(Draft {
+            event_type: EventType::RecordAccessed,
+            actor_id: "a".into(),
+            resource_id: "r".into(),
+            metadata: serde_json::from_str(text).unwrap(),
+        });
+        let json = Outgoing::from(payload).json;
+        assert!(json.get().ends_with(&format!(r#""metadata":{text}}}"#)), "{json}");
+    }
+
+    #[test]
+    fn event_ids_are_of_version_seven_and_differ() {
+        let draft = Draft {
+            event_type: EventType::AccessGranted,
+            actor_id: "a".into(),
+            resource_id: "r".into(),
+            metadata: Map::new(),
+        };
+        let (one, two) = (Payload::now(draft.clone()), Payload::now(draft));
+        assert_eq!(one.event_id.get_version_num(), 7);
+        assert_ne!(one.event_id, two.event_id);
+    }
+}

@@ -1,0 +1,181 @@
+//! Turns the JSON of a request into events, naming every member that is wrong (EMIT-08, EMIT-09).
+
+use serde_json::{Map, Value};
+
+use super::problem::Fault;
+use crate::event::{Draft, EventType};
+
+/// How many events a batch may have (EMIT-03).
+const MAX_BATCH: usize = 1_000;
+
+/// How many faults are reported at most.
+const MAX_FAULTS: usize = 20;
+
+/// One event.
+pub(crate) fn one(body: Value) -> Result<Draft, Vec<Fault>> {
+    let mut members = Members::of(body, String::new())?;
+    let draft = draft(&mut members);
+    members.finish(draft)
+}
+
+/// A batch, refused whole where one event of it is wrong (EMIT-04).
+pub(crate) fn batch(body: Value) -> Result<Vec<Draft>, Vec<Fault>> {
+    let Value::Array(events) = body else {
+        return Err(vec![Fault::new("", "the body has to be an array of events")]);
+    };
+    if events.is_empty() || events.len() > MAX_BATCH {
+        return Err(vec![Fault::new("", format!("a batch has 1 to {MAX_BATCH} events"))]);
+    }
+    let (mut drafts, mut faults) = (Vec::with_capacity(events.len()), Vec::new());
+    for (place, event) in events.into_iter().enumerate() {
+        let parsed = Members::of(event, format!("/{place}")).and_then(|mut members| {
+            let draft = draft(&mut members);
+            members.finish(draft)
+        });
+        match parsed {
+            Ok(draft) => drafts.push(draft),
+            Err(more) => faults.extend(more),
+        }
+    }
+    faults.truncate(MAX_FAULTS);
+    if faults.is_empty() { Ok(drafts) } else { Err(faults) }
+}
+
+fn draft(members: &mut Members) -> Option<Draft> {
+    let event_type = members.text("eventType").and_then(|name| match EventType::parse(&name) {
+        Some(event_type) => Some(event_type),
+        None => members.fault("eventType", "is no type of an event"),
+    });
+    let actor_id = members.text("actorId");
+    let resource_id = members.text("resourceId");
+    let metadata = match members.take("metadata") {
+        None => Some(Map::new()),
+        Some(Value::Object(metadata)) => Some(metadata),
+        Some(_) => members.fault("metadata", "has to be an object"),
+    };
+    Some(Draft {
+        event_type: event_type?,
+        actor_id: actor_id?,
+        resource_id: resource_id?,
+        metadata: metadata?,
+    })
+}
+
+/// The members of an object, taken one by one; what is left in the end is unknown.
+pub(crate) struct Members {
+    object: Map<String, Value>,
+    place: String,
+    faults: Vec<Fault>,
+}
+
+impl Members {
+    /// The members of the object at `place`.
+    pub(crate) fn of(value: Value, place: String) -> Result<Self, Vec<Fault>> {
+        match value {
+            Value::Object(object) => Ok(Self { object, place, faults: Vec::new() }),
+            _ => Err(vec![Fault::new(place, "has to be an object")]),
+        }
+    }
+
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.object.shift_remove(name)
+    }
+
+    /// A member that has to be there and be a non-empty string.
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        match self.take(name) {
+            Some(Value::String(text)) if !text.is_empty() => Some(text),
+            Some(_) => self.fault(name, "has to be a non-empty string"),
+            None => self.fault(name, "is missing"),
+        }
+    }
+
+    /// Notes what is wrong with a member.
+    pub(crate) fn fault<T>(&mut self, name: &str, detail: &str) -> Option<T> {
+        self.faults.push(Fault::new(format!("{}/{}", self.place, pointer_token(name)), detail));
+        None
+    }
+
+    /// The result, where nothing was wrong and nothing is left.
+    pub(crate) fn finish<T>(mut self, result: Option<T>) -> Result<T, Vec<Fault>> {
+        let unknown: Vec<String> = self.object.keys().take(MAX_FAULTS).cloned().collect();
+        for name in unknown {
+            self.fault::<()>(&name, "is not known here");
+        }
+        match result {
+            Some(result) if self.faults.is_empty() => Ok(result),
+            _ => Err(self.faults),
+        }
+    }
+}
+
+/// RFC 6901, and no longer than a name has any reason to be.
+fn pointer_token(name: &str) -> String {
+    let short: String = name.chars().take(100).collect();
+    short.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event() -> Value {
+        json!({"eventType": "record.accessed", "actorId": "a", "resourceId": "r", "metadata": {"k": 1}})
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut event = event();
+        event[name] = value;
+        event
+    }
+
+    fn pointers(outcome: Result<impl Sized, Vec<Fault>>) -> Vec<String> {
+        outcome.err().into_iter().flatten().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn an_event_with_and_without_metadata_is_taken() {
+        assert_eq!(one(event()).unwrap().metadata["k"], 1);
+        let mut without = event();
+        without.as_object_mut().unwrap().remove("metadata");
+        assert!(one(without).unwrap().metadata.is_empty());
+    }
+
+    #[test]
+    fn each_wrong_member_is_named() {
+        let wrong = [
+            ("eventType", json!("record.deleted")),
+            ("eventType", json!(1)),
+            ("actorId", json!("")),
+            ("actorId", json!(null)),
+            ("resourceId", json!(["r"])),
+            ("metadata", json!(null)),
+            ("metadata", json!([])),
+            ("metadata", json!("{}")),
+            ("unknown", json!(1)),
+        ];
+        for (name, value) in wrong {
+            assert_eq!(pointers(one(with(name, value))), [format!("/{name}")]);
+        }
+        assert_eq!(pointers(one(with("a/b~c", json!(1)))), ["/a~1b~0c"]);
+        assert_eq!(pointers(one(json!({}))), ["/eventType", "/actorId", "/resourceId"]);
+        assert_eq!(pointers(one(json!([]))), [""]);
+    }
+
+    #[test]
+    fn a_batch_is_refused_whole_and_names_the_place() {
+        let wrong = json!([event(), event(), event(), with("metadata", json!(3))]);
+        assert_eq!(pointers(batch(wrong)), ["/3/metadata"]);
+        assert_eq!(pointers(batch(json!([event(), 5]))), ["/1"]);
+    }
+
+    #[test]
+    fn a_batch_has_one_to_a_thousand_events() {
+        for (count, taken) in [(0, false), (1, true), (1_000, true), (1_001, false)] {
+            assert_eq!(batch(vec![event(); count].into()).is_ok(), taken, "{count}");
+        }
+        assert!(batch(event()).is_err());
+    }
+}

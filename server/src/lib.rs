@@ -1,0 +1,32 @@
+//! The reference server of real-time notifications: who may connect, what reaches them, and what waits for them.
+//!
+//! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
+//!
+//! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
+//! - [`socket`](mod@notifications) lets clients in by [`auth`] and [`session`]; `wire` closes the connections of those who
+//!   break the protocol; [`origins`] keeps strange browsers out.
+//! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
+//! - [`queue`] is the offline queue, [`idempotency`] the memory for repeated requests, [`store`] where both are kept.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod dev;
+pub mod event;
+pub mod http;
+pub mod idempotency;
+pub mod notifications;
+pub mod origins;
+pub mod queue;
+pub mod rules;
+pub mod run;
+pub mod serve;
+pub mod session;
+mod socket;
+pub mod store;
+mod turns;
+mod wire;
+
+pub use app::{App, Collaborators};
+pub use config::Config;
+pub use notifications::NotificationsService;

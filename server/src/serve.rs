@@ -1,0 +1,73 @@
+//! Serves the application on a listener until it is told to stop. Knows nothing of what it serves.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use axum::{body::Body, extract::Request, serve::Listener};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use socket2::SockRef;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tower::ServiceExt;
+
+use crate::app::App;
+
+/// How long a client may take to send the head of a request, and a connection may stay idle between two.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a peer may leave what it was sent unacknowledged. Without it a client that stops reading would hold its
+/// connection for ever: the library cannot close one whose writer is stuck.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long sockets may take to close, and how long requests may take to end; both begin at once.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
+pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let router = app.router.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
+    let service = TowerToHyperService::new(router);
+    // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
+    let (closing, connections) = watch::channel(());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let (stream, _) = tokio::select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = &mut shutdown => break,
+        };
+        tune(&stream);
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
+        let mut closing = connections.clone();
+        tokio::spawn(async move {
+            let mut connection = pin!(connection);
+            // How a connection ends is the client's affair, so errors are not looked at.
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                _ = closing.changed() => connection.as_mut().graceful_shutdown(),
+            }
+            connection.await.ok();
+        });
+    }
+    // The listener first: a client that came back now would be told that the namespace is unknown, and give up.
+    drop((listener, connections));
+    closing.send(()).ok();
+    tracing::info!("closing");
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, app.io.close());
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, closing.closed());
+    let (closed, drained) = tokio::join!(closed, drained);
+    tracing::info!(sockets = closed.is_ok(), requests = drained.is_ok(), "closed");
+}
+
+/// Best effort: what the system does not offer is done without.
+fn tune(stream: &TcpStream) {
+    stream.set_nodelay(true).ok();
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)).ok();
+}

@@ -1,0 +1,156 @@
+//! Sessions and their verification. Knows nothing of tokens or sockets.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::store::{BoxFuture, StoreError};
+
+/// A session that was created and not revoked since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Whose it is.
+    pub user_id: String,
+    /// When it ends, in milliseconds of the Unix epoch; `None` where it only ends by being revoked.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl Session {
+    /// Whether the session still holds.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.expires_at_ms.is_none_or(|end| end > now_ms())
+    }
+}
+
+/// Milliseconds of the Unix epoch.
+pub(crate) fn now_ms() -> i64 {
+    let millis = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+/// Where sessions are kept (EMIT-05).
+pub trait SessionStore: Send + Sync + 'static {
+    /// Creates or replaces a session; one that has already ended is as good as none.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn put_session<'a>(
+        &'a self,
+        id: &'a str,
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Revokes a session; false where there is none.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// The session of that id, if there is one.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>>;
+}
+
+/// Why a session was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Unknown, revoked, expired or another user's (AUTH-14 to AUTH-17). Which of them is nobody's business.
+    #[error("the session does not hold")]
+    Invalid,
+    /// Nobody could say (AUTH-22).
+    #[error("the session could not be verified")]
+    Unavailable(#[from] StoreError),
+}
+
+/// Verifies that a session holds and belongs to a user.
+pub trait VerifySession: Send + Sync + 'static {
+    /// Verifies a session.
+    ///
+    /// # Errors
+    /// Where the session does not hold (AUTH-14 to AUTH-17), or nobody could say (AUTH-22).
+    fn verify<'a>(
+        &'a self,
+        session_id: &'a str,
+        user_id: &'a str,
+    ) -> BoxFuture<'a, Result<(), SessionError>>;
+}
+
+/// Verifies sessions against those that are stored.
+pub struct StoredSessions(pub Arc<dyn SessionStore>);
+
+impl VerifySession for StoredSessions {
+    fn verify<'a>(
+        &'a self,
+        session_id: &'a str,
+        user_id: &'a str,
+    ) -> BoxFuture<'a, Result<(), SessionError>> {
+        Box::pin(async move {
+            match self.0.session(session_id).await? {
+                Some(session) if session.user_id == user_id && session.is_live() => Ok(()),
+                _ => Err(SessionError::Invalid),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Holds one session, or cannot be asked.
+    struct One(Result<Option<Session>, ()>);
+
+    impl SessionStore for One {
+        fn put_session<'a>(&'a self, _: &'a str, _: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn revoke_session<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+            Box::pin(async { Ok(false) })
+        }
+        fn session<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
+            Box::pin(async { self.0.clone().map_err(|()| StoreError::TimedOut(Duration::ZERO)) })
+        }
+    }
+
+    async fn verify(stored: Result<Option<Session>, ()>) -> Result<(), SessionError> {
+        StoredSessions(Arc::new(One(stored))).verify("s", "alice").await
+    }
+
+    fn session(user: &str, expires_at_ms: Option<i64>) -> Result<Option<Session>, ()> {
+        Ok(Some(Session { user_id: user.into(), expires_at_ms }))
+    }
+
+    #[tokio::test]
+    async fn a_session_of_the_user_that_has_not_ended_is_accepted() {
+        assert!(verify(session("alice", None)).await.is_ok());
+        assert!(verify(session("alice", Some(now_ms() + 60_000))).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_session_is_refused() {
+        assert!(matches!(verify(Ok(None)).await, Err(SessionError::Invalid)));
+    }
+
+    #[tokio::test]
+    async fn an_expired_session_is_refused() {
+        let ended = session("alice", Some(now_ms() - 1));
+        assert!(matches!(verify(ended).await, Err(SessionError::Invalid)));
+    }
+
+    #[tokio::test]
+    async fn a_session_of_another_user_is_refused() {
+        for other in ["bob", "Alice", "alice ", ""] {
+            assert!(matches!(verify(session(other, None)).await, Err(SessionError::Invalid)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_nobody_can_look_up_is_told_apart() {
+        assert!(matches!(verify(Err(())).await, Err(SessionError::Unavailable(_))));
+    }
+}

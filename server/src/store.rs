@@ -1,0 +1,73 @@
+//! What is kept: queues, sessions and answers, and where. The traits belong to their users; this file opens a store
+//! that implements all of them.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use crate::{idempotency::Answers, queue::OfflineQueue, session::SessionStore};
+
+pub mod embedded;
+pub mod redis;
+
+/// A future behind a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The store could not do what it was asked. Whatever was being done has to be refused, never half promised.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It gave no answer in time.
+    #[error("the store did not answer within {0:?}")]
+    TimedOut(Duration),
+    /// Redis refused, or the connection to it is broken.
+    #[error("redis: {0}")]
+    Redis(#[from] ::redis::RedisError),
+    /// The database file could not be read or written.
+    #[error("database: {0}")]
+    Database(Box<redb::Error>),
+    /// The thread that writes is gone, as while the process ends.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Whether the store answers, for `/readyz` (CONF-08, CONF-09).
+pub trait Probe: Send + Sync + 'static {
+    /// Asks the store something trivial.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// The limits of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How many events a user's queue holds (QUEUE-03).
+    pub max_events: usize,
+    /// How long an event is kept (QUEUE-06 to QUEUE-08).
+    pub ttl: Duration,
+}
+
+/// One store, by its faces.
+#[derive(Clone)]
+pub struct Stores {
+    /// The offline queues.
+    pub queue: Arc<dyn OfflineQueue>,
+    /// The sessions.
+    pub sessions: Arc<dyn SessionStore>,
+    /// The answers to requests with an `Idempotency-Key`.
+    pub answers: Arc<dyn Answers>,
+    /// Whether it answers.
+    pub probe: Arc<dyn Probe>,
+}
+
+impl Stores {
+    /// The faces of a store that has all of them.
+    pub fn of<S: OfflineQueue + SessionStore + Answers + Probe>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self {
+            queue: store.clone(),
+            sessions: store.clone(),
+            answers: store.clone(),
+            probe: store,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Judges a packet that a client sent. Pure: knows text and the state of a session.
+
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::{NAMESPACE, Session, Violation};
+
+/// Judges an Engine.IO packet. What is wrong on that layer is left to the library, which closes the connection for it; what
+/// is judged here is the Socket.IO packet in a message.
+pub(crate) fn judge(packet: &str, session: &Session) -> Result<(), Violation> {
+    match packet.as_bytes().first() {
+        Some(b'4') => judge_message(&packet[1..], session),
+        // The client says goodbye.
+        Some(b'1') => {
+            session.depart();
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A Socket.IO packet: type, attachments, namespace, id and data.
+struct Parts<'a> {
+    kind: u8,
+    namespace: &'a str,
+    has_id: bool,
+    data: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(message: &'a str) -> Option<Self> {
+        let kind = *message.as_bytes().first()?;
+        // The type has to be ASCII before it may be cut off.
+        let mut rest = kind.is_ascii().then(|| &message[1..])?;
+        if matches!(kind, b'5' | b'6') {
+            let (attachments, after) = rest.split_once('-')?;
+            attachments.parse::<u16>().ok()?;
+            rest = after;
+        }
+        let mut namespace = "/";
+        if rest.starts_with('/') {
+            (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
+        }
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (id, data) = rest.split_at(digits);
+        Some(Self { kind, namespace, has_id: !id.is_empty(), data })
+    }
+}
+
+fn judge_message(message: &str, session: &Session) -> Result<(), Violation> {
+    let parts = Parts::of(message).ok_or(Violation::Malformed)?;
+    let ours = parts.namespace == NAMESPACE;
+    let well_formed = match parts.kind {
+        b'0' => !parts.has_id && is_connect_payload(parts.data),
+        b'1' => !parts.has_id && parts.data.is_empty(),
+        b'2' | b'5' => is_event(parts.data),
+        b'3' | b'6' => parts.has_id && is_array(parts.data),
+        _ => false,
+    };
+    match parts.kind {
+        _ if !well_formed => Err(Violation::Malformed),
+        b'0' if ours && !session.enter() => Err(Violation::SecondConnect),
+        // Another namespace: the library refuses it with a CONNECT_ERROR (TRANS-05).
+        b'0' => Ok(()),
+        // Not joined at all; where ours is not joined yet, the library closes the connection (TRANS-07).
+        _ if !ours => Err(Violation::NotJoined),
+        b'1' => {
+            session.leave();
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_connect_payload(data: &str) -> bool {
+    let is_object_or_null = data.starts_with('{') || data == "null";
+    data.is_empty() || (is_object_or_null && serde_json::from_str::<IgnoredAny>(data).is_ok())
+}
+
+fn is_array(data: &str) -> bool {
+    serde_json::from_str::<Vec<IgnoredAny>>(data).is_ok()
+}
+
+/// An array whose first element is the name.
+fn is_event(data: &str) -> bool {
+    let elements: Result<Vec<&RawValue>, _> = serde_json::from_str(data);
+    elements.is_ok_and(|elements| elements.first().is_some_and(|name| name.get().starts_with('"')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate(packets: &[&str]) -> Result<(), Violation> {
+        let session = Session::default();
+        packets.iter().try_for_each(|packet| judge(packet, &session))
+    }
+
+    #[test]
+    fn what_a_decent_client_sends_passes() {
+        let packets = [
+            "2probe",
+            "5",
+            "3",
+            r#"40/notifications,{"token":"a.b.c"}"#,
+            r#"42/notifications,["ping"]"#,
+            r#"42/notifications,17["ping",{"a":[1,2]}]"#,
+            r#"43/notifications,3["ok"]"#,
+            r#"451-/notifications,["upload",{"_placeholder":true,"num":0}]"#,
+            "41/notifications,",
+            "40/notifications,",
+            "41/notifications",
+            "40/notifications,null",
+            "40",
+            "40/other,{}",
+            "1",
+        ];
+        assert_eq!(fate(&packets), Ok(()));
+    }
+
+    #[test]
+    fn a_malformed_packet_is_a_violation() {
+        let packets = [
+            "4", "47", "49/notifications,", "4é", "44/notifications,{}", "40/notifications,{bad", "40/notifications,[]",
+            "40/notifications,\"t\"", "40/notifications,1{}", "40/notifications,{}{}", "42/notifications,",
+            "42/notifications,[]", "42/notifications,[1]", "42/notifications,{}", "42/notifications,[\"ping\"",
+            "42/notifications,[\"ping\",{bad}]", "42/notifications,[\"ping\"]x", "43/notifications,[]",
+            "43/notifications,1{}", "45/notifications,[\"x\"]", "45x-/notifications,[\"x\"]", "41/notifications,{}",
+        ];
+        for packet in packets {
+            assert_eq!(fate(&[packet]), Err(Violation::Malformed), "{packet}");
+        }
+    }
+
+    #[test]
+    fn an_event_for_another_namespace_is_a_violation() {
+        for packet in [r#"42["ping"]"#, r#"42/other,["ping"]"#, "41/other,", "43/other,1[]", "41"] {
+            assert_eq!(fate(&["40/notifications,", packet]), Err(Violation::NotJoined), "{packet}");
+        }
+    }
+
+    #[test]
+    fn a_second_connect_is_a_violation() {
+        let twice = ["40/notifications,", "40/notifications,{}"];
+        assert_eq!(fate(&twice), Err(Violation::SecondConnect));
+        assert_eq!(fate(&["40", "40", "40/notifications,"]), Ok(()));
+    }
+
+    #[test]
+    fn a_connect_may_follow_a_refusal_or_a_disconnect() {
+        let session = Session::default();
+        assert_eq!(judge("40/notifications,", &session), Ok(()));
+        session.leave();
+        assert_eq!(judge("40/notifications,", &session), Ok(()));
+        assert_eq!(judge("41/notifications,", &session), Ok(()));
+        assert_eq!(judge("40/notifications,", &session), Ok(()));
+    }
+}
