@@ -281,6 +281,13 @@ impl Bench {
         self.instance.kill_and_restart().await.map_err(|error| self.failed("a server that comes back", &error))
     }
 
+    /// Writes what the case's own servers have said to the transcript.
+    pub fn quote_servers(&self) {
+        for instance in self.own.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            instance.output().lines().for_each(|line| self.transcript.received("proc", line.trim()));
+        }
+    }
+
     /// Stops the servers of the case's own.
     pub async fn finish(self) {
         let own = std::mem::take(&mut *self.own.lock().unwrap_or_else(PoisonError::into_inner));

@@ -95,6 +95,9 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
             Err(_) => Verdict::NotRun { reason: format!("the case did not end within {CASE_LIMIT:?}") },
         },
     };
+    if !matches!(verdict, Verdict::Passed | Verdict::NotApplicable { .. }) {
+        bench.quote_servers();
+    }
     let transcript = bench.transcript().clone();
     bench.finish().await;
     CaseResult { case, turn, verdict: redacted(verdict, &transcript), took: began.elapsed(), transcript: transcript.lines() }

@@ -216,13 +216,14 @@ impl Client {
         }
     }
 
-    /// Leaves politely, so that the server knows at once.
+    /// Leaves politely, and waits until the server has closed the connection: it reads what came before the close first,
+    /// so whatever is emitted from now on finds the device gone.
     pub async fn disconnect(self) {
         match self.link {
             Link::Wire(wire) => {
                 let leave = Packet::new(Kind::Disconnect, NAMESPACE, None);
                 let _ = wire.send(&format!("4{}", leave.encode())).await;
-                wire.close().await;
+                wire.close(DUE).await;
             }
             Link::Library(library) => library.disconnect().await,
         }

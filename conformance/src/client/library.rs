@@ -30,7 +30,7 @@ const REFUSAL: &str = "Received an ConnectError frame: ";
 
 /// A connected library client.
 pub(super) struct Library {
-    socket: Socket,
+    socket: Connected,
     inbox: UnboundedReceiver<Arrival>,
     feed: UnboundedSender<Arrival>,
     transcript: Transcript,
@@ -55,7 +55,7 @@ impl Client {
             .await
             .map_err(|_| inconclusive(format!("rust_socketio did not connect within {OPEN_LIMIT:?}")))?
             .map_err(|error| mismatch("a transport that opens", transcript.redact(&error.to_string())))?;
-        Ok(Self::over_library(Library { socket, inbox, feed, transcript }))
+        Ok(Self::over_library(Library { socket: Connected(socket), inbox, feed, transcript }))
     }
 }
 
@@ -70,7 +70,7 @@ impl Library {
 
     pub(super) async fn emit(&self, name: &str, args: Vec<Value>) -> Result<(), rust_socketio::Error> {
         self.transcript.sent("lib", format!("{name} {}", Value::from(args.clone())));
-        self.socket.emit(name, Payload::Text(args)).await
+        self.socket.0.emit(name, Payload::Text(args)).await
     }
 
     pub(super) async fn call(
@@ -91,19 +91,29 @@ impl Library {
             }
             .boxed()
         };
-        self.socket.emit_with_ack(name, Payload::Text(args), within, answer).await
+        self.socket.0.emit_with_ack(name, Payload::Text(args), within, answer).await
     }
 
+    /// Leaves, and waits until the server has closed the connection: what is emitted then finds the user offline.
     pub(super) async fn disconnect(self) {
-        self.transcript.sent("lib", "disconnect");
-        let _ = timeout(OPEN_LIMIT, self.socket.disconnect()).await;
+        let Self { socket, mut inbox, feed, transcript } = self;
+        transcript.sent("lib", "disconnect");
+        let gone = async {
+            let _ = socket.0.disconnect().await;
+            // The library's reader holds the last senders; it ends when the connection does.
+            drop((socket, feed));
+            while inbox.recv().await.is_some() {}
+        };
+        let _ = timeout(OPEN_LIMIT, gone).await;
     }
 }
 
-impl Drop for Library {
-    // The library's reader is a detached task that holds the socket; without this it would stay connected for good.
+/// Disconnects when dropped: the library's reader is a detached task that would stay connected for good.
+struct Connected(Socket);
+
+impl Drop for Connected {
     fn drop(&mut self) {
-        let socket = self.socket.clone();
+        let socket = self.0.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { timeout(OPEN_LIMIT, socket.disconnect()).await });
         }

@@ -206,11 +206,17 @@ impl Wire {
         }
     }
 
-    /// Closes the connection politely.
-    pub async fn close(self) {
+    /// Closes the connection politely, and waits until the server has closed it, too.
+    pub async fn close(mut self, within: Duration) {
         match &self.link {
             Link::Polling(poller) => drop(limited(poller.post("1".to_owned())).await),
             Link::WebSocket(sender) => sender.close().await,
+        }
+        let deadline = tokio::time::Instant::now() + within;
+        while let Some(incoming) = self.receive(deadline.saturating_duration_since(tokio::time::Instant::now())).await {
+            if matches!(incoming, Incoming::Closed(_)) {
+                return;
+            }
         }
     }
 
