@@ -100,7 +100,10 @@ impl App {
             rules: with.rules,
         };
         socket::open(&io, Arc::new(door));
-        let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
+        let transport = transport::Transport {
+            engine,
+            sessions: Arc::<Sessions>::default(),
+        };
         let control = Control::new(
             service.clone(),
             with.session_store,
@@ -112,7 +115,14 @@ impl App {
         let router = http::routes(control)
             .route("/socket.io", sockets.clone())
             .route("/socket.io/", sockets)
-            .layer(middleware::from_fn_with_state(Arc::new(with.origins), origins::guard));
-        Self { router, service, io }
+            .layer(middleware::from_fn_with_state(
+                Arc::new(with.origins),
+                origins::guard,
+            ));
+        Self {
+            router,
+            service,
+            io,
+        }
     }
 }

@@ -108,7 +108,10 @@ impl Config {
     /// # Errors
     /// Where any variable is missing or wrong; names all of them.
     pub fn from_source(source: &dyn Source) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader { source, errors: Vec::new() };
+        let mut reader = Reader {
+            source,
+            errors: Vec::new(),
+        };
         let config = reader.config();
         match config {
             Some(config) if reader.errors.is_empty() => Ok(config),
@@ -155,20 +158,30 @@ impl Reader<'_> {
     }
 
     fn error<T>(&mut self, variable: &'static str, problem: impl Into<String>) -> Option<T> {
-        self.errors.push(ConfigError { variable, problem: problem.into() });
+        self.errors.push(ConfigError {
+            variable,
+            problem: problem.into(),
+        });
         None
     }
 
     fn number(&mut self, variable: &'static str, default: u64, min: u64, max: u64) -> Option<u64> {
-        let Some(value) = self.text(variable) else { return Some(default) };
+        let Some(value) = self.text(variable) else {
+            return Some(default);
+        };
         match value.parse() {
             Ok(number) if (min..=max).contains(&number) => Some(number),
-            _ => self.error(variable, format!("must be a whole number from {min} to {max}")),
+            _ => self.error(
+                variable,
+                format!("must be a whole number from {min} to {max}"),
+            ),
         }
     }
 
     fn origins(&mut self) -> Option<Origins> {
-        let list = self.text("CORS_ORIGIN").unwrap_or_else(|| "http://localhost:3001".into());
+        let list = self
+            .text("CORS_ORIGIN")
+            .unwrap_or_else(|| "http://localhost:3001".into());
         match Origins::parse(&list) {
             Ok(origins) => Some(origins),
             Err(problem) => self.error("CORS_ORIGIN", problem),
@@ -179,14 +192,21 @@ impl Reader<'_> {
         match self.text("INGEST_TOKEN") {
             Some(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Some(token.into()),
             Some(_) => self.error("INGEST_TOKEN", "must be visible ASCII, to go into a header"),
-            None => self.error("INGEST_TOKEN", "is not set; there is no default for a secret"),
+            None => self.error(
+                "INGEST_TOKEN",
+                "is not set; there is no default for a secret",
+            ),
         }
     }
 
     fn token_key(&mut self) -> Option<(Algorithm, DecodingKey)> {
         let (secret, public) = (self.text("JWT_SECRET"), self.text("JWT_PUBLIC_KEY"));
         let named = self.text("JWT_ALGORITHM");
-        let default = if secret.is_none() && public.is_some() { "RS256" } else { "HS256" };
+        let default = if secret.is_none() && public.is_some() {
+            "RS256"
+        } else {
+            "HS256"
+        };
         let algorithm = match named.as_deref().unwrap_or(default) {
             "HS256" => Some(Algorithm::HS256),
             "HS384" => Some(Algorithm::HS384),
@@ -214,7 +234,10 @@ impl Reader<'_> {
                 self.error("JWT_SECRET", "is not set, but JWT_ALGORITHM wants a secret")
             }
             (_, _, Some(pem)) => self.public_key(algorithm, &pem),
-            (_, _, None) => self.error("JWT_PUBLIC_KEY", "is not set, but JWT_ALGORITHM wants a public key"),
+            (_, _, None) => self.error(
+                "JWT_PUBLIC_KEY",
+                "is not set, but JWT_ALGORITHM wants a public key",
+            ),
         };
         Some((algorithm, key?))
     }

@@ -120,9 +120,8 @@ impl From<Payload> for Outgoing {
 
 /// RFC 3339 in UTC with milliseconds and `Z`, as `Date.prototype.toISOString` writes it (EVENT-04).
 fn timestamp(now: OffsetDateTime) -> String {
-    let format = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     now.format(format)
         .expect("a date of this era has every component that the format names")
 }
@@ -160,7 +159,10 @@ mod tests {
             metadata: serde_json::from_str(text).unwrap(),
         });
         let json = Outgoing::from(payload).json;
-        assert!(json.get().ends_with(&format!(r#""metadata":{text}}}"#)), "{json}");
+        assert!(
+            json.get().ends_with(&format!(r#""metadata":{text}}}"#)),
+            "{json}"
+        );
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub(crate) struct Idempotency {
 
 impl Idempotency {
     pub(crate) fn new(answers: Arc<dyn Answers>) -> Self {
-        Self { answers, turns: Turns::new() }
+        Self {
+            answers,
+            turns: Turns::new(),
+        }
     }
 
     /// The answer of the first time, or that of the work, which is then kept. Whoever comes with the same key meanwhile

@@ -76,7 +76,12 @@ impl NotificationsService {
         queue: Arc<dyn OfflineQueue>,
         deliver: Arc<dyn Deliver>,
     ) -> Self {
-        Self(Arc::new(Inner { rules, queue, deliver, turns: Turns::new() }))
+        Self(Arc::new(Inner {
+            rules,
+            queue,
+            deliver,
+            turns: Turns::new(),
+        }))
     }
 
     /// Tells that a record was looked at.
@@ -89,7 +94,13 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(EventType::RecordAccessed, actor_id, resource_id, metadata)).await
+        self.emit(draft(
+            EventType::RecordAccessed,
+            actor_id,
+            resource_id,
+            metadata,
+        ))
+        .await
     }
 
     /// Tells that access was given.
@@ -102,7 +113,13 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(EventType::AccessGranted, actor_id, resource_id, metadata)).await
+        self.emit(draft(
+            EventType::AccessGranted,
+            actor_id,
+            resource_id,
+            metadata,
+        ))
+        .await
     }
 
     /// Tells that access was withdrawn.
@@ -115,7 +132,13 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(EventType::AccessRevoked, actor_id, resource_id, metadata)).await
+        self.emit(draft(
+            EventType::AccessRevoked,
+            actor_id,
+            resource_id,
+            metadata,
+        ))
+        .await
     }
 
     /// Tells that a record was added.
@@ -128,7 +151,13 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(EventType::RecordUploaded, actor_id, resource_id, metadata)).await
+        self.emit(draft(
+            EventType::RecordUploaded,
+            actor_id,
+            resource_id,
+            metadata,
+        ))
+        .await
     }
 
     /// Emits one event. `Ok` is a promise: it was handed to a connected client or is in the queue.
@@ -150,7 +179,10 @@ impl NotificationsService {
         let mut by_recipient: HashMap<String, Vec<(usize, Outgoing)>> = HashMap::new();
         for (place, draft) in drafts.into_iter().enumerate() {
             let (recipient, event) = self.prepare(draft);
-            by_recipient.entry(recipient).or_default().push((place, event));
+            by_recipient
+                .entry(recipient)
+                .or_default()
+                .push((place, event));
         }
         let handed = by_recipient
             .into_iter()
@@ -213,7 +245,8 @@ impl NotificationsService {
             let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json.get()).collect();
             match self.0.queue.append(recipient, &payloads).await {
                 Ok(()) => outcomes.extend(
-                    left.iter().map(|(place, event)| (*place, Ok(receipt(event, Delivery::Queued)))),
+                    left.iter()
+                        .map(|(place, event)| (*place, Ok(receipt(event, Delivery::Queued)))),
                 ),
                 Err(error) => {
                     tracing::warn!(%error, events = left.len(), "events could not be queued");
@@ -243,7 +276,10 @@ impl Admission {
         let total = ids.len();
         let payloads: Vec<_> = self.queued.into_iter().filter_map(readable).collect();
         if payloads.len() < total {
-            tracing::error!(entries = total - payloads.len(), "damaged entries of a queue are dropped");
+            tracing::error!(
+                entries = total - payloads.len(),
+                "damaged entries of a queue are dropped"
+            );
         }
         if total == 0 || (!payloads.is_empty() && !send(&payloads)) {
             return;
@@ -262,7 +298,10 @@ fn readable(entry: Queued) -> Option<Box<RawValue>> {
 }
 
 fn receipt(event: &Outgoing, delivery: Delivery) -> Receipt {
-    Receipt { event_id: event.event_id, delivery }
+    Receipt {
+        event_id: event.event_id,
+        delivery,
+    }
 }
 
 fn draft(

@@ -51,7 +51,9 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
         match argument.as_str() {
             "--dev" => development = true,
             "--help" | "-h" => return print(USAGE),
-            "--version" | "-V" => return print(concat!("notify-server ", env!("CARGO_PKG_VERSION"))),
+            "--version" | "-V" => {
+                return print(concat!("notify-server ", env!("CARGO_PKG_VERSION")));
+            }
             unknown => return Err(RunError::Usage(format!("unknown argument {unknown:?}"))),
         }
     }
@@ -71,7 +73,10 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
     Ok(())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "printing is one of the outcomes of a run")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "printing is one of the outcomes of a run"
+)]
 fn print(text: &str) -> Result<(), RunError> {
     println!("{text}");
     Ok(())

@@ -137,7 +137,9 @@ async fn admit(door: &Door, socket: &SocketRef, auth: Value) -> Result<(), Refus
 async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Admission, Refusal> {
     let token = find_token(auth, &socket.req_parts().headers)?;
     let claims = door.tokens.verify(token)?;
-    door.sessions.verify(&claims.session_id, &claims.user_id).await?;
+    door.sessions
+        .verify(&claims.session_id, &claims.user_id)
+        .await?;
     door.service.admit(&claims.user_id).await.map_err(|error| {
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
@@ -160,7 +162,9 @@ async fn welcome(socket: SocketRef, pong: &'static str) {
         socket.leave_all();
         return;
     }
-    admission.welcome(|payloads| socket.emit("queued.events", &[payloads]).is_ok()).await;
+    admission
+        .welcome(|payloads| socket.emit("queued.events", &[payloads]).is_ok())
+        .await;
 }
 
 fn session_of(socket: &SocketRef) -> Option<&Arc<Session>> {
@@ -174,7 +178,9 @@ impl Deliver for Sockets {
     fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool> {
         Box::pin(async move {
             // The namespace is gone once the server closes.
-            let Some(namespace) = self.0.of(NAMESPACE) else { return false };
+            let Some(namespace) = self.0.of(NAMESPACE) else {
+                return false;
+            };
             let mut taken = false;
             for socket in namespace.within(room.to_owned()).sockets() {
                 taken |= offer(&socket, event).await;

@@ -51,9 +51,16 @@ fn take_in_hand(
     control: &Control,
     weight: u32,
 ) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
-    control.in_hand.clone().try_acquire_many_owned(weight).map_err(|_| {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests are in hand")
-    })
+    control
+        .in_hand
+        .clone()
+        .try_acquire_many_owned(weight)
+        .map_err(|_| {
+            Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests are in hand",
+            )
+        })
 }
 
 /// The key of the request, bound to its route: the answers of different routes differ in kind (EMIT-06).
@@ -61,9 +68,9 @@ fn idempotency_key(headers: &HeaderMap, route: &str) -> Result<Option<String>, P
     let mut keys = headers.get_all("idempotency-key").iter();
     match (keys.next(), keys.next()) {
         (None, _) => Ok(None),
-        (Some(key), None) if (1..=255).contains(&key.len()) && is_visible(key) => {
-            Ok(Some(format!("{route} {}", String::from_utf8_lossy(key.as_bytes()))))
-        }
+        (Some(key), None) if (1..=255).contains(&key.len()) && is_visible(key) => Ok(Some(
+            format!("{route} {}", String::from_utf8_lossy(key.as_bytes())),
+        )),
         _ => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "Idempotency-Key has to be one of 1 to 255 visible ASCII characters",
@@ -76,7 +83,8 @@ fn is_visible(key: &HeaderValue) -> bool {
 }
 
 fn to_json(answer: &impl serde::Serialize) -> String {
-    serde_json::to_string(answer).expect("an answer has string keys only, so it can be written as JSON")
+    serde_json::to_string(answer)
+        .expect("an answer has string keys only, so it can be written as JSON")
 }
 
 /// Emits in a task of its own: a caller that hangs up must not stop an emit between the delivery and the note that it was
@@ -96,8 +104,15 @@ where
             None => emit(service).await,
         }
     });
-    let answer = task.await.map_err(|_| Problem::unavailable("the server is closing"))??;
-    Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
+    let answer = task
+        .await
+        .map_err(|_| Problem::unavailable("the server is closing"))??;
+    Ok((
+        StatusCode::ACCEPTED,
+        [(header::CONTENT_TYPE, "application/json")],
+        answer,
+    )
+        .into_response())
 }
 
 impl From<StoreError> for Problem {

@@ -35,7 +35,10 @@ pub struct Fault {
 impl Fault {
     /// A fault of the member at that pointer.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), detail: detail.into() }
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
     }
 }
 
@@ -60,7 +63,10 @@ impl Problem {
             [only] => format!("{} {}", only.pointer, only.detail),
             many => format!("{} members are wrong", many.len()),
         };
-        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, detail) }
+        Self {
+            errors,
+            ..Self::new(StatusCode::BAD_REQUEST, detail)
+        }
     }
 
     /// 503.
@@ -71,7 +77,10 @@ impl Problem {
     /// Adds what was accepted all the same.
     #[must_use]
     pub fn with_accepted(self, accepted: Value) -> Self {
-        Self { accepted: Some(accepted), ..self }
+        Self {
+            accepted: Some(accepted),
+            ..self
+        }
     }
 }
 
@@ -79,7 +88,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.code, Json(&self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         match self.code {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

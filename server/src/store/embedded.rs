@@ -67,7 +67,12 @@ impl EmbeddedStore {
             let database = database.clone();
             move || write(&database, waiting, limits.ttl)
         });
-        Ok(Self { database, limits, changes: Some(changes), writer: Some(writer) })
+        Ok(Self {
+            database,
+            limits,
+            changes: Some(changes),
+            writer: Some(writer),
+        })
     }
 
     async fn change(
@@ -75,7 +80,10 @@ impl EmbeddedStore {
         apply: impl Fn(&WriteTransaction) -> Result<bool, redb::Error> + Send + 'static,
     ) -> Result<bool, StoreError> {
         let (done, outcome) = oneshot::channel();
-        let change = Change { apply: Box::new(apply), done };
+        let change = Change {
+            apply: Box::new(apply),
+            done,
+        };
         let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
         changes.send(change).await.map_err(|_| StoreError::Closed)?;
         outcome.await.map_err(|_| StoreError::Closed)?
@@ -138,7 +146,10 @@ fn commit(
     sweep_older_than: Option<Duration>,
 ) -> Result<Vec<bool>, redb::Error> {
     let transaction = database.begin_write()?;
-    let outcomes = group.iter().map(|change| (change.apply)(&transaction)).collect::<Result<_, _>>()?;
+    let outcomes = group
+        .iter()
+        .map(|change| (change.apply)(&transaction))
+        .collect::<Result<_, _>>()?;
     if let Some(ttl) = sweep_older_than {
         sweep(&transaction, ttl)?;
     }
@@ -166,9 +177,15 @@ fn answer(group: Vec<Change>, committed: Result<Vec<bool>, redb::Error>) {
 /// Throws away what is too old for anybody to ask for it.
 fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<(), redb::Error> {
     let (oldest, now) = (oldest_us(ttl), now_ms());
-    transaction.open_table(QUEUES)?.retain(|(_, at), _| at >= oldest)?;
-    transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
-    transaction.open_table(ANSWERS)?.retain(|_, (end, _)| end > now)?;
+    transaction
+        .open_table(QUEUES)?
+        .retain(|(_, at), _| at >= oldest)?;
+    transaction
+        .open_table(SESSIONS)?
+        .retain(|_, (_, end)| end > now)?;
+    transaction
+        .open_table(ANSWERS)?
+        .retain(|_, (end, _)| end > now)?;
     Ok(())
 }
 
@@ -187,10 +204,14 @@ impl OfflineQueue for EmbeddedStore {
         payloads: &'a [&'a str],
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         let user_id = user_id.to_owned();
-        let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
+        let payloads: Vec<String> = payloads
+            .iter()
+            .map(|payload| (*payload).to_owned())
+            .collect();
         let limits = self.limits;
         Box::pin(async move {
-            self.change(move |transaction| append(transaction, &user_id, &payloads, limits)).await?;
+            self.change(move |transaction| append(transaction, &user_id, &payloads, limits))
+                .await?;
             Ok(())
         })
     }
@@ -201,10 +222,15 @@ impl OfflineQueue for EmbeddedStore {
         Box::pin(self.look(move |transaction| {
             let table = transaction.open_table(QUEUES)?;
             let mut queued = Vec::new();
-            for entry in table.range((user_id.as_str(), oldest_us(ttl))..=(user_id.as_str(), u64::MAX))? {
+            for entry in
+                table.range((user_id.as_str(), oldest_us(ttl))..=(user_id.as_str(), u64::MAX))?
+            {
                 let (key, payload) = entry?;
                 let id = EntryId(key.value().1, 0);
-                queued.push(Queued { id, payload: payload.value().to_owned() });
+                queued.push(Queued {
+                    id,
+                    payload: payload.value().to_owned(),
+                });
             }
             Ok(queued)
         }))
@@ -268,7 +294,9 @@ impl SessionStore for EmbeddedStore {
         Box::pin(async move {
             self.change(move |transaction| {
                 let end = session.expires_at_ms.unwrap_or(i64::MAX);
-                transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
+                transaction
+                    .open_table(SESSIONS)?
+                    .insert(id.as_str(), (session.user_id.as_str(), end))?;
                 Ok(true)
             })
             .await?;
@@ -292,7 +320,10 @@ impl SessionStore for EmbeddedStore {
             let session = stored.map(|stored| {
                 let (user_id, end) = stored.value();
                 let expires_at_ms = (end != i64::MAX).then_some(end);
-                Session { user_id: user_id.to_owned(), expires_at_ms }
+                Session {
+                    user_id: user_id.to_owned(),
+                    expires_at_ms,
+                }
             });
             Ok(session.filter(Session::is_live))
         }))
@@ -320,7 +351,9 @@ impl Answers for EmbeddedStore {
         Box::pin(async move {
             self.change(move |transaction| {
                 let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                transaction.open_table(ANSWERS)?.insert(key.as_str(), (end, answer.as_str()))?;
+                transaction
+                    .open_table(ANSWERS)?
+                    .insert(key.as_str(), (end, answer.as_str()))?;
                 Ok(true)
             })
             .await?;

@@ -8,6 +8,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
@@ -19,6 +20,10 @@ use crate::{
 /// How long a command may take, the connecting included. A Redis that is down must not hold a request (EMIT-07, AUTH-23).
 const TIMEOUT: Duration = Duration::from_millis(1_500);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// How often the connection is tried while nobody needs it. The client library learns that a connection is gone, and later
+/// that it could be had again, only by a command that fails: this keeps that failure from being somebody's event.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What is too old goes first, so that it does not count; then the cap; then the whole key expires with its last entry.
 /// A key that is no stream was damaged from outside and is started anew (QUEUE-15).
@@ -67,6 +72,7 @@ pub struct RedisStore {
     append: Script,
     read: Script,
     remove: Script,
+    heartbeat: JoinHandle<()>,
 }
 
 /// As a session is stored.
@@ -77,8 +83,7 @@ struct StoredSession {
 }
 
 impl RedisStore {
-    /// A store on this Redis. It is connected to when first needed, and again whenever the connection was lost, so that the
-    /// server starts and goes on without it.
+    /// A store on this Redis, which may come and go: the server starts and goes on without it. Needs a runtime.
     ///
     /// # Errors
     /// Where the settings make no sense to the client.
@@ -94,8 +99,10 @@ impl RedisStore {
             .set_number_of_retries(0)
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
+        let connection = ConnectionManager::new_lazy_with_config(client, manager)?;
         Ok(Self {
-            connection: ConnectionManager::new_lazy_with_config(client, manager)?,
+            heartbeat: tokio::spawn(keep_trying(connection.clone())),
+            connection,
             limits,
             append: Script::new(APPEND),
             read: Script::new(READ),
@@ -105,6 +112,26 @@ impl RedisStore {
 
     fn ttl_ms(&self) -> u128 {
         self.limits.ttl.as_millis()
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.heartbeat.abort();
+    }
+}
+
+async fn keep_trying(mut connection: ConnectionManager) {
+    let mut reachable = true;
+    loop {
+        let answered = in_time(redis::cmd("PING").query_async::<()>(&mut connection)).await;
+        match &answered {
+            Ok(()) if !reachable => tracing::info!("redis answers again"),
+            Err(error) if reachable => tracing::warn!(%error, "redis does not answer"),
+            _ => {}
+        }
+        reachable = answered.is_ok();
+        tokio::time::sleep(HEARTBEAT).await;
     }
 }
 
@@ -135,7 +162,8 @@ impl OfflineQueue for RedisStore {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut call = self.append.key(queue_key(user_id));
-            call.arg(self.limits.max_events).arg(self.ttl_ms().to_string());
+            call.arg(self.limits.max_events)
+                .arg(self.ttl_ms().to_string());
             for payload in payloads {
                 call.arg(*payload);
             }
@@ -177,8 +205,13 @@ fn queued((id, fields): (String, Vec<Vec<u8>>)) -> Option<Queued> {
     let (time, counter) = id.split_once('-')?;
     let id = EntryId(time.parse().ok()?, counter.parse().ok()?);
     let mut pairs = fields.chunks_exact(2);
-    let payload = pairs.find(|pair| pair[0] == b"payload").map(|pair| pair[1].clone());
-    Some(Queued { id, payload: String::from_utf8(payload.unwrap_or_default()).unwrap_or_default() })
+    let payload = pairs
+        .find(|pair| pair[0] == b"payload")
+        .map(|pair| pair[1].clone());
+    Some(Queued {
+        id,
+        payload: String::from_utf8(payload.unwrap_or_default()).unwrap_or_default(),
+    })
 }
 
 impl SessionStore for RedisStore {
@@ -218,8 +251,17 @@ impl SessionStore for RedisStore {
             let stored: Option<Vec<u8>> =
                 in_time(get.query_async(&mut self.connection.clone())).await?;
             // One that cannot be read is as good as none: its user has to sign in again.
-            let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
-            Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
+            let stored =
+                stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
+            Ok(stored.map(
+                |StoredSession {
+                     user_id,
+                     expires_at_ms,
+                 }| Session {
+                    user_id,
+                    expires_at_ms,
+                },
+            ))
         })
     }
 }
@@ -240,7 +282,10 @@ impl Answers for RedisStore {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut set = redis::cmd("SET");
-            set.arg(answer_key(key)).arg(answer).arg("EX").arg(ANSWER_TTL.as_secs());
+            set.arg(answer_key(key))
+                .arg(answer)
+                .arg("EX")
+                .arg(ANSWER_TTL.as_secs());
             in_time(set.query_async::<()>(&mut self.connection.clone())).await
         })
     }

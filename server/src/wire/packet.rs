@@ -43,7 +43,12 @@ impl<'a> Parts<'a> {
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (id, data) = rest.split_at(digits);
-        Some(Self { kind, namespace, has_id: !id.is_empty(), data })
+        Some(Self {
+            kind,
+            namespace,
+            has_id: !id.is_empty(),
+            data,
+        })
     }
 }
 
@@ -84,7 +89,11 @@ fn is_array(data: &str) -> bool {
 /// An array whose first element is the name.
 fn is_event(data: &str) -> bool {
     let elements: Result<Vec<&RawValue>, _> = serde_json::from_str(data);
-    elements.is_ok_and(|elements| elements.first().is_some_and(|name| name.get().starts_with('"')))
+    elements.is_ok_and(|elements| {
+        elements
+            .first()
+            .is_some_and(|name| name.get().starts_with('"'))
+    })
 }
 
 #[cfg(test)]
@@ -93,7 +102,9 @@ mod tests {
 
     fn fate(packets: &[&str]) -> Result<(), Violation> {
         let session = Session::default();
-        packets.iter().try_for_each(|packet| judge(packet, &session))
+        packets
+            .iter()
+            .try_for_each(|packet| judge(packet, &session))
     }
 
     #[test]
@@ -121,11 +132,28 @@ mod tests {
     #[test]
     fn a_malformed_packet_is_a_violation() {
         let packets = [
-            "4", "47", "49/notifications,", "4é", "44/notifications,{}", "40/notifications,{bad", "40/notifications,[]",
-            "40/notifications,\"t\"", "40/notifications,1{}", "40/notifications,{}{}", "42/notifications,",
-            "42/notifications,[]", "42/notifications,[1]", "42/notifications,{}", "42/notifications,[\"ping\"",
-            "42/notifications,[\"ping\",{bad}]", "42/notifications,[\"ping\"]x", "43/notifications,[]",
-            "43/notifications,1{}", "45/notifications,[\"x\"]", "45x-/notifications,[\"x\"]", "41/notifications,{}",
+            "4",
+            "47",
+            "49/notifications,",
+            "4é",
+            "44/notifications,{}",
+            "40/notifications,{bad",
+            "40/notifications,[]",
+            "40/notifications,\"t\"",
+            "40/notifications,1{}",
+            "40/notifications,{}{}",
+            "42/notifications,",
+            "42/notifications,[]",
+            "42/notifications,[1]",
+            "42/notifications,{}",
+            "42/notifications,[\"ping\"",
+            "42/notifications,[\"ping\",{bad}]",
+            "42/notifications,[\"ping\"]x",
+            "43/notifications,[]",
+            "43/notifications,1{}",
+            "45/notifications,[\"x\"]",
+            "45x-/notifications,[\"x\"]",
+            "41/notifications,{}",
         ];
         for packet in packets {
             assert_eq!(fate(&[packet]), Err(Violation::Malformed), "{packet}");
@@ -134,8 +162,18 @@ mod tests {
 
     #[test]
     fn an_event_for_another_namespace_is_a_violation() {
-        for packet in [r#"42["ping"]"#, r#"42/other,["ping"]"#, "41/other,", "43/other,1[]", "41"] {
-            assert_eq!(fate(&["40/notifications,", packet]), Err(Violation::NotJoined), "{packet}");
+        for packet in [
+            r#"42["ping"]"#,
+            r#"42/other,["ping"]"#,
+            "41/other,",
+            "43/other,1[]",
+            "41",
+        ] {
+            assert_eq!(
+                fate(&["40/notifications,", packet]),
+                Err(Violation::NotJoined),
+                "{packet}"
+            );
         }
     }
 

@@ -21,8 +21,17 @@ pub(crate) struct Watched<S> {
 }
 
 impl<S> Watched<S> {
-    pub(crate) fn new(stream: S, session: Arc<Session>, abandon: Option<Box<dyn FnOnce() + Send>>) -> Self {
-        Self { stream, tap: Tap::default(), session, abandon }
+    pub(crate) fn new(
+        stream: S,
+        session: Arc<Session>,
+        abandon: Option<Box<dyn FnOnce() + Send>>,
+    ) -> Self {
+        Self {
+            stream,
+            tap: Tap::default(),
+            session,
+            abandon,
+        }
     }
 }
 
@@ -62,7 +71,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
