@@ -176,7 +176,10 @@ mod tests {
 
     #[test]
     fn a_failure_weighs_more_than_anything_else() {
-        assert_eq!(decided(Count { passed: 9, not_run: 1, ..NONE }, Count { failed: 1, ..NONE }), Conformance::NotConformant);
+        assert_eq!(
+            decided(Count { passed: 9, not_run: 1, ..NONE }, Count { failed: 1, ..NONE }),
+            Conformance::NotConformant
+        );
     }
 
     #[test]

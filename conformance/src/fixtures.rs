@@ -83,7 +83,10 @@ mod tests {
 
     #[test]
     fn placeholders_and_long_texts_are_written_out() {
-        let filled = fill(&json!({"{n}": ["x{user}", {"repeat": ["ab", 2]}, {"concat": ["{n}", {"repeat": ["c", 2]}]}]}), &[("n", "1"), ("user", "u")]);
+        let filled = fill(
+            &json!({"{n}": ["x{user}", {"repeat": ["ab", 2]}, {"concat": ["{n}", {"repeat": ["c", 2]}]}]}),
+            &[("n", "1"), ("user", "u")],
+        );
         assert_eq!(filled, json!({"1": ["xu", "abab", "1cc"]}));
     }
 }

@@ -364,7 +364,11 @@ mod tests {
 
     async fn until(happened: impl Fn() -> bool) {
         let mut poll = interval(Duration::from_millis(2));
-        let waiting = async { while !happened() { poll.tick().await; } };
+        let waiting = async {
+            while !happened() {
+                poll.tick().await;
+            }
+        };
         timeout(SOON, waiting).await.expect("it happens soon");
     }
 

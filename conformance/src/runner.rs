@@ -100,7 +100,13 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
     }
     let transcript = bench.transcript().clone();
     bench.finish().await;
-    CaseResult { case, turn, verdict: redacted(verdict, &transcript), took: began.elapsed(), transcript: transcript.lines() }
+    CaseResult {
+        case,
+        turn,
+        verdict: redacted(verdict, &transcript),
+        took: began.elapsed(),
+        transcript: transcript.lines(),
+    }
 }
 
 fn verdict(outcome: Result<(), Fault>) -> Verdict {

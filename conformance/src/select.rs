@@ -19,7 +19,8 @@ impl Selection {
     /// # Errors
     /// The patterns that match nothing, or a note that nothing is left.
     pub fn choose(&self, all: &[Case]) -> Result<Vec<Case>, String> {
-        let unmatched: Vec<_> = self.only.iter().chain(&self.skip).filter(|it| !all.iter().any(|case| matches(it, case.id))).collect();
+        let unmatched: Vec<_> =
+            self.only.iter().chain(&self.skip).filter(|it| !all.iter().any(|case| matches(it, case.id))).collect();
         if !unmatched.is_empty() {
             return Err(format!("no case matches {unmatched:?}; `list` shows them all"));
         }

@@ -260,7 +260,9 @@ impl Target {
         let jwt = &self.jwt;
         match (jwt.algorithm.as_str(), jwt.secret.is_some(), jwt.private_key.is_some()) {
             ("HS256" | "HS384" | "HS512", true, false) | ("RS256" | "ES256" | "EdDSA", false, true) => None,
-            ("HS256" | "HS384" | "HS512", ..) => Some(format!("`jwt.algorithm` {} takes `jwt.secret` alone", jwt.algorithm)),
+            ("HS256" | "HS384" | "HS512", ..) => {
+                Some(format!("`jwt.algorithm` {} takes `jwt.secret` alone", jwt.algorithm))
+            }
             ("RS256" | "ES256" | "EdDSA", ..) => {
                 Some(format!("`jwt.algorithm` {} takes `jwt.private_key` alone", jwt.algorithm))
             }

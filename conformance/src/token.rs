@@ -80,8 +80,8 @@ impl Signer {
             return Self::hmac(&jwt.algorithm, &target.values().text(secret)?);
         }
         let path = target.folder.join(jwt.private_key.as_deref().unwrap_or(Path::new("")));
-        let pem = fs::read_to_string(&path)
-            .map_err(|source| SignError::File { path: path.display().to_string(), source })?;
+        let pem =
+            fs::read_to_string(&path).map_err(|source| SignError::File { path: path.display().to_string(), source })?;
         Self::private_key(&jwt.algorithm, &pem)
     }
 

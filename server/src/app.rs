@@ -93,36 +93,15 @@ impl App {
         let (engine, io) = socket::build();
         let deliver = (with.wrap_deliver)(Arc::new(Sockets(io.clone())));
         let service = NotificationsService::new(with.rules.clone(), with.queue, deliver);
-        let door = Door {
-            tokens: with.tokens,
-            sessions: with.sessions,
-            service: service.clone(),
-            rules: with.rules,
-        };
+        let door = Door { tokens: with.tokens, sessions: with.sessions, service: service.clone(), rules: with.rules };
         socket::open(&io, Arc::new(door));
-        let transport = transport::Transport {
-            engine,
-            sessions: Arc::<Sessions>::default(),
-        };
-        let control = Control::new(
-            service.clone(),
-            with.session_store,
-            with.answers,
-            with.probe,
-            with.ingest_token,
-        );
+        let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
+        let control = Control::new(service.clone(), with.session_store, with.answers, with.probe, with.ingest_token);
         let sockets = any(transport::handle).with_state(transport);
         let router = http::routes(control)
             .route("/socket.io", sockets.clone())
             .route("/socket.io/", sockets)
-            .layer(middleware::from_fn_with_state(
-                Arc::new(with.origins),
-                origins::guard,
-            ));
-        Self {
-            router,
-            service,
-            io,
-        }
+            .layer(middleware::from_fn_with_state(Arc::new(with.origins), origins::guard));
+        Self { router, service, io }
     }
 }

@@ -87,10 +87,7 @@ impl JwtVerifier {
         signature_only.validate_exp = false;
         signature_only.validate_nbf = false;
         signature_only.validate_aud = false;
-        Self {
-            key,
-            signature_only,
-        }
+        Self { key, signature_only }
     }
 }
 
@@ -99,9 +96,8 @@ impl VerifyToken for JwtVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let claims = jsonwebtoken::decode(token, &self.key, &self.signature_only)
-            .map_err(|_| TokenError::Invalid)?
-            .claims;
+        let claims =
+            jsonwebtoken::decode(token, &self.key, &self.signature_only).map_err(|_| TokenError::Invalid)?.claims;
         judge(&claims, now_ms() as f64 / 1_000.0)
     }
 }
@@ -114,19 +110,14 @@ fn judge(claims: &Map<String, Value>, now: f64) -> Result<Claims, TokenError> {
     let user_id = text(claims.get("userId").or_else(|| claims.get("sub")))?;
     let session_id = text(claims.get("sessionId"))?;
     let expiry = time(claims.get("exp"))?;
-    let not_before = claims
-        .get("nbf")
-        .map_or(Ok(now), |claim| time(Some(claim)))?;
+    let not_before = claims.get("nbf").map_or(Ok(now), |claim| time(Some(claim)))?;
     if not_before > now + LEEWAY_SECONDS {
         return Err(TokenError::Invalid);
     }
     if expiry + LEEWAY_SECONDS <= now {
         return Err(TokenError::Expired);
     }
-    Ok(Claims {
-        user_id,
-        session_id,
-    })
+    Ok(Claims { user_id, session_id })
 }
 
 fn text(claim: Option<&Value>) -> Result<String, TokenError> {

@@ -30,7 +30,7 @@ impl Source for Environment {
 
 impl Source for HashMap<String, String> {
     fn get(&self, variable: &str) -> Option<String> {
-        HashMap::get(self, variable).cloned()
+        Self::get(self, variable).cloned()
     }
 }
 
@@ -108,10 +108,7 @@ impl Config {
     /// # Errors
     /// Where any variable is missing or wrong; names all of them.
     pub fn from_source(source: &dyn Source) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader {
-            source,
-            errors: Vec::new(),
-        };
+        let mut reader = Reader { source, errors: Vec::new() };
         let config = reader.config();
         match config {
             Some(config) if reader.errors.is_empty() => Ok(config),
@@ -145,10 +142,7 @@ impl Reader<'_> {
             algorithm,
             key,
             ingest_token: ingest_token?,
-            limits: Limits {
-                max_events: usize::try_from(max_events?).ok()?,
-                ttl: Duration::from_secs(ttl?),
-            },
+            limits: Limits { max_events: usize::try_from(max_events?).ok()?, ttl: Duration::from_secs(ttl?) },
             store: store?,
         })
     }
@@ -158,10 +152,7 @@ impl Reader<'_> {
     }
 
     fn error<T>(&mut self, variable: &'static str, problem: impl Into<String>) -> Option<T> {
-        self.errors.push(ConfigError {
-            variable,
-            problem: problem.into(),
-        });
+        self.errors.push(ConfigError { variable, problem: problem.into() });
         None
     }
 
@@ -171,17 +162,12 @@ impl Reader<'_> {
         };
         match value.parse() {
             Ok(number) if (min..=max).contains(&number) => Some(number),
-            _ => self.error(
-                variable,
-                format!("must be a whole number from {min} to {max}"),
-            ),
+            _ => self.error(variable, format!("must be a whole number from {min} to {max}")),
         }
     }
 
     fn origins(&mut self) -> Option<Origins> {
-        let list = self
-            .text("CORS_ORIGIN")
-            .unwrap_or_else(|| "http://localhost:3001".into());
+        let list = self.text("CORS_ORIGIN").unwrap_or_else(|| "http://localhost:3001".into());
         match Origins::parse(&list) {
             Ok(origins) => Some(origins),
             Err(problem) => self.error("CORS_ORIGIN", problem),
@@ -192,21 +178,14 @@ impl Reader<'_> {
         match self.text("INGEST_TOKEN") {
             Some(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Some(token.into()),
             Some(_) => self.error("INGEST_TOKEN", "must be visible ASCII, to go into a header"),
-            None => self.error(
-                "INGEST_TOKEN",
-                "is not set; there is no default for a secret",
-            ),
+            None => self.error("INGEST_TOKEN", "is not set; there is no default for a secret"),
         }
     }
 
     fn token_key(&mut self) -> Option<(Algorithm, DecodingKey)> {
         let (secret, public) = (self.text("JWT_SECRET"), self.text("JWT_PUBLIC_KEY"));
         let named = self.text("JWT_ALGORITHM");
-        let default = if secret.is_none() && public.is_some() {
-            "RS256"
-        } else {
-            "HS256"
-        };
+        let default = if secret.is_none() && public.is_some() { "RS256" } else { "HS256" };
         let algorithm = match named.as_deref().unwrap_or(default) {
             "HS256" => Some(Algorithm::HS256),
             "HS384" => Some(Algorithm::HS384),
@@ -214,16 +193,11 @@ impl Reader<'_> {
             "RS256" => Some(Algorithm::RS256),
             "ES256" => Some(Algorithm::ES256),
             "EdDSA" => Some(Algorithm::EdDSA),
-            _ => self.error(
-                "JWT_ALGORITHM",
-                "must be one of HS256, HS384, HS512, RS256, ES256 and EdDSA",
-            ),
+            _ => self.error("JWT_ALGORITHM", "must be one of HS256, HS384, HS512, RS256, ES256 and EdDSA"),
         };
         if secret.is_none() && public.is_none() {
-            return self.error(
-                "JWT_SECRET",
-                "is not set, and neither is JWT_PUBLIC_KEY; there is no default for a secret",
-            );
+            return self
+                .error("JWT_SECRET", "is not set, and neither is JWT_PUBLIC_KEY; there is no default for a secret");
         }
         let algorithm = algorithm?;
         let key = match (algorithm, secret, public) {
@@ -234,10 +208,7 @@ impl Reader<'_> {
                 self.error("JWT_SECRET", "is not set, but JWT_ALGORITHM wants a secret")
             }
             (_, _, Some(pem)) => self.public_key(algorithm, &pem),
-            (_, _, None) => self.error(
-                "JWT_PUBLIC_KEY",
-                "is not set, but JWT_ALGORITHM wants a public key",
-            ),
+            (_, _, None) => self.error("JWT_PUBLIC_KEY", "is not set, but JWT_ALGORITHM wants a public key"),
         };
         Some((algorithm, key?))
     }
@@ -252,10 +223,7 @@ impl Reader<'_> {
         };
         match key {
             Ok(key) => Some(key),
-            Err(_) => self.error(
-                "JWT_PUBLIC_KEY",
-                format!("must be a public key for {algorithm:?} in PEM format"),
-            ),
+            Err(_) => self.error("JWT_PUBLIC_KEY", format!("must be a public key for {algorithm:?} in PEM format")),
         }
     }
 

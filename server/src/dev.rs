@@ -33,8 +33,7 @@ impl Made {
     #[must_use]
     pub fn up(environment: &Environment) -> Self {
         let random = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let directory =
-            std::env::temp_dir().join(format!("notify-server-dev-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("notify-server-dev-{}", std::process::id()));
         Self {
             environment: *environment,
             secret: random(),
@@ -48,17 +47,12 @@ impl Made {
     /// # Errors
     /// Where the session cannot be stored.
     pub async fn explain(&self, with: &Collaborators, bound: SocketAddr) -> Result<(), StoreError> {
-        println!(
-            "--dev: secrets that were not set are made up for this run; do not use it for anything else.\n"
-        );
+        println!("--dev: secrets that were not set are made up for this run; do not use it for anything else.\n");
         let Some(token) = self.token() else {
             println!("No demo token: this run verifies tokens that others sign.\n");
             return Ok(());
         };
-        let session = Session {
-            user_id: USER.into(),
-            expires_at_ms: None,
-        };
+        let session = Session { user_id: USER.into(), expires_at_ms: None };
         with.session_store.put_session(SESSION, &session).await?;
         // One that was set is not shown (AUTH-24); whoever set it knows it.
         let credential = match self.environment.get("INGEST_TOKEN") {
@@ -108,11 +102,7 @@ curl -i http://{bound}/events -H "Authorization: Bearer {credential}" -H 'Conten
 
 impl Source for Made {
     fn get(&self, variable: &str) -> Option<String> {
-        let set = |variable| {
-            self.environment
-                .get(variable)
-                .filter(|value| !value.is_empty())
-        };
+        let set = |variable| self.environment.get(variable).filter(|value| !value.is_empty());
         set(variable).or_else(|| match variable {
             "JWT_SECRET" if set("JWT_PUBLIC_KEY").is_none() => Some(self.secret.clone()),
             "INGEST_TOKEN" => Some(self.ingest_token.clone()),

@@ -24,12 +24,7 @@ pub enum EventType {
 
 impl EventType {
     /// All of them, in the order of EVENT-02.
-    pub const ALL: [Self; 4] = [
-        Self::RecordAccessed,
-        Self::AccessGranted,
-        Self::AccessRevoked,
-        Self::RecordUploaded,
-    ];
+    pub const ALL: [Self; 4] = [Self::RecordAccessed, Self::AccessGranted, Self::AccessRevoked, Self::RecordUploaded];
 
     /// The name of the Socket.IO event (EVENT-01).
     #[must_use]
@@ -110,20 +105,14 @@ impl From<Payload> for Outgoing {
     fn from(payload: Payload) -> Self {
         let json = serde_json::value::to_raw_value(&payload)
             .expect("a payload has string keys only, so it can be written as JSON");
-        Self {
-            event_id: payload.event_id,
-            event_type: payload.event_type,
-            json,
-        }
+        Self { event_id: payload.event_id, event_type: payload.event_type, json }
     }
 }
 
 /// RFC 3339 in UTC with milliseconds and `Z`, as `Date.prototype.toISOString` writes it (EVENT-04).
 fn timestamp(now: OffsetDateTime) -> String {
-    let format =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    now.format(format)
-        .expect("a date of this era has every component that the format names")
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    now.format(format).expect("a date of this era has every component that the format names")
 }
 
 #[cfg(test)]
@@ -159,10 +148,7 @@ mod tests {
             metadata: serde_json::from_str(text).unwrap(),
         });
         let json = Outgoing::from(payload).json;
-        assert!(
-            json.get().ends_with(&format!(r#""metadata":{text}}}"#)),
-            "{json}"
-        );
+        assert!(json.get().ends_with(&format!(r#""metadata":{text}}}"#)), "{json}");
     }
 
     #[test]

@@ -54,14 +54,7 @@ impl Control {
     ) -> Self {
         let idempotency = Idempotency::new(answers);
         let in_hand = Arc::new(Semaphore::new(MAX_IN_HAND));
-        Self {
-            service,
-            sessions,
-            probe,
-            idempotency,
-            ingest_token,
-            in_hand,
-        }
+        Self { service, sessions, probe, idempotency, ingest_token, in_hand }
     }
 }
 
@@ -70,10 +63,7 @@ pub(crate) fn routes(control: Control) -> Router {
     Router::new()
         .route("/events", post(events::one))
         .route("/events/batch", post(events::batch))
-        .route(
-            "/sessions/{id}",
-            put(sessions::put).delete(sessions::revoke),
-        )
+        .route("/sessions/{id}", put(sessions::put).delete(sessions::revoke))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .method_not_allowed_fallback(method_not_allowed)
@@ -100,8 +90,5 @@ async fn not_found() -> Problem {
 }
 
 async fn method_not_allowed() -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "this route has other methods; see Allow",
-    )
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route has other methods; see Allow")
 }

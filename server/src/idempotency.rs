@@ -22,11 +22,7 @@ pub trait Answers: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn keep_answer<'a>(
-        &'a self,
-        key: &'a str,
-        answer: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// Does a piece of work once for each key.
@@ -38,10 +34,7 @@ pub(crate) struct Idempotency {
 
 impl Idempotency {
     pub(crate) fn new(answers: Arc<dyn Answers>) -> Self {
-        Self {
-            answers,
-            turns: Turns::new(),
-        }
+        Self { answers, turns: Turns::new() }
     }
 
     /// The answer of the first time, or that of the work, which is then kept. Whoever comes with the same key meanwhile

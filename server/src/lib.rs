@@ -3,11 +3,12 @@
 //! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
-//! - [`socket`](mod@notifications) lets clients in by [`auth`] and [`session`]; `wire` closes the connections of those who
-//!   break the protocol; [`origins`] keeps strange browsers out.
+//! - `socket` lets clients in by [`auth`], [`session`] and [`admission`]; `wire` closes the connections of those who break
+//!   the protocol; [`origins`] keeps strange browsers out.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`queue`] is the offline queue, [`idempotency`] the memory for repeated requests, [`store`] where both are kept.
 
+pub mod admission;
 pub mod app;
 pub mod auth;
 pub mod config;

@@ -5,15 +5,16 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    event::{Draft, EventType, Outgoing, Payload},
-    queue::{EntryId, OfflineQueue, Queued},
+    admission::Admission,
+    event::{Draft, EventType, Outgoing},
+    queue::OfflineQueue,
     rules::Rules,
     store::{BoxFuture, StoreError},
-    turns::{Turn, Turns},
+    turns::Turns,
 };
 
 /// Hands an event to the connected clients of a room.
@@ -71,17 +72,8 @@ struct Inner {
 
 impl NotificationsService {
     /// A service that delivers and queues by these.
-    pub fn new(
-        rules: Arc<dyn Rules>,
-        queue: Arc<dyn OfflineQueue>,
-        deliver: Arc<dyn Deliver>,
-    ) -> Self {
-        Self(Arc::new(Inner {
-            rules,
-            queue,
-            deliver,
-            turns: Turns::new(),
-        }))
+    pub fn new(rules: Arc<dyn Rules>, queue: Arc<dyn OfflineQueue>, deliver: Arc<dyn Deliver>) -> Self {
+        Self(Arc::new(Inner { rules, queue, deliver, turns: Turns::new() }))
     }
 
     /// Tells that a record was looked at.
@@ -94,13 +86,7 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(
-            EventType::RecordAccessed,
-            actor_id,
-            resource_id,
-            metadata,
-        ))
-        .await
+        self.emit(draft(EventType::RecordAccessed, actor_id, resource_id, metadata)).await
     }
 
     /// Tells that access was given.
@@ -113,13 +99,7 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(
-            EventType::AccessGranted,
-            actor_id,
-            resource_id,
-            metadata,
-        ))
-        .await
+        self.emit(draft(EventType::AccessGranted, actor_id, resource_id, metadata)).await
     }
 
     /// Tells that access was withdrawn.
@@ -132,13 +112,7 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(
-            EventType::AccessRevoked,
-            actor_id,
-            resource_id,
-            metadata,
-        ))
-        .await
+        self.emit(draft(EventType::AccessRevoked, actor_id, resource_id, metadata)).await
     }
 
     /// Tells that a record was added.
@@ -151,19 +125,14 @@ impl NotificationsService {
         resource_id: impl Into<String>,
         metadata: impl Into<Option<Map<String, Value>>>,
     ) -> Result<Receipt, EmitError> {
-        self.emit(draft(
-            EventType::RecordUploaded,
-            actor_id,
-            resource_id,
-            metadata,
-        ))
-        .await
+        self.emit(draft(EventType::RecordUploaded, actor_id, resource_id, metadata)).await
     }
 
     /// Emits one event. `Ok` is a promise: it was handed to a connected client or is in the queue.
     ///
     /// # Errors
     /// Where the event could be neither delivered nor queued.
+    #[expect(clippy::missing_panics_doc, reason = "one event has one outcome")]
     pub async fn emit(&self, draft: Draft) -> Result<Receipt, EmitError> {
         let (recipient, event) = self.prepare(draft);
         let mut outcomes = self.hand_over(&recipient, vec![(0, event)]).await;
@@ -179,14 +148,10 @@ impl NotificationsService {
         let mut by_recipient: HashMap<String, Vec<(usize, Outgoing)>> = HashMap::new();
         for (place, draft) in drafts.into_iter().enumerate() {
             let (recipient, event) = self.prepare(draft);
-            by_recipient
-                .entry(recipient)
-                .or_default()
-                .push((place, event));
+            by_recipient.entry(recipient).or_default().push((place, event));
         }
-        let handed = by_recipient
-            .into_iter()
-            .map(|(recipient, events)| async move { self.hand_over(&recipient, events).await });
+        let handed =
+            by_recipient.into_iter().map(|(recipient, events)| async move { self.hand_over(&recipient, events).await });
         let mut accepted = Vec::new();
         let mut failure = None;
         for (place, outcome) in join_all(handed).await.into_iter().flatten() {
@@ -211,13 +176,8 @@ impl NotificationsService {
     pub async fn admit(&self, user_id: &str) -> Result<Admission, StoreError> {
         let turn = self.0.turns.take(user_id).await;
         let queued = self.0.queue.read(user_id).await?;
-        Ok(Admission {
-            room: self.0.rules.room(user_id),
-            user_id: user_id.to_owned(),
-            queued,
-            queue: self.0.queue.clone(),
-            turn,
-        })
+        let room = self.0.rules.room(user_id);
+        Ok(Admission::new(room, user_id, queued, self.0.queue.clone(), turn))
     }
 
     fn prepare(&self, draft: Draft) -> (String, Outgoing) {
@@ -244,10 +204,9 @@ impl NotificationsService {
         if !left.is_empty() {
             let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json.get()).collect();
             match self.0.queue.append(recipient, &payloads).await {
-                Ok(()) => outcomes.extend(
-                    left.iter()
-                        .map(|(place, event)| (*place, Ok(receipt(event, Delivery::Queued)))),
-                ),
+                Ok(()) => {
+                    outcomes.extend(left.iter().map(|(place, event)| (*place, Ok(receipt(event, Delivery::Queued)))))
+                }
                 Err(error) => {
                     tracing::warn!(%error, events = left.len(), "events could not be queued");
                     outcomes.push((left[0].0, Err(error)));
@@ -258,50 +217,8 @@ impl NotificationsService {
     }
 }
 
-/// A user who is about to be connected.
-pub struct Admission {
-    /// The one room that the client joins (ROOM-01).
-    pub room: String,
-    user_id: String,
-    queued: Vec<Queued>,
-    queue: Arc<dyn OfflineQueue>,
-    turn: Turn,
-}
-
-impl Admission {
-    /// Hands over what was queued, by `send`, which says whether the client has taken it; then removes it from the queue.
-    /// To be called when the client has joined its room. What the client has not taken stays queued.
-    pub async fn welcome(self, send: impl FnOnce(&[Box<RawValue>]) -> bool) {
-        let ids: Vec<EntryId> = self.queued.iter().map(|entry| entry.id).collect();
-        let total = ids.len();
-        let payloads: Vec<_> = self.queued.into_iter().filter_map(readable).collect();
-        if payloads.len() < total {
-            tracing::error!(
-                entries = total - payloads.len(),
-                "damaged entries of a queue are dropped"
-            );
-        }
-        if total == 0 || (!payloads.is_empty() && !send(&payloads)) {
-            return;
-        }
-        if let Err(error) = self.queue.remove(&self.user_id, &ids).await {
-            tracing::error!(%error, events = total, "delivered events could not be removed from a queue");
-        }
-        drop(self.turn);
-    }
-}
-
-/// The payload as it was written, if it is one (QUEUE-15, QUEUE-16).
-fn readable(entry: Queued) -> Option<Box<RawValue>> {
-    serde_json::from_str::<Payload>(&entry.payload).ok()?;
-    RawValue::from_string(entry.payload).ok()
-}
-
 fn receipt(event: &Outgoing, delivery: Delivery) -> Receipt {
-    Receipt {
-        event_id: event.event_id,
-        delivery,
-    }
+    Receipt { event_id: event.event_id, delivery }
 }
 
 fn draft(

@@ -36,11 +36,7 @@ impl Origins {
             return Ok(Self::Any);
         }
         let mut origins = Vec::new();
-        for entry in list
-            .split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-        {
+        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             let origin = Origin::parse(entry).ok_or_else(|| {
                 format!("has an entry that is no origin (scheme://host or scheme://host:port): {entry:?}")
             })?;
@@ -71,19 +67,12 @@ impl Origin {
         };
         let port = match port {
             None => None,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().ok()?)
-            }
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
             Some(_) => return None,
         };
         let scheme_is_one = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-        let host_is_one = !host.is_empty()
-            && host
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let host_is_one = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
         let scheme = scheme.to_ascii_lowercase();
         let default = match scheme.as_str() {
             "http" => Some(80),
@@ -100,11 +89,7 @@ impl Origin {
 
 /// Answers preflights, refuses strangers at the socket's door (ORIGIN-04, ORIGIN-05) and marks what the listed may read
 /// (ORIGIN-01 to ORIGIN-03). A request without `Origin` passes (ORIGIN-06).
-pub(crate) async fn guard(
-    State(origins): State<std::sync::Arc<Origins>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn guard(State(origins): State<std::sync::Arc<Origins>>, request: Request, next: Next) -> Response {
     let mut named = request.headers().get_all(header::ORIGIN).iter();
     let (origin, more) = (named.next().cloned(), named.next().is_some());
     let allowed = origin.filter(|origin| !more && origins.allow(origin));
@@ -121,22 +106,13 @@ pub(crate) async fn guard(
 }
 
 fn is_preflight(request: &Request) -> bool {
-    request.method() == Method::OPTIONS
-        && request
-            .headers()
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 fn preflight() -> Response {
     let headers = [
-        (
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            "GET, POST, PUT, DELETE",
-        ),
-        (
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, idempotency-key",
-        ),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key"),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
@@ -144,18 +120,12 @@ fn preflight() -> Response {
 
 fn mark(headers: &mut HeaderMap, origins: &Origins, allowed: Option<HeaderValue>) {
     if *origins == Origins::Any {
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         return;
     }
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
 }

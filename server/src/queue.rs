@@ -25,11 +25,7 @@ pub trait OfflineQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Everything that is queued and not too old, oldest first (QUEUE-10).
     ///
@@ -41,9 +37,5 @@ pub trait OfflineQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>>;
 }

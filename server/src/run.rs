@@ -73,10 +73,7 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
     Ok(())
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "printing is one of the outcomes of a run"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "printing is one of the outcomes of a run")]
 fn print(text: &str) -> Result<(), RunError> {
     println!("{text}");
     Ok(())

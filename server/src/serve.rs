@@ -31,11 +31,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
 pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
-    let router = app
-        .router
-        .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let router = app.router.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
     let service = TowerToHyperService::new(router);
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
@@ -46,9 +43,7 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
             () = &mut shutdown => break,
         };
         tune(&stream);
-        let connection = http
-            .serve_connection(TokioIo::new(stream), service.clone())
-            .with_upgrades();
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
         let mut closing = connections.clone();
         tokio::spawn(async move {
             let mut connection = pin!(connection);
@@ -67,18 +62,12 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
     let closed = tokio::time::timeout(CLOSE_TIMEOUT, app.io.close());
     let drained = tokio::time::timeout(DRAIN_TIMEOUT, closing.closed());
     let (closed, drained) = tokio::join!(closed, drained);
-    tracing::info!(
-        sockets = closed.is_ok(),
-        requests = drained.is_ok(),
-        "closed"
-    );
+    tracing::info!(sockets = closed.is_ok(), requests = drained.is_ok(), "closed");
 }
 
 /// Best effort: what the system does not offer is done without.
 fn tune(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
     #[cfg(target_os = "linux")]
-    SockRef::from(stream)
-        .set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))
-        .ok();
+    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)).ok();
 }

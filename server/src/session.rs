@@ -35,11 +35,7 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn put_session<'a>(
-        &'a self,
-        id: &'a str,
-        session: &'a Session,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Revokes a session; false where there is none.
     ///
@@ -71,22 +67,14 @@ pub trait VerifySession: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the session does not hold (AUTH-14 to AUTH-17), or nobody could say (AUTH-22).
-    fn verify<'a>(
-        &'a self,
-        session_id: &'a str,
-        user_id: &'a str,
-    ) -> BoxFuture<'a, Result<(), SessionError>>;
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>>;
 }
 
 /// Verifies sessions against those that are stored.
 pub struct StoredSessions(pub Arc<dyn SessionStore>);
 
 impl VerifySession for StoredSessions {
-    fn verify<'a>(
-        &'a self,
-        session_id: &'a str,
-        user_id: &'a str,
-    ) -> BoxFuture<'a, Result<(), SessionError>> {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
         Box::pin(async move {
             match self.0.session(session_id).await? {
                 Some(session) if session.user_id == user_id && session.is_live() => Ok(()),
@@ -106,46 +94,29 @@ mod tests {
     struct One(Result<Option<Session>, ()>);
 
     impl SessionStore for One {
-        fn put_session<'a>(
-            &'a self,
-            _: &'a str,
-            _: &'a Session,
-        ) -> BoxFuture<'a, Result<(), StoreError>> {
+        fn put_session<'a>(&'a self, _: &'a str, _: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
             Box::pin(async { Ok(()) })
         }
         fn revoke_session<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
             Box::pin(async { Ok(false) })
         }
         fn session<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
-            Box::pin(async {
-                self.0
-                    .clone()
-                    .map_err(|()| StoreError::TimedOut(Duration::ZERO))
-            })
+            Box::pin(async { self.0.clone().map_err(|()| StoreError::TimedOut(Duration::ZERO)) })
         }
     }
 
     async fn verify(stored: Result<Option<Session>, ()>) -> Result<(), SessionError> {
-        StoredSessions(Arc::new(One(stored)))
-            .verify("s", "alice")
-            .await
+        StoredSessions(Arc::new(One(stored))).verify("s", "alice").await
     }
 
     fn session(user: &str, expires_at_ms: Option<i64>) -> Result<Option<Session>, ()> {
-        Ok(Some(Session {
-            user_id: user.into(),
-            expires_at_ms,
-        }))
+        Ok(Some(Session { user_id: user.into(), expires_at_ms }))
     }
 
     #[tokio::test]
     async fn a_session_of_the_user_that_has_not_ended_is_accepted() {
         assert!(verify(session("alice", None)).await.is_ok());
-        assert!(
-            verify(session("alice", Some(now_ms() + 60_000)))
-                .await
-                .is_ok()
-        );
+        assert!(verify(session("alice", Some(now_ms() + 60_000))).await.is_ok());
     }
 
     #[tokio::test]
@@ -162,18 +133,12 @@ mod tests {
     #[tokio::test]
     async fn a_session_of_another_user_is_refused() {
         for other in ["bob", "Alice", "alice ", ""] {
-            assert!(matches!(
-                verify(session(other, None)).await,
-                Err(SessionError::Invalid)
-            ));
+            assert!(matches!(verify(session(other, None)).await, Err(SessionError::Invalid)));
         }
     }
 
     #[tokio::test]
     async fn a_session_that_nobody_can_look_up_is_told_apart() {
-        assert!(matches!(
-            verify(Err(())).await,
-            Err(SessionError::Unavailable(_))
-        ));
+        assert!(matches!(verify(Err(())).await, Err(SessionError::Unavailable(_))));
     }
 }

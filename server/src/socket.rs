@@ -94,9 +94,7 @@ type Pending = Arc<Mutex<Option<Admission>>>;
 
 /// The Engine.IO service and the handle to its sockets. Nobody is let in before [`open`].
 pub(crate) fn build() -> (SocketIoService<Router>, SocketIo) {
-    let attachments = ParserConfig::common()
-        .max_incoming_binaries(10)
-        .max_incoming_binary_buf_size(MAX_PAYLOAD_BYTES);
+    let attachments = ParserConfig::common().max_incoming_binaries(10).max_incoming_binary_buf_size(MAX_PAYLOAD_BYTES);
     SocketIo::builder()
         .with_parser(attachments)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -137,9 +135,7 @@ async fn admit(door: &Door, socket: &SocketRef, auth: Value) -> Result<(), Refus
 async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Admission, Refusal> {
     let token = find_token(auth, &socket.req_parts().headers)?;
     let claims = door.tokens.verify(token)?;
-    door.sessions
-        .verify(&claims.session_id, &claims.user_id)
-        .await?;
+    door.sessions.verify(&claims.session_id, &claims.user_id).await?;
     door.service.admit(&claims.user_id).await.map_err(|error| {
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
@@ -162,9 +158,7 @@ async fn welcome(socket: SocketRef, pong: &'static str) {
         socket.leave_all();
         return;
     }
-    admission
-        .welcome(|payloads| socket.emit("queued.events", &[payloads]).is_ok())
-        .await;
+    admission.welcome(|payloads| socket.emit("queued.events", &[payloads]).is_ok()).await;
 }
 
 fn session_of(socket: &SocketRef) -> Option<&Arc<Session>> {
@@ -199,9 +193,7 @@ async fn offer(socket: &SocketRef, event: &Outgoing) -> bool {
         }
         match socket.emit(event.event_type.name(), &event.json) {
             Ok(()) => return true,
-            Err(SendError::Socket(SocketError::InternalChannelFull))
-                if tokio::time::Instant::now() < deadline =>
-            {
+            Err(SendError::Socket(SocketError::InternalChannelFull)) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             Err(error) => {

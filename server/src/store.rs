@@ -63,11 +63,6 @@ impl Stores {
     /// The faces of a store that has all of them.
     pub fn of<S: OfflineQueue + SessionStore + Answers + Probe>(store: S) -> Self {
         let store = Arc::new(store);
-        Self {
-            queue: store.clone(),
-            sessions: store.clone(),
-            answers: store.clone(),
-            probe: store,
-        }
+        Self { queue: store.clone(), sessions: store.clone(), answers: store.clone(), probe: store }
     }
 }

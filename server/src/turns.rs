@@ -23,10 +23,7 @@ pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Turns {
     pub(crate) fn new() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Arc::default()).collect(),
-            hasher: RandomState::new(),
-        }
+        Self { shards: (0..SHARDS).map(|_| Arc::default()).collect(), hasher: RandomState::new() }
     }
 
     /// Waits for the turn of a key.

@@ -99,9 +99,9 @@ impl Bench {
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             Ok::<_, reqwest::Error>(Answer { status, headers, body: response.text().await? })
         };
-        let answer = answer.await.map_err(|error| {
-            mismatch(format!("an answer to {method} {path}"), error.without_url().to_string())
-        })?;
+        let answer = answer
+            .await
+            .map_err(|error| mismatch(format!("an answer to {method} {path}"), error.without_url().to_string()))?;
         self.transcript().received("http", answer.describe());
         Ok(answer)
     }

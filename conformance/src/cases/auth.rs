@@ -26,7 +26,9 @@ pub(super) const CASES: &[Case] = &[
     by_fixtures!("AUTH-01/accepted", "AUTH-01", "right tokens in the CONNECT payload are accepted"),
     Case::new("AUTH-01/library", "rust_socketio is accepted with a right token", |t| Box::pin(accepted_by_library(t))),
     Case::new("AUTH-02/header", "a token in the Authorization header is accepted", |t| Box::pin(header(t))),
-    Case::new("AUTH-02/payload-first", "the payload's token decides where both are given", |t| Box::pin(payload_first(t))),
+    Case::new("AUTH-02/payload-first", "the payload's token decides where both are given", |t| {
+        Box::pin(payload_first(t))
+    }),
     by_fixtures!("AUTH-03/prefix", "AUTH-03", "the prefix Bearer is taken off, and nothing else is"),
     Case::new("AUTH-03/both-places", "a token counts with and without Bearer, in payload and header", |t| {
         Box::pin(both_places(t))
@@ -67,8 +69,10 @@ pub(super) const CASES: &[Case] = &[
     Case::new("AUTH-24/refusals", "no refusal carries a token, a stack trace or an address", |t| {
         Box::pin(discreet_refusals(t))
     }),
-    Case::new("AUTH-24/log", "no line of the server's output carries a token or a secret", |t| Box::pin(discreet_log(t)))
-        .needs(OWN_SERVER),
+    Case::new("AUTH-24/log", "no line of the server's output carries a token or a secret", |t| {
+        Box::pin(discreet_log(t))
+    })
+    .needs(OWN_SERVER),
     Case::new("AUTH-25/wrong-types", "tokens of the wrong type or size are refused cleanly", |t| {
         Box::pin(wrong_types(t))
     }),
@@ -78,11 +82,14 @@ async fn fixtures_of(t: Bench, sentence: &str) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     for fixture in token::fixtures(sentence).iter().filter(|fixture| t.signer().suits(fixture)) {
         let mut device = present(&t, fixture, &alice, &mallory).await?;
-        let told = named(fixture, if fixture.verdict == "accepted" {
-            is_in(&t, &alice, &mut device).await
-        } else {
-            device.expect_refused().await.map(drop)
-        });
+        let told = named(
+            fixture,
+            if fixture.verdict == "accepted" {
+                is_in(&t, &alice, &mut device).await
+            } else {
+                device.expect_refused().await.map(drop)
+            },
+        );
         told?;
     }
     Ok(())
@@ -324,7 +331,12 @@ async fn discreet_refusals(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = expired(&t, &alice)?;
     let over = |opening: Opening| opening.query("token", token.as_str());
-    for auth in [json!({"token": token}), json!({"token": format!("{token}x")}), json!({"token": [token]}), json!({"token": {"a": token}})] {
+    for auth in [
+        json!({"token": token}),
+        json!({"token": format!("{token}x")}),
+        json!({"token": [token]}),
+        json!({"token": {"a": token}}),
+    ] {
         let mut device = t.attempt_raw(over(t.opening(Transport::WebSocket)), Some(auth)).await?;
         let told = device.expect_refused().await?.data.to_string();
         let parts = token.split('.').filter(|part| told.contains(part)).count();

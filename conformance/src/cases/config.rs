@@ -142,8 +142,12 @@ async fn queue_max(t: Bench) -> Outcome {
 async fn redis_db(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let database = t.database()?;
-    expect::that(database.index > 0 || database.address.password.is_some(), "a database worth choosing", "the default one")
-        .map_err(|_| inconclusive("the run's Redis has one database and no password: nothing to tell apart"))?;
+    expect::that(
+        database.index > 0 || database.address.password.is_some(),
+        "a database worth choosing",
+        "the default one",
+    )
+    .map_err(|_| inconclusive("the run's Redis has one database and no password: nothing to tell apart"))?;
     let harness = |error: redis::RedisError| inconclusive(format!("looking into Redis: {error}"));
     let mut redis = database.connect().await.map_err(harness)?;
     let before = inspect::keys(&mut redis).await.map_err(harness)?;

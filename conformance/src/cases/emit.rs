@@ -24,7 +24,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("EMIT-03/thousand", "a batch of 1,000 is taken", |t| Box::pin(thousand(t))),
     Case::new("EMIT-04/refused-whole", "a batch with one wrong event is refused whole", |t| Box::pin(refused_whole(t)))
         .also(&["EMIT-10"]),
-    Case::new("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", |t| Box::pin(sizes(t))),
+    Case::new("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", |t| {
+        Box::pin(sizes(t))
+    }),
     Case::new("EMIT-05/sessions", "sessions are made, replaced and revoked", |t| Box::pin(sessions(t))),
     Case::new("EMIT-06/repeated", "a repeated Idempotency-Key is answered as at first and emits nothing", |t| {
         Box::pin(repeated(t))
@@ -42,7 +44,9 @@ pub(super) const CASES: &[Case] = &[
     })
     .also(&["EMIT-10"]),
     Case::new("EMIT-13/unknown", "unknown routes and methods are answered with 404 and 405", |t| Box::pin(unknown(t))),
-    Case::new("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", |t| Box::pin(garbage(t))),
+    Case::new("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", |t| {
+        Box::pin(garbage(t))
+    }),
 ];
 
 fn body_for(user: &User, n: usize) -> Value {
@@ -72,7 +76,9 @@ fn problem(answer: &Answer, status: u16, member: Option<&str>) -> Outcome {
         expect::that(there, format!("a problem document with {name}"), answer.describe())?;
     }
     match member {
-        Some(member) => expect::that(answer.body.contains(member), format!("an error that names {member}"), answer.describe()),
+        Some(member) => {
+            expect::that(answer.body.contains(member), format!("an error that names {member}"), answer.describe())
+        }
         None => Ok(()),
     }
 }
@@ -297,7 +303,8 @@ async fn problems(t: Bench) -> Outcome {
     let answer = t.control_text("POST", "/events", &key, body_for(&alice, 1).to_string()).await?;
     problem(&answer, 400, None)?;
     let long = "k".repeat(256);
-    let answer = t.control_text("POST", "/events", &[("idempotency-key", &*long)], body_for(&alice, 1).to_string()).await?;
+    let answer =
+        t.control_text("POST", "/events", &[("idempotency-key", &*long)], body_for(&alice, 1).to_string()).await?;
     problem(&answer, 400, None)?;
     received_nothing(&t, &alice).await
 }
@@ -329,7 +336,9 @@ async fn content_type(t: Bench) -> Outcome {
         Some(Ok(credential)) => format!("Bearer {credential}"),
         _ => return Err(expect::inconclusive("the target file has no credential")),
     };
-    for kind in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx"), Some("")] {
+    for kind in
+        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx"), Some("")]
+    {
         let mut headers = vec![("authorization", &*credential)];
         headers.extend(kind.map(|kind| ("content-type", kind)));
         let answer = t.http("POST", "/events", &headers, Some(body_for(&alice, 1).to_string())).await?;
@@ -344,7 +353,9 @@ async fn content_type(t: Bench) -> Outcome {
 async fn unknown(t: Bench) -> Outcome {
     problem(&t.control("GET", "/no/such/route", &Value::Null).await?, 404, None)?;
     problem(&t.control("GET", "/sessions", &Value::Null).await?, 404, None)?;
-    for (method, path) in [("GET", "/events"), ("DELETE", "/events/batch"), ("POST", "/sessions/x"), ("POST", "/healthz")] {
+    for (method, path) in
+        [("GET", "/events"), ("DELETE", "/events/batch"), ("POST", "/sessions/x"), ("POST", "/healthz")]
+    {
         problem(&t.control(method, path, &Value::Null).await?, 405, None)?;
     }
     Ok(())
@@ -365,7 +376,8 @@ async fn garbage(t: Bench) -> Outcome {
         .collect();
     for chunk in bodies.chunks(50) {
         let paths = ["/events", "/events/batch"];
-        let requests = chunk.iter().enumerate().map(|(n, body)| t.control_text("POST", paths[n % 2], &[], body.clone()));
+        let requests =
+            chunk.iter().enumerate().map(|(n, body)| t.control_text("POST", paths[n % 2], &[], body.clone()));
         for answer in join_all(requests).await {
             let answer = answer?;
             expect::that(answer.status == 400, "HTTP 400 to a garbled body", answer.describe())?;

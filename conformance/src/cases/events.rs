@@ -86,7 +86,9 @@ fn as_emitted(event: &Emission, payload: &Value) -> Outcome {
 async fn members(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
-    for odd in ["0", "null", " padded ", "Ünïcødé 🩺", "a\"b\\c", "line\nbreak", "451-[\"x\"]", "x".repeat(500).as_str()] {
+    for odd in
+        ["0", "null", " padded ", "Ünïcødé 🩺", "a\"b\\c", "line\nbreak", "451-[\"x\"]", "x".repeat(500).as_str()]
+    {
         let event = Emission { actor_id: odd.to_owned(), resource_id: format!("r {odd}"), ..t.event_for(&alice) };
         t.emit(&event).await?;
         as_emitted(&event, &device.expect_event("record.accessed").await?)?;
@@ -195,7 +197,8 @@ async fn event_id(t: Bench) -> Outcome {
     let mut seen = HashSet::new();
     for id in &ids {
         let id = id.as_str().unwrap_or_default();
-        let version = id.len() == 36 && id.as_bytes()[14] == b'7' && matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b');
+        let version =
+            id.len() == 36 && id.as_bytes()[14] == b'7' && matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b');
         expect::that(version, "a UUID of version 7 as eventId", format!("{id:?}"))?;
         expect::that(seen.insert(id), "a new eventId for each event", format!("{id} twice"))?;
     }
@@ -209,7 +212,13 @@ async fn recipients(t: Bench, sentence: &str) -> Outcome {
         let (target, resource) = (t.user().await?, t.user().await?);
         let mut at_target = t.connect_raw(&target, Transport::WebSocket).await?;
         let mut at_resource = t.connect_raw(&resource, Transport::WebSocket).await?;
-        let names = [("target", &*target.id), ("resource", &*resource.id), ("n", &*t.random(8)), ("user", &*target.id), ("other", "someone-else")];
+        let names = [
+            ("target", &*target.id),
+            ("resource", &*resource.id),
+            ("n", &*t.random(8)),
+            ("user", &*target.id),
+            ("other", "someone-else"),
+        ];
         let event = emission(entry, &names);
         let (receives, other, others) = match fixtures::text(entry, "recipient") {
             "target" => (&mut at_target, &resource, &mut at_resource),

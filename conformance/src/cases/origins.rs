@@ -63,15 +63,20 @@ async fn listed(t: Bench) -> Outcome {
         let answer = poll_from(&t, &origin).await?;
         answer.expect_status(200)?;
         allows(&answer, &origin)?;
-        open_from(&t, &origin).await.map_err(|error| mismatch("a WebSocket from a listed origin", error.to_string()))?;
+        open_from(&t, &origin)
+            .await
+            .map_err(|error| mismatch("a WebSocket from a listed origin", error.to_string()))?;
     }
     Ok(())
 }
 
 async fn preflight(t: Bench) -> Outcome {
     let origin = first_listed(&t);
-    let headers =
-        [("origin", &*origin), ("access-control-request-method", "POST"), ("access-control-request-headers", "content-type")];
+    let headers = [
+        ("origin", &*origin),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "content-type"),
+    ];
     let answer = t.http("OPTIONS", POLL, &headers, None::<String>).await?;
     expect::that((200..300).contains(&answer.status), "HTTP 2xx", answer.describe())?;
     allows(&answer, &origin)?;
@@ -83,7 +88,11 @@ async fn unlisted(t: Bench) -> Outcome {
     for origin in others(&t) {
         let answer = poll_from(&t, &origin).await?;
         let allowed = answer.header("access-control-allow-origin");
-        expect::that(allowed.is_none(), format!("no Access-Control-Allow-Origin for {origin}"), format!("{allowed:?}"))?;
+        expect::that(
+            allowed.is_none(),
+            format!("no Access-Control-Allow-Origin for {origin}"),
+            format!("{allowed:?}"),
+        )?;
     }
     Ok(())
 }

@@ -324,7 +324,11 @@ async fn survives(t: Bench, killed: bool) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 20).await?;
     t.emit_at_once(&alice, 21, 30).await?;
-    if killed { t.kill_and_restart().await? } else { t.restart().await? }
+    if killed {
+        t.kill_and_restart().await?
+    } else {
+        t.restart().await?
+    }
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     let queued = device.expect_queued().await?;
     numbered(&queued[..queued.len().min(20)], 1..=20)?;

@@ -57,7 +57,8 @@ async fn join_events(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     let mut alices = t.connect_raw(&alice, Transport::WebSocket).await?;
     let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
-    for name in ["join", "joinRoom", "join-room", "subscribe", "room", "leave", "authenticate", "auth", "auth.refresh"] {
+    for name in ["join", "joinRoom", "join-room", "subscribe", "room", "leave", "authenticate", "auth", "auth.refresh"]
+    {
         for argument in [json!(alice.id), json!({"userId": alice.id, "room": alice.id}), json!([alice.id])] {
             device.emit(name, vec![argument]).await?;
         }
@@ -90,7 +91,15 @@ async fn server_events(t: Bench) -> Outcome {
     let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
     let forged = json!({"eventType": "record.accessed", "actorId": "x", "resourceId": alice.id,
         "timestamp": "2026-01-01T00:00:00.000Z", "metadata": {"targetUserId": alice.id}});
-    for name in ["record.accessed", "access.granted", "access.revoked", "record.uploaded", "queued.events", "message", "broadcast"] {
+    for name in [
+        "record.accessed",
+        "access.granted",
+        "access.revoked",
+        "record.uploaded",
+        "queued.events",
+        "message",
+        "broadcast",
+    ] {
         device.emit(name, vec![forged.clone()]).await?;
     }
     let answer = device.call("ping", vec![]).await?;

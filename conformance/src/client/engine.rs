@@ -76,8 +76,7 @@ mod tests {
     #[test]
     fn a_payload_is_split_at_record_separators() {
         let packets = EnginePacket::decode_payload("40\u{1e}2probe\u{1e}6");
-        let expected =
-            [EnginePacket::Message("0".into()), EnginePacket::Ping("probe".into()), EnginePacket::Noop];
+        let expected = [EnginePacket::Message("0".into()), EnginePacket::Ping("probe".into()), EnginePacket::Noop];
         assert_eq!(packets, expected);
     }
 

@@ -135,7 +135,10 @@ fn builder(
         .transport_type(transport)
         .reconnect(false)
         .on(Event::Connect, forward(feed, transcript, |_| Arrival::Accepted))
-        .on(Event::Close, forward(feed, transcript, |_| Arrival::Closed("closed, by rust_socketio's account".to_owned())))
+        .on(
+            Event::Close,
+            forward(feed, transcript, |_| Arrival::Closed("closed, by rust_socketio's account".to_owned())),
+        )
         .on(Event::Error, forward(feed, transcript, error))
         .on_any({
             let (feed, transcript) = (feed.clone(), transcript.clone());
@@ -158,11 +161,7 @@ fn builder(
 
 type Callback = Box<dyn FnMut(Payload, Socket) -> futures_util::future::BoxFuture<'static, ()> + Send + Sync>;
 
-fn forward(
-    feed: &UnboundedSender<Arrival>,
-    transcript: &Transcript,
-    translate: fn(Payload) -> Arrival,
-) -> Callback {
+fn forward(feed: &UnboundedSender<Arrival>, transcript: &Transcript, translate: fn(Payload) -> Arrival) -> Callback {
     let (feed, transcript) = (feed.clone(), transcript.clone());
     Box::new(move |payload, _| {
         let arrival = translate(payload);
@@ -175,7 +174,9 @@ fn forward(
 fn error(payload: Payload) -> Arrival {
     let text = texts(payload).into_iter().next().map_or_else(String::new, plain);
     match text.strip_prefix(REFUSAL) {
-        Some(data) => Arrival::Refused(Refusal { data: serde_json::from_str(data).unwrap_or_else(|_| Value::from(data)) }),
+        Some(data) => {
+            Arrival::Refused(Refusal { data: serde_json::from_str(data).unwrap_or_else(|_| Value::from(data)) })
+        }
         None => Arrival::Closed(text),
     }
 }

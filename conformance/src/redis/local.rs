@@ -28,11 +28,8 @@ pub(super) async fn start(password: &str, databases: u32) -> Result<(Local, Redi
         "--appendonly",
         "no",
     ];
-    let launch = Launch {
-        command: command.map(str::to_owned).to_vec(),
-        env: BTreeMap::new(),
-        directory: std::env::temp_dir(),
-    };
+    let launch =
+        Launch { command: command.map(str::to_owned).to_vec(), env: BTreeMap::new(), directory: std::env::temp_dir() };
     let process = Process::start(&launch).map_err(|error| format!("{error} (is it installed and on PATH?)"))?;
     let address = RedisAddress { host: "127.0.0.1".to_owned(), port, password: Some(password.to_owned()) };
     Ok((Local(Mutex::new(process)), address))

@@ -22,13 +22,7 @@ pub struct Json {
 impl Json {
     /// A report on the target of this name.
     pub fn new(target: &str) -> Self {
-        Self {
-            target: target.to_owned(),
-            ground: Vec::new(),
-            remarks: Vec::new(),
-            cases: Vec::new(),
-            summary: None,
-        }
+        Self { target: target.to_owned(), ground: Vec::new(), remarks: Vec::new(), cases: Vec::new(), summary: None }
     }
 
     /// Takes one event in.

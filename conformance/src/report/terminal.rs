@@ -102,7 +102,14 @@ fn transcript(text: &mut String, lines: &[Line]) {
         if at < head || at >= head + skipped {
             let short = shorten(&line.text, TRANSCRIPT_WIDTH);
             let at_ms = line.at_us / 1_000;
-            let _ = writeln!(text, "        +{}.{:03} {:<4} {} {short}", at_ms / 1_000, at_ms % 1_000, line.channel, line.direction);
+            let _ = writeln!(
+                text,
+                "        +{}.{:03} {:<4} {} {short}",
+                at_ms / 1_000,
+                at_ms % 1_000,
+                line.channel,
+                line.direction
+            );
         }
     }
 }
@@ -113,7 +120,11 @@ fn verdict(summary: &Summary) -> String {
         let _ = writeln!(text, "  flaky     {}", summary.flaky.join(", "));
     }
     if summary.deselected > 0 {
-        let _ = writeln!(text, "  note      {} cases were left out by the selection: the verdict is on the rest", summary.deselected);
+        let _ = writeln!(
+            text,
+            "  note      {} cases were left out by the selection: the verdict is on the rest",
+            summary.deselected
+        );
     }
     let verdict = match summary.conformance {
         Conformance::Conformant => "CONFORMANT",

@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header},
 };
 use futures_util::StreamExt;
+use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::problem::Problem;
@@ -21,68 +22,62 @@ pub(crate) const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// in place of the answer.
 const PASSED_OVER_BYTES: usize = 8 * 1024 * 1024;
 
+/// How much above its limit a body is still read.
+const DISCARD_BYTES: usize = 8 * 1024 * 1024;
+
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads the body as JSON.
 pub(crate) async fn json(request: Request, limit_bytes: usize) -> Result<Value, Problem> {
-    let media_type = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = media_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body has to be application/json",
-        ));
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json"));
     }
-    let announced = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    let announced: Option<usize> = announced.and_then(|length| length.parse().ok());
-    let body = read(request.into_body(), announced, limit_bytes).await?;
+    // Whoever waits to be told to go on need not send anything that is too large.
+    if request.headers().contains_key(header::EXPECT) && announced(&request) > limit_bytes {
+        return Err(too_large(limit_bytes));
+    }
+    let body = read(request.into_body(), limit_bytes).await?;
     serde_json::from_slice(&body).map_err(|error| {
         // The position only: the text of the error could quote the body.
         let at = format!("line {}, column {}", error.line(), error.column());
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            format!("the body is not valid JSON at {at}"),
-        )
+        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not valid JSON at {at}"))
     })
 }
 
-async fn read(body: Body, announced: Option<usize>, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let within = async {
-        let mut frames = body.into_data_stream();
-        let mut read = Vec::new();
-        let mut too_long = announced.is_some_and(|length| length > limit_bytes);
-        let mut seen = 0;
-        while let Some(frame) = frames.next().await {
-            let frame = frame.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body broke off"))?;
-            seen += frame.len();
-            too_long |= seen > limit_bytes;
-            if !too_long {
-                read.extend_from_slice(&frame);
-            } else if seen > limit_bytes.saturating_add(PASSED_OVER_BYTES) {
-                break;
-            }
+fn announced(request: &Request) -> usize {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
+}
+
+/// Reads a body, within a time and a number of bytes.
+pub(crate) async fn read(body: Body, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
+    match tokio::time::timeout(PATIENCE, collect(body, limit_bytes)).await {
+        Ok(collected) => collected,
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+    }
+}
+
+/// What is above the limit is read, up to a point, and thrown away: were the connection closed while the client still
+/// sends, it would be reset, and the answer lost.
+async fn collect(body: Body, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let (mut stream, mut kept, mut seen) = (body.into_data_stream(), Vec::new(), 0_usize);
+    while let Some(chunk) = stream.next().await {
+        let Ok(chunk) = chunk else {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off"));
+        };
+        seen = seen.saturating_add(chunk.len());
+        if seen <= limit_bytes {
+            kept.extend_from_slice(&chunk);
+        } else if seen > limit_bytes.saturating_add(DISCARD_BYTES) {
+            break;
         }
-        if too_long { Err(too_large(limit_bytes)) } else { Ok(read) }
-    };
-    let late = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
-    tokio::time::timeout(PATIENCE, within).await.unwrap_or_else(|_| Err(late()))
+    }
+    if seen > limit_bytes { Err(too_large(limit_bytes)) } else { Ok(kept) }
 }
 
 fn too_large(limit_bytes: usize) -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the body is larger than {limit_bytes} bytes"),
-    )
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit_bytes} bytes"))
 }

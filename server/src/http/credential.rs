@@ -16,24 +16,13 @@ impl FromRequestParts<Control> for Authorized {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
-        let given = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let given = given
-            .filter(|value| strip_bearer(value).len() < value.len())
-            .map(strip_bearer);
+        let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.filter(|value| strip_bearer(value).len() < value.len()).map(strip_bearer);
         let expected = control.ingest_token.expose().as_bytes();
         match given {
             Some(token) if bool::from(token.as_bytes().ct_eq(expected)) => Ok(Self),
-            Some(_) => Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "this is not the service credential",
-            )),
-            None => Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "the service credential is missing",
-            )),
+            Some(_) => Err(Problem::new(StatusCode::UNAUTHORIZED, "this is not the service credential")),
+            None => Err(Problem::new(StatusCode::UNAUTHORIZED, "the service credential is missing")),
         }
     }
 }

@@ -21,16 +21,10 @@ pub(crate) fn one(body: Value) -> Result<Draft, Vec<Fault>> {
 /// A batch, refused whole where one event of it is wrong (EMIT-04).
 pub(crate) fn batch(body: Value) -> Result<Vec<Draft>, Vec<Fault>> {
     let Value::Array(events) = body else {
-        return Err(vec![Fault::new(
-            "",
-            "the body has to be an array of events",
-        )]);
+        return Err(vec![Fault::new("", "the body has to be an array of events")]);
     };
     if events.is_empty() || events.len() > MAX_BATCH {
-        return Err(vec![Fault::new(
-            "",
-            format!("a batch has 1 to {MAX_BATCH} events"),
-        )]);
+        return Err(vec![Fault::new("", format!("a batch has 1 to {MAX_BATCH} events"))]);
     }
     let (mut drafts, mut faults) = (Vec::with_capacity(events.len()), Vec::new());
     for (place, event) in events.into_iter().enumerate() {
@@ -44,20 +38,14 @@ pub(crate) fn batch(body: Value) -> Result<Vec<Draft>, Vec<Fault>> {
         }
     }
     faults.truncate(MAX_FAULTS);
-    if faults.is_empty() {
-        Ok(drafts)
-    } else {
-        Err(faults)
-    }
+    if faults.is_empty() { Ok(drafts) } else { Err(faults) }
 }
 
 fn draft(members: &mut Members) -> Option<Draft> {
-    let event_type = members
-        .text("eventType")
-        .and_then(|name| match EventType::parse(&name) {
-            Some(event_type) => Some(event_type),
-            None => members.fault("eventType", "is no type of an event"),
-        });
+    let event_type = members.text("eventType").and_then(|name| match EventType::parse(&name) {
+        Some(event_type) => Some(event_type),
+        None => members.fault("eventType", "is no type of an event"),
+    });
     let actor_id = members.text("actorId");
     let resource_id = members.text("resourceId");
     let metadata = match members.take("metadata") {
@@ -65,12 +53,7 @@ fn draft(members: &mut Members) -> Option<Draft> {
         Some(Value::Object(metadata)) => Some(metadata),
         Some(_) => members.fault("metadata", "has to be an object"),
     };
-    Some(Draft {
-        event_type: event_type?,
-        actor_id: actor_id?,
-        resource_id: resource_id?,
-        metadata: metadata?,
-    })
+    Some(Draft { event_type: event_type?, actor_id: actor_id?, resource_id: resource_id?, metadata: metadata? })
 }
 
 /// The members of an object, taken one by one; what is left in the end is unknown.
@@ -84,11 +67,7 @@ impl Members {
     /// The members of the object at `place`.
     pub(crate) fn of(value: Value, place: String) -> Result<Self, Vec<Fault>> {
         match value {
-            Value::Object(object) => Ok(Self {
-                object,
-                place,
-                faults: Vec::new(),
-            }),
+            Value::Object(object) => Ok(Self { object, place, faults: Vec::new() }),
             _ => Err(vec![Fault::new(place, "has to be an object")]),
         }
     }
@@ -108,10 +87,7 @@ impl Members {
 
     /// Notes what is wrong with a member.
     pub(crate) fn fault<T>(&mut self, name: &str, detail: &str) -> Option<T> {
-        self.faults.push(Fault::new(
-            format!("{}/{}", self.place, pointer_token(name)),
-            detail,
-        ));
+        self.faults.push(Fault::new(format!("{}/{}", self.place, pointer_token(name)), detail));
         None
     }
 
@@ -151,12 +127,7 @@ mod tests {
     }
 
     fn pointers(outcome: Result<impl Sized, Vec<Fault>>) -> Vec<String> {
-        outcome
-            .err()
-            .into_iter()
-            .flatten()
-            .map(|fault| fault.pointer)
-            .collect()
+        outcome.err().into_iter().flatten().map(|fault| fault.pointer).collect()
     }
 
     #[test]
@@ -184,10 +155,7 @@ mod tests {
             assert_eq!(pointers(one(with(name, value))), [format!("/{name}")]);
         }
         assert_eq!(pointers(one(with("a/b~c", json!(1)))), ["/a~1b~0c"]);
-        assert_eq!(
-            pointers(one(json!({}))),
-            ["/eventType", "/actorId", "/resourceId"]
-        );
+        assert_eq!(pointers(one(json!({}))), ["/eventType", "/actorId", "/resourceId"]);
         assert_eq!(pointers(one(json!([]))), [""]);
     }
 

@@ -16,19 +16,12 @@ use crate::{
 /// How many events a batch counts as, for [`super::MAX_IN_HAND`].
 pub(crate) const BATCH_WEIGHT: u32 = 64;
 
-pub(crate) async fn one(
-    _: Authorized,
-    State(control): State<Control>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(crate) async fn one(_: Authorized, State(control): State<Control>, request: Request) -> Result<Response, Problem> {
     let _permit = take_in_hand(&control, 1)?;
     let key = idempotency_key(request.headers(), "/events")?;
     let body = body::json(request, body::ONE_BYTES).await?;
     let draft = draft::one(body).map_err(Problem::faults)?;
-    once(&control, key, async move |service: NotificationsService| {
-        Ok(to_json(&service.emit(draft).await?))
-    })
-    .await
+    once(&control, key, async move |service: NotificationsService| Ok(to_json(&service.emit(draft).await?))).await
 }
 
 pub(crate) async fn batch(
@@ -40,27 +33,17 @@ pub(crate) async fn batch(
     let key = idempotency_key(request.headers(), "/events/batch")?;
     let body = body::json(request, body::BATCH_BYTES).await?;
     let drafts = draft::batch(body).map_err(Problem::faults)?;
-    once(&control, key, async move |service: NotificationsService| {
-        Ok(to_json(&service.emit_batch(drafts).await?))
-    })
-    .await
+    once(&control, key, async move |service: NotificationsService| Ok(to_json(&service.emit_batch(drafts).await?)))
+        .await
 }
 
 /// EMIT-14.
-fn take_in_hand(
-    control: &Control,
-    weight: u32,
-) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+fn take_in_hand(control: &Control, weight: u32) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
     control
         .in_hand
         .clone()
         .try_acquire_many_owned(weight)
-        .map_err(|_| {
-            Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many requests are in hand",
-            )
-        })
+        .map_err(|_| Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests are in hand"))
 }
 
 /// The key of the request, bound to its route: the answers of different routes differ in kind (EMIT-06).
@@ -68,9 +51,9 @@ fn idempotency_key(headers: &HeaderMap, route: &str) -> Result<Option<String>, P
     let mut keys = headers.get_all("idempotency-key").iter();
     match (keys.next(), keys.next()) {
         (None, _) => Ok(None),
-        (Some(key), None) if (1..=255).contains(&key.len()) && is_visible(key) => Ok(Some(
-            format!("{route} {}", String::from_utf8_lossy(key.as_bytes())),
-        )),
+        (Some(key), None) if (1..=255).contains(&key.len()) && is_visible(key) => {
+            Ok(Some(format!("{route} {}", String::from_utf8_lossy(key.as_bytes()))))
+        }
         _ => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "Idempotency-Key has to be one of 1 to 255 visible ASCII characters",
@@ -83,8 +66,7 @@ fn is_visible(key: &HeaderValue) -> bool {
 }
 
 fn to_json(answer: &impl serde::Serialize) -> String {
-    serde_json::to_string(answer)
-        .expect("an answer has string keys only, so it can be written as JSON")
+    serde_json::to_string(answer).expect("an answer has string keys only, so it can be written as JSON")
 }
 
 /// Emits in a task of its own: a caller that hangs up must not stop an emit between the delivery and the note that it was
@@ -104,15 +86,8 @@ where
             None => emit(service).await,
         }
     });
-    let answer = task
-        .await
-        .map_err(|_| Problem::unavailable("the server is closing"))??;
-    Ok((
-        StatusCode::ACCEPTED,
-        [(header::CONTENT_TYPE, "application/json")],
-        answer,
-    )
-        .into_response())
+    let answer = task.await.map_err(|_| Problem::unavailable("the server is closing"))??;
+    Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
 impl From<StoreError> for Problem {
@@ -130,9 +105,10 @@ impl From<EmitError> for Problem {
 
 impl From<BatchError> for Problem {
     fn from(error: BatchError) -> Self {
-        let accepted = error.accepted.iter().map(|(place, receipt)| {
-            json!({"index": place, "eventId": receipt.event_id, "delivery": receipt.delivery})
-        });
+        let accepted = error
+            .accepted
+            .iter()
+            .map(|(place, receipt)| json!({"index": place, "eventId": receipt.event_id, "delivery": receipt.delivery}));
         Self::from(error.source).with_accepted(accepted.collect())
     }
 }

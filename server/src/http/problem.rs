@@ -20,7 +20,7 @@ pub struct Problem {
     errors: Vec<Fault>,
     /// What of a batch was accepted before the store failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    accepted: Option<Value>,
+    accepted: Option<Box<Value>>,
 }
 
 /// What is wrong with one member.
@@ -35,10 +35,7 @@ pub struct Fault {
 impl Fault {
     /// A fault of the member at that pointer.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
@@ -63,10 +60,7 @@ impl Problem {
             [only] => format!("{} {}", only.pointer, only.detail),
             many => format!("{} members are wrong", many.len()),
         };
-        Self {
-            errors,
-            ..Self::new(StatusCode::BAD_REQUEST, detail)
-        }
+        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
     /// 503.
@@ -77,10 +71,7 @@ impl Problem {
     /// Adds what was accepted all the same.
     #[must_use]
     pub fn with_accepted(self, accepted: Value) -> Self {
-        Self {
-            accepted: Some(accepted),
-            ..self
-        }
+        Self { accepted: Some(Box::new(accepted)), ..self }
     }
 }
 
@@ -88,10 +79,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.code, Json(&self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self.code {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -30,28 +30,18 @@ pub(crate) async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn revoke(
-    _: Authorized,
-    State(control): State<Control>,
-    id: Id,
-) -> Result<StatusCode, Problem> {
+pub(crate) async fn revoke(_: Authorized, State(control): State<Control>, id: Id) -> Result<StatusCode, Problem> {
     if control.sessions.revoke_session(&readable(id)?).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            "there is no such session",
-        ))
+        Err(Problem::new(StatusCode::NOT_FOUND, "there is no such session"))
     }
 }
 
 fn readable(id: Id) -> Result<String, Problem> {
     match id {
         Ok(Path(id)) => Ok(id),
-        Err(_) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "the id in the path is not UTF-8",
-        )),
+        Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "the id in the path is not UTF-8")),
     }
 }
 
@@ -61,18 +51,13 @@ fn session(body: Value) -> Result<Session, Vec<Fault>> {
     let expires_at_ms = match members.take("expiresAt") {
         None => Some(None),
         Some(Value::String(text)) => match OffsetDateTime::parse(&text, &Rfc3339) {
-            Ok(time) => i64::try_from(time.unix_timestamp_nanos() / 1_000_000)
-                .ok()
-                .map(Some),
+            Ok(time) => i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok().map(Some),
             Err(_) => members.fault("expiresAt", "has to be a time as in RFC 3339"),
         },
         Some(_) => members.fault("expiresAt", "has to be a time as in RFC 3339"),
     };
     let session = user_id.zip(expires_at_ms);
-    members.finish(session.map(|(user_id, expires_at_ms)| Session {
-        user_id,
-        expires_at_ms,
-    }))
+    members.finish(session.map(|(user_id, expires_at_ms)| Session { user_id, expires_at_ms }))
 }
 
 #[cfg(test)]
@@ -84,13 +69,7 @@ mod tests {
     #[test]
     fn a_session_may_have_an_end_and_need_not() {
         let endless = session(json!({"userId": "u"})).unwrap();
-        assert_eq!(
-            endless,
-            Session {
-                user_id: "u".into(),
-                expires_at_ms: None
-            }
-        );
+        assert_eq!(endless, Session { user_id: "u".into(), expires_at_ms: None });
         for text in ["1970-01-01T00:00:01.500Z", "1970-01-01T01:00:01.500+01:00"] {
             let ending = session(json!({"userId": "u", "expiresAt": text})).unwrap();
             assert_eq!(ending.expires_at_ms, Some(1_500));
@@ -104,23 +83,13 @@ mod tests {
             (json!({"userId": ""}), "/userId"),
             (json!({"userId": 1}), "/userId"),
             (json!({"userId": "u", "expiresAt": null}), "/expiresAt"),
-            (
-                json!({"userId": "u", "expiresAt": 1_700_000_000}),
-                "/expiresAt",
-            ),
-            (
-                json!({"userId": "u", "expiresAt": "tomorrow"}),
-                "/expiresAt",
-            ),
+            (json!({"userId": "u", "expiresAt": 1_700_000_000}), "/expiresAt"),
+            (json!({"userId": "u", "expiresAt": "tomorrow"}), "/expiresAt"),
             (json!({"userId": "u", "expires": "x"}), "/expires"),
             (json!("u"), ""),
         ];
         for (body, pointer) in wrong {
-            assert_eq!(
-                session(body.clone()).unwrap_err()[0].pointer,
-                pointer,
-                "{body}"
-            );
+            assert_eq!(session(body.clone()).unwrap_err()[0].pointer, pointer, "{body}");
         }
     }
 }

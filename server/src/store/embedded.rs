@@ -67,12 +67,7 @@ impl EmbeddedStore {
             let database = database.clone();
             move || write(&database, waiting, limits.ttl)
         });
-        Ok(Self {
-            database,
-            limits,
-            changes: Some(changes),
-            writer: Some(writer),
-        })
+        Ok(Self { database, limits, changes: Some(changes), writer: Some(writer) })
     }
 
     async fn change(
@@ -80,10 +75,7 @@ impl EmbeddedStore {
         apply: impl Fn(&WriteTransaction) -> Result<bool, redb::Error> + Send + 'static,
     ) -> Result<bool, StoreError> {
         let (done, outcome) = oneshot::channel();
-        let change = Change {
-            apply: Box::new(apply),
-            done,
-        };
+        let change = Change { apply: Box::new(apply), done };
         let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
         changes.send(change).await.map_err(|_| StoreError::Closed)?;
         outcome.await.map_err(|_| StoreError::Closed)?
@@ -140,16 +132,9 @@ fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, ttl: Duration
     }
 }
 
-fn commit(
-    database: &Database,
-    group: &[Change],
-    sweep_older_than: Option<Duration>,
-) -> Result<Vec<bool>, redb::Error> {
+fn commit(database: &Database, group: &[Change], sweep_older_than: Option<Duration>) -> Result<Vec<bool>, redb::Error> {
     let transaction = database.begin_write()?;
-    let outcomes = group
-        .iter()
-        .map(|change| (change.apply)(&transaction))
-        .collect::<Result<_, _>>()?;
+    let outcomes = group.iter().map(|change| (change.apply)(&transaction)).collect::<Result<_, _>>()?;
     if let Some(ttl) = sweep_older_than {
         sweep(&transaction, ttl)?;
     }
@@ -177,15 +162,9 @@ fn answer(group: Vec<Change>, committed: Result<Vec<bool>, redb::Error>) {
 /// Throws away what is too old for anybody to ask for it.
 fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<(), redb::Error> {
     let (oldest, now) = (oldest_us(ttl), now_ms());
-    transaction
-        .open_table(QUEUES)?
-        .retain(|(_, at), _| at >= oldest)?;
-    transaction
-        .open_table(SESSIONS)?
-        .retain(|_, (_, end)| end > now)?;
-    transaction
-        .open_table(ANSWERS)?
-        .retain(|_, (end, _)| end > now)?;
+    transaction.open_table(QUEUES)?.retain(|(_, at), _| at >= oldest)?;
+    transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
+    transaction.open_table(ANSWERS)?.retain(|_, (end, _)| end > now)?;
     Ok(())
 }
 
@@ -198,20 +177,12 @@ fn oldest_us(ttl: Duration) -> u64 {
 }
 
 impl OfflineQueue for EmbeddedStore {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         let user_id = user_id.to_owned();
-        let payloads: Vec<String> = payloads
-            .iter()
-            .map(|payload| (*payload).to_owned())
-            .collect();
+        let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
         let limits = self.limits;
         Box::pin(async move {
-            self.change(move |transaction| append(transaction, &user_id, &payloads, limits))
-                .await?;
+            self.change(move |transaction| append(transaction, &user_id, &payloads, limits)).await?;
             Ok(())
         })
     }
@@ -222,25 +193,16 @@ impl OfflineQueue for EmbeddedStore {
         Box::pin(self.look(move |transaction| {
             let table = transaction.open_table(QUEUES)?;
             let mut queued = Vec::new();
-            for entry in
-                table.range((user_id.as_str(), oldest_us(ttl))..=(user_id.as_str(), u64::MAX))?
-            {
+            for entry in table.range((user_id.as_str(), oldest_us(ttl))..=(user_id.as_str(), u64::MAX))? {
                 let (key, payload) = entry?;
                 let id = EntryId(key.value().1, 0);
-                queued.push(Queued {
-                    id,
-                    payload: payload.value().to_owned(),
-                });
+                queued.push(Queued { id, payload: payload.value().to_owned() });
             }
             Ok(queued)
         }))
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
         let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
         Box::pin(async move {
             self.change(move |transaction| {
@@ -285,18 +247,12 @@ fn append(
 }
 
 impl SessionStore for EmbeddedStore {
-    fn put_session<'a>(
-        &'a self,
-        id: &'a str,
-        session: &'a Session,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
         let (id, session) = (id.to_owned(), session.clone());
         Box::pin(async move {
             self.change(move |transaction| {
                 let end = session.expires_at_ms.unwrap_or(i64::MAX);
-                transaction
-                    .open_table(SESSIONS)?
-                    .insert(id.as_str(), (session.user_id.as_str(), end))?;
+                transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
                 Ok(true)
             })
             .await?;
@@ -320,10 +276,7 @@ impl SessionStore for EmbeddedStore {
             let session = stored.map(|stored| {
                 let (user_id, end) = stored.value();
                 let expires_at_ms = (end != i64::MAX).then_some(end);
-                Session {
-                    user_id: user_id.to_owned(),
-                    expires_at_ms,
-                }
+                Session { user_id: user_id.to_owned(), expires_at_ms }
             });
             Ok(session.filter(Session::is_live))
         }))
@@ -342,18 +295,12 @@ impl Answers for EmbeddedStore {
         }))
     }
 
-    fn keep_answer<'a>(
-        &'a self,
-        key: &'a str,
-        answer: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         let (key, answer) = (key.to_owned(), answer.to_owned());
         Box::pin(async move {
             self.change(move |transaction| {
                 let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                transaction
-                    .open_table(ANSWERS)?
-                    .insert(key.as_str(), (end, answer.as_str()))?;
+                transaction.open_table(ANSWERS)?.insert(key.as_str(), (end, answer.as_str()))?;
                 Ok(true)
             })
             .await?;

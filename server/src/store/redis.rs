@@ -155,15 +155,10 @@ fn answer_key(key: &str) -> String {
 }
 
 impl OfflineQueue for RedisStore {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut call = self.append.key(queue_key(user_id));
-            call.arg(self.limits.max_events)
-                .arg(self.ttl_ms().to_string());
+            call.arg(self.limits.max_events).arg(self.ttl_ms().to_string());
             for payload in payloads {
                 call.arg(*payload);
             }
@@ -176,17 +171,12 @@ impl OfflineQueue for RedisStore {
             let mut call = self.read.key(queue_key(user_id));
             call.arg(self.ttl_ms().to_string());
             let mut connection = self.connection.clone();
-            let entries: Vec<(String, Vec<Vec<u8>>)> =
-                in_time(call.invoke_async(&mut connection)).await?;
+            let entries: Vec<(String, Vec<Vec<u8>>)> = in_time(call.invoke_async(&mut connection)).await?;
             Ok(entries.into_iter().filter_map(queued).collect())
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             for some in ids.chunks(REMOVE_AT_ONCE) {
                 let mut call = self.remove.key(queue_key(user_id));
@@ -205,26 +195,14 @@ fn queued((id, fields): (String, Vec<Vec<u8>>)) -> Option<Queued> {
     let (time, counter) = id.split_once('-')?;
     let id = EntryId(time.parse().ok()?, counter.parse().ok()?);
     let mut pairs = fields.chunks_exact(2);
-    let payload = pairs
-        .find(|pair| pair[0] == b"payload")
-        .map(|pair| pair[1].clone());
-    Some(Queued {
-        id,
-        payload: String::from_utf8(payload.unwrap_or_default()).unwrap_or_default(),
-    })
+    let payload = pairs.find(|pair| pair[0] == b"payload").map(|pair| pair[1].clone());
+    Some(Queued { id, payload: String::from_utf8(payload.unwrap_or_default()).unwrap_or_default() })
 }
 
 impl SessionStore for RedisStore {
-    fn put_session<'a>(
-        &'a self,
-        id: &'a str,
-        session: &'a Session,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let stored = StoredSession {
-                user_id: session.user_id.clone(),
-                expires_at_ms: session.expires_at_ms,
-            };
+            let stored = StoredSession { user_id: session.user_id.clone(), expires_at_ms: session.expires_at_ms };
             let stored = serde_json::to_string(&stored).expect("strings and numbers are JSON");
             let mut set = redis::cmd("SET");
             set.arg(session_key(id)).arg(stored);
@@ -248,20 +226,10 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut get = redis::cmd("GET");
             get.arg(session_key(id));
-            let stored: Option<Vec<u8>> =
-                in_time(get.query_async(&mut self.connection.clone())).await?;
+            let stored: Option<Vec<u8>> = in_time(get.query_async(&mut self.connection.clone())).await?;
             // One that cannot be read is as good as none: its user has to sign in again.
-            let stored =
-                stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
-            Ok(stored.map(
-                |StoredSession {
-                     user_id,
-                     expires_at_ms,
-                 }| Session {
-                    user_id,
-                    expires_at_ms,
-                },
-            ))
+            let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
+            Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
         })
     }
 }
@@ -275,17 +243,10 @@ impl Answers for RedisStore {
         })
     }
 
-    fn keep_answer<'a>(
-        &'a self,
-        key: &'a str,
-        answer: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut set = redis::cmd("SET");
-            set.arg(answer_key(key))
-                .arg(answer)
-                .arg("EX")
-                .arg(ANSWER_TTL.as_secs());
+            set.arg(answer_key(key)).arg(answer).arg("EX").arg(ANSWER_TTL.as_secs());
             in_time(set.query_async::<()>(&mut self.connection.clone())).await
         })
     }
@@ -293,8 +254,6 @@ impl Answers for RedisStore {
 
 impl Probe for RedisStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            in_time(redis::cmd("PING").query_async::<()>(&mut self.connection.clone())).await
-        })
+        Box::pin(async move { in_time(redis::cmd("PING").query_async::<()>(&mut self.connection.clone())).await })
     }
 }

@@ -43,12 +43,7 @@ impl<'a> Parts<'a> {
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (id, data) = rest.split_at(digits);
-        Some(Self {
-            kind,
-            namespace,
-            has_id: !id.is_empty(),
-            data,
-        })
+        Some(Self { kind, namespace, has_id: !id.is_empty(), data })
     }
 }
 
@@ -89,11 +84,7 @@ fn is_array(data: &str) -> bool {
 /// An array whose first element is the name.
 fn is_event(data: &str) -> bool {
     let elements: Result<Vec<&RawValue>, _> = serde_json::from_str(data);
-    elements.is_ok_and(|elements| {
-        elements
-            .first()
-            .is_some_and(|name| name.get().starts_with('"'))
-    })
+    elements.is_ok_and(|elements| elements.first().is_some_and(|name| name.get().starts_with('"')))
 }
 
 #[cfg(test)]
@@ -102,9 +93,7 @@ mod tests {
 
     fn fate(packets: &[&str]) -> Result<(), Violation> {
         let session = Session::default();
-        packets
-            .iter()
-            .try_for_each(|packet| judge(packet, &session))
+        packets.iter().try_for_each(|packet| judge(packet, &session))
     }
 
     #[test]
@@ -162,18 +151,8 @@ mod tests {
 
     #[test]
     fn an_event_for_another_namespace_is_a_violation() {
-        for packet in [
-            r#"42["ping"]"#,
-            r#"42/other,["ping"]"#,
-            "41/other,",
-            "43/other,1[]",
-            "41",
-        ] {
-            assert_eq!(
-                fate(&["40/notifications,", packet]),
-                Err(Violation::NotJoined),
-                "{packet}"
-            );
+        for packet in [r#"42["ping"]"#, r#"42/other,["ping"]"#, "41/other,", "43/other,1[]", "41"] {
+            assert_eq!(fate(&["40/notifications,", packet]), Err(Violation::NotJoined), "{packet}");
         }
     }
 

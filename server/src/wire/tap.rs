@@ -66,14 +66,9 @@ impl Tap {
 
     /// Begins a frame once its header is complete.
     fn begin(&mut self, session: &Session) -> Result<(), Violation> {
-        let parsed =
-            FrameHeader::parse(&mut Cursor::new(&self.header)).map_err(|_| Violation::Malformed)?;
+        let parsed = FrameHeader::parse(&mut Cursor::new(&self.header)).map_err(|_| Violation::Malformed)?;
         let Some((header, length)) = parsed else {
-            return if self.header.len() < MAX_HEADER_BYTES {
-                Ok(())
-            } else {
-                Err(Violation::Malformed)
-            };
+            return if self.header.len() < MAX_HEADER_BYTES { Ok(()) } else { Err(Violation::Malformed) };
         };
         self.header.clear();
         // A client has to mask (RFC 6455, 5.1).
@@ -89,12 +84,7 @@ impl Tap {
         if length.saturating_add(so_far) > MAX_PAYLOAD_BYTES as u64 {
             return Err(Violation::TooLarge);
         }
-        self.frame = Some(Frame {
-            header,
-            mask,
-            read: 0,
-            length,
-        });
+        self.frame = Some(Frame { header, mask, read: 0, length });
         Ok(())
     }
 
@@ -119,12 +109,7 @@ impl Frame {
     fn unmask(&self, payload: &[u8], text: &mut Vec<u8>) {
         // Only the place within the mask matters, so the low bits are enough.
         let start = (self.read & 3) as usize;
-        text.extend(
-            payload
-                .iter()
-                .enumerate()
-                .map(|(i, byte)| byte ^ self.mask[(start + i) & 3]),
-        );
+        text.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ self.mask[(start + i) & 3]));
     }
 }
 
@@ -147,12 +132,7 @@ mod tests {
             }
         }
         bytes.extend(mask);
-        bytes.extend(
-            payload
-                .iter()
-                .enumerate()
-                .map(|(i, byte)| byte ^ mask[i & 3]),
-        );
+        bytes.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i & 3]));
         bytes
     }
 
@@ -160,9 +140,7 @@ mod tests {
     fn fate(bytes: &[u8]) -> Result<(), Violation> {
         let whole = Tap::default().feed(bytes, &Session::default());
         let (mut tap, session) = (Tap::default(), Session::default());
-        let bytewise = bytes
-            .iter()
-            .try_for_each(|byte| tap.feed(&[*byte], &session));
+        let bytewise = bytes.iter().try_for_each(|byte| tap.feed(&[*byte], &session));
         assert_eq!(whole, bytewise);
         whole
     }

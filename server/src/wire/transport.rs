@@ -41,16 +41,9 @@ impl<'a> Query<'a> {
     fn of(uri: &'a Uri) -> Self {
         let query = uri.query().unwrap_or_default();
         let find = |name: &str| {
-            query
-                .split('&')
-                .find_map(|pair| pair.split_once('=').filter(|(n, _)| *n == name))
-                .map(|(_, v)| v)
+            query.split('&').find_map(|pair| pair.split_once('=').filter(|(n, _)| *n == name)).map(|(_, v)| v)
         };
-        Self {
-            sid: find("sid"),
-            transport: find("transport"),
-            version: find("EIO"),
-        }
+        Self { sid: find("sid"), transport: find("transport"), version: find("EIO") }
     }
 }
 
@@ -72,11 +65,8 @@ pub(crate) async fn handle(State(transport): State<Transport>, request: Request)
 }
 
 fn refuse() -> Response {
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        "this is no request of Engine.IO 4, or its session is unknown",
-    )
-    .into_response()
+    Problem::new(StatusCode::BAD_REQUEST, "this is no request of Engine.IO 4, or its session is unknown")
+        .into_response()
 }
 
 impl Transport {
@@ -90,15 +80,13 @@ impl Transport {
     /// Opens a polling session, and lists it under the id that the library has chosen.
     async fn open(&self, request: Request) -> Response {
         let session = Arc::new(Session::default());
-        let request =
-            handshake(request.uri(), request.headers(), session.clone()).map(|()| Body::empty());
+        let request = handshake(request.uri(), request.headers(), session.clone()).map(|()| Body::empty());
         let (parts, body) = self.pass(request).await.into_parts();
         let Ok(body) = to_bytes(body, MAX_OPEN_BYTES).await else {
             return refuse();
         };
-        let opened: Option<serde_json::Value> = body
-            .strip_prefix(b"0")
-            .and_then(|json| serde_json::from_slice(json).ok());
+        let opened: Option<serde_json::Value> =
+            body.strip_prefix(b"0").and_then(|json| serde_json::from_slice(json).ok());
         if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
             self.sessions.list(sid.to_owned(), &session);
         }
@@ -111,13 +99,9 @@ impl Transport {
             return refuse();
         };
         let (parts, body) = request.into_parts();
-        let Ok(body) = to_bytes(body, MAX_PAYLOAD_BYTES).await else {
+        let Ok(body) = read(body, MAX_PAYLOAD_BYTES).await else {
             self.close(sid).await;
-            return Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is larger than maxPayload",
-            )
-            .into_response();
+            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than maxPayload").into_response();
         };
         let lawful = std::str::from_utf8(&body).is_ok_and(|text| {
             text.split(SEPARATOR).all(|packet| {
@@ -134,8 +118,7 @@ impl Transport {
             self.close(sid).await;
             return refuse();
         }
-        self.pass(Request::from_parts(parts, Body::from(body)))
-            .await
+        self.pass(Request::from_parts(parts, Body::from(body))).await
     }
 
     /// Closes a polling session as its client would: the library offers no other way from here.
@@ -187,8 +170,7 @@ fn handshake(uri: &Uri, headers: &HeaderMap, session: Arc<Session>) -> axum::htt
     let mut kept = axum::http::Request::new(());
     *kept.uri_mut() = uri.clone();
     if let Some(token) = headers.get(header::AUTHORIZATION) {
-        kept.headers_mut()
-            .insert(header::AUTHORIZATION, token.clone());
+        kept.headers_mut().insert(header::AUTHORIZATION, token.clone());
     }
     kept.extensions_mut().insert(session);
     kept
@@ -197,19 +179,12 @@ fn handshake(uri: &Uri, headers: &HeaderMap, session: Arc<Session>) -> axum::htt
 /// The answer to a WebSocket handshake (RFC 6455, 4.2.1), where it is one.
 fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let has = |name, token: &str| {
-        let value = headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        value
-            .split(',')
-            .any(|item| item.trim().eq_ignore_ascii_case(token))
+        let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        value.split(',').any(|item| item.trim().eq_ignore_ascii_case(token))
     };
     let is_upgrade = has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade")
         && has(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .filter(|_| is_upgrade)?;
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| is_upgrade)?;
     derive_accept_key(key.as_bytes()).parse().ok()
 }
