@@ -4,22 +4,32 @@
 
 mod container;
 pub mod inspect;
+mod lending;
 mod local;
 
-use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisResult, aio::MultiplexedConnection,
 };
 use thiserror::Error;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+
+pub use self::lending::Database;
+use self::lending::Lending;
+pub(crate) use crate::process::free_port;
 
 /// The image of the container, unless `NOTIFY_REDIS_IMAGE` names another.
 pub const DEFAULT_IMAGE: &str = "redis:7.4-alpine";
 /// The databases of a Redis that the suite starts itself.
 const DATABASES: u32 = 64;
+/// The databases of somebody's Redis that does not say how many it has: as many as Redis has unless told otherwise.
+const USUAL_DATABASES: u32 = 16;
+/// The oldest version that will do.
+const OLDEST: u32 = 7;
 /// How long a Redis that was started may take to answer.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is asked meanwhile.
+const POLL: Duration = Duration::from_millis(20);
 /// How long one command may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
@@ -45,7 +55,23 @@ impl FromStr for RedisChoice {
             "container" => Ok(Self::Container),
             "local" => Ok(Self::Local),
             url if url.starts_with("redis://") => Ok(Self::Url(url.to_owned())),
+            url if url.starts_with("rediss://") => Err("a Redis behind TLS (rediss://) is not supported".to_owned()),
             other => Err(format!("{other:?} is none of auto, container, local and redis://…")),
+        }
+    }
+}
+
+impl fmt::Display for RedisChoice {
+    /// As on the command line, but for the password in a URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Container => f.write_str("container"),
+            Self::Local => f.write_str("local"),
+            Self::Url(url) => match url.rsplit_once('@') {
+                Some((_, host)) => write!(f, "redis://…@{host}"),
+                None => f.write_str(url),
+            },
         }
     }
 }
@@ -62,7 +88,7 @@ pub enum RedisError {
     None(Vec<(&'static str, String)>),
     /// Every database that the run may use holds something.
     #[error("the Redis at {0} has no empty database left; the suite never touches one that holds data")]
-    NoEmptyDatabase(String),
+    NoEmptyDatabase(RedisAddress),
     /// A command failed.
     #[error("the run's Redis does not answer")]
     Command(#[from] redis::RedisError),
@@ -95,25 +121,15 @@ pub struct RedisServer {
     address: RedisAddress,
     version: String,
     source: Source,
-    free: Mutex<BTreeSet<u32>>,
-    places: Arc<Semaphore>,
+    lending: Arc<Lending>,
 }
 
 #[derive(Debug)]
 enum Source {
-    Container(container::Container),
-    Local(local::Local),
-    Url,
-}
-
-/// A database that is lent to one server under test.
-#[derive(Debug)]
-pub struct Database {
-    /// Where the Redis listens.
-    pub address: RedisAddress,
-    /// The number of the database.
-    pub index: u32,
-    _place: OwnedSemaphorePermit,
+    Container(Box<container::Container>),
+    Local(Box<local::Local>),
+    /// With the first database that may be lent.
+    Url(u32),
 }
 
 impl RedisServer {
@@ -150,7 +166,7 @@ impl RedisServer {
         match &self.source {
             Source::Container(container) => format!("{version} in a container (testcontainers, {})", container.image),
             Source::Local(_) => format!("{version}, redis-server from PATH on :{}", self.address.port),
-            Source::Url => format!("{version} at {}", self.address),
+            Source::Url(first) => format!("{version} at redis://{}/{first}", self.address),
         }
     }
 
@@ -159,7 +175,7 @@ impl RedisServer {
         match &self.source {
             Source::Container(_) => "container",
             Source::Local(_) => "local",
-            Source::Url => "url",
+            Source::Url(_) => "url",
         }
     }
 
@@ -168,23 +184,13 @@ impl RedisServer {
         &self.address
     }
 
-    /// Lends an empty database; waits while all are lent.
+    /// Lends an empty database; waits while all are lent. One that is dropped comes back by itself, though a little later
+    /// than by [`Self::take_back`].
     ///
     /// # Errors
     /// Where none is empty, or Redis does not answer.
     pub async fn lend(&self) -> Result<Database, RedisError> {
-        let no_database = || RedisError::NoEmptyDatabase(self.address.to_string());
-        loop {
-            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| no_database())?;
-            let Some(index) = self.free.lock().await.pop_first() else { return Err(no_database()) };
-            let database = Database { address: self.address.clone(), index, _place: place };
-            let size: u64 = redis::cmd("DBSIZE").query_async(&mut database.connect().await?).await?;
-            if size == 0 {
-                return Ok(database);
-            }
-            // Somebody's data: this database is never offered again.
-            database._place.forget();
-        }
+        self.lending.lend().await
     }
 
     /// Takes a lent database back and empties it for the next server.
@@ -192,73 +198,48 @@ impl RedisServer {
     /// # Errors
     /// Where Redis does not answer; the database is then not lent again.
     pub async fn take_back(&self, database: Database) -> Result<(), RedisError> {
-        redis::cmd("FLUSHDB").query_async::<()>(&mut database.connect().await?).await?;
-        self.free.lock().await.insert(database.index);
-        Ok(())
+        Ok(database.give_back().await?)
     }
 
-    /// Ends what was started.
+    /// Ends what was started, and empties what is still lent of somebody's own Redis. To be called after the servers that
+    /// use it have ended. A second call does nothing.
     pub async fn stop(&self) {
         match &self.source {
             Source::Container(container) => container.stop().await,
             Source::Local(local) => local.stop().await,
-            Source::Url => {}
+            Source::Url(_) => self.lending.empty_what_is_lent().await,
         }
     }
 
     async fn in_container(image: &str) -> Result<Self, String> {
         let password = random_password();
         let (container, address) = container::start(image, &password, DATABASES).await?;
-        Self::ready(address, Source::Container(container), 0..DATABASES).await
+        Self::ready(Source::Container(Box::new(container)), Lending::of_our_own(address, DATABASES)).await
     }
 
     async fn local() -> Result<Self, String> {
         let password = random_password();
         let (local, address) = local::start(&password, DATABASES).await?;
-        Self::ready(address, Source::Local(local), 0..DATABASES).await
+        Self::ready(Source::Local(Box::new(local)), Lending::of_our_own(address, DATABASES)).await
     }
 
     async fn at(url: &str) -> Result<Self, String> {
-        let info = url.into_connection_info().map_err(|error| error.to_string())?;
-        let ConnectionAddr::Tcp(host, port) = info.addr() else {
-            return Err("only redis://HOST:PORT without TLS is supported".to_owned());
-        };
-        let settings = info.redis_settings();
-        let first = u32::try_from(settings.db()).map_err(|_| "the database number is negative".to_owned())?;
-        let password = settings.password().map(str::to_owned);
-        let address = RedisAddress { host: host.clone(), port: *port, password };
-        let count = database_count(&address).await.unwrap_or(first + 1);
-        Self::ready(address, Source::Url, first..count).await
+        let (address, first) = read_url(url)?;
+        let count = database_count(&address).await.unwrap_or(USUAL_DATABASES).max(first + 1);
+        Self::ready(Source::Url(first), Lending::of_somebody(address, first..count)).await
     }
 
-    async fn ready(address: RedisAddress, source: Source, databases: std::ops::Range<u32>) -> Result<Self, String> {
-        let version = tokio::time::timeout(START_LIMIT, first_answer(&address, &source)).await;
-        let version = version.unwrap_or_else(|_| Err(format!("no answer at {address} within {START_LIMIT:?}")));
-        let places = Arc::new(Semaphore::new(databases.len()));
-        let server = Self {
-            address,
-            version: version.clone().unwrap_or_default(),
-            source,
-            free: Mutex::new(databases.collect()),
-            places,
-        };
+    async fn ready(source: Source, lending: Lending) -> Result<Self, String> {
+        let address = lending.address().clone();
+        let version = first_answer(&address, &source).await;
+        let server = Self { address, version: version.clone().unwrap_or_default(), source, lending: Arc::new(lending) };
         let problem = match version {
-            Ok(version) if major(&version) >= 7 => return Ok(server),
-            Ok(version) => format!("Redis {version} at {} is too old; 7 or later is needed", server.address),
+            Ok(version) if major(&version) >= OLDEST => return Ok(server),
+            Ok(version) => format!("Redis {version} at {} is too old; {OLDEST} or later is needed", server.address),
             Err(why) => why,
         };
         server.stop().await;
         Err(problem)
-    }
-}
-
-impl Database {
-    /// A connection to this very database.
-    ///
-    /// # Errors
-    /// Where Redis does not answer.
-    pub async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        connect(&self.address, self.index).await
     }
 }
 
@@ -276,20 +257,40 @@ async fn connect(address: &RedisAddress, index: u32) -> RedisResult<MultiplexedC
     client.get_multiplexed_async_connection_with_config(&limits).await
 }
 
-/// Asks until Redis answers: a container counts as started before its Redis listens.
+/// The address in a URL, and the first database that may be lent.
+fn read_url(url: &str) -> Result<(RedisAddress, u32), String> {
+    let info = url.into_connection_info().map_err(|error| error.to_string())?;
+    let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        return Err("only redis://HOST:PORT without TLS is supported".to_owned());
+    };
+    let settings = info.redis_settings();
+    // The servers under test are given a password and no name (SPEC, configuration).
+    if settings.username().is_some_and(|name| name != "default") {
+        return Err("a user name in the URL is not supported: only redis://:PASSWORD@HOST:PORT/DB".to_owned());
+    }
+    let first = u32::try_from(settings.db()).map_err(|_| "the database number is negative".to_owned())?;
+    let password = settings.password().map(str::to_owned);
+    Ok((RedisAddress { host: host.clone(), port: *port, password }, first))
+}
+
+/// Asks until Redis answers: a container counts as started before its Redis listens. Somebody's own is asked once.
 async fn first_answer(address: &RedisAddress, source: &Source) -> Result<String, String> {
-    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    let deadline = tokio::time::Instant::now() + START_LIMIT;
+    let mut poll = tokio::time::interval(POLL);
     loop {
         poll.tick().await;
         let error = match version(address).await {
             Ok(version) => return Ok(version),
             Err(error) => error,
         };
-        if matches!(source, Source::Url) || error.kind() == redis::ErrorKind::AuthenticationFailed {
-            return Err(error.to_string());
+        let error = format!("no answer at {address}: {error}");
+        match source {
+            Source::Url(_) => return Err(error),
+            Source::Local(local) => local.still_runs().await?,
+            Source::Container(container) => container.still_runs().await?,
         }
-        if let Source::Local(local) = source {
-            local.still_runs().await?;
+        if tokio::time::Instant::now() >= deadline {
+            return Err(format!("{error} (for {START_LIMIT:?})"));
         }
     }
 }
@@ -299,11 +300,12 @@ async fn version(address: &RedisAddress) -> RedisResult<String> {
     Ok(info.get("redis_version").unwrap_or_default())
 }
 
-async fn database_count(address: &RedisAddress) -> RedisResult<u32> {
-    let mut connection = connect(address, 0).await?;
-    let (_, count): (String, u32) =
-        redis::cmd("CONFIG").arg("GET").arg("databases").query_async(&mut connection).await?;
-    Ok(count)
+/// `None` where Redis does not say: many that are hosted do not allow the question.
+async fn database_count(address: &RedisAddress) -> Option<u32> {
+    let mut connection = connect(address, 0).await.ok()?;
+    let answer = redis::cmd("CONFIG").arg("GET").arg("databases").query_async(&mut connection).await;
+    let (_, count): (String, u32) = answer.ok()?;
+    Some(count)
 }
 
 fn major(version: &str) -> u32 {
@@ -314,12 +316,18 @@ fn random_password() -> String {
     format!("conformance-{:032x}", rand::random::<u128>())
 }
 
-/// A port of loopback that is free now.
-///
-/// # Errors
-/// Where none can be bound.
-pub(crate) fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// A Redis for a test of this module's. `None` on a machine without `redis-server`, where the tests pass without those
+/// that need one; in CI that is a failure.
+#[cfg(test)]
+async fn for_a_test() -> Option<RedisServer> {
+    match RedisServer::start(&RedisChoice::Local, "").await {
+        Ok(server) => Some(server),
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            eprintln!("left out: {why}");
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -331,6 +339,25 @@ mod tests {
         assert_eq!("local".parse(), Ok(RedisChoice::Local));
         assert_eq!("redis://h:1/2".parse(), Ok(RedisChoice::Url("redis://h:1/2".into())));
         assert!("redsi".parse::<RedisChoice>().is_err_and(|error| error.contains("redsi")));
+        assert!("rediss://h".parse::<RedisChoice>().is_err_and(|error| error.contains("TLS")));
+    }
+
+    #[test]
+    fn a_choice_is_shown_as_it_was_made_without_the_password() {
+        for text in ["auto", "container", "local", "redis://h:1/2"] {
+            assert_eq!(text.parse::<RedisChoice>().expect("a choice").to_string(), text);
+        }
+        assert_eq!(RedisChoice::Url("redis://:p@ss@h:1".into()).to_string(), "redis://…@h:1");
+    }
+
+    #[test]
+    fn a_url_gives_address_and_first_database() {
+        let (address, first) = read_url("redis://:secret@h:1/3").expect("it is right");
+        assert_eq!((address.to_string().as_str(), address.password.as_deref(), first), ("h:1", Some("secret"), 3));
+        assert_eq!(read_url("redis://h").expect("it is right").0.port, 6379);
+        assert!(
+            read_url("redis://bob:secret@h").is_err_and(|why| why.contains("user name") && !why.contains("secret"))
+        );
     }
 
     #[test]
@@ -347,5 +374,34 @@ mod tests {
         let error = RedisServer::start(&choice, DEFAULT_IMAGE).await.expect_err("nobody listens");
         let message = error.to_string();
         assert!(message.contains("start Docker") && message.contains("redis-server") && message.contains("--redis"));
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_is_too_old_is_named_with_its_version() {
+        let port = ancient().await;
+        let choice = RedisChoice::Url(format!("redis://127.0.0.1:{port}"));
+        let error = RedisServer::start(&choice, DEFAULT_IMAGE).await.expect_err("too old").to_string();
+        assert!(error.contains("Redis 6.2.7") && error.contains("too old"), "{error}");
+    }
+
+    /// Answers every command as a Redis 6 answers INFO.
+    async fn ancient() -> u16 {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut asked = [0; 4096];
+                    while let Ok(length @ 1..) = stream.read(&mut asked).await {
+                        // One command is an array, which begins with an asterisk at the start of a line.
+                        let commands = asked[..length].iter().filter(|byte| **byte == b'*').count();
+                        let answer = "$21\r\nredis_version:6.2.7\r\n\r\n".repeat(commands);
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                });
+            }
+        });
+        port
     }
 }

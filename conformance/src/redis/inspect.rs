@@ -14,9 +14,11 @@ pub struct Key {
     pub kind: String,
     /// Milliseconds until the key expires; `None` where it never does.
     pub ttl_ms: Option<u64>,
+    /// How many entries it has; for a string, how many bytes.
+    pub length: u64,
 }
 
-/// Every key of the database.
+/// Every key of the database. A name that is no text is shown with replacement characters.
 ///
 /// # Errors
 /// Where Redis does not answer.
@@ -24,12 +26,13 @@ pub async fn keys(redis: &mut MultiplexedConnection) -> RedisResult<BTreeMap<Str
     let mut found = BTreeMap::new();
     let mut cursor = 0_u64;
     loop {
-        let (next, names): (u64, Vec<String>) =
+        let (next, names): (u64, Vec<Vec<u8>>) =
             redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(1_000).query_async(redis).await?;
         for name in names {
-            let kind = redis::cmd("TYPE").arg(&name).query_async(redis).await?;
-            let ttl: i64 = redis::cmd("PTTL").arg(&name).query_async(redis).await?;
-            found.insert(name, Key { kind, ttl_ms: u64::try_from(ttl).ok() });
+            // One that has expired since it was listed has gone, and is not a key that never expires.
+            if let Some(key) = look(redis, &name).await? {
+                found.insert(String::from_utf8_lossy(&name).into_owned(), key);
+            }
         }
         if next == 0 {
             return Ok(found);
@@ -38,10 +41,12 @@ pub async fn keys(redis: &mut MultiplexedConnection) -> RedisResult<BTreeMap<Str
     }
 }
 
-/// Damages one entry of whatever collection the key holds, and says how; `None` where the key holds no collection.
+/// Damages the second entry of whatever collection the key holds, and says how; `None` where the key holds no collection,
+/// or one with fewer than two entries.
 ///
-/// A list loses its second entry to garbage; a stream, whose entries cannot be changed, has its second one replaced by
-/// garbage at the end; sets, sorted sets and hashes have one member replaced.
+/// The entry keeps its place between the others. Of a set or a hash, which has no order, any entry may be the second. A
+/// stream is written anew, because its entries cannot be changed; where consumer groups would be lost by that, the damaged
+/// entry comes to its end.
 ///
 /// # Errors
 /// Where Redis does not answer.
@@ -51,44 +56,191 @@ pub async fn corrupt_one_entry(
     kind: &str,
 ) -> RedisResult<Option<&'static str>> {
     match kind {
-        "list" => {
-            redis::cmd("LSET").arg(name).arg(1).arg(GARBAGE).query_async::<()>(redis).await?;
-            Ok(Some("the second entry of a list was overwritten"))
-        }
+        "list" => corrupt_list(redis, name).await,
         "stream" => corrupt_stream(redis, name).await,
-        "zset" => {
-            let (member, score): (String, f64) = second_of_zset(redis, name).await?;
-            redis::cmd("ZREM").arg(name).arg(member).query_async::<()>(redis).await?;
-            redis::cmd("ZADD").arg(name).arg(score).arg(GARBAGE).query_async::<()>(redis).await?;
-            Ok(Some("the second member of a sorted set was replaced"))
-        }
-        "hash" => {
-            let fields: Vec<String> = redis::cmd("HKEYS").arg(name).query_async(redis).await?;
-            let Some(field) = fields.get(1) else { return Ok(None) };
-            redis::cmd("HSET").arg(name).arg(field).arg(GARBAGE).query_async::<()>(redis).await?;
-            Ok(Some("a field of a hash was overwritten"))
-        }
+        "zset" => corrupt_zset(redis, name).await,
+        "set" => corrupt_set(redis, name).await,
+        "hash" => corrupt_hash(redis, name).await,
         _ => Ok(None),
     }
 }
 
-type StreamEntry = (String, Vec<String>);
-
-async fn corrupt_stream(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
-    let entries: Vec<StreamEntry> = redis::cmd("XRANGE").arg(name).arg("-").arg("+").query_async(redis).await?;
-    let Some((id, fields)) = entries.get(1) else { return Ok(None) };
-    redis::cmd("XDEL").arg(name).arg(id).query_async::<()>(redis).await?;
-    let mut add = redis::cmd("XADD");
-    add.arg(name).arg("*");
-    for field in fields.iter().step_by(2) {
-        add.arg(field).arg(GARBAGE);
-    }
-    add.query_async::<()>(redis).await?;
-    Ok(Some("the second entry of a stream was replaced by a damaged one at its end"))
+async fn look(redis: &mut MultiplexedConnection, name: &[u8]) -> RedisResult<Option<Key>> {
+    let (kind, ttl): (String, i64) =
+        redis::pipe().cmd("TYPE").arg(name).cmd("PTTL").arg(name).query_async(redis).await?;
+    let length = match kind.as_str() {
+        "list" => "LLEN",
+        "stream" => "XLEN",
+        "zset" => "ZCARD",
+        "set" => "SCARD",
+        "hash" => "HLEN",
+        "string" => "STRLEN",
+        _ => return Ok(None),
+    };
+    let length = redis::cmd(length).arg(name).query_async(redis).await?;
+    const GONE: i64 = -2;
+    Ok((ttl != GONE).then(|| Key { kind, ttl_ms: u64::try_from(ttl).ok(), length }))
 }
 
-async fn second_of_zset(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<(String, f64)> {
-    let members: Vec<(String, f64)> =
+async fn corrupt_list(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+    let length: u64 = redis::cmd("LLEN").arg(name).query_async(redis).await?;
+    if length < 2 {
+        return Ok(None);
+    }
+    redis::cmd("LSET").arg(name).arg(1).arg(GARBAGE).query_async::<()>(redis).await?;
+    Ok(Some("the second entry of a list was overwritten"))
+}
+
+async fn corrupt_zset(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+    let members: Vec<(Vec<u8>, f64)> =
         redis::cmd("ZRANGE").arg(name).arg(1).arg(1).arg("WITHSCORES").query_async(redis).await?;
-    members.into_iter().next().ok_or_else(|| redis::RedisError::from(std::io::Error::other("a member was due")))
+    let Some((member, score)) = members.into_iter().next() else { return Ok(None) };
+    let mut replace = redis::pipe();
+    replace.atomic().cmd("ZREM").arg(name).arg(member).cmd("ZADD").arg(name).arg(score).arg(GARBAGE);
+    replace.query_async::<()>(redis).await?;
+    Ok(Some("the second member of a sorted set was replaced"))
+}
+
+async fn corrupt_set(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+    let members: Vec<Vec<u8>> = redis::cmd("SMEMBERS").arg(name).query_async(redis).await?;
+    let Some(member) = members.get(1) else { return Ok(None) };
+    let mut replace = redis::pipe();
+    replace.atomic().cmd("SREM").arg(name).arg(member).cmd("SADD").arg(name).arg(GARBAGE);
+    replace.query_async::<()>(redis).await?;
+    Ok(Some("a member of a set was replaced"))
+}
+
+async fn corrupt_hash(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+    let fields: Vec<Vec<u8>> = redis::cmd("HKEYS").arg(name).query_async(redis).await?;
+    let Some(field) = fields.get(1) else { return Ok(None) };
+    redis::cmd("HSET").arg(name).arg(field).arg(GARBAGE).query_async::<()>(redis).await?;
+    Ok(Some("a field of a hash was overwritten"))
+}
+
+/// The id of an entry, and its fields and values by turns.
+type StreamEntry = (String, Vec<Vec<u8>>);
+
+async fn corrupt_stream(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+    let mut entries: Vec<StreamEntry> = redis::cmd("XRANGE").arg(name).arg("-").arg("+").query_async(redis).await?;
+    let Some((id, fields)) = entries.get_mut(1) else { return Ok(None) };
+    fields.iter_mut().skip(1).step_by(2).for_each(|value| *value = GARBAGE.into());
+    let groups: Vec<redis::Value> = redis::cmd("XINFO").arg("GROUPS").arg(name).query_async(redis).await?;
+    let mut replace = redis::pipe();
+    replace.atomic();
+    if !groups.is_empty() {
+        replace.cmd("XDEL").arg(name).arg(&*id).cmd("XADD").arg(name).arg("*").arg(&*fields);
+        replace.query_async::<()>(redis).await?;
+        return Ok(Some("the second entry of a stream was replaced by a damaged one at its end"));
+    }
+    let expires_at: i64 = redis::cmd("PEXPIRETIME").arg(name).query_async(redis).await?;
+    replace.cmd("DEL").arg(name);
+    for (id, fields) in &entries {
+        replace.cmd("XADD").arg(name).arg(id).arg(fields);
+    }
+    if expires_at >= 0 {
+        replace.cmd("PEXPIREAT").arg(name).arg(expires_at);
+    }
+    replace.query_async::<()>(redis).await?;
+    Ok(Some("the second entry of a stream was overwritten"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redis::{Database, RedisServer, for_a_test};
+
+    /// A Redis in which these commands, one a line, were carried out.
+    async fn after(commands: &str) -> Option<((RedisServer, Database), MultiplexedConnection)> {
+        let server = for_a_test().await?;
+        let database = server.lend().await.expect("a database");
+        let mut redis = database.connect().await.expect("it answers");
+        for command in commands.lines() {
+            let mut words = command.split_whitespace();
+            let mut command = redis::cmd(words.next().expect("a command"));
+            command.arg(words.collect::<Vec<_>>());
+            command.query_async::<()>(&mut redis).await.expect("it is carried out");
+        }
+        Some(((server, database), redis))
+    }
+
+    async fn entries(redis: &mut MultiplexedConnection, command: &str) -> Vec<String> {
+        let mut words = command.split_whitespace();
+        let mut command = redis::cmd(words.next().expect("a command"));
+        command.arg(words.collect::<Vec<_>>());
+        command.query_async(redis).await.expect("it answers")
+    }
+
+    #[tokio::test]
+    async fn keys_are_seen_with_kind_expiry_and_length() {
+        let commands = "RPUSH list a b c\nSET text hello PX 60000\nXADD stream * k v";
+        let Some((_server, mut redis)) = after(commands).await else { return };
+        let keys = keys(&mut redis).await.expect("it answers");
+        assert_eq!(keys.keys().collect::<Vec<_>>(), ["list", "stream", "text"]);
+        assert_eq!(keys["list"], Key { kind: "list".into(), ttl_ms: None, length: 3 });
+        assert_eq!((keys["stream"].kind.as_str(), keys["stream"].length), ("stream", 1));
+        assert!(keys["text"].ttl_ms.is_some_and(|ttl| (50_000..=60_000).contains(&ttl)) && keys["text"].length == 5);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_no_text_is_seen_too() {
+        let Some((_server, mut redis)) = after("").await else { return };
+        redis::cmd("SET").arg(b"\xff").arg("x").query_async::<()>(&mut redis).await.expect("it is set");
+        assert!(keys(&mut redis).await.expect("it answers").contains_key("\u{fffd}"));
+    }
+
+    #[tokio::test]
+    async fn the_second_entry_of_a_list_or_sorted_set_is_damaged_in_its_place() {
+        let commands = "RPUSH list a b c\nZADD zset 1 a 2 b 3 c";
+        let Some((_server, mut redis)) = after(commands).await else { return };
+        for (name, command) in [("list", "LRANGE list 0 -1"), ("zset", "ZRANGE zset 0 -1")] {
+            assert!(corrupt_one_entry(&mut redis, name, name).await.expect("it answers").is_some());
+            assert_eq!(entries(&mut redis, command).await, ["a", GARBAGE, "c"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_second_entry_of_a_stream_is_damaged_in_its_place_and_the_expiry_stays() {
+        let commands = "XADD s 1-1 k a n 1\nXADD s 2-1 k b n 2\nXADD s 3-1 k c n 3\nPEXPIRE s 60000";
+        let Some((_server, mut redis)) = after(commands).await else { return };
+        let how = corrupt_one_entry(&mut redis, "s", "stream").await.expect("it answers");
+        assert_eq!(how, Some("the second entry of a stream was overwritten"));
+        let left: Vec<(String, Vec<String>)> =
+            redis::cmd("XRANGE").arg("s").arg("-").arg("+").query_async(&mut redis).await.expect("it answers");
+        let fields = |words: [&str; 4]| words.map(str::to_owned).to_vec();
+        assert_eq!(left[0], ("1-1".to_owned(), fields(["k", "a", "n", "1"])));
+        assert_eq!(left[1], ("2-1".to_owned(), fields(["k", GARBAGE, "n", GARBAGE])));
+        assert_eq!(left[2], ("3-1".to_owned(), fields(["k", "c", "n", "3"])));
+        assert!(keys(&mut redis).await.expect("it answers")["s"].ttl_ms.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_stream_with_consumer_groups_keeps_them() {
+        let commands = "XADD s 1-1 k a\nXADD s 2-1 k b\nXGROUP CREATE s readers 0";
+        let Some((_server, mut redis)) = after(commands).await else { return };
+        let how = corrupt_one_entry(&mut redis, "s", "stream").await.expect("it answers").expect("it is damaged");
+        assert!(how.contains("at its end"), "{how}");
+        let groups: Vec<redis::Value> =
+            redis::cmd("XINFO").arg("GROUPS").arg("s").query_async(&mut redis).await.expect("it answers");
+        assert_eq!(groups.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_entry_of_a_set_or_hash_is_damaged() {
+        let commands = "SADD set a b c\nHSET hash f a g b h c";
+        let Some((_server, mut redis)) = after(commands).await else { return };
+        for (name, command) in [("set", "SMEMBERS set"), ("hash", "HVALS hash")] {
+            assert!(corrupt_one_entry(&mut redis, name, name).await.expect("it answers").is_some());
+            let left = entries(&mut redis, command).await;
+            assert_eq!((left.len(), left.iter().filter(|value| *value == GARBAGE).count()), (3, 1));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_no_second_entry_is_left_alone() {
+        let commands = "RPUSH list a\nXADD stream * k v\nZADD zset 1 a\nSADD set a\nHSET hash f a\nSET string a";
+        let Some((_server, mut redis)) = after(commands).await else { return };
+        for kind in ["list", "stream", "zset", "set", "hash", "string"] {
+            assert_eq!(corrupt_one_entry(&mut redis, kind, kind).await.expect("it answers"), None);
+        }
+    }
 }
