@@ -84,6 +84,11 @@ curl -i http://{bound}/events -H "Authorization: Bearer {credential}" -H 'Conten
         Ok(())
     }
 
+    /// Throws away what this run has stored, where that was in the directory made up for it.
+    pub fn clean_up(&self) {
+        std::fs::remove_dir_all(&self.directory).ok();
+    }
+
     /// A token for the demo user, where this run can sign one.
     fn token(&self) -> Option<String> {
         let algorithm = match self.get("JWT_ALGORITHM").as_deref().unwrap_or("HS256") {

@@ -70,6 +70,9 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
     }
     announce(bound);
     serve(listener, App::new(collaborators), stopped()).await;
+    if let Some(made_up) = &made_up {
+        made_up.clean_up();
+    }
     Ok(())
 }
 

@@ -16,9 +16,10 @@ use socketioxide::{
 };
 
 use crate::{
+    admission::Admission,
     auth::{TokenError, VerifyToken, find_token},
     event::Outgoing,
-    notifications::{Admission, Deliver, NotificationsService},
+    notifications::{Deliver, NotificationsService},
     rules::Rules,
     session::{SessionError, VerifySession},
     store::BoxFuture,

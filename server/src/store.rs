@@ -28,6 +28,13 @@ pub enum StoreError {
     Closed,
 }
 
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        // It is large, and errors are rare.
+        Self::Database(Box::new(error))
+    }
+}
+
 /// Whether the store answers, for `/readyz` (CONF-08, CONF-09).
 pub trait Probe: Send + Sync + 'static {
     /// Asks the store something trivial.

@@ -8,7 +8,6 @@ use axum::{
     http::{StatusCode, header},
 };
 use futures_util::StreamExt;
-use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::problem::Problem;
@@ -17,10 +16,6 @@ use super::problem::Problem;
 pub(crate) const ONE_BYTES: usize = 64 * 1024;
 /// The limit of a batch (EMIT-11).
 pub(crate) const BATCH_BYTES: usize = 4 * 1024 * 1024;
-
-/// How much of a body over its limit is read and thrown away: a client that is still sending would see its connection reset
-/// in place of the answer.
-const PASSED_OVER_BYTES: usize = 8 * 1024 * 1024;
 
 /// How much above its limit a body is still read.
 const DISCARD_BYTES: usize = 8 * 1024 * 1024;

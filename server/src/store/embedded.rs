@@ -1,17 +1,11 @@
 //! The store in a file of its own, for a server that needs nothing else installed.
 //!
-//! One thread writes. It commits whatever has gathered while the last commit was being written, so that many emitters share
-//! one `fsync`; each is answered when its own change is on disk (QUEUE-17).
+//! One thread writes, see [`writer`]; everybody reads.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use tokio::sync::{mpsc, oneshot};
+use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
@@ -20,39 +14,20 @@ use crate::{
     session::{Session, SessionStore, now_ms},
 };
 
-/// User, microseconds of the Unix epoch, a counter that is always 0 → payload. The time makes ids grow with age.
+mod writer;
+
+/// User, microseconds of the Unix epoch → payload. The time makes keys grow in the order of arrival.
 const QUEUES: TableDefinition<(&str, u64), &str> = TableDefinition::new("queues");
 /// Session → user, end in milliseconds of the Unix epoch or `i64::MAX`.
 const SESSIONS: TableDefinition<&str, (&str, i64)> = TableDefinition::new("sessions");
 /// Key → end in milliseconds of the Unix epoch, answer.
 const ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new("answers");
 
-/// How many changes may wait for the thread that writes, and how many share a commit.
-const BACKLOG: usize = 1_024;
-
-/// How often what nobody will ask for again is thrown away.
-const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
-
 /// Queues, sessions and answers in a file.
 pub struct EmbeddedStore {
     database: Arc<Database>,
     limits: Limits,
-    changes: Option<mpsc::Sender<Change>>,
-    writer: Option<JoinHandle<()>>,
-}
-
-/// Something to write, and whom to tell.
-struct Change {
-    apply: Apply,
-    done: oneshot::Sender<Result<bool, StoreError>>,
-}
-
-type Apply = Box<dyn Fn(&WriteTransaction) -> Result<bool, redb::Error> + Send>;
-
-impl From<redb::Error> for StoreError {
-    fn from(error: redb::Error) -> Self {
-        Self::Database(Box::new(error))
-    }
+    writer: Writer,
 }
 
 impl EmbeddedStore {
@@ -62,23 +37,8 @@ impl EmbeddedStore {
     /// Where the directory cannot be written to, or another process has the store open.
     pub fn open(directory: &Path, limits: Limits) -> Result<Self, StoreError> {
         let database = Arc::new(open(directory)?);
-        let (changes, waiting) = mpsc::channel(BACKLOG);
-        let writer = std::thread::spawn({
-            let database = database.clone();
-            move || write(&database, waiting, limits.ttl)
-        });
-        Ok(Self { database, limits, changes: Some(changes), writer: Some(writer) })
-    }
-
-    async fn change(
-        &self,
-        apply: impl Fn(&WriteTransaction) -> Result<bool, redb::Error> + Send + 'static,
-    ) -> Result<bool, StoreError> {
-        let (done, outcome) = oneshot::channel();
-        let change = Change { apply: Box::new(apply), done };
-        let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
-        changes.send(change).await.map_err(|_| StoreError::Closed)?;
-        outcome.await.map_err(|_| StoreError::Closed)?
+        let writer = Writer::start(database.clone(), Box::new(move |transaction| sweep(transaction, limits.ttl)));
+        Ok(Self { database, limits, writer })
     }
 
     async fn look<T: Send + 'static>(
@@ -88,16 +48,6 @@ impl EmbeddedStore {
         let database = self.database.clone();
         let looked = tokio::task::spawn_blocking(move || look(&database.begin_read()?));
         Ok(looked.await.map_err(|_| StoreError::Closed)??)
-    }
-}
-
-impl Drop for EmbeddedStore {
-    /// Waits until what was promised is written and the file is closed.
-    fn drop(&mut self) {
-        drop(self.changes.take());
-        if let Some(writer) = self.writer.take() {
-            writer.join().ok();
-        }
     }
 }
 
@@ -113,59 +63,13 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
     Ok(database)
 }
 
-/// The thread that writes, until nobody can send it anything any more.
-fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, ttl: Duration) {
-    let mut swept: Option<Instant> = None;
-    while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
-        while group.len() < BACKLOG
-            && let Ok(next) = waiting.try_recv()
-        {
-            group.push(next);
-        }
-        let sweeping = swept.is_none_or(|when| when.elapsed() >= SWEEP_EVERY);
-        let committed = commit(database, &group, sweeping.then_some(ttl));
-        if sweeping && committed.is_ok() {
-            swept = Some(Instant::now());
-        }
-        answer(group, committed);
-    }
-}
-
-fn commit(database: &Database, group: &[Change], sweep_older_than: Option<Duration>) -> Result<Vec<bool>, redb::Error> {
-    let transaction = database.begin_write()?;
-    let outcomes = group.iter().map(|change| (change.apply)(&transaction)).collect::<Result<_, _>>()?;
-    if let Some(ttl) = sweep_older_than {
-        sweep(&transaction, ttl)?;
-    }
-    transaction.commit()?;
-    Ok(outcomes)
-}
-
-fn answer(group: Vec<Change>, committed: Result<Vec<bool>, redb::Error>) {
-    match committed {
-        Ok(outcomes) => {
-            for (change, outcome) in group.into_iter().zip(outcomes) {
-                change.done.send(Ok(outcome)).ok();
-            }
-        }
-        // All or nothing: one failure fails the commit that they share.
-        Err(error) => {
-            tracing::error!(%error, "the database could not be written");
-            for change in group {
-                change.done.send(Err(StoreError::Closed)).ok();
-            }
-        }
-    }
-}
-
 /// Throws away what is too old for anybody to ask for it.
-fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<(), redb::Error> {
+fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Error> {
     let (oldest, now) = (oldest_us(ttl), now_ms());
     transaction.open_table(QUEUES)?.retain(|(_, at), _| at >= oldest)?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
     transaction.open_table(ANSWERS)?.retain(|_, (end, _)| end > now)?;
-    Ok(())
+    Ok(true)
 }
 
 fn now_us() -> u64 {
@@ -182,7 +86,7 @@ impl OfflineQueue for EmbeddedStore {
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
         let limits = self.limits;
         Box::pin(async move {
-            self.change(move |transaction| append(transaction, &user_id, &payloads, limits)).await?;
+            self.writer.change(move |transaction| append(transaction, &user_id, &payloads, limits)).await?;
             Ok(())
         })
     }
@@ -205,14 +109,15 @@ impl OfflineQueue for EmbeddedStore {
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
         let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
         Box::pin(async move {
-            self.change(move |transaction| {
-                let mut table = transaction.open_table(QUEUES)?;
-                for EntryId(at, _) in &ids {
-                    table.remove((user_id.as_str(), *at))?;
-                }
-                Ok(true)
-            })
-            .await?;
+            self.writer
+                .change(move |transaction| {
+                    let mut table = transaction.open_table(QUEUES)?;
+                    for EntryId(at, _) in &ids {
+                        table.remove((user_id.as_str(), *at))?;
+                    }
+                    Ok(true)
+                })
+                .await?;
             Ok(())
         })
     }
@@ -250,19 +155,20 @@ impl SessionStore for EmbeddedStore {
     fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
         let (id, session) = (id.to_owned(), session.clone());
         Box::pin(async move {
-            self.change(move |transaction| {
-                let end = session.expires_at_ms.unwrap_or(i64::MAX);
-                transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
-                Ok(true)
-            })
-            .await?;
+            self.writer
+                .change(move |transaction| {
+                    let end = session.expires_at_ms.unwrap_or(i64::MAX);
+                    transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
+                    Ok(true)
+                })
+                .await?;
             Ok(())
         })
     }
 
     fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         let id = id.to_owned();
-        Box::pin(self.change(move |transaction| {
+        Box::pin(self.writer.change(move |transaction| {
             let mut table = transaction.open_table(SESSIONS)?;
             let removed = table.remove(id.as_str())?;
             Ok(removed.is_some_and(|session| session.value().1 > now_ms()))
@@ -298,12 +204,13 @@ impl Answers for EmbeddedStore {
     fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         let (key, answer) = (key.to_owned(), answer.to_owned());
         Box::pin(async move {
-            self.change(move |transaction| {
-                let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                transaction.open_table(ANSWERS)?.insert(key.as_str(), (end, answer.as_str()))?;
-                Ok(true)
-            })
-            .await?;
+            self.writer
+                .change(move |transaction| {
+                    let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
+                    transaction.open_table(ANSWERS)?.insert(key.as_str(), (end, answer.as_str()))?;
+                    Ok(true)
+                })
+                .await?;
             Ok(())
         })
     }
@@ -312,7 +219,7 @@ impl Answers for EmbeddedStore {
 impl Probe for EmbeddedStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            self.change(|_| Ok(true)).await?;
+            self.writer.change(|_| Ok(true)).await?;
             Ok(())
         })
     }

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
 use super::{MAX_PAYLOAD_BYTES, Session, Sessions, packet::judge, watched::Watched};
-use crate::http::problem::Problem;
+use crate::http::{body, problem::Problem};
 
 /// Separates the packets of a POST.
 const SEPARATOR: char = '\u{1e}';
@@ -99,9 +99,13 @@ impl Transport {
             return refuse();
         };
         let (parts, body) = request.into_parts();
-        let Ok(body) = read(body, MAX_PAYLOAD_BYTES).await else {
-            self.close(sid).await;
-            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than maxPayload").into_response();
+        let body = match body::read(body, MAX_PAYLOAD_BYTES).await {
+            Ok(body) => body,
+            Err(problem) => {
+                session.depart();
+                self.close(sid).await;
+                return problem.into_response();
+            }
         };
         let lawful = std::str::from_utf8(&body).is_ok_and(|text| {
             text.split(SEPARATOR).all(|packet| {
