@@ -7,12 +7,13 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{Mutex, mpsc::UnboundedSender},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest, http},
+    WebSocketStream, client_async,
+    tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request, http},
 };
 
 use super::{
@@ -21,7 +22,12 @@ use super::{
 };
 use crate::transcript::{Transcript, shorten};
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// A TCP stream, with or without TLS.
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug> Bytes for S {}
+
+type Stream = WebSocketStream<Box<dyn Bytes>>;
 type Sink = Arc<Mutex<SplitSink<Stream, Message>>>;
 
 /// The sending half, and the task that reads.
@@ -143,7 +149,8 @@ async fn dial(opening: &Opening, sid: Option<&str>, transcript: &Transcript) -> 
         let value = http::HeaderValue::try_from(value).map_err(|error| WireError::Io(error.to_string()))?;
         request.headers_mut().insert(name, value);
     }
-    match connect_async(request).await {
+    let stream = connect(&request).await?;
+    match client_async(request, stream).await {
         Ok((socket, _)) => Ok(socket),
         Err(error) => {
             let error = io(error);
@@ -151,6 +158,25 @@ async fn dial(opening: &Opening, sid: Option<&str>, transcript: &Transcript) -> 
             Err(error)
         }
     }
+}
+
+/// TLS is done here and not by a feature of tungstenite: the reference server shares that crate, and must not get OpenSSL
+/// by it when the whole workspace is built at once.
+async fn connect(request: &Request) -> Result<Box<dyn Bytes>, WireError> {
+    let failed = |error: &dyn std::fmt::Display| WireError::Io(error.to_string());
+    let uri = request.uri();
+    let host = uri.host().ok_or_else(|| failed(&"the URL has no host"))?;
+    let tls = uri.scheme_str() == Some("wss");
+    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let tcp = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
+    // Small packets at once: what is measured is the server, not Nagle's algorithm.
+    tcp.set_nodelay(true).map_err(|error| failed(&error))?;
+    if !tls {
+        return Ok(Box::new(tcp));
+    }
+    let connector = native_tls::TlsConnector::new().map_err(|error| failed(&error))?;
+    let stream = tokio_native_tls::TlsConnector::from(connector).connect(host, tcp).await;
+    Ok(Box::new(stream.map_err(|error| failed(&error))?))
 }
 
 async fn next_text(socket: &mut Stream) -> Result<String, WireError> {

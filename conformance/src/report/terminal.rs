@@ -1,6 +1,10 @@
 //! The report on the terminal: a progress bar, each failure as it happens, the verdict.
 
-use std::{fmt::Write as _, io::IsTerminal, time::Duration};
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write as _},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -51,19 +55,24 @@ impl Terminal {
             }
             RunEvent::Ended(summary) => {
                 self.bar.finish_and_clear();
-                self.remarks.iter().for_each(|remark| println!("  note      {remark}"));
-                println!("{}", verdict(summary));
+                self.remarks.iter().for_each(|remark| line(&format!("  note      {remark}")));
+                line(&verdict(summary));
             }
         }
     }
 
     fn say(&self, text: &str) {
         if std::io::stderr().is_terminal() {
-            self.bar.suspend(|| println!("{text}"));
+            self.bar.suspend(|| line(text));
         } else {
-            println!("{text}");
+            line(text);
         }
     }
+}
+
+/// A reader that has gone, such as `head`, changes nothing about the verdict.
+fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn case(result: &CaseResult, seed: &str) -> Option<String> {

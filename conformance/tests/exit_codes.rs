@@ -1,0 +1,231 @@
+//! The exit codes, from outside: above all, that a run which found nothing out is never 0.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+const EMBEDDED: &str = "fixtures/targets/reference-embedded.toml";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// The suite as CI would call it, but without CI's own demands.
+fn suite(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_notify-conformance"));
+    command.args(args).current_dir(root()).env_remove("CI").stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> (i32, String) {
+    said(&suite(args).output().expect("the suite starts"))
+}
+
+fn said(output: &Output) -> (i32, String) {
+    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+    (output.status.code().expect("the suite ends by itself"), text)
+}
+
+/// The embedded target with one piece of its file replaced.
+fn changed_target(name: &str, from: &str, to: &str) -> String {
+    let text = fs::read_to_string(root().join(EMBEDDED)).expect("the target file");
+    assert!(text.contains(from), "{from:?} stands in the target file");
+    let directory = format!("directory = {:?}", root().display().to_string());
+    let text = text.replace("directory = \"../..\"", &directory).replacen(from, to, 1);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).expect("a target file can be written");
+    path.display().to_string()
+}
+
+/// A folder with every program of `PATH` but those that could provide a Redis.
+fn path_without_redis(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    for directory in std::env::split_paths(&std::env::var_os("PATH").expect("PATH is set")) {
+        for program in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if program.file_name() != "redis-server" {
+                // The first of a name wins, as in PATH.
+                let _ = std::os::unix::fs::symlink(program.path(), folder.join(program.file_name()));
+            }
+        }
+    }
+    folder
+}
+
+fn without_redis(command: &mut Command, name: &str) -> (i32, String) {
+    let output = command.env("PATH", path_without_redis(name)).env("DOCKER_HOST", "unix:///nonexistent.sock").output();
+    said(&output.expect("the suite starts"))
+}
+
+#[test]
+fn all_that_applies_having_passed_is_0() {
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", "QUEUE-03"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("MUST 3/3") && text.contains("→ CONFORMANT"), "{text}");
+    assert!(text.contains("left out by the selection"), "a partial verdict says so: {text}");
+}
+
+#[test]
+fn a_failure_is_1_and_shows_sentence_expected_actual_transcript_and_how_to_repeat_it() {
+    let target = changed_target("cap-49.toml", "[process.env]", "[process.env]\nQUEUE_MAX_EVENTS = \"49\"");
+    let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cap-49.json");
+    let report_flag = format!("json={}", report.display());
+    let (code, text) =
+        run(&["run", "--target", &target, "--only", "QUEUE-03", "--seed", "7f3a", "--report", &report_flag]);
+    assert_eq!(code, 1, "{text}");
+    for part in [
+        "FAIL  QUEUE-03/exactly-50  MUST",
+        "SPEC QUEUE-03: \"A queue holds at most 50 events",
+        "expected  50 events, 1 … 50",
+        "actual    49 events, 2 … 50",
+        "http → POST /events",
+        "again: notify-conformance run --only QUEUE-03/exactly-50 --seed 7f3a",
+        "→ NOT CONFORMANT",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert!(!text.contains("conformance-only"), "no secret of the target file is shown: {text}");
+    let report = fs::read_to_string(report).expect("the report was written");
+    assert!(!report.contains("conformance-only"), "no secret of the target file is in the report");
+    assert!(report.contains("\"not_conformant\"") && report.contains("queued.events"), "{report}");
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    for (args, named) in [
+        (&["run", "--only", "QEUE-03"][..], "QEUE-03"),
+        (&["run", "--skip", "*"], "no case is left"),
+        (&["run", "--redis", "cupboard"], "cupboard"),
+        (&["run", "--jobs", "0"], "--jobs"),
+        (&["run", "--repeat", "0"], "--repeat"),
+        (&["run", "--seed", "xyz"], "--seed"),
+        (&["run", "--report", "cuneiform=x"], "cuneiform"),
+        (&["run", "--level", "perhaps"], "perhaps"),
+        (&["run", "--profile", "none"], "none"),
+        (&["explain", "QUEUE-99"], "QUEUE-99"),
+        (&["dance"], "dance"),
+    ] {
+        let (code, text) = run(args);
+        assert_eq!(code, 2, "{args:?}: {text}");
+        assert!(text.contains(named), "{args:?} names {named}: {text}");
+    }
+}
+
+#[test]
+fn an_unreachable_target_is_3() {
+    let (code, text) = run(&["run", "--target", "http://127.0.0.1:9"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("no server answers at http://127.0.0.1:9") && text.contains("NO VERDICT"), "{text}");
+}
+
+#[test]
+fn a_target_file_that_is_missing_or_wrong_is_3_and_names_the_fault() {
+    let (code, text) = run(&["run", "--target", "no/such/file.toml"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("no/such/file.toml"), "{text}");
+    let wrong = changed_target("wrong.toml", "\"polling\"", "\"poling\"");
+    let (code, text) = run(&["doctor", "--target", &wrong]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("poling"), "{text}");
+}
+
+#[test]
+fn a_target_that_does_not_start_is_3_and_its_last_words_are_quoted() {
+    let target = changed_target("no-secret.toml", "JWT_SECRET = \"{jwt_secret}\"", "JWT_SECRET = \"\"");
+    let (code, text) = run(&["run", "--target", &target]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("JWT_SECRET"), "the server's own error is shown: {text}");
+}
+
+#[test]
+fn a_redis_that_was_asked_for_and_is_not_there_is_3_and_names_the_ways_out() {
+    for args in [
+        &["run", "--redis", "container"][..],
+        &["run", "--redis", "local"],
+        &["run", "--redis", "redis://127.0.0.1:9"],
+        &["run", "--target", "fixtures/targets/reference.toml"],
+    ] {
+        let (code, text) = without_redis(&mut suite(args), "path-asked-for");
+        assert_eq!(code, 3, "{args:?}: {text}");
+        for way in ["start Docker", "install redis-server", "--redis redis://"] {
+            assert!(text.contains(way), "{args:?} names {way:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn in_ci_a_bare_run_without_redis_is_3() {
+    let (code, text) = without_redis(suite(&["run"]).env("CI", "true"), "path-ci");
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("start Docker"), "{text}");
+}
+
+#[test]
+fn a_bare_run_without_redis_checks_the_embedded_store_and_says_so_twice() {
+    let (code, text) = without_redis(&mut suite(&["run", "--only", "CONF-07,QUEUE-15"]), "path-bare");
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(text.matches("EMBEDDED").count(), 2, "at the top and at the verdict: {text}");
+    assert!(text.contains("N/A   QUEUE-15/corrupt"), "what was not checked is listed: {text}");
+}
+
+#[test]
+fn a_must_that_could_not_be_run_is_3() {
+    let target = changed_target("no-setting.toml", "queue_ttl_seconds = \"QUEUE_TTL_SECONDS\"", "");
+    let (code, text) = run(&["run", "--target", &target, "--only", "QUEUE-06/expires,QUEUE-12"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("NOT RUN  QUEUE-06/expires") && text.contains("→ NO VERDICT"), "{text}");
+}
+
+#[test]
+fn a_run_in_which_nothing_applies_is_3() {
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", "QUEUE-15"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("not applicable 1") && text.contains("→ NO VERDICT"), "{text}");
+}
+
+#[test]
+fn an_interrupted_run_is_3_and_leaves_no_server_behind() {
+    let mut child = suite(&["run", "--target", EMBEDDED, "--only", "TRANS-09"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the suite starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    while !line.contains("http://") {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("a line") > 0, "the target became ready");
+    }
+    let address =
+        line.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address").to_owned();
+    assert!(std::net::TcpStream::connect(&address).is_ok(), "the server listens");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    lines.read_to_string(&mut line).expect("the rest of its output");
+    assert!(std::net::TcpStream::connect(address).is_err(), "the server has ended with the run");
+}
+
+#[test]
+fn list_and_explain_are_0_and_need_no_server() {
+    let (code, text) = run(&["list", "--level", "must"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("QUEUE-03/oldest-evicted") && !text.contains("SHOULD"), "{text}");
+    let (code, text) = run(&["explain", "QUEUE-03"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("the 51st evicts the oldest") && text.contains("checked by QUEUE-03/far-over"), "{text}");
+}
+
+#[test]
+fn doctor_walks_the_way_of_one_event() {
+    let (code, text) = run(&["doctor", "--target", EMBEDDED]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("ok    it arrives") && !text.contains("BAD"), "{text}");
+    let target = changed_target("wrong-key.toml", "secret = \"{jwt_secret}\"", "secret = \"some-other-secret\"");
+    let (code, text) = run(&["doctor", "--target", &target]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("BAD   a client connects"), "{text}");
+}
