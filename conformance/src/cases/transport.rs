@@ -42,6 +42,9 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(malformed_polled(t))
     })
     .needs(POLLING),
+    Case::new("TRANS-06/flood", "two thousand garbled frames harm no other connection and not the server", |t| {
+        Box::pin(flood(t))
+    }),
     Case::new("TRANS-07/websocket", "an EVENT before CONNECT closes its WebSocket and no other", |t| {
         Box::pin(event_first(t, Transport::WebSocket))
     }),
@@ -198,6 +201,39 @@ async fn malformed_polled(t: Bench) -> Outcome {
         breaks_protocol(&mut device, wire).await?;
     }
     unharmed(&t, &alice, &mut bystander).await
+}
+
+/// Random texts, cut and changed packets and binary frames, from the run's seed, on many connections. What one of them is
+/// answered with is free; the bystander must not notice.
+async fn flood(t: Bench) -> Outcome {
+    const FRAMES: usize = 2_000;
+    let (alice, mut bystander) = bystander(&t).await?;
+    let mallory = t.user().await?;
+    let mut sent = 0;
+    while sent < FRAMES {
+        let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
+        // Until the server closes this connection, which a later frame then finds out.
+        while sent < FRAMES && garbled(&t, &mut device, sent).await {
+            sent += 1;
+        }
+    }
+    unharmed(&t, &alice, &mut bystander).await?;
+    expect::that(t.server().still_runs().await, "a server that still runs", "it has ended")
+}
+
+/// Sends the `n`th garbled frame; false where the connection takes no more.
+async fn garbled(t: &Bench, device: &mut Client, n: usize) -> bool {
+    let right = r#"42/notifications,7["ping",{"a":[1,2,3]}]"#;
+    let at = n % right.len();
+    let Some(wire) = device.wire() else { return false };
+    let outcome = match n % 5 {
+        0 => wire.send(&t.random(n % 150)).await,
+        1 => wire.send(&right[..at]).await,
+        2 => wire.send(&format!("{}{}{}", &right[..at], t.random(1), &right[at + 1..])).await,
+        3 => wire.send(&format!(r#"45{n}-/notifications,["x",{{"_placeholder":true,"num":{at}}}]"#)).await,
+        _ => wire.send_bytes(t.random(n % 150).into_bytes()).await,
+    };
+    outcome.is_ok()
 }
 
 async fn event_first(t: Bench, transport: Transport) -> Outcome {
