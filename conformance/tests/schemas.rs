@@ -1,0 +1,58 @@
+//! What the schemas of `fixtures/schema/` say of the files that the project ships and writes.
+
+use std::{fs, path::Path, process::Command};
+
+use boon::{Compiler, Schemas};
+use serde_json::Value;
+
+fn fixtures() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures")
+}
+
+fn check(schema: &str, instance: &Value) -> Result<(), String> {
+    let path = fixtures().join("schema").join(schema);
+    let document: Value = serde_json::from_str(&fs::read_to_string(path).expect("the schema")).expect("it is JSON");
+    let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+    compiler.add_resource(schema, document).expect("a name for the schema");
+    let index = compiler.compile(schema, &mut schemas).expect("the schema is one");
+    schemas.validate(instance, index).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_shipped_target_file_is_by_its_schema() {
+    for entry in fs::read_dir(fixtures().join("targets")).expect("the target files") {
+        let path = entry.expect("an entry").path();
+        let target: Value = toml::from_str(&fs::read_to_string(&path).expect("a file")).expect("it is TOML");
+        check("target.schema.json", &target).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    }
+}
+
+#[test]
+fn a_report_is_by_its_schema_with_every_kind_of_result_in_it() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let target = fs::read_to_string(fixtures().join("targets/reference-embedded.toml")).expect("the target file");
+    let root = fixtures().join("..");
+    let target = target
+        .replace("directory = \"../..\"", &format!("directory = {:?}", root.display().to_string()))
+        .replace("[process.env]", "[process.env]\nQUEUE_MAX_EVENTS = \"49\"")
+        .replace("queue_ttl_seconds = \"QUEUE_TTL_SECONDS\"", "");
+    fs::write(folder.join("mixed.toml"), target).expect("a target file can be written");
+    let status = Command::new(env!("CARGO_BIN_EXE_notify-conformance"))
+        .args(["run", "--target", "mixed.toml", "--only", "QUEUE-03,QUEUE-06,QUEUE-12,QUEUE-15"])
+        .args(["--report", "json=mixed.json"])
+        .current_dir(folder)
+        .status();
+    assert_eq!(status.expect("the suite starts").code(), Some(1));
+    let text = fs::read_to_string(folder.join("mixed.json")).expect("the report was written");
+    for verdict in ["passed", "failed", "not_applicable", "not_run"] {
+        assert!(text.contains(&format!("\"verdict\": \"{verdict}\"")), "{verdict} is in the report");
+    }
+    let report: Value = serde_json::from_str(&text).expect("it is JSON");
+    check("report.schema.json", &report).unwrap_or_else(|why| panic!("{why}"));
+}
+
+#[test]
+fn the_schemas_refuse_what_is_wrong() {
+    assert!(check("report.schema.json", &serde_json::json!({"format": 1})).is_err());
+    assert!(check("target.schema.json", &serde_json::json!({"name": "x", "jwt": {}, "emit": {}})).is_err());
+}
