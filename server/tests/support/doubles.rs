@@ -1,0 +1,117 @@
+//! Collaborators that fail when they are told to.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use notify_server::{
+    idempotency::Answers,
+    queue::{EntryId, OfflineQueue, Queued},
+    session::{Session, SessionStore},
+    store::{BoxFuture, Probe, StoreError},
+};
+
+/// Whether the store can be asked.
+#[derive(Clone, Default)]
+pub(crate) struct Outage(Arc<AtomicBool>);
+
+impl Outage {
+    pub(crate) fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn end(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.0.load(Ordering::SeqCst) { Err(StoreError::TimedOut(Duration::ZERO)) } else { Ok(()) }
+    }
+}
+
+/// A face of a store that fails during an outage.
+pub(crate) struct Fragile<S: ?Sized> {
+    pub(crate) inner: Arc<S>,
+    pub(crate) outage: Outage,
+}
+
+impl<S: ?Sized> Fragile<S> {
+    pub(crate) fn wrap(inner: &Arc<S>, outage: &Outage) -> Arc<Self> {
+        Arc::new(Self { inner: inner.clone(), outage: outage.clone() })
+    }
+}
+
+impl OfflineQueue for Fragile<dyn OfflineQueue> {
+    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.append(user, payloads).await
+        })
+    }
+
+    fn read<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.read(user).await
+        })
+    }
+
+    fn remove<'a>(&'a self, user: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.remove(user, ids).await
+        })
+    }
+}
+
+impl SessionStore for Fragile<dyn SessionStore> {
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.put_session(id, session).await
+        })
+    }
+
+    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.revoke_session(id).await
+        })
+    }
+
+    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.session(id).await
+        })
+    }
+}
+
+impl Answers for Fragile<dyn Answers> {
+    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.answer(key).await
+        })
+    }
+
+    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.keep_answer(key, answer).await
+        })
+    }
+}
+
+impl Probe for Fragile<dyn Probe> {
+    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.probe().await
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! A server on a port of its own, and small raw clients for it. Not every test file uses all of it.
+#![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
+#![allow(clippy::allow_attributes, reason = "`expect` would fail in the file that does use everything")]
+
+pub(crate) mod client;
+pub(crate) mod doubles;
+pub(crate) mod http;
+pub(crate) mod server;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Long enough for anything that is to happen.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// A directory that is removed when it is dropped.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("notify-server-test-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&path).expect("the temporary directory can be written to");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A file of `fixtures/`, as JSON.
+pub(crate) fn fixture(name: &str) -> Value {
+    serde_json::from_str(&fixture_text(name)).expect("a fixture is JSON")
+}
+
+/// A file of `fixtures/`, as it is.
+pub(crate) fn fixture_text(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -1,0 +1,122 @@
+//! A server in this process.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use notify_server::{
+    App, Collaborators, NotificationsService,
+    auth::JwtVerifier,
+    event::{Draft, EventType},
+    notifications::{Delivery, Receipt},
+    origins::Origins,
+    rules::Standard,
+    serve::serve,
+    session::{Session, SessionStore, StoredSessions},
+    store::{Limits, Stores, embedded::EmbeddedStore},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+use super::Scratch;
+
+pub(crate) const JWT_SECRET: &str = "a-secret-for-tests-only-of-no-worth-at-all";
+pub(crate) const INGEST_TOKEN: &str = "a-credential-for-tests-only";
+pub(crate) const ORIGIN: &str = "http://app.example.test:3001";
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) service: NotificationsService,
+    pub(crate) sessions: Arc<dyn SessionStore>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+    _scratch: Scratch,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server some of whose collaborators are others.
+    pub(crate) async fn with(change: impl FnOnce(&mut Collaborators)) -> Self {
+        let scratch = Scratch::new();
+        let limits = Limits { max_events: 50, ttl: Duration::from_secs(86_400) };
+        let stores = Stores::of(EmbeddedStore::open(scratch.path(), limits).expect("the directory is new"));
+        let sessions = stores.sessions.clone();
+        let mut collaborators = Collaborators {
+            tokens: Arc::new(JwtVerifier::new(Algorithm::HS256, DecodingKey::from_secret(JWT_SECRET.as_bytes()))),
+            sessions: Arc::new(StoredSessions(stores.sessions.clone())),
+            session_store: stores.sessions,
+            queue: stores.queue,
+            answers: stores.answers,
+            probe: stores.probe,
+            rules: Arc::new(Standard),
+            wrap_deliver: Box::new(|deliver| deliver),
+            origins: Origins::parse(ORIGIN).expect("this is an origin"),
+            ingest_token: INGEST_TOKEN.to_owned().into(),
+        };
+        change(&mut collaborators);
+        let app = App::new(collaborators);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+        let address = listener.local_addr().expect("the listener is bound");
+        let service = app.service.clone();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, app, async {
+            stopped.await.ok();
+        }));
+        Self { address, service, sessions, stop: Some(stop), task, _scratch: scratch }
+    }
+
+    /// A token for a user, with a session of that user's.
+    pub(crate) async fn token(&self, user: &str) -> String {
+        let session = format!("session-of-{user}");
+        self.put_session(&session, user, None).await;
+        token(json!({"userId": user, "sessionId": session, "exp": from_now(900)}))
+    }
+
+    pub(crate) async fn put_session(&self, id: &str, user: &str, expires_at_ms: Option<i64>) {
+        let session = Session { user_id: user.to_owned(), expires_at_ms };
+        self.sessions.put_session(id, &session).await.expect("the store answers");
+    }
+
+    /// Emits an event with a number to a user.
+    pub(crate) async fn emit(&self, user: &str, n: u64) -> Receipt {
+        self.service.emit(numbered(user, n)).await.expect("the store answers")
+    }
+
+    /// Tells the server to stop; completes when it has.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        self.task.await.expect("the server does not panic");
+    }
+
+    /// Tells the server to stop, and does not wait.
+    pub(crate) fn begin_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
+pub(crate) fn numbered(user: &str, n: u64) -> Draft {
+    let metadata = json!({"targetUserId": user, "n": n});
+    Draft {
+        event_type: EventType::RecordAccessed,
+        actor_id: "actor".to_owned(),
+        resource_id: "resource".to_owned(),
+        metadata: metadata.as_object().cloned().unwrap_or_default(),
+    }
+}
+
+pub(crate) fn from_now(seconds: i64) -> i64 {
+    let now = std::time::UNIX_EPOCH.elapsed().expect("the clock is right").as_secs();
+    i64::try_from(now).expect("the clock is right") + seconds
+}
+
+/// A token with these claims.
+pub(crate) fn token(claims: Value) -> String {
+    let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).expect("claims can be signed")
+}
+
+/// How an event went.
+pub(crate) const LIVE: Delivery = Delivery::Live;
+pub(crate) const QUEUED: Delivery = Delivery::Queued;

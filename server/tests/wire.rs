@@ -1,0 +1,197 @@
+//! The protocol below the events, and what becomes of those who break it (SPEC.md, 1).
+
+mod support;
+
+use std::time::Instant;
+
+use axum::{body::Body, http::Method};
+use serde_json::json;
+use support::{
+    client::{Client, upgrade},
+    fixture,
+    http::{self, Polling},
+    server::{LIVE, QUEUED, Server},
+};
+use tokio_tungstenite::tungstenite::Message;
+
+const WEBSOCKET: &str = "EIO=4&transport=websocket";
+
+#[tokio::test]
+async fn other_namespaces_are_refused() {
+    let server = Server::start().await;
+    let mut client = Client::open(&server).await;
+    for (packet, answer) in
+        [("40", "44{"), ("40/other,", "44/other,{"), ("40/notifications/x,{}", "44/notifications/x,{")]
+    {
+        client.send(packet).await;
+        assert!(client.message().await.unwrap().starts_with(answer), "{packet}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_packet_closes_the_connection_that_sent_it_and_no_other() {
+    let server = Server::start().await;
+    let mut bystander = Client::connect(&server, "bystander").await;
+    let packets = fixture("packets/malformed.json");
+    for packet in packets["malformed"].as_array().unwrap() {
+        let wire = packet["wire"].as_str().unwrap();
+        let mut client = Client::connect(&server, "mallory").await;
+        client.send(wire).await;
+        client.closed().await;
+        let session = joined(&server, "mallory").await;
+        session.send(wire.to_owned()).await;
+        session.closed().await;
+        assert_eq!(server.emit("mallory", 0).await.delivery, QUEUED, "{wire}");
+    }
+    for packet in packets["doubtful"].as_array().unwrap() {
+        let mut client = Client::connect(&server, "mallory").await;
+        client.send(packet["wire"].as_str().unwrap()).await;
+        if let Some(then) = packet["then"].as_str() {
+            client.send(then).await;
+        }
+    }
+    bystander.quiet().await;
+}
+
+async fn joined<'a>(server: &'a Server, user: &str) -> Polling<'a> {
+    let session = Polling::open(server).await;
+    session.send(format!("40/notifications,{}", json!({"token": server.token(user).await}))).await;
+    assert!(session.poll().await.unwrap()[0].starts_with("40/notifications,{\"sid\""));
+    session
+}
+
+#[tokio::test]
+async fn what_is_malformed_below_socket_io_closes_the_connection_too() {
+    let server = Server::start().await;
+    for message in [Message::binary(vec![1, 2, 3]), Message::text("6"), Message::text("5")] {
+        let mut client = Client::connect(&server, "mallory").await;
+        client.send_message(message).await;
+        client.closed().await;
+    }
+    for packets in [b"\xff\xfe".to_vec(), b"0{}".to_vec(), b"5".to_vec(), b"2probe".to_vec(), b"3\x1e".to_vec()] {
+        let session = joined(&server, "mallory").await;
+        assert_eq!(session.send(packets).await, 400);
+        assert_eq!(session.poll().await, Err(axum::http::StatusCode::BAD_REQUEST));
+    }
+}
+
+#[tokio::test]
+async fn an_event_before_the_connect_closes_the_connection() {
+    let server = Server::start().await;
+    for packet in [r#"42/notifications,["ping"]"#, r#"42["ping"]"#, r#"42/other,["ping"]"#] {
+        let mut client = Client::open(&server).await;
+        client.send(packet).await;
+        client.closed().await;
+        let session = Polling::open(&server).await;
+        session.send(packet).await;
+        session.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_connect_closes_the_connection_and_the_user_is_away() {
+    let server = Server::start().await;
+    let mut bystander = Client::connect(&server, "bystander").await;
+    let token = server.token("alice").await;
+    let connect = format!("40/notifications,{}", json!({"token": token}));
+    let mut client = Client::connect(&server, "alice").await;
+    client.send(&connect).await;
+    client.closed().await;
+    assert_eq!(server.emit("alice", 1).await.delivery, QUEUED);
+    let session = Polling::open(&server).await;
+    assert_eq!(session.send(format!("{connect}\u{1e}{connect}")).await, 400);
+    session.closed().await;
+    bystander.quiet().await;
+}
+
+#[tokio::test]
+async fn a_message_above_the_announced_limit_closes_the_connection() {
+    let server = Server::start().await;
+    let event = |bytes: usize| format!(r#"42/notifications,["x","{}"]"#, "x".repeat(bytes));
+    let mut client = Client::connect(&server, "alice").await;
+    client.send(&event(200_000)).await;
+    client.quiet().await;
+    client.send(&event(262_144)).await;
+    client.closed().await;
+    let session = joined(&server, "alice").await;
+    assert_eq!(session.send(event(200_000)).await, 200);
+    assert_eq!(session.send(event(262_144)).await, 413);
+    assert!(session.poll().await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_never_authenticates_is_closed_within_ten_seconds() {
+    let server = Server::start().await;
+    let began = Instant::now();
+    let (mut silent, mut refused) = (Client::open(&server).await, Client::open(&server).await);
+    let polling = Polling::open(&server).await;
+    refused.refused(&json!({})).await;
+    tokio::join!(silent.closed(), refused.closed(), polling.closed());
+    assert!(began.elapsed().as_secs() < 10);
+}
+
+#[tokio::test]
+async fn a_polling_session_is_upgraded_and_loses_nothing() {
+    let server = Server::start().await;
+    let session = joined(&server, "alice").await;
+    let query = format!("{WEBSOCKET}&sid={}", session.sid);
+    let mut client = Client { stream: upgrade(&server, &query, &[]).await.unwrap(), sid: session.sid.clone() };
+    client.send("2probe").await;
+    assert_eq!(client.message().await.as_deref(), Some("3probe"));
+    assert_eq!(server.emit("alice", 1).await.delivery, LIVE);
+    client.send("5").await;
+    assert_eq!(server.emit("alice", 2).await.delivery, LIVE);
+    // What was sent before the upgrade has to come by one of the two, and before what came after it.
+    assert_eq!((client.live().await, client.live().await), (1, 2));
+    client.send("40/notifications,").await;
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_given_up_ends_the_session() {
+    let server = Server::start().await;
+    let session = joined(&server, "alice").await;
+    let query = format!("{WEBSOCKET}&sid={}", session.sid);
+    let mut client = Client { stream: upgrade(&server, &query, &[]).await.unwrap(), sid: String::new() };
+    client.send("2probe").await;
+    assert_eq!(client.message().await.as_deref(), Some("3probe"));
+    drop(client);
+    session.closed().await;
+    assert_eq!(server.emit("alice", 1).await.delivery, QUEUED);
+}
+
+#[tokio::test]
+async fn what_is_no_request_of_engine_io_is_answered_with_400() {
+    let server = Server::start().await;
+    let queries = [
+        "",
+        "EIO=4",
+        "transport=polling",
+        "EIO=3&transport=polling",
+        "EIO=3&transport=websocket",
+        "EIO=4&transport=grpc",
+        "EIO=4&transport=polling&sid=unknown",
+        "EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAA",
+        "EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAA",
+        "EIO=4&transport=websocket",
+    ];
+    for query in queries {
+        let path = format!("/socket.io/?{query}");
+        assert_eq!(http::get(&server, &path).await.status, 400, "{query}");
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+            let answer = http::send(&server, http::request(method, &path, Body::empty())).await;
+            assert_eq!(answer.status, 400, "{query}");
+        }
+        let upgraded = upgrade(&server, query, &[]).await.map(drop);
+        assert_eq!(upgraded, if query == WEBSOCKET { Ok(()) } else { Err(400) }, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn two_polls_at_once_end_the_session() {
+    let server = Server::start().await;
+    let session = joined(&server, "alice").await;
+    let (one, other) = tokio::join!(http::get(&server, &session.path), http::get(&server, &session.path));
+    assert!([one.status, other.status].contains(&axum::http::StatusCode::BAD_REQUEST));
+    session.closed().await;
+}
