@@ -89,6 +89,19 @@ pub enum RedisError {
     /// Every database that the run may use holds something.
     #[error("the Redis at {0} has no empty database left; the suite never touches one that holds data")]
     NoEmptyDatabase(RedisAddress),
+    /// Every empty database is lent, and none came back in time.
+    #[error(
+        "the Redis at {address} has {count} empty databases, all lent to other servers for longer than {limit:?}; \
+         give the run a Redis with more of them, or less to do at a time (--jobs)"
+    )]
+    AllLent {
+        /// Where the Redis listens.
+        address: RedisAddress,
+        /// How many it has for the run.
+        count: usize,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// A command failed.
     #[error("the run's Redis does not answer")]
     Command(#[from] redis::RedisError),
@@ -188,7 +201,7 @@ impl RedisServer {
     /// than by [`Self::take_back`].
     ///
     /// # Errors
-    /// Where none is empty, or Redis does not answer.
+    /// Where none is empty, none comes back within 45 s, or Redis does not answer.
     pub async fn lend(&self) -> Result<Database, RedisError> {
         self.lending.lend().await
     }
@@ -201,13 +214,13 @@ impl RedisServer {
         Ok(database.give_back().await?)
     }
 
-    /// Ends what was started, and empties what is still lent of somebody's own Redis. To be called after the servers that
-    /// use it have ended. A second call does nothing.
+    /// Ends what was started, and empties what is still lent of somebody's own Redis, for which the servers that use it
+    /// must have ended. A second call does nothing.
     pub async fn stop(&self) {
         match &self.source {
             Source::Container(container) => container.stop().await,
             Source::Local(local) => local.stop().await,
-            Source::Url(_) => self.lending.empty_what_is_lent().await,
+            Source::Url(_) => self.lending.close_the_books().await,
         }
     }
 

@@ -31,6 +31,10 @@ const HOST: &str = "notify-conformance.owner-host";
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a container may take to start, its image being pulled included.
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long a container may take to appear whose start was given up: the daemon finishes what it has begun.
+const APPEAR_LIMIT: Duration = Duration::from_secs(1);
+/// How often to look for it.
+const POLL: Duration = Duration::from_millis(50);
 /// How long removing one may take.
 const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -63,10 +67,14 @@ pub(super) async fn start(image: &str, password: &str, databases: u32) -> Result
                 binding.host_ip = Some("127.0.0.1".to_owned());
             }
         });
-    let running = timeout(START_LIMIT, request.start())
-        .await
-        .map_err(|_| format!("the image {image} did not start within {START_LIMIT:?}"))?
-        .map_err(|error| format!("the image {image}: {error}"))?;
+    let running = match timeout(START_LIMIT, request.start()).await {
+        Ok(Ok(running)) => running,
+        Ok(Err(error)) => {
+            leftover.remove().await;
+            return Err(format!("the image {image}: {error}"));
+        }
+        Err(_) => return Err(format!("the image {image} did not start within {START_LIMIT:?}")),
+    };
     leftover.forget();
     let container = Container { image: image.to_owned(), running: Mutex::new(Some(running)) };
     Ok((container, RedisAddress { host: "127.0.0.1".to_owned(), port, password: Some(password.to_owned()) }))
@@ -94,30 +102,43 @@ impl Container {
     }
 }
 
-/// What a start that fails, takes too long or is given up may leave behind: testcontainers removes only what has started.
+/// What a start that fails, or is given up, may leave behind: testcontainers removes only what has started.
 struct Leftover {
     docker: Docker,
     name: String,
-    removed: bool,
+    settled: bool,
 }
 
 impl Leftover {
     fn new(docker: Docker) -> Self {
-        Self { docker, name: format!("notify-conformance-{:016x}", rand::random::<u64>()), removed: false }
+        Self { docker, name: format!("notify-conformance-{:016x}", rand::random::<u64>()), settled: false }
     }
 
     /// The container has started: from here on somebody else looks after it.
     fn forget(mut self) {
-        self.removed = true;
+        self.settled = true;
+    }
+
+    /// The start has failed: the container is there, or will never be.
+    async fn remove(mut self) {
+        let _ = timeout(REMOVE_LIMIT, self.docker.remove_container(&self.name, Some(by_force()))).await;
+        self.settled = true;
     }
 }
 
 impl Drop for Leftover {
+    /// The start was given up: the container may appear yet.
     fn drop(&mut self) {
-        if !self.removed {
-            let (docker, name) = (self.docker.clone(), self.name.clone());
-            finish(async move { drop(docker.remove_container(&name, Some(by_force())).await) });
+        if self.settled {
+            return;
         }
+        let (docker, name) = (self.docker.clone(), self.name.clone());
+        finish(async move {
+            let mut poll = tokio::time::interval(POLL);
+            while docker.remove_container(&name, Some(by_force())).await.is_err() {
+                poll.tick().await;
+            }
+        });
     }
 }
 
@@ -127,7 +148,7 @@ fn finish(last: impl Future<Output = ()> + Send + 'static) {
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = runtime {
-            let _ = runtime.block_on(async { timeout(REMOVE_LIMIT, last).await });
+            let _ = runtime.block_on(async { timeout(APPEAR_LIMIT, last).await });
         }
     });
     let _ = thread.join();
@@ -228,7 +249,7 @@ mod tests {
     }
 
     async fn start_that_is_given_up(image: &str) {
-        for after in [20, 100, 200, 300] {
+        for after in [10, 20, 30, 100, 300] {
             let choice = RedisChoice::Container;
             drop(timeout(Duration::from_millis(after), RedisServer::start(&choice, image)).await);
         }

@@ -5,12 +5,21 @@ use std::{
     collections::{BTreeSet, VecDeque},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use redis::{RedisResult, aio::MultiplexedConnection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{RedisAddress, RedisError, connect};
+
+/// How long to wait for a database while all are lent: less than a case may take, which can then say why it was not run.
+const LEND_LIMIT: Duration = Duration::from_secs(45);
+/// How long to wait at the end for databases that are about to be given back.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Which databases are free and which are lent.
 #[derive(Debug)]
@@ -27,7 +36,17 @@ pub(super) struct Lending {
 struct Books {
     /// The one that has rested longest comes first.
     free: VecDeque<u32>,
+    /// Those that were found empty, and so may be emptied.
     lent: BTreeSet<u32>,
+    /// All that are not retired: free, lent or being looked at.
+    count: usize,
+}
+
+/// A database that is being looked at. It is free again where the look is given up: nothing in it was touched.
+struct Candidate<'a> {
+    lender: &'a Lending,
+    index: u32,
+    stays: bool,
 }
 
 /// A database that is lent to one server under test.
@@ -63,26 +82,34 @@ impl Lending {
     }
 
     pub(super) async fn lend(self: &Arc<Self>) -> Result<Database, RedisError> {
+        self.lend_within(LEND_LIMIT).await
+    }
+
+    async fn lend_within(self: &Arc<Self>, limit: Duration) -> Result<Database, RedisError> {
+        timeout(limit, self.lend_some_time()).await.unwrap_or_else(|_| {
+            Err(RedisError::AllLent { address: self.address.clone(), count: self.books().count, limit })
+        })
+    }
+
+    async fn lend_some_time(self: &Arc<Self>) -> Result<Database, RedisError> {
         let none = || RedisError::NoEmptyDatabase(self.address.clone());
         loop {
             let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| none())?;
-            let index = self.books().next().ok_or_else(none)?;
-            match self.prepare(index).await {
-                Ok(true) => {
-                    let debt = Some(Debt { lender: Arc::clone(self), place });
-                    return Ok(Database { address: self.address.clone(), index, debt });
-                }
-                Ok(false) => self.retire(index, place),
-                Err(error) => {
-                    self.books().back(index);
-                    return Err(error.into());
-                }
+            let candidate = self.candidate().ok_or_else(none)?;
+            if self.prepare(candidate.index).await? {
+                let index = candidate.leaves();
+                self.books().lent.insert(index);
+                let debt = Some(Debt { lender: Arc::clone(self), place });
+                return Ok(Database { address: self.address.clone(), index, debt });
             }
+            self.retire(candidate.leaves(), place);
         }
     }
 
-    /// Empties what servers that were not stopped still have of somebody's Redis.
-    pub(super) async fn empty_what_is_lent(&self) {
+    /// Waits a moment for what is being given back, and empties what is not.
+    pub(super) async fn close_the_books(&self) {
+        let count = u32::try_from(self.books().count).unwrap_or(u32::MAX);
+        let _ = timeout(GIVE_BACK_LIMIT, self.places.acquire_many(count)).await;
         let lent = self.books().lent.clone();
         for index in lent {
             // The last thing that the run does with this Redis: there is nobody left to tell.
@@ -92,8 +119,14 @@ impl Lending {
 
     fn new(address: RedisAddress, our_own: bool, databases: Range<u32>) -> Self {
         let places = Arc::new(Semaphore::new(databases.len()));
-        let books = Mutex::new(Books { free: databases.collect(), lent: BTreeSet::new() });
+        let count = databases.len();
+        let books = Mutex::new(Books { free: databases.collect(), lent: BTreeSet::new(), count });
         Self { address, our_own, books, places }
+    }
+
+    fn candidate(&self) -> Option<Candidate<'_>> {
+        let index = self.books().free.pop_front()?;
+        Some(Candidate { lender: self, index, stays: true })
     }
 
     /// Whether the database is empty now.
@@ -121,7 +154,8 @@ impl Lending {
         place.forget();
         let mut books = self.books();
         books.lent.remove(&index);
-        if books.free.is_empty() && books.lent.is_empty() {
+        books.count -= 1;
+        if books.count == 0 {
             self.places.close();
         }
     }
@@ -132,15 +166,24 @@ impl Lending {
 }
 
 impl Books {
-    fn next(&mut self) -> Option<u32> {
-        let index = self.free.pop_front()?;
-        self.lent.insert(index);
-        Some(index)
-    }
-
     fn back(&mut self, index: u32) {
         self.lent.remove(&index);
         self.free.push_back(index);
+    }
+}
+
+impl Candidate<'_> {
+    fn leaves(mut self) -> u32 {
+        self.stays = false;
+        self.index
+    }
+}
+
+impl Drop for Candidate<'_> {
+    fn drop(&mut self) {
+        if self.stays {
+            self.lender.books().free.push_front(self.index);
+        }
     }
 }
 
@@ -155,10 +198,10 @@ impl Database {
 
     /// Empties the database for the next server.
     pub(super) async fn give_back(mut self) -> RedisResult<()> {
-        match self.debt.take() {
-            Some(debt) => debt.settle(self.index).await,
-            None => Ok(()),
-        }
+        let Some(debt) = self.debt.take() else { return Ok(()) };
+        // A task of its own, for a case may be given up at any point, and the books must be right all the same.
+        let settled = tokio::spawn(debt.settle(self.index)).await;
+        settled.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
     }
 }
 
@@ -229,7 +272,8 @@ mod tests {
         let Some((server, lending)) = somebody(5..6).await else { return };
         let database = lending.lend().await.expect("one");
         let mut redis = fill(&server, database.index).await;
-        assert!(timeout(QUIET, lending.lend()).await.is_err(), "all are lent");
+        let refusal = lending.lend_within(QUIET).await.expect_err("all are lent");
+        assert!(matches!(refusal, RedisError::AllLent { count: 1, .. }), "{refusal}");
         database.give_back().await.expect("it answers");
         assert_eq!(size(&mut redis).await, 0);
         assert_eq!(timeout(SOON, lending.lend()).await.expect("in time").expect("one").index, 5);
@@ -244,6 +288,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_books_close_when_the_last_database_is_back() {
+        let Some((server, lending)) = somebody(0..2).await else { return };
+        let database = lending.lend().await.expect("one");
+        let mut redis = fill(&server, database.index).await;
+        drop(database);
+        lending.close_the_books().await;
+        assert_eq!(size(&mut redis).await, 0);
+        assert_eq!(lending.books().lent.len(), 0);
+    }
+
+    #[tokio::test]
     async fn a_database_that_holds_data_is_neither_lent_nor_touched() {
         let Some((server, lending)) = somebody(0..3).await else { return };
         let mut zero = fill(&server, 0).await;
@@ -251,7 +306,7 @@ mod tests {
         let lent = lending.lend().await.expect("the third is empty");
         assert_eq!(lent.index, 2);
         fill(&server, 2).await;
-        lending.empty_what_is_lent().await;
+        lending.close_the_books().await;
         assert_eq!(size(&mut lent.connect().await.expect("it answers")).await, 0);
         assert_eq!(size(&mut zero).await, 1);
     }
@@ -271,7 +326,20 @@ mod tests {
     async fn databases_that_do_not_exist_are_passed_over() {
         let Some((_server, lending)) = somebody(63..70).await else { return };
         let _last = lending.lend().await.expect("64 databases end with number 63");
-        assert!(timeout(QUIET, lending.lend()).await.is_err(), "the rest do not exist: the last one is waited for");
+        let refusal = lending.lend_within(QUIET).await.expect_err("the rest do not exist");
+        assert!(matches!(refusal, RedisError::AllLent { count: 1, .. }), "{refusal}");
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_asking_leaves_everything_as_it_was() {
+        let Some((server, lending)) = somebody(0..2).await else { return };
+        let mut zero = fill(&server, 0).await;
+        for _ in 0..20 {
+            let _ = timeout(Duration::ZERO, lending.lend()).await;
+        }
+        lending.close_the_books().await;
+        assert_eq!(size(&mut zero).await, 1);
+        assert_eq!(timeout(SOON, lending.lend()).await.expect("in time").expect("one").index, 1);
     }
 
     #[tokio::test]
