@@ -21,6 +21,10 @@ test *args:
 serve *args:
     cargo run --package notify-server -- --dev "$@"
 
+# Prove that the cases can fail: the suite against broken versions of the reference
+selftest *args:
+    cargo run --quiet --package notify-conformance -- selftest "$@"
+
 # Format, lints, documentation, dependencies
 check: server-without-c
     cargo fmt --all --check

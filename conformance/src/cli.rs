@@ -1,6 +1,7 @@
 //! The command line: what may be said, and what is done about it. Returns exit codes and never exits by itself.
 
 mod doctor;
+mod selftest;
 
 use std::{path::PathBuf, str::FromStr, sync::Arc};
 
@@ -40,6 +41,17 @@ enum Command {
     Explain {
         /// Such as QUEUE-03, or QUEUE-03/oldest-evicted.
         id: String,
+    },
+    /// Prove that the cases can fail: run them against broken versions of the reference.
+    Selftest {
+        #[command(flatten)]
+        ground: GroundArgs,
+        /// How many mutants to face at a time.
+        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        at_once: u16,
+        /// Write the matrix: json=FILE.
+        #[arg(long, value_name = "KIND=FILE", value_parser = report)]
+        report: Option<PathBuf>,
     },
     /// Check the target file and everything that a run needs, step by step.
     Doctor(GroundArgs),
@@ -119,6 +131,11 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Run(args) => run_cases(*args).await,
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
+        Command::Selftest { ground, at_once, report } => {
+            let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
+            let ground = GroundArgs { target: Some(target), ..ground };
+            selftest::prove(&ground.options(0), usize::from(at_once), report.as_ref()).await
+        }
         Command::Doctor(args) => doctor::examine(&args.options(0)).await,
     }
 }

@@ -123,7 +123,7 @@ impl Instance {
         let mut values = target.values();
         values.set("port", port.to_string());
         values.set("data_dir", data.display().to_string());
-        values.set("cargo_target_dir", std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned()));
+        values.set("cargo_target_dir", cargo_target_dir());
         let (mut database, mut proxy) = (None, None);
         if let Some(redis) = &redis {
             let lent = redis.lend().await?;
@@ -270,6 +270,19 @@ fn launch(
     let command = process.command.iter().map(|word| values.text(word)).collect::<Result<_, _>>()?;
     let directory = target.folder.join(&process.directory);
     Ok(Launch { command, env, directory })
+}
+
+/// A command of the target file with what is known before any server runs.
+///
+/// # Errors
+/// Where it holds a placeholder of a running server.
+pub fn fill_command(target: &Target, command: &[String]) -> Result<Vec<String>, UnknownPlaceholder> {
+    let values = target.values().with("cargo_target_dir", cargo_target_dir());
+    command.iter().map(|word| values.text(word)).collect()
+}
+
+fn cargo_target_dir() -> String {
+    std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned())
 }
 
 /// An error with its causes, on one line.

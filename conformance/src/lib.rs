@@ -20,6 +20,7 @@ pub mod redis;
 pub mod report;
 pub mod runner;
 pub mod select;
+pub mod selftest;
 pub mod spec;
 pub mod target;
 pub mod template;

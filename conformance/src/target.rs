@@ -76,6 +76,18 @@ pub struct ProcessTarget {
     /// Setting → the environment variable that sets it.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// Broken versions of the server, for `selftest`.
+    pub mutants: Option<Mutants>,
+}
+
+/// Broken versions of a server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mutants {
+    /// Prints them as JSON: name, what it breaks, the cases that must fail.
+    pub list: Vec<String>,
+    /// The environment variable that chooses one.
+    pub variable: String,
 }
 
 /// How tokens are signed.

@@ -42,8 +42,14 @@ pub(super) const CASES: &[Case] = &[
     by_fixtures!("AUTH-08/expired", "AUTH-08", "expired tokens are refused"),
     by_fixtures!("AUTH-09/nbf", "AUTH-09", "tokens are refused before their nbf"),
     by_fixtures!("AUTH-10/user-id", "AUTH-10", "a userId that is no non-empty string is refused"),
+    Case::new("AUTH-10/number", "a userId that is a number is not the user of that name", |t| {
+        Box::pin(number_as_user(t))
+    }),
     by_fixtures!("AUTH-11/sub", "AUTH-11", "sub stands in for an absent userId only"),
     by_fixtures!("AUTH-12/session-id", "AUTH-12", "a sessionId that is no non-empty string is refused"),
+    Case::new("AUTH-12/number", "a sessionId that is a number is not the session of that name", |t| {
+        Box::pin(number_as_session(t))
+    }),
     by_fixtures!("AUTH-13/type", "AUTH-13", "refresh tokens are refused, access tokens are not"),
     Case::new("AUTH-14/unknown", "a session that never was is refused", |t| Box::pin(unknown_session(t))),
     Case::new("AUTH-15/revoked", "a revoked session is refused", |t| Box::pin(revoked_session(t))),
@@ -193,6 +199,32 @@ async fn key_confusion(t: Bench) -> Outcome {
         fixtures_of(server, "AUTH-05").await?;
     }
     Ok(())
+}
+
+/// A number that nobody else in this run uses, and that JSON and JavaScript write alike.
+fn number(t: &Bench) -> u64 {
+    1_000_000_000 + t.random(8).bytes().fold(0, |sum, byte| (sum * 31 + u64::from(byte)) % 8_000_000_000)
+}
+
+/// Everything would be right if the number were read as a text: the session is that user's.
+async fn number_as_user(t: Bench) -> Outcome {
+    let number = number(&t);
+    let alike = t.user_named(&number.to_string()).await?;
+    let claims = json!({"userId": number, "sessionId": alike.session, "exp": token::now() + 600});
+    refused_claims(&t, &claims).await
+}
+
+async fn number_as_session(t: Bench) -> Outcome {
+    let number = number(&t);
+    let alice = User { session: number.to_string(), ..t.user().await? };
+    t.open_session(&alice, None).await?;
+    refused_claims(&t, &json!({"userId": alice.id, "sessionId": number, "exp": token::now() + 600})).await
+}
+
+async fn refused_claims(t: &Bench, claims: &Value) -> Outcome {
+    let token = t.sign(claims)?;
+    let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await?;
+    device.expect_refused().await.map(drop)
 }
 
 async fn unknown_session(t: Bench) -> Outcome {

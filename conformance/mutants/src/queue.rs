@@ -1,0 +1,145 @@
+//! The offline queue with one thing wrong, over the real store.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use notify_server::{
+    queue::{EntryId, OfflineQueue, Queued},
+    store::{BoxFuture, StoreError},
+};
+
+/// The cap of the contract.
+const CAP: usize = 50;
+
+/// What is wrong with the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    NewestFirst,
+    OldestKept,
+    CapOverAllUsers,
+    NotCleared,
+    AcceptedThoughNotStored,
+    NothingStored,
+    CorruptEntryLosesAll,
+    AgeRefreshed,
+    OnlyTheNewestDelivered,
+}
+
+/// A queue with a fault.
+pub(crate) struct Faulty {
+    queue: Arc<dyn OfflineQueue>,
+    fault: Fault,
+    /// The users of all that was appended, oldest first.
+    appended: Mutex<VecDeque<String>>,
+}
+
+impl Faulty {
+    pub(crate) fn new(queue: Arc<dyn OfflineQueue>, fault: Fault) -> Self {
+        Self { queue, fault, appended: Mutex::default() }
+    }
+
+    /// Evicts the oldest event of whoever holds it.
+    async fn evict_over_all_users(&self, user_id: &str) -> Result<(), StoreError> {
+        let victim = {
+            let mut appended = self.appended.lock().unwrap_or_else(PoisonError::into_inner);
+            appended.push_back(user_id.to_owned());
+            if appended.len() > CAP { appended.pop_front() } else { None }
+        };
+        let Some(victim) = victim else { return Ok(()) };
+        let oldest = self.queue.read(&victim).await?.first().map(|entry| entry.id);
+        match oldest {
+            Some(id) => self.queue.remove(&victim, &[id]).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl OfflineQueue for Faulty {
+    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::NothingStored => return Ok(()),
+                Fault::AcceptedThoughNotStored => {
+                    let _ = self.queue.append(user_id, payloads).await;
+                    return Ok(());
+                }
+                Fault::OldestKept if self.queue.read(user_id).await?.len() >= CAP => return Ok(()),
+                Fault::AgeRefreshed => {
+                    let old = self.queue.read(user_id).await?;
+                    self.queue.remove(user_id, &old.iter().map(|entry| entry.id).collect::<Vec<_>>()).await?;
+                    let all: Vec<_> = old.iter().map(|entry| &*entry.payload).chain(payloads.iter().copied()).collect();
+                    return self.queue.append(user_id, &all).await;
+                }
+                _ => {}
+            }
+            self.queue.append(user_id, payloads).await?;
+            if self.fault == Fault::CapOverAllUsers {
+                for _ in payloads {
+                    self.evict_over_all_users(user_id).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(async move {
+            let mut entries = self.queue.read(user_id).await?;
+            match self.fault {
+                Fault::NewestFirst => entries.reverse(),
+                Fault::CorruptEntryLosesAll if entries.iter().any(|entry| !entry.payload.starts_with('{')) => {
+                    entries.clear()
+                }
+                Fault::OnlyTheNewestDelivered => drop(entries.drain(..entries.len().saturating_sub(1))),
+                _ => {}
+            }
+            Ok(entries)
+        })
+    }
+
+    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(
+            async move { if self.fault == Fault::NotCleared { Ok(()) } else { self.queue.remove(user_id, ids).await } },
+        )
+    }
+}
+
+/// A queue that is gone with the process.
+#[derive(Default)]
+pub(crate) struct InMemory(Mutex<HashMap<String, VecDeque<Queued>>>);
+
+impl OfflineQueue for InMemory {
+    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = queues.entry(user_id.to_owned()).or_default();
+            for payload in payloads {
+                let next = queue.back().map_or(0, |entry| entry.id.0 + 1);
+                queue.push_back(Queued { id: EntryId(next, 0), payload: (*payload).to_owned() });
+                if queue.len() > CAP {
+                    queue.pop_front();
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(async move {
+            let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(queues.get(user_id).into_iter().flatten().cloned().collect())
+        })
+    }
+
+    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(queue) = queues.get_mut(user_id) {
+                queue.retain(|entry| !ids.contains(&entry.id));
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Session verification and keeping with one thing wrong.
+
+use std::sync::Arc;
+
+use notify_server::{
+    session::{Session, SessionError, SessionStore, VerifySession},
+    store::{BoxFuture, StoreError},
+};
+
+/// What is wrong with the verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    NotLookedUp,
+    OwnerNotCompared,
+    OwnerByPrefix,
+    StoreAwayLetsIn,
+    StoreAwayToldAsInvalid,
+}
+
+/// A verifier with a fault.
+pub(crate) struct Faulty {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) fault: Fault,
+}
+
+impl VerifySession for Faulty {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
+        Box::pin(async move {
+            if self.fault == Fault::NotLookedUp {
+                return Ok(());
+            }
+            let session = match (self.store.session(session_id).await, self.fault) {
+                (Ok(Some(session)), _) if session.is_live() => session,
+                (Err(_), Fault::StoreAwayLetsIn) => return Ok(()),
+                (Err(_), Fault::StoreAwayToldAsInvalid) | (Ok(_), _) => return Err(SessionError::Invalid),
+                (Err(error), _) => return Err(error.into()),
+            };
+            let owns = match self.fault {
+                Fault::OwnerNotCompared => true,
+                Fault::OwnerByPrefix => session.user_id.starts_with(user_id) || user_id.starts_with(&session.user_id),
+                _ => session.user_id == user_id,
+            };
+            if owns { Ok(()) } else { Err(SessionError::Invalid) }
+        })
+    }
+}
+
+/// A store that forgets a part of what it is told.
+pub(crate) struct Forgetful {
+    pub(crate) store: Arc<dyn SessionStore>,
+    /// Revocations are confirmed and not carried out; else the end of a session is not kept.
+    pub(crate) revocations: bool,
+}
+
+impl SessionStore for Forgetful {
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let endless = Session { expires_at_ms: None, ..session.clone() };
+            self.store.put_session(id, if self.revocations { session } else { &endless }).await
+        })
+    }
+
+    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            if self.revocations {
+                Ok(self.store.session(id).await?.is_some())
+            } else {
+                self.store.revoke_session(id).await
+            }
+        })
+    }
+
+    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
+        self.store.session(id)
+    }
+}

@@ -1,0 +1,120 @@
+//! Token verification with one check left out or done wrongly.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, Validation};
+use notify_server::{
+    Config,
+    auth::{Claims, TokenError, VerifyToken},
+};
+use serde_json::{Map, Value};
+
+/// What is wrong with the verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    SignatureUnchecked,
+    NoneAccepted,
+    AlgorithmOfTheToken,
+    ExpiryUnchecked,
+    ExpiryOptional,
+    LeewayOfAMinute,
+    NbfIgnored,
+    RefreshAccepted,
+    AnyUserId,
+    SubBeforeUserId,
+    SubIgnored,
+    AnySessionId,
+    ExpiredToldAsInvalid,
+    LongToldAsMissing,
+}
+
+/// A verifier with a fault.
+pub(crate) struct Faulty {
+    config: (Algorithm, jsonwebtoken::DecodingKey),
+    fault: Fault,
+}
+
+impl Faulty {
+    pub(crate) fn new(config: &Config, fault: Fault) -> Self {
+        Self { config: (config.algorithm, config.key.clone()), fault }
+    }
+
+    fn decode(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
+        let (algorithm, key) = &self.config;
+        let unchecked = match self.fault {
+            Fault::SignatureUnchecked => true,
+            Fault::NoneAccepted => {
+                part(token, 0)?.get("alg").and_then(Value::as_str).is_some_and(|alg| alg.eq_ignore_ascii_case("none"))
+            }
+            _ => false,
+        };
+        if unchecked {
+            return part(token, 1);
+        }
+        let mut rules = Validation::new(*algorithm);
+        rules.required_spec_claims.clear();
+        rules.validate_exp = false;
+        rules.validate_aud = false;
+        if self.fault == Fault::AlgorithmOfTheToken {
+            rules.algorithms = vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+        }
+        let decoded = jsonwebtoken::decode(token, key, &rules).map_err(|_| TokenError::Invalid)?;
+        Ok(decoded.claims)
+    }
+
+    fn judge(&self, claims: &Map<String, Value>) -> Result<Claims, TokenError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let leeway = if self.fault == Fault::LeewayOfAMinute { 65.0 } else { 3.0 };
+        if self.fault != Fault::RefreshAccepted && claims.get("type").is_some_and(|kind| kind == "refresh") {
+            return Err(TokenError::Invalid);
+        }
+        let (user, sub) = (claims.get("userId"), claims.get("sub"));
+        let named = match self.fault {
+            Fault::SubBeforeUserId => sub.or(user),
+            Fault::SubIgnored => user,
+            _ => user.or(sub),
+        };
+        let user_id = text(named, self.fault == Fault::AnyUserId)?;
+        let session_id = text(claims.get("sessionId"), self.fault == Fault::AnySessionId)?;
+        let time = |name: &str| claims.get(name).map(|claim| claim.as_f64().ok_or(TokenError::Invalid)).transpose();
+        let expiry = match time("exp")? {
+            Some(expiry) => expiry,
+            None if self.fault == Fault::ExpiryOptional => f64::INFINITY,
+            None => return Err(TokenError::Invalid),
+        };
+        let too_soon = time("nbf")?.is_some_and(|nbf| nbf > now + leeway);
+        if too_soon && self.fault != Fault::NbfIgnored {
+            return Err(TokenError::Invalid);
+        }
+        if expiry + leeway <= now && self.fault != Fault::ExpiryUnchecked {
+            let told_right = self.fault != Fault::ExpiredToldAsInvalid;
+            return Err(if told_right { TokenError::Expired } else { TokenError::Invalid });
+        }
+        Ok(Claims { user_id, session_id })
+    }
+}
+
+impl VerifyToken for Faulty {
+    fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        if self.fault == Fault::LongToldAsMissing && token.len() > 16 << 10 {
+            return Err(TokenError::Missing);
+        }
+        self.judge(&self.decode(token)?)
+    }
+}
+
+/// A segment of the token, read without looking at its signature.
+fn part(token: &str, at: usize) -> Result<Map<String, Value>, TokenError> {
+    let segment = token.split('.').nth(at).ok_or(TokenError::Invalid)?;
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Invalid)?;
+    serde_json::from_slice(&bytes).map_err(|_| TokenError::Invalid)
+}
+
+fn text(claim: Option<&Value>, anything: bool) -> Result<String, TokenError> {
+    match claim {
+        Some(Value::String(text)) if anything || !text.is_empty() => Ok(text.clone()),
+        Some(other) if anything => Ok(other.to_string()),
+        _ => Err(TokenError::Invalid),
+    }
+}

@@ -1,0 +1,215 @@
+//! `selftest`: proves that the cases can fail. Runs them against a sound server and against its mutants, and holds what fails
+//! against what each mutant's entry says must fail. Knows a mutant by its name only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::{process::Command, sync::mpsc};
+
+use crate::{
+    bench::Suite,
+    case::Case,
+    event::{RunEvent, Verdict},
+    instance::{Changes, Instance, InstanceError, chain, fill_command},
+    runner::{self, Plan},
+    spec::Level,
+    target::{ProcessTarget, Target},
+};
+
+/// A broken version of the server, as its list describes it.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub struct Mutant {
+    /// Its name.
+    pub name: String,
+    /// What it does wrong.
+    pub breaks: String,
+    /// The cases that have to fail.
+    pub killed_by: Vec<String>,
+}
+
+/// What became of one mutant.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fate {
+    /// The mutant.
+    #[serde(flatten)]
+    pub mutant: Mutant,
+    /// The cases that failed.
+    pub failed: BTreeSet<String>,
+    /// The cases that could not be run.
+    pub not_run: BTreeSet<String>,
+}
+
+/// The whole matrix.
+#[derive(Debug, Clone, Serialize)]
+pub struct Matrix {
+    /// Cases that did not pass on the sound server; there must be none.
+    pub red_without_mutant: BTreeSet<String>,
+    /// Every mutant's fate.
+    pub fates: Vec<Fate>,
+    /// Cases about MUST sentences that no mutant has made fail.
+    pub idle: BTreeSet<String>,
+}
+
+/// Why there is no matrix.
+#[derive(Debug, Error)]
+pub enum SelftestError {
+    /// The target file has none.
+    #[error("the target file has no [process.mutants]")]
+    NoMutants,
+    /// They cannot be listed.
+    #[error("the mutants cannot be listed: {0}")]
+    List(String),
+    /// An entry names a case that does not exist.
+    #[error("the mutant {mutant} names the case {case}, which does not exist")]
+    UnknownCase {
+        /// The mutant.
+        mutant: String,
+        /// The case.
+        case: String,
+    },
+    /// A mutant does not start.
+    #[error("the mutant {0} does not start: {1}")]
+    Start(String, String),
+}
+
+impl Fate {
+    /// The named cases that let the mutant live.
+    pub fn survived(&self) -> Vec<&str> {
+        self.mutant.killed_by.iter().filter(|case| !self.failed.contains(*case)).map(String::as_str).collect()
+    }
+}
+
+impl Matrix {
+    /// The sound server is green, and each mutant is killed by every case that its entry names.
+    pub fn holds(&self) -> bool {
+        self.red_without_mutant.is_empty()
+            && !self.fates.is_empty()
+            && self.fates.iter().all(|fate| fate.survived().is_empty())
+    }
+}
+
+/// Runs the cases against the sound server and each mutant, `at_once` mutants at a time; tells each fate as it is known.
+///
+/// # Errors
+/// Where the mutants cannot be listed or started.
+pub async fn run(
+    suite: &Arc<Suite>,
+    cases: &[Case],
+    at_once: usize,
+    tell: impl Fn(&Fate),
+) -> Result<Matrix, SelftestError> {
+    let process = suite.target.process.clone().ok_or(SelftestError::NoMutants)?;
+    let mutants = list(&suite.target, &process).await?;
+    for mutant in &mutants {
+        if let Some(case) = mutant.killed_by.iter().find(|id| !cases.iter().any(|case| case.id == **id)) {
+            return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
+        }
+    }
+    let (failed, not_run) = red(Arc::clone(suite), cases).await;
+    let mut fates = Vec::new();
+    let mut running = stream::iter(mutants).map(|mutant| face(suite, &process, cases, mutant)).buffered(at_once);
+    while let Some(fate) = running.next().await {
+        let fate = fate?;
+        tell(&fate);
+        fates.push(fate);
+    }
+    let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
+    let musts = cases.iter().filter(|case| case.level() == Level::Must).map(|case| case.id.to_owned());
+    let idle = musts.filter(|id| !killers.contains(id)).collect();
+    Ok(Matrix { red_without_mutant: failed.union(&not_run).cloned().collect(), fates, idle })
+}
+
+async fn list(target: &Target, process: &ProcessTarget) -> Result<Vec<Mutant>, SelftestError> {
+    let mutants = process.mutants.as_ref().ok_or(SelftestError::NoMutants)?;
+    let failed = |why: &dyn std::fmt::Display| SelftestError::List(why.to_string());
+    let command = fill_command(target, &mutants.list).map_err(|error| failed(&error))?;
+    let [program, arguments @ ..] = command.as_slice() else { return Err(failed(&"the command is empty")) };
+    let directory = target.folder.join(&process.directory);
+    let output = Command::new(program).args(arguments).current_dir(directory).output().await;
+    let output = output.map_err(|error| failed(&error))?;
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))
+}
+
+/// Lets one mutant face the cases.
+async fn face(
+    sound: &Arc<Suite>,
+    process: &ProcessTarget,
+    cases: &[Case],
+    mutant: Mutant,
+) -> Result<Fate, SelftestError> {
+    let mut target = sound.target.clone();
+    let mut process = process.clone();
+    if let Some(mutants) = &process.mutants {
+        process.env.insert(mutants.variable.clone(), mutant.name.clone());
+    }
+    target.process = Some(process.clone());
+    let failed = |error: InstanceError| SelftestError::Start(mutant.name.clone(), chain(&error));
+    let shared = Instance::start(&target, &process, sound.redis.clone(), &Changes::default()).await.map_err(failed)?;
+    let suite = Arc::new(Suite {
+        target,
+        redis: sound.redis.clone(),
+        shared: Arc::new(shared),
+        signer: sound.signer.clone(),
+        http: sound.http.clone(),
+        seed: sound.seed,
+        nonce: format!("{:08x}", rand::random::<u32>()),
+    });
+    let (failed, not_run) = red(Arc::clone(&suite), cases).await;
+    if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
+        shared.stop().await;
+    }
+    Ok(Fate { mutant, failed, not_run })
+}
+
+/// The cases that fail, and those that cannot be run.
+async fn red(suite: Arc<Suite>, cases: &[Case]) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    let plan = Plan { cases: cases.to_vec(), jobs: 16, repeat: 1, deselected: 0 };
+    runner::run(suite, plan, &events).await;
+    drop(events);
+    let mut red: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    while let Some(event) = inbox.recv().await {
+        if let RunEvent::Finished(result) = event {
+            let failed = matches!(result.verdict, Verdict::Failed { .. });
+            if failed || matches!(result.verdict, Verdict::NotRun { .. }) {
+                red.entry(failed).or_default().insert(result.case.id.to_owned());
+            }
+        }
+    }
+    (red.remove(&true).unwrap_or_default(), red.remove(&false).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate(killed_by: &[&str], failed: &[&str]) -> Fate {
+        let own = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by) };
+        Fate { mutant, failed: own(failed).into_iter().collect(), not_run: BTreeSet::new() }
+    }
+
+    fn matrix(fates: Vec<Fate>) -> Matrix {
+        Matrix { red_without_mutant: BTreeSet::new(), fates, idle: BTreeSet::new() }
+    }
+
+    #[test]
+    fn a_mutant_has_to_be_killed_by_every_case_that_its_entry_names() {
+        assert!(matrix(vec![fate(&["a"], &["a", "z"])]).holds());
+        assert!(!matrix(vec![fate(&["a"], &["z"])]).holds());
+        assert!(!matrix(vec![fate(&["a", "b"], &["a"])]).holds());
+    }
+
+    #[test]
+    fn no_mutants_prove_nothing_and_a_red_sound_server_disproves_all() {
+        assert!(!matrix(vec![]).holds());
+        let mut red = matrix(vec![fate(&["a"], &["a"])]);
+        red.red_without_mutant.insert("a".into());
+        assert!(!red.holds());
+    }
+}
