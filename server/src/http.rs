@@ -30,7 +30,7 @@ pub(crate) mod sessions;
 
 use problem::Problem;
 
-/// How much may be in hand at once, in events; a batch counts as [`events::BATCH_WEIGHT`]. Beyond it: 429 (EMIT-14).
+/// How much may be in hand at once, in events; a batch counts as `BATCH_WEIGHT`. Beyond it: 429 (EMIT-14).
 pub const MAX_IN_HAND: usize = 1_024;
 
 /// What the routes need.

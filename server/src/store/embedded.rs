@@ -1,6 +1,6 @@
 //! The store in a file of its own, for a server that needs nothing else installed.
 //!
-//! One thread writes, see [`writer`]; everybody reads.
+//! One thread writes, see `writer`; everybody reads.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
