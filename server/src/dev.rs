@@ -42,15 +42,14 @@ impl Made {
         }
     }
 
-    /// Creates a session for a demo user and prints how to receive and emit an event.
+    /// Creates a session for a demo user and tells how to receive and emit an event.
     ///
     /// # Errors
     /// Where the session cannot be stored.
-    pub async fn explain(&self, with: &Collaborators, bound: SocketAddr) -> Result<(), StoreError> {
-        println!("--dev: secrets that were not set are made up for this run; do not use it for anything else.\n");
+    pub async fn explain(&self, with: &Collaborators, bound: SocketAddr) -> Result<String, StoreError> {
+        let warning = "--dev: secrets that were not set are made up for this run; do not use it for anything else.\n";
         let Some(token) = self.token() else {
-            println!("No demo token: this run verifies tokens that others sign.\n");
-            return Ok(());
+            return Ok(format!("{warning}\nNo demo token: this run verifies tokens that others sign.\n"));
         };
         let session = Session { user_id: USER.into(), expires_at_ms: None };
         with.session_store.put_session(SESSION, &session).await?;
@@ -59,29 +58,7 @@ impl Made {
             Some(set) if !set.is_empty() => "$INGEST_TOKEN",
             _ => &self.ingest_token,
         };
-        println!(
-            r#"A token for the user "{USER}", good for 12 hours:
-
-{token}
-
-Receive (npm install socket.io-client, then node, in another terminal):
-
-const {{ io }} = require("socket.io-client");
-const socket = io("http://{bound}/notifications", {{
-  auth: {{ token: "{token}" }},
-}});
-socket.on("connect", () => console.log("connected"));
-socket.on("connect_error", (error) => console.log("refused:", error.message));
-socket.on("queued.events", (events) => console.log("missed:", events));
-socket.on("record.accessed", (event) => console.log("live:", event));
-
-Emit:
-
-curl -i http://{bound}/events -H "Authorization: Bearer {credential}" -H 'Content-Type: application/json' \
-  -d '{{"eventType":"record.accessed","actorId":"dr-house","resourceId":"record-1","metadata":{{"targetUserId":"{USER}"}}}}'
-"#
-        );
-        Ok(())
+        Ok(format!("{warning}\n{}", instructions(&token, credential, bound)))
     }
 
     /// Throws away what this run has stored, where that was in the directory made up for it.
@@ -103,6 +80,31 @@ curl -i http://{bound}/events -H "Authorization: Bearer {credential}" -H 'Conten
         let key = EncodingKey::from_secret(secret.as_bytes());
         jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).ok()
     }
+}
+
+fn instructions(token: &str, credential: &str, bound: SocketAddr) -> String {
+    format!(
+        r#"A token for the user "{USER}", good for 12 hours:
+
+{token}
+
+Receive (npm install socket.io-client, then node, in another terminal):
+
+const {{ io }} = require("socket.io-client");
+const socket = io("http://{bound}/notifications", {{
+  auth: {{ token: "{token}" }},
+}});
+socket.on("connect", () => console.log("connected"));
+socket.on("connect_error", (error) => console.log("refused:", error.message));
+socket.on("queued.events", (events) => console.log("missed:", events));
+socket.on("record.accessed", (event) => console.log("live:", event));
+
+Emit:
+
+curl -i http://{bound}/events -H "Authorization: Bearer {credential}" -H 'Content-Type: application/json' \
+  -d '{{"eventType":"record.accessed","actorId":"dr-house","resourceId":"record-1","metadata":{{"targetUserId":"{USER}"}}}}'
+"#
+    )
 }
 
 impl Source for Made {

@@ -1,6 +1,6 @@
 //! What the binary does, from its arguments to its exit status.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use tokio::{net::TcpListener, signal};
 
@@ -41,64 +41,76 @@ impl From<&RunError> for ExitCode {
     }
 }
 
-/// Runs the server until it is told to stop.
-///
-/// # Errors
-/// Where it cannot start.
-pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError> {
+/// What the arguments ask for.
+enum Command {
+    Serve { development: bool },
+    Print(&'static str),
+}
+
+fn understand(arguments: impl Iterator<Item = String>) -> Result<Command, RunError> {
     let mut development = false;
     for argument in arguments {
         match argument.as_str() {
             "--dev" => development = true,
-            "--help" | "-h" => return print(USAGE),
-            "--version" | "-V" => {
-                return print(concat!("notify-server ", env!("CARGO_PKG_VERSION")));
-            }
+            "--help" | "-h" => return Ok(Command::Print(USAGE)),
+            "--version" | "-V" => return Ok(Command::Print(concat!("notify-server ", env!("CARGO_PKG_VERSION")))),
             unknown => return Err(RunError::Usage(format!("unknown argument {unknown:?}"))),
         }
     }
-    let made_up = development.then(|| dev::Made::up(&Environment));
-    let source: &dyn Source = made_up.as_ref().map_or(&Environment, |made_up| made_up);
-    let config = Config::from_source(source)?;
-    let collaborators = Collaborators::from_config(&config)?;
-    let address = (config.host.as_str(), config.port);
-    let cannot_listen = |error| RunError::Listen(format!("{}:{}", config.host, config.port), error);
-    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
-    let bound = listener.local_addr().map_err(cannot_listen)?;
-    if let Some(made_up) = &made_up {
-        made_up.explain(&collaborators, bound).await?;
-    }
-    announce(bound);
-    serve(listener, App::new(collaborators), stopped()).await;
-    if let Some(made_up) = &made_up {
-        made_up.clean_up();
-    }
-    Ok(())
+    Ok(Command::Serve { development })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "printing is one of the outcomes of a run")]
-fn print(text: &str) -> Result<(), RunError> {
-    println!("{text}");
-    Ok(())
-}
-
-fn announce(bound: SocketAddr) {
-    tracing::info!("listening on http://{bound}");
-}
-
-/// Completes on SIGTERM or SIGINT.
-async fn stopped() {
-    #[cfg(unix)]
-    let terminated = async {
-        match signal::unix::signal(signal::unix::SignalKind::terminate()) {
-            Ok(mut terminated) => drop(terminated.recv().await),
-            Err(_) => std::future::pending().await,
+/// Does what the arguments say; where that is to serve, until the process is told to stop.
+///
+/// # Errors
+/// Where the arguments or the settings are wrong, or the server cannot start.
+pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError> {
+    match understand(arguments)? {
+        Command::Print(text) => {
+            println!("{text}");
+            Ok(())
         }
+        Command::Serve { development: false } => start(&Environment, None).await,
+        Command::Serve { development: true } => {
+            let made_up = dev::Made::up(&Environment);
+            let outcome = start(&made_up, Some(&made_up)).await;
+            made_up.clean_up();
+            outcome
+        }
+    }
+}
+
+async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(), RunError> {
+    let config = Config::from_source(settings)?;
+    let stopped = stopped();
+    let collaborators = Collaborators::from_config(&config)?;
+    let cannot_listen = |error| RunError::Listen(format!("{}:{}", config.host, config.port), error);
+    let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(cannot_listen)?;
+    let bound = listener.local_addr().map_err(cannot_listen)?;
+    if let Some(made_up) = made_up {
+        println!("{}", made_up.explain(&collaborators, bound).await?);
+    }
+    tracing::info!("listening on http://{bound}");
+    serve(listener, App::new(collaborators), stopped).await;
+    Ok(())
+}
+
+/// Completes on SIGTERM or SIGINT. Listens from the call on, so that neither kills the process later while it starts.
+fn stopped() -> impl Future<Output = ()> {
+    #[cfg(unix)]
+    let signals = {
+        use signal::unix::{SignalKind, signal};
+        [SignalKind::terminate(), SignalKind::interrupt()].map(signal)
     };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending();
-    tokio::select! {
-        _ = signal::ctrl_c() => {}
-        () = terminated => {}
+    async move {
+        #[cfg(unix)]
+        if let [Ok(mut terminated), Ok(mut interrupted)] = signals {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+            return;
+        }
+        signal::ctrl_c().await.ok();
     }
 }

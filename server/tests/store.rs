@@ -1,1 +1,336 @@
-fn main() {}
+//! One set of tests for both stores (SPEC.md, 5), on a Redis of its own or that of `NOTIFY_TEST_REDIS_URL`.
+#![expect(clippy::unwrap_used, reason = "the cases are tests, though not by the attribute that clippy looks for")]
+
+mod support;
+
+use std::{
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use notify_server::{
+    idempotency::Answers,
+    queue::{EntryId, OfflineQueue},
+    session::{Session, SessionStore},
+    store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
+};
+use support::{Scratch, prefixed::Prefixed, server::from_now};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Everything that a store can do.
+trait Store: OfflineQueue + SessionStore + Answers + Probe {}
+impl<S: OfflineQueue + SessionStore + Answers + Probe> Store for S {}
+
+/// Opens the same store as often as it is asked.
+type Open<'a> = &'a dyn Fn(Limits) -> Arc<dyn Store>;
+type Case = fn(Open<'_>) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>>;
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        const CASES: &[(&str, Case)] = &[$((stringify!($name), |open| Box::pin($name(open)))),*];
+    };
+}
+
+cases![
+    what_was_appended_is_read_in_its_order,
+    reading_does_not_remove,
+    only_what_was_handed_over_is_removed,
+    a_queue_holds_no_more_than_its_cap,
+    the_cap_holds_for_many_at_once,
+    the_cap_is_per_user,
+    users_are_told_apart_exactly,
+    the_cap_holds_under_concurrent_emitters,
+    what_is_too_old_is_not_read,
+    nothing_is_dropped_before_its_time,
+    a_queue_of_old_events_takes_new_ones,
+    payloads_come_back_as_they_were,
+    everything_survives_being_opened_again,
+    sessions_are_kept_replaced_and_revoked,
+    an_ended_session_is_none,
+    answers_are_kept,
+    the_store_answers_a_probe,
+];
+
+fn limits(max_events: usize, ttl: Duration) -> Limits {
+    Limits { max_events, ttl }
+}
+
+async fn append(store: &dyn Store, user: &str, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        store.append(user, &[&number.to_string()]).await.expect("the store answers");
+    }
+}
+
+async fn read(store: &dyn Store, user: &str) -> Vec<u64> {
+    let entries = store.read(user).await.expect("the store answers");
+    entries.iter().map(|entry| entry.payload.parse().expect("a number")).collect()
+}
+
+async fn what_was_appended_is_read_in_its_order(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    assert!(store.read("alice").await.unwrap().is_empty());
+    append(&*store, "alice", 0..10).await;
+    store.append("alice", &["10", "11", "12"]).await.unwrap();
+    assert_eq!(read(&*store, "alice").await, (0..13).collect::<Vec<_>>());
+}
+
+async fn reading_does_not_remove(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    append(&*store, "alice", 0..3).await;
+    assert_eq!(read(&*store, "alice").await, read(&*store, "alice").await);
+}
+
+async fn only_what_was_handed_over_is_removed(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    append(&*store, "alice", 0..3).await;
+    append(&*store, "bob", 0..1).await;
+    let ids: Vec<EntryId> = store.read("alice").await.unwrap().iter().map(|entry| entry.id).collect();
+    append(&*store, "alice", 3..5).await;
+    store.remove("alice", &ids).await.unwrap();
+    assert_eq!(read(&*store, "alice").await, [3, 4]);
+    assert_eq!(read(&*store, "bob").await, [0]);
+    store.remove("alice", &ids).await.unwrap();
+    assert_eq!(read(&*store, "alice").await, [3, 4]);
+}
+
+async fn a_queue_holds_no_more_than_its_cap(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    append(&*store, "alice", 0..51).await;
+    assert_eq!(read(&*store, "alice").await, (1..51).collect::<Vec<_>>());
+}
+
+async fn the_cap_holds_for_many_at_once(open: Open<'_>) {
+    let store = open(limits(3, DAY));
+    append(&*store, "alice", 0..2).await;
+    store.append("alice", &["2", "3"]).await.unwrap();
+    assert_eq!(read(&*store, "alice").await, [1, 2, 3]);
+    store.append("alice", &["4", "5", "6", "7", "8"]).await.unwrap();
+    assert_eq!(read(&*store, "alice").await, [6, 7, 8]);
+}
+
+async fn the_cap_is_per_user(open: Open<'_>) {
+    let store = open(limits(2, DAY));
+    append(&*store, "bob", 0..2).await;
+    append(&*store, "alice", 0..10).await;
+    assert_eq!(read(&*store, "bob").await, [0, 1]);
+}
+
+async fn users_are_told_apart_exactly(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let users = ["a", "A", "a ", " a", "a:b", "a/b", "*", "a*", "a\0", "\u{e9}", "e\u{301}", "{a}", "\u{1f512}"];
+    for (number, user) in (0..).zip(users) {
+        append(&*store, user, [number]).await;
+    }
+    for (number, user) in (0..).zip(users) {
+        assert_eq!(read(&*store, user).await, [number], "{user:?}");
+    }
+}
+
+async fn the_cap_holds_under_concurrent_emitters(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let emitters: Vec<_> = (0..200)
+        .map(|number: u64| {
+            let store = store.clone();
+            tokio::spawn(async move { append(&*store, "alice", [number]).await })
+        })
+        .collect();
+    for emitter in emitters {
+        emitter.await.unwrap();
+    }
+    let mut numbers = read(&*store, "alice").await;
+    assert_eq!(numbers.len(), 50);
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 50);
+}
+
+async fn what_is_too_old_is_not_read(open: Open<'_>) {
+    let ttl = Duration::from_secs(1);
+    let store = open(limits(50, ttl));
+    append(&*store, "alice", [0]).await;
+    // Time is what is waited for here; nothing else tells of it.
+    tokio::time::sleep(ttl * 6 / 10).await;
+    append(&*store, "alice", [1]).await;
+    assert_eq!(read(&*store, "alice").await, [0, 1]);
+    tokio::time::sleep(ttl * 6 / 10).await;
+    assert_eq!(read(&*store, "alice").await, [1]);
+    tokio::time::sleep(ttl * 6 / 10).await;
+    assert!(store.read("alice").await.unwrap().is_empty());
+}
+
+async fn nothing_is_dropped_before_its_time(open: Open<'_>) {
+    let store = open(limits(50, Duration::from_secs(3)));
+    append(&*store, "alice", [0]).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(read(&*store, "alice").await, [0]);
+}
+
+async fn a_queue_of_old_events_takes_new_ones(open: Open<'_>) {
+    let ttl = Duration::from_millis(300);
+    let store = open(limits(2, ttl));
+    append(&*store, "alice", 0..2).await;
+    tokio::time::sleep(ttl * 2).await;
+    append(&*store, "alice", 2..4).await;
+    assert_eq!(read(&*store, "alice").await, [2, 3]);
+}
+
+async fn payloads_come_back_as_they_were(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let payloads = ["", "{\"a\":\"\u{0}\u{1f512}\\n\"}", "not json", &"x".repeat(100_000)];
+    store.append("alice", &payloads).await.unwrap();
+    let read: Vec<_> = store.read("alice").await.unwrap().into_iter().map(|entry| entry.payload).collect();
+    assert_eq!(read, payloads);
+}
+
+async fn everything_survives_being_opened_again(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    append(&*store, "alice", 0..3).await;
+    store.put_session("s", &Session { user_id: "alice".into(), expires_at_ms: None }).await.unwrap();
+    store.keep_answer("k", "answer").await.unwrap();
+    drop(store);
+    let store = open(limits(50, DAY));
+    append(&*store, "alice", 3..4).await;
+    assert_eq!(read(&*store, "alice").await, [0, 1, 2, 3]);
+    assert_eq!(store.session("s").await.unwrap().unwrap().user_id, "alice");
+    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("answer"));
+}
+
+async fn sessions_are_kept_replaced_and_revoked(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    assert_eq!(store.session("s").await.unwrap(), None);
+    assert!(!store.revoke_session("s").await.unwrap());
+    let one = Session { user_id: "alice".into(), expires_at_ms: Some(from_now(60) * 1_000) };
+    let other = Session { user_id: "bob".into(), expires_at_ms: None };
+    store.put_session("s", &one).await.unwrap();
+    assert_eq!(store.session("s").await.unwrap(), Some(one));
+    store.put_session("s", &other).await.unwrap();
+    assert_eq!(store.session("s").await.unwrap(), Some(other));
+    assert_eq!(store.session("S").await.unwrap(), None);
+    assert!(store.revoke_session("s").await.unwrap());
+    assert!(!store.revoke_session("s").await.unwrap());
+    assert_eq!(store.session("s").await.unwrap(), None);
+}
+
+async fn an_ended_session_is_none(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    for end in [i64::MIN, -1, 0, from_now(-1) * 1_000] {
+        let ended = Session { user_id: "alice".into(), expires_at_ms: Some(end) };
+        store.put_session("s", &ended).await.unwrap();
+        assert_eq!(store.session("s").await.unwrap(), None, "{end}");
+        assert!(!store.revoke_session("s").await.unwrap(), "{end}");
+    }
+}
+
+async fn answers_are_kept(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    assert_eq!(store.answer("k").await.unwrap(), None);
+    store.keep_answer("k", "{\"eventId\":\"1\"}").await.unwrap();
+    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("{\"eventId\":\"1\"}"));
+    assert_eq!(store.answer("K").await.unwrap(), None);
+}
+
+async fn the_store_answers_a_probe(open: Open<'_>) {
+    open(limits(50, DAY)).probe().await.unwrap();
+}
+
+/// A `redis-server` of this test run, stopped when it is dropped.
+struct LocalRedis {
+    child: Child,
+    _scratch: Scratch,
+}
+
+impl Drop for LocalRedis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Where Redis is, and what keeps it running; why there is none otherwise.
+fn find_redis() -> Result<(RedisConfig, Option<LocalRedis>), String> {
+    if let Ok(url) = std::env::var("NOTIFY_TEST_REDIS_URL") {
+        return Ok((from_url(&url).ok_or("NOTIFY_TEST_REDIS_URL is not redis://HOST:PORT[/DB]")?, None));
+    }
+    let scratch = Scratch::new();
+    // The port is free now, and nobody is likely to take it in between.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = port.map_err(|error| error.to_string())?.port();
+    let child = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .current_dir(scratch.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("redis-server cannot be started ({error}), and NOTIFY_TEST_REDIS_URL is not set"))?;
+    let config = RedisConfig { host: "127.0.0.1".into(), port, password: None, db: 0 };
+    Ok((config, Some(LocalRedis { child, _scratch: scratch })))
+}
+
+fn from_url(url: &str) -> Option<RedisConfig> {
+    let rest = url.strip_prefix("redis://")?;
+    let (address, db) = rest.split_once('/').unwrap_or((rest, "0"));
+    let (host, port) = address.rsplit_once(':')?;
+    Some(RedisConfig { host: host.into(), port: port.parse().ok()?, password: None, db: db.parse().ok()? })
+}
+
+async fn until_ready(config: &RedisConfig) {
+    let store = RedisStore::new(config, limits(50, DAY)).expect("the settings make sense");
+    let began = std::time::Instant::now();
+    while let Err(error) = store.probe().await {
+        assert!(began.elapsed() < Duration::from_secs(10), "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn run(case: Case, open: impl Fn(Limits) -> Arc<dyn Store>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(case(&open))));
+    outcome.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default().into()
+    })
+}
+
+fn embedded(case: Case) -> Result<(), Failed> {
+    let scratch = Scratch::new();
+    run(case, |limits| Arc::new(EmbeddedStore::open(scratch.path(), limits).expect("the directory is new")))
+}
+
+/// Each case has its own keys: users, sessions and answers go by the prefix of its run.
+fn redis(case: Case, config: &RedisConfig) -> Result<(), Failed> {
+    let prefix = uuid::Uuid::new_v4().simple().to_string();
+    run(case, |limits| {
+        let store = RedisStore::new(config, limits).expect("the settings make sense");
+        Arc::new(Prefixed { inner: store, prefix: prefix.clone() })
+    })
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let found = find_redis();
+    let redis_config = found.as_ref().ok().map(|(config, _)| config.clone());
+    if let Err(reason) = &found {
+        println!("the Redis trials are ignored: {reason}");
+    }
+    if let Some(config) = &redis_config {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
+        runtime.block_on(until_ready(config));
+    }
+    let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let mut trials = Vec::new();
+    for (name, case) in CASES {
+        trials.push(Trial::test(format!("embedded::{name}"), || embedded(*case)));
+        let config = redis_config.clone();
+        let trial = Trial::test(format!("redis::{name}"), move || match config {
+            Some(config) => redis(*case, &config),
+            None => Err("CI has to have a Redis".into()),
+        });
+        trials.push(trial.with_ignored_flag(redis_config.is_none() && !in_ci));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // `exit` would leave the Redis behind.
+    drop(found);
+    conclusion.exit();
+}

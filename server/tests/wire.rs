@@ -56,7 +56,8 @@ async fn a_malformed_packet_closes_the_connection_that_sent_it_and_no_other() {
 async fn joined<'a>(server: &'a Server, user: &str) -> Polling<'a> {
     let session = Polling::open(server).await;
     session.send(format!("40/notifications,{}", json!({"token": server.token(user).await}))).await;
-    assert!(session.poll().await.unwrap()[0].starts_with("40/notifications,{\"sid\""));
+    let answer = session.poll().await.expect("the session is open");
+    assert!(answer[0].starts_with("40/notifications,{\"sid\""));
     session
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod doubles;
 pub(crate) mod http;
+pub(crate) mod prefixed;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

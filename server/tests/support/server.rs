@@ -1,6 +1,10 @@
 //! A server in this process.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use notify_server::{
@@ -27,7 +31,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) service: NotificationsService,
     pub(crate) sessions: Arc<dyn SessionStore>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
     task: JoinHandle<()>,
     _scratch: Scratch,
 }
@@ -64,7 +68,7 @@ impl Server {
         let task = tokio::spawn(serve(listener, app, async {
             stopped.await.ok();
         }));
-        Self { address, service, sessions, stop: Some(stop), task, _scratch: scratch }
+        Self { address, service, sessions, stop: Mutex::new(Some(stop)), task, _scratch: scratch }
     }
 
     /// A token for a user, with a session of that user's.
@@ -85,14 +89,14 @@ impl Server {
     }
 
     /// Tells the server to stop; completes when it has.
-    pub(crate) async fn stop(mut self) {
-        drop(self.stop.take());
+    pub(crate) async fn stop(self) {
+        self.begin_to_stop();
         self.task.await.expect("the server does not panic");
     }
 
     /// Tells the server to stop, and does not wait.
-    pub(crate) fn begin_to_stop(&mut self) {
-        drop(self.stop.take());
+    pub(crate) fn begin_to_stop(&self) {
+        drop(self.stop.lock().expect("nobody panics while stopping").take());
     }
 }
 

@@ -1,0 +1,63 @@
+//! A store of one test within a store of many: every key has a prefix.
+
+use notify_server::{
+    idempotency::Answers,
+    queue::{EntryId, OfflineQueue, Queued},
+    session::{Session, SessionStore},
+    store::{BoxFuture, Probe, StoreError},
+};
+
+pub(crate) struct Prefixed<S> {
+    pub(crate) inner: S,
+    pub(crate) prefix: String,
+}
+
+impl<S> Prefixed<S> {
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
+impl<S: OfflineQueue> OfflineQueue for Prefixed<S> {
+    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.append(&self.key(user), payloads).await })
+    }
+
+    fn read<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(async move { self.inner.read(&self.key(user)).await })
+    }
+
+    fn remove<'a>(&'a self, user: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.remove(&self.key(user), ids).await })
+    }
+}
+
+impl<S: SessionStore> SessionStore for Prefixed<S> {
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.put_session(&self.key(id), session).await })
+    }
+
+    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move { self.inner.revoke_session(&self.key(id)).await })
+    }
+
+    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
+        Box::pin(async move { self.inner.session(&self.key(id)).await })
+    }
+}
+
+impl<S: Answers> Answers for Prefixed<S> {
+    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        Box::pin(async move { self.inner.answer(&self.key(key)).await })
+    }
+
+    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.keep_answer(&self.key(key), answer).await })
+    }
+}
+
+impl<S: Probe> Probe for Prefixed<S> {
+    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.probe()
+    }
+}
