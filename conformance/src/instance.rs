@@ -6,9 +6,9 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::{
-    process::{Launch, Output, Process, ProcessError},
+    process::{Launch, Output, Process, ProcessError, free_port},
     proxy::Proxy,
-    redis::{Database, RedisError, RedisServer, free_port},
+    redis::{Database, RedisError, RedisServer},
     target::{ProcessTarget, Target},
     template::{UnknownPlaceholder, Values},
     transcript::Transcript,
@@ -37,7 +37,25 @@ struct Running {
     redis: Option<Arc<RedisServer>>,
     proxy: Option<Proxy>,
     http: reqwest::Client,
-    data: PathBuf,
+    _data: DataFolder,
+}
+
+/// A folder for the server's own files; it goes with the server.
+#[derive(Debug)]
+struct DataFolder(PathBuf);
+
+impl DataFolder {
+    fn create() -> std::io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("notify-conformance-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Changes to the environment of the target file.
@@ -118,11 +136,10 @@ impl Instance {
         changes: &Changes,
     ) -> Result<Self, InstanceError> {
         let port = free_port()?;
-        let data = std::env::temp_dir().join(format!("notify-conformance-{:016x}", rand::random::<u64>()));
-        std::fs::create_dir_all(&data)?;
+        let data = DataFolder::create()?;
         let mut values = target.values();
         values.set("port", port.to_string());
-        values.set("data_dir", data.display().to_string());
+        values.set("data_dir", data.0.display().to_string());
         values.set("cargo_target_dir", cargo_target_dir());
         let (mut database, mut proxy) = (None, None);
         if let Some(redis) = &redis {
@@ -145,7 +162,7 @@ impl Instance {
             redis,
             proxy,
             http: reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?,
-            data,
+            _data: data,
         };
         Ok(Self { base, running: Some(running) })
     }
@@ -227,7 +244,6 @@ impl Instance {
             // A database that cannot be emptied is not lent again; nothing else depends on it.
             let _ = redis.take_back(database).await;
         }
-        let _ = std::fs::remove_dir_all(&running.data);
     }
 
     async fn kill(&self) {

@@ -16,7 +16,6 @@ use thiserror::Error;
 
 pub use self::lending::Database;
 use self::lending::Lending;
-pub(crate) use crate::process::free_port;
 
 /// The image of the container, unless `NOTIFY_REDIS_IMAGE` names another.
 pub const DEFAULT_IMAGE: &str = "redis:7.4-alpine";
@@ -382,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_redis_that_is_not_there_names_the_three_ways_out() {
-        let port = free_port().expect("a port");
+        let port = crate::process::free_port().expect("a port");
         let choice = RedisChoice::Url(format!("redis://127.0.0.1:{port}"));
         let error = RedisServer::start(&choice, DEFAULT_IMAGE).await.expect_err("nobody listens");
         let message = error.to_string();

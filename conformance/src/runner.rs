@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     bench::{Bench, Suite},
-    case::{Case, Need},
+    case::{Case, Need, Running},
     event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
     expect::Fault,
     target::Target,
@@ -88,12 +88,7 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
     let bench = Bench::new(Arc::clone(&suite), case.id, turn);
     let verdict = match obstacle(&suite.target, &case) {
         Some(verdict) => verdict,
-        // A task of its own, so that a panic of a case is a verdict on that case alone.
-        None => match timeout(CASE_LIMIT, tokio::spawn((case.run)(bench.clone()))).await {
-            Ok(Ok(outcome)) => verdict(outcome),
-            Ok(Err(error)) => Verdict::NotRun { reason: format!("the case itself failed: {error}") },
-            Err(_) => Verdict::NotRun { reason: format!("the case did not end within {CASE_LIMIT:?}") },
-        },
+        None => run_alone((case.run)(bench.clone())).await,
     };
     if !matches!(verdict, Verdict::Passed | Verdict::NotApplicable { .. }) {
         bench.quote_servers();
@@ -106,6 +101,17 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
         verdict: redacted(verdict, &transcript),
         took: began.elapsed(),
         transcript: transcript.lines(),
+    }
+}
+
+/// In a task of its own, so that a panic of a case is a verdict on that case alone; the task ends with the set.
+async fn run_alone(case: Running) -> Verdict {
+    let mut task = JoinSet::new();
+    task.spawn(case);
+    match timeout(CASE_LIMIT, task.join_next()).await {
+        Ok(Some(Ok(outcome))) => verdict(outcome),
+        Ok(Some(Err(error))) => Verdict::NotRun { reason: format!("the case itself failed: {error}") },
+        Ok(None) | Err(_) => Verdict::NotRun { reason: format!("the case did not end within {CASE_LIMIT:?}") },
     }
 }
 
