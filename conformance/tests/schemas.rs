@@ -37,12 +37,12 @@ fn a_report_is_by_its_schema_with_every_kind_of_result_in_it() {
         .replace("[process.env]", "[process.env]\nQUEUE_MAX_EVENTS = \"49\"")
         .replace("queue_ttl_seconds = \"QUEUE_TTL_SECONDS\"", "");
     fs::write(folder.join("mixed.toml"), target).expect("a target file can be written");
-    let status = Command::new(env!("CARGO_BIN_EXE_notify-conformance"))
+    let output = Command::new(env!("CARGO_BIN_EXE_notify-conformance"))
         .args(["run", "--target", "mixed.toml", "--only", "QUEUE-03,QUEUE-06,QUEUE-12,QUEUE-15"])
         .args(["--report", "json=mixed.json"])
         .current_dir(folder)
-        .status();
-    assert_eq!(status.expect("the suite starts").code(), Some(1));
+        .output();
+    assert_eq!(output.expect("the suite starts").status.code(), Some(1));
     let text = fs::read_to_string(folder.join("mixed.json")).expect("the report was written");
     for verdict in ["passed", "failed", "not_applicable", "not_run"] {
         assert!(text.contains(&format!("\"verdict\": \"{verdict}\"")), "{verdict} is in the report");
