@@ -59,7 +59,11 @@ fn conclude(matrix: &Matrix, report: Option<&PathBuf>) -> u8 {
         println!("  not yet proven able to fail by any mutant: {}", idle.join(", "));
     }
     let killed = matrix.fates.iter().filter(|fate| fate.survived().is_empty()).count();
-    let verdict = if matrix.holds() { "PROVEN" } else { "NOT PROVEN" };
+    let verdict = match (matrix.holds(), matrix.idle.len()) {
+        (false, _) => "NOT PROVEN".to_owned(),
+        (true, 0) => "PROVEN".to_owned(),
+        (true, idle) => format!("PROVEN BUT FOR {idle} CASES"),
+    };
     println!(
         "  sound server red {} · mutants killed {killed}/{} · MUST cases idle {}   → {verdict}",
         matrix.red_without_mutant.len(),
