@@ -39,7 +39,7 @@ impl Selection {
 }
 
 /// A pattern is a whole id, the sentence's part of it, an area such as `QUEUE`, or any of these with `*`.
-fn matches(pattern: &str, id: &str) -> bool {
+pub fn matches(pattern: &str, id: &str) -> bool {
     let sentence = id.split('/').next().unwrap_or(id);
     let area = sentence.split('-').next().unwrap_or(sentence);
     [id, sentence, area].into_iter().any(|name| glob(pattern, name))

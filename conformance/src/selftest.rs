@@ -17,6 +17,7 @@ use crate::{
     event::{RunEvent, Verdict},
     instance::{Changes, Instance, InstanceError, chain, fill_command},
     runner::{self, Plan},
+    select::matches,
     spec::Level,
     target::{ProcessTarget, Target},
 };
@@ -30,6 +31,9 @@ pub struct Mutant {
     pub breaks: String,
     /// The cases that have to fail.
     pub killed_by: Vec<String>,
+    /// Patterns of the cases that may fail as well, since they cannot but run into the fault.
+    #[serde(default)]
+    pub also: Vec<String>,
 }
 
 /// What became of one mutant.
@@ -64,12 +68,12 @@ pub enum SelftestError {
     /// They cannot be listed.
     #[error("the mutants cannot be listed: {0}")]
     List(String),
-    /// An entry names a case that does not exist.
-    #[error("the mutant {mutant} names the case {case}, which does not exist")]
+    /// An entry names a case that does not exist, or has a pattern that matches none.
+    #[error("the mutant {mutant} names {case}, and there is no such case")]
     UnknownCase {
         /// The mutant.
         mutant: String,
-        /// The case.
+        /// The case or the pattern.
         case: String,
     },
     /// A mutant does not start.
@@ -82,14 +86,29 @@ impl Fate {
     pub fn survived(&self) -> Vec<&str> {
         self.mutant.killed_by.iter().filter(|case| !self.failed.contains(*case)).map(String::as_str).collect()
     }
+
+    /// The cases that failed, or could not be run, though the mutant's entry does not say so: either they test more than
+    /// their sentence, or the entry is wrong.
+    pub fn unexplained(&self) -> Vec<&str> {
+        let red = self.failed.iter().chain(&self.not_run).map(String::as_str);
+        red.filter(|case| !self.mutant.explains(case)).collect()
+    }
+}
+
+impl Mutant {
+    fn explains(&self, case: &str) -> bool {
+        self.killed_by.iter().any(|named| named == case) || self.also.iter().any(|pattern| matches(pattern, case))
+    }
 }
 
 impl Matrix {
-    /// The sound server is green, and each mutant is killed by every case that its entry names.
+    /// The sound server is green, each mutant is killed by every case that its entry names and by no other than it
+    /// explains, and every MUST case has killed at least one.
     pub fn holds(&self) -> bool {
         self.red_without_mutant.is_empty()
+            && self.idle.is_empty()
             && !self.fates.is_empty()
-            && self.fates.iter().all(|fate| fate.survived().is_empty())
+            && self.fates.iter().all(|fate| fate.survived().is_empty() && fate.unexplained().is_empty())
     }
 }
 
@@ -106,7 +125,9 @@ pub async fn run(
     let process = suite.target.process.clone().ok_or(SelftestError::NoMutants)?;
     let mutants = list(&suite.target, &process).await?;
     for mutant in &mutants {
-        if let Some(case) = mutant.killed_by.iter().find(|id| !cases.iter().any(|case| case.id == **id)) {
+        let named = |id: &&String| !cases.iter().any(|case| case.id == **id);
+        let pattern = |pattern: &&String| !cases.iter().any(|case| matches(pattern, case.id));
+        if let Some(case) = mutant.killed_by.iter().find(named).or_else(|| mutant.also.iter().find(pattern)) {
             return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
         }
     }
@@ -188,10 +209,13 @@ async fn red(suite: Arc<Suite>, cases: &[Case]) -> (BTreeSet<String>, BTreeSet<S
 mod tests {
     use super::*;
 
-    fn fate(killed_by: &[&str], failed: &[&str]) -> Fate {
-        let own = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by) };
-        Fate { mutant, failed: own(failed).into_iter().collect(), not_run: BTreeSet::new() }
+    fn own<T: FromIterator<String>>(ids: &[&str]) -> T {
+        ids.iter().map(|id| (*id).to_owned()).collect()
+    }
+
+    fn fate(killed_by: &[&str], also: &[&str], failed: &[&str]) -> Fate {
+        let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by), also: own(also) };
+        Fate { mutant, failed: own(failed), not_run: BTreeSet::new() }
     }
 
     fn matrix(fates: Vec<Fate>) -> Matrix {
@@ -200,16 +224,32 @@ mod tests {
 
     #[test]
     fn a_mutant_has_to_be_killed_by_every_case_that_its_entry_names() {
-        assert!(matrix(vec![fate(&["a"], &["a", "z"])]).holds());
-        assert!(!matrix(vec![fate(&["a"], &["z"])]).holds());
-        assert!(!matrix(vec![fate(&["a", "b"], &["a"])]).holds());
+        assert!(matrix(vec![fate(&["A-1/x"], &[], &["A-1/x"])]).holds());
+        assert!(!matrix(vec![fate(&["A-1/x"], &["B"], &["B-1/x"])]).holds());
+        assert!(!matrix(vec![fate(&["A-1/x", "B-1/x"], &[], &["A-1/x"])]).holds());
     }
 
     #[test]
-    fn no_mutants_prove_nothing_and_a_red_sound_server_disproves_all() {
+    fn a_case_that_fails_has_to_be_explained_by_the_entry() {
+        assert!(matrix(vec![fate(&["A-1/x"], &["B"], &["A-1/x", "B-1/x"])]).holds());
+        assert!(!matrix(vec![fate(&["A-1/x"], &["B"], &["A-1/x", "C-1/x"])]).holds());
+        let mut not_run = fate(&["A-1/x"], &[], &["A-1/x"]);
+        not_run.not_run.insert("C-1/x".into());
+        assert_eq!(not_run.unexplained(), ["C-1/x"]);
+    }
+
+    #[test]
+    fn no_mutants_prove_nothing_and_neither_does_an_idle_case() {
         assert!(!matrix(vec![]).holds());
-        let mut red = matrix(vec![fate(&["a"], &["a"])]);
-        red.red_without_mutant.insert("a".into());
+        let mut idle = matrix(vec![fate(&["A-1/x"], &[], &["A-1/x"])]);
+        idle.idle.insert("C-1/x".into());
+        assert!(!idle.holds());
+    }
+
+    #[test]
+    fn a_red_sound_server_disproves_all() {
+        let mut red = matrix(vec![fate(&["A-1/x"], &[], &["A-1/x"])]);
+        red.red_without_mutant.insert("A-1/x".into());
         assert!(!red.holds());
     }
 }

@@ -1,6 +1,6 @@
 //! Puts the parts together. Whoever wants one part to be different passes a different one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware, routing::any};
 use socketioxide::SocketIo;
@@ -45,6 +45,8 @@ pub struct Collaborators {
     pub origins: Origins,
     /// The service credential (EMIT-01).
     pub ingest_token: Secret,
+    /// How long a connection may take to authenticate (TRANS-09: at most 10 s).
+    pub connect_timeout: Duration,
 }
 
 impl Collaborators {
@@ -65,6 +67,7 @@ impl Collaborators {
             wrap_deliver: Box::new(|deliver| deliver),
             origins: config.origins.clone(),
             ingest_token: config.ingest_token.clone(),
+            connect_timeout: socket::CONNECT_TIMEOUT,
         })
     }
 }
@@ -90,7 +93,7 @@ impl App {
     /// Builds the application.
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
-        let (engine, io) = socket::build();
+        let (engine, io) = socket::build(with.connect_timeout);
         let deliver = (with.wrap_deliver)(Arc::new(Sockets(io.clone())));
         let service = NotificationsService::new(with.rules.clone(), with.queue, deliver);
         let door = Door { tokens: with.tokens, sessions: with.sessions, service: service.clone(), rules: with.rules };

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use notify_server::{Collaborators, Config, origins::Origins};
+use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{delivery, queue, rules, sessions, tokens};
+use crate::{boot, delivery, door, queue, routes, rules, sessions, tokens};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -14,10 +14,44 @@ pub(crate) struct Mutant {
     breaks_what: &'static str,
     /// The cases that have to fail.
     killed_by: &'static [&'static str],
-    /// Breaks a setting.
-    pub(crate) settings: fn(&mut Config),
-    /// Breaks a collaborator.
-    pub(crate) breaks: fn(Collaborators, &Config) -> Collaborators,
+    /// Patterns of the cases that may fail as well, because they cannot but run into the fault.
+    also: &'static [&'static str],
+    /// The one place that is broken.
+    pub(crate) place: Place,
+}
+
+/// Where a mutant is broken.
+pub(crate) enum Place {
+    /// The reading of the settings.
+    Boot(boot::Fault),
+    /// A setting.
+    Setting(fn(&mut Config)),
+    /// A collaborator.
+    Part(fn(Collaborators, &Config) -> Collaborators),
+    /// The door of the namespace.
+    Door(door::Fault),
+    /// A namespace that should not be there.
+    Namespace(&'static str),
+    /// The HTTP answers.
+    Routes(routes::Fault),
+    /// The watch over transports, which is left out.
+    Watch,
+}
+
+impl Mutant {
+    const fn new(
+        name: &'static str,
+        breaks_what: &'static str,
+        killed_by: &'static [&'static str],
+        place: Place,
+    ) -> Self {
+        Self { name, breaks_what, killed_by, also: &[], place }
+    }
+
+    /// The cases that may fail as well.
+    const fn also(self, also: &'static [&'static str]) -> Self {
+        Self { also, ..self }
+    }
 }
 
 pub(crate) fn find(name: &str) -> Option<&'static Mutant> {
@@ -25,10 +59,9 @@ pub(crate) fn find(name: &str) -> Option<&'static Mutant> {
 }
 
 pub(crate) fn as_json() -> Value {
-    MUTANTS
-        .iter()
-        .map(|mutant| json!({"name": mutant.name, "breaks": mutant.breaks_what, "killed_by": mutant.killed_by}))
-        .collect()
+    let entry =
+        |it: &Mutant| json!({"name": it.name, "breaks": it.breaks_what, "killed_by": it.killed_by, "also": it.also});
+    MUTANTS.iter().map(entry).collect()
 }
 
 const fn setting(
@@ -37,7 +70,7 @@ const fn setting(
     killed_by: &'static [&'static str],
     settings: fn(&mut Config),
 ) -> Mutant {
-    Mutant { name, breaks_what, killed_by, settings, breaks: |sound, _| sound }
+    Mutant::new(name, breaks_what, killed_by, Place::Setting(settings))
 }
 
 const fn part(
@@ -46,7 +79,34 @@ const fn part(
     killed_by: &'static [&'static str],
     breaks: fn(Collaborators, &Config) -> Collaborators,
 ) -> Mutant {
-    Mutant { name, breaks_what, killed_by, settings: |_| {}, breaks }
+    Mutant::new(name, breaks_what, killed_by, Place::Part(breaks))
+}
+
+const fn door(
+    name: &'static str,
+    breaks_what: &'static str,
+    killed_by: &'static [&'static str],
+    fault: door::Fault,
+) -> Mutant {
+    Mutant::new(name, breaks_what, killed_by, Place::Door(fault))
+}
+
+const fn routes(
+    name: &'static str,
+    breaks_what: &'static str,
+    killed_by: &'static [&'static str],
+    fault: routes::Fault,
+) -> Mutant {
+    Mutant::new(name, breaks_what, killed_by, Place::Routes(fault))
+}
+
+const fn boot(
+    name: &'static str,
+    breaks_what: &'static str,
+    killed_by: &'static [&'static str],
+    fault: boot::Fault,
+) -> Mutant {
+    Mutant::new(name, breaks_what, killed_by, Place::Boot(fault))
 }
 
 macro_rules! token {
@@ -227,5 +287,176 @@ static MUTANTS: &[Mutant] = &[
     part("always-ready", "/readyz never looks", &["CONF-09/store-away"], |sound, _| Collaborators {
         probe: Arc::new(delivery::AlwaysReady),
         ..sound
+    }),
+    part("session-id-optional", "a token needs no sessionId", &["AUTH-12/session-id"], |sound, config| Collaborators {
+        tokens: Arc::new(tokens::Faulty::new(config, tokens::Fault::SessionIdOptional)),
+        sessions: Arc::new(sessions::Faulty {
+            store: sound.session_store.clone(),
+            fault: sessions::Fault::EmptyIdLetsIn,
+        }),
+        ..sound
+    }),
+    token!("token-logged", "tokens are written to the log", ["AUTH-24/log"], Logged),
+    door(
+        "header-ignored",
+        "the Authorization header is not looked at",
+        &["AUTH-02/header"],
+        door::Fault::HeaderIgnored,
+    ),
+    door(
+        "header-first",
+        "the header counts for more than the payload",
+        &["AUTH-02/payload-first"],
+        door::Fault::HeaderFirst,
+    ),
+    door("token-from-url", "a token in the URL will do", &["AUTH-04/url"], door::Fault::TokenFromUrl),
+    door(
+        "payload-identity",
+        "a userId in the payload counts for more than the token's",
+        &["ROOM-03/forged-identity"],
+        door::Fault::PayloadIdentity,
+    ),
+    door("refusal-tells-token", "a refusal repeats the token", &["AUTH-24/refusals"], door::Fault::RefusalTellsToken),
+    door(
+        "accepted-first",
+        "everybody is accepted, and some are disconnected",
+        &["AUTH-18/connect-error", "AUTH-18/library"],
+        door::Fault::AcceptedFirst,
+    ),
+    door(
+        "joined-first",
+        "the room is joined before the token is verified",
+        &["AUTH-19/no-event", "AUTH-20/no-drain"],
+        door::Fault::JoinedFirst,
+    ),
+    door(
+        "drained-though-refused",
+        "a refused client drains the queue",
+        &["AUTH-20/no-drain"],
+        door::Fault::DrainedThoughRefused,
+    ),
+    door("live-overtakes", "live events overtake the queue", &["QUEUE-11/before-live"], door::Fault::LiveOvertakes),
+    door(
+        "cleared-before-sent",
+        "the queue is cleared before the client is in",
+        &["QUEUE-01/left-early"],
+        door::Fault::ClearedBeforeSent,
+    ),
+    door("empty-sent", "queued.events is sent where nothing was queued", &["QUEUE-12/nothing"], door::Fault::EmptySent),
+    door(
+        "one-by-one",
+        "each queued event comes in an array of its own",
+        &["QUEUE-09/one-array"],
+        door::Fault::OneByOne,
+    ),
+    door(
+        "first-device-only",
+        "only the first device of a user receives",
+        &["ROOM-06/all-devices"],
+        door::Fault::FirstDeviceOnly,
+    ),
+    door(
+        "ping-unanswered",
+        "ping is not answered",
+        &["EVENT-11/ping", "EVENT-11/ping-library"],
+        door::Fault::PingUnanswered,
+    ),
+    door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
+    door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn),
+    Mutant::new("root-open", "the root namespace is open", &["TRANS-05/root"], Place::Namespace("/")),
+    Mutant::new("another-namespace", "another namespace is open", &["TRANS-05/others"], Place::Namespace("/admin")),
+    Mutant::new(
+        "unwatched",
+        "socketioxide without a watch over what clients send",
+        &["TRANS-06/malformed", "TRANS-08/websocket", "TRANS-08/polling"],
+        Place::Watch,
+    ),
+    part(
+        "unauthenticated-for-long",
+        "who does not authenticate may stay",
+        &["TRANS-09/silent", "TRANS-09/silent-polling", "TRANS-09/refused"],
+        |sound, _| Collaborators { connect_timeout: Duration::from_secs(45), ..sound },
+    ),
+    routes(
+        "no-upgrade-offered",
+        "a polling session is offered no WebSocket",
+        &["TRANS-01/open-packet"],
+        routes::Fault::NoUpgradeOffered,
+    ),
+    routes(
+        "origin-reflected",
+        "every origin is answered as if it were listed",
+        &["ORIGIN-02/unlisted"],
+        routes::Fault::OriginReflected,
+    ),
+    routes(
+        "wildcard-with-credentials",
+        "* comes with credentials",
+        &["ORIGIN-03/no-wildcard"],
+        routes::Fault::WildcardWithCredentials,
+    ),
+    routes(
+        "origin-required",
+        "a client without an origin is refused",
+        &["ORIGIN-06/none"],
+        routes::Fault::OriginRequired,
+    )
+    .also(&["*"]),
+    routes(
+        "credential-unchecked",
+        "the service credential is not looked at",
+        &["EMIT-01/credential"],
+        routes::Fault::CredentialUnchecked,
+    ),
+    routes(
+        "content-type-unchecked",
+        "the Content-Type is not looked at",
+        &["EMIT-12/content-type"],
+        routes::Fault::ContentTypeUnchecked,
+    ),
+    routes(
+        "refused-emitted",
+        "what is refused is emitted all the same",
+        &["EMIT-08/refused"],
+        routes::Fault::RefusedEmitted,
+    ),
+    routes("plain-errors", "errors are plain text", &["EMIT-09/problems"], routes::Fault::PlainErrors),
+    routes(
+        "too-large-told-as-bad",
+        "a body over the limit is answered with 400",
+        &["EMIT-11/too-large"],
+        routes::Fault::TooLargeToldAsBad,
+    ),
+    routes(
+        "unknown-routes-answered",
+        "unknown routes are answered with 200",
+        &["EMIT-13/unknown"],
+        routes::Fault::UnknownRoutesAnswered,
+    ),
+    routes(
+        "absent-revoked",
+        "a session that never was is revoked",
+        &["EMIT-05/sessions"],
+        routes::Fault::AbsentRevoked,
+    ),
+    routes("no-health", "there is no /healthz", &["CONF-07/healthz"], routes::Fault::NoHealth),
+    routes("ready-without-content", "/readyz answers 204", &["CONF-08/readyz"], routes::Fault::ReadyWithoutContent),
+    boot(
+        "key-made-up",
+        "without a key there is one that everybody knows",
+        &["CONF-01/no-secret"],
+        boot::Fault::KeyMadeUp,
+    ),
+    boot(
+        "first-error-only",
+        "only the first error of the settings is told",
+        &["CONF-02/all-errors"],
+        boot::Fault::FirstErrorOnly,
+    ),
+    boot("values-shown", "errors of the settings show secrets", &["CONF-03/no-value"], boot::Fault::ValuesShown),
+    setting("redis-db-fixed", "REDIS_DB is ignored", &["CONF-06/redis"], |config| {
+        if let StoreConfig::Redis(redis) = &mut config.store {
+            redis.db = 0;
+        }
     }),
 ];

@@ -3,21 +3,30 @@
 //! The only place outside `server/` that knows the server. `--list` prints every mutant as JSON, for the suite's
 //! `selftest`, which knows nothing else of it.
 
+mod boot;
 mod delivery;
+mod door;
 mod list;
 mod queue;
+mod routes;
 mod rules;
 mod sessions;
 mod tokens;
+mod unwatched;
 
-use std::{error::Error, io::stderr, process::ExitCode};
+use std::{error::Error, io::stderr, process::ExitCode, sync::Arc};
 
-use notify_server::{App, Collaborators, Config, config::Environment, serve::serve};
+use notify_server::{App, Collaborators, serve::serve};
+use socketioxide::extract::SocketRef;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tracing_subscriber::EnvFilter;
+
+use door::Door;
+use list::Place;
+use routes::Surroundings;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -36,26 +45,62 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let mut config = Config::from_source(&Environment)?;
-    let mutant = match std::env::var("MUTANT") {
+    let place = match std::env::var("MUTANT") {
         Ok(name) if !name.is_empty() => {
-            Some(list::find(&name).ok_or_else(|| format!("MUTANT names no mutant: {name:?}"))?)
+            Some(&list::find(&name).ok_or_else(|| format!("MUTANT names no mutant: {name:?}"))?.place)
         }
         _ => None,
     };
-    if let Some(mutant) = mutant {
-        (mutant.settings)(&mut config);
+    let mut config = boot::read(match place {
+        Some(Place::Boot(fault)) => Some(*fault),
+        _ => None,
+    })?;
+    if let Some(Place::Setting(breaks)) = place {
+        breaks(&mut config);
     }
     let sound = Collaborators::from_config(&config)?;
-    let collaborators = match mutant {
-        Some(mutant) => (mutant.breaks)(sound, &config),
-        None => sound,
+    let app = match place {
+        Some(Place::Part(breaks)) => App::new(breaks(sound, &config)),
+        Some(place) => around(place, sound),
+        None => App::new(sound),
     };
     let listener = TcpListener::bind((config.host.as_str(), config.port)).await?;
     let mut terminated = signal(SignalKind::terminate())?;
-    serve(listener, App::new(collaborators), async move {
+    serve(listener, app, async move {
         let _ = terminated.recv().await;
     })
     .await;
     Ok(())
+}
+
+/// An application of sound parts, with a fault around them.
+fn around(place: &Place, sound: Collaborators) -> App {
+    let credential = sound.ingest_token.expose().to_owned();
+    let door = match place {
+        Place::Door(fault) => Door::new(*fault, &sound),
+        _ => Door::new(door::Fault::None, &sound),
+    };
+    let late = unwatched::Late::default();
+    let sound = match place {
+        Place::Watch => {
+            let late = late.clone();
+            Collaborators { wrap_deliver: Box::new(|_| Arc::new(late)), ..sound }
+        }
+        _ => sound,
+    };
+    let mut app = App::new(sound);
+    match place {
+        Place::Door(_) => door.replace(&app.io, app.service.clone()),
+        Place::Namespace(name) => drop(app.io.ns(*name, async |_: SocketRef| {})),
+        Place::Routes(fault) => {
+            let around = Surroundings { fault: *fault, service: app.service.clone(), credential };
+            app.router = routes::wrap(app.router, around);
+        }
+        Place::Watch => {
+            (app.router, app.io) = late.put_before(app.router);
+            door.replace(&app.io, app.service.clone());
+        }
+        Place::Boot(_) | Place::Setting(_) | Place::Part(_) => {}
+    }
+    app
 }

@@ -37,6 +37,10 @@ pub(super) const CASES: &[Case] = &[
     .also(&["QUEUE-09", "QUEUE-10"]),
     Case::new("QUEUE-01/polling", "a polling client receives on reconnect what it missed", |t| Box::pin(polled(t)))
         .needs(&[Need::Capability("polling")]),
+    Case::new("QUEUE-01/left-early", "a client that leaves before its CONNECT is answered costs no event", |t| {
+        Box::pin(left_early(t))
+    })
+    .needs(&[Need::OwnServer, Need::Capability("redis")]),
     Case::new("QUEUE-02/live-only", "what was delivered live does not come again", |t| Box::pin(live_only(t))),
     Case::new("QUEUE-03/exactly-50", "fifty events are all kept", |t| Box::pin(cap(t, CAP))),
     Case::new("QUEUE-03/oldest-evicted", "the 51st event evicts the oldest", |t| Box::pin(cap(t, CAP + 1))),
@@ -140,6 +144,22 @@ async fn polled(t: Bench) -> Outcome {
     t.emit_numbered(&alice, 2, 4).await?;
     let mut device = t.connect_raw(&alice, Transport::Polling).await?;
     numbered(&device.expect_queued().await?, 2..=4)
+}
+
+/// Slow stores make the time in which a client may leave long enough to hit it.
+async fn left_early(t: Bench) -> Outcome {
+    const SLOW: Duration = Duration::from_millis(200);
+    let t = t.own_server(&[]).await?;
+    let Some(proxy) = t.server().proxy() else { return Err(inconclusive("no proxy stands before the server's Redis")) };
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    t.emit_numbered(&alice, 1, 3).await?;
+    t.emit_numbered(&bob, 1, 1).await?;
+    proxy.delay(SLOW);
+    let device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": t.token(&alice)?}))).await?;
+    drop(device);
+    // Bob's connect goes the same slow way after hers: once he is in, hers has been judged, too.
+    drop(finds(&t, &bob, 1..=1).await?);
+    finds(&t, &alice, 1..=3).await.map(drop)
 }
 
 async fn live_only(t: Bench) -> Outcome {

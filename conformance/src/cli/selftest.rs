@@ -41,6 +41,10 @@ fn tell(fate: &Fate) {
     if !survived.is_empty() {
         println!("            not by {}; it does this: {}", survived.join(", "), fate.mutant.breaks);
     }
+    let unexplained = fate.unexplained();
+    if !unexplained.is_empty() {
+        println!("            failed though its entry does not say so: {}", unexplained.join(", "));
+    }
 }
 
 fn conclude(matrix: &Matrix, report: Option<&PathBuf>) -> u8 {
@@ -59,16 +63,13 @@ fn conclude(matrix: &Matrix, report: Option<&PathBuf>) -> u8 {
         println!("  not yet proven able to fail by any mutant: {}", idle.join(", "));
     }
     let killed = matrix.fates.iter().filter(|fate| fate.survived().is_empty()).count();
-    let verdict = match (matrix.holds(), matrix.idle.len()) {
-        (false, _) => "NOT PROVEN".to_owned(),
-        (true, 0) => "PROVEN".to_owned(),
-        (true, idle) => format!("PROVEN BUT FOR {idle} CASES"),
-    };
+    let unexplained: usize = matrix.fates.iter().map(|fate| fate.unexplained().len()).sum();
     println!(
-        "  sound server red {} · mutants killed {killed}/{} · MUST cases idle {}   → {verdict}",
+        "  sound server red {} · mutants killed {killed}/{} · failures unexplained {unexplained} · MUST cases idle {}   → {}",
         matrix.red_without_mutant.len(),
         matrix.fates.len(),
-        matrix.idle.len()
+        matrix.idle.len(),
+        if matrix.holds() { "PROVEN" } else { "NOT PROVEN" }
     );
     if matrix.holds() { exit::CONFORMANT } else { exit::NOT_CONFORMANT }
 }

@@ -1,0 +1,161 @@
+//! HTTP answers with one thing wrong: lies around the routes of the sound server.
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use notify_server::{
+    NotificationsService,
+    event::{Draft, EventType},
+};
+use serde_json::Value;
+
+/// More than any body of the suite.
+const ANY_SIZE: usize = 64 << 20;
+
+/// What is wrong around the routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The open packet offers no upgrade.
+    NoUpgradeOffered,
+    /// There is no `/healthz`.
+    NoHealth,
+    /// `/readyz` answers 204.
+    ReadyWithoutContent,
+    /// Unknown routes are answered with 200.
+    UnknownRoutesAnswered,
+    /// Every origin is answered as if it were listed.
+    OriginReflected,
+    /// `*` comes with credentials.
+    WildcardWithCredentials,
+    /// A client without an origin is refused.
+    OriginRequired,
+    /// The service credential is not looked at.
+    CredentialUnchecked,
+    /// The `Content-Type` is not looked at.
+    ContentTypeUnchecked,
+    /// What is refused is emitted all the same.
+    RefusedEmitted,
+    /// Errors are plain text.
+    PlainErrors,
+    /// A body that is too large is told as a bad one.
+    TooLargeToldAsBad,
+    /// A session that never was is revoked with 204.
+    AbsentRevoked,
+}
+
+/// What the answers lean on.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) fault: Fault,
+    pub(crate) service: NotificationsService,
+    pub(crate) credential: String,
+}
+
+pub(crate) fn wrap(router: Router, around: Surroundings) -> Router {
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let around = around.clone();
+        async move { around.answer(request, next).await }
+    }))
+}
+
+impl Surroundings {
+    async fn answer(&self, mut request: Request, next: Next) -> Response {
+        let path = request.uri().path().to_owned();
+        let engine = path.starts_with("/socket.io");
+        let (method, origin) = (request.method().clone(), request.headers().get(header::ORIGIN).cloned());
+        let headers = request.headers_mut();
+        match self.fault {
+            Fault::NoHealth if path == "/healthz" => return StatusCode::NOT_FOUND.into_response(),
+            Fault::OriginRequired if engine && origin.is_none() => return StatusCode::FORBIDDEN.into_response(),
+            Fault::CredentialUnchecked if !engine => {
+                set(headers, header::AUTHORIZATION, &format!("Bearer {}", self.credential))
+            }
+            Fault::ContentTypeUnchecked if !engine => set(headers, header::CONTENT_TYPE, "application/json"),
+            Fault::RefusedEmitted if path == "/events" && method == Method::POST => {
+                return self.emit_anyway(request, next).await;
+            }
+            Fault::NoUpgradeOffered if engine && is_opening(&request) => {
+                return without_upgrades(next.run(request).await).await;
+            }
+            _ => {}
+        }
+        let mut response = next.run(request).await;
+        let (status, headers) = (response.status(), response.headers_mut());
+        match (self.fault, origin) {
+            (Fault::OriginReflected, Some(origin)) => {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                set(headers, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+            }
+            (Fault::WildcardWithCredentials, _) => {
+                let wildcard = headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|value| value == "*");
+                if wildcard {
+                    set(headers, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
+                }
+            }
+            _ => {}
+        }
+        match (self.fault, status) {
+            (Fault::ReadyWithoutContent, StatusCode::OK) if path == "/readyz" => {
+                *response.status_mut() = StatusCode::NO_CONTENT
+            }
+            (Fault::UnknownRoutesAnswered, StatusCode::NOT_FOUND) if method == Method::GET => {
+                *response.status_mut() = StatusCode::OK
+            }
+            (Fault::AbsentRevoked, StatusCode::NOT_FOUND) if method == Method::DELETE => {
+                *response.status_mut() = StatusCode::NO_CONTENT
+            }
+            (Fault::TooLargeToldAsBad, StatusCode::PAYLOAD_TOO_LARGE) => {
+                *response.status_mut() = StatusCode::BAD_REQUEST
+            }
+            (Fault::PlainErrors, status) if !engine && status.is_client_error() => {
+                return (status, "error").into_response();
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// Passes the request on; where it is refused for its body, emits what can be made out of it.
+    async fn emit_anyway(&self, request: Request, next: Next) -> Response {
+        let (parts, body) = request.into_parts();
+        let Ok(body) = to_bytes(body, ANY_SIZE).await else { return StatusCode::BAD_REQUEST.into_response() };
+        let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+        if response.status() == StatusCode::BAD_REQUEST
+            && let Ok(Value::Object(wanted)) = serde_json::from_slice(&body)
+        {
+            let text = |name: &str| wanted.get(name).and_then(Value::as_str).unwrap_or("unknown").to_owned();
+            let draft = Draft {
+                event_type: EventType::RecordAccessed,
+                actor_id: text("actorId"),
+                resource_id: text("resourceId"),
+                metadata: wanted.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
+            };
+            self.service.emit(draft).await.ok();
+        }
+        response
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn is_opening(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    request.method() == Method::GET && query.contains("transport=polling") && !query.contains("sid=")
+}
+
+async fn without_upgrades(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = to_bytes(body, ANY_SIZE).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&body).replace(r#"["websocket"]"#, "[]");
+    Response::from_parts(parts, Body::from(text))
+}
