@@ -47,7 +47,7 @@ enum Command {
         #[command(flatten)]
         ground: GroundArgs,
         /// How many mutants to face at a time.
-        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         at_once: u16,
         /// Write the matrix: json=FILE.
         #[arg(long, value_name = "KIND=FILE", value_parser = report)]

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use futures_util::{StreamExt, stream};
@@ -46,6 +47,8 @@ pub struct Fate {
     pub failed: BTreeSet<String>,
     /// The cases that could not be run.
     pub not_run: BTreeSet<String>,
+    /// How long it took, in seconds.
+    pub took_s: f64,
 }
 
 /// The whole matrix.
@@ -163,6 +166,7 @@ async fn face(
     cases: &[Case],
     mutant: Mutant,
 ) -> Result<Fate, SelftestError> {
+    let began = Instant::now();
     let mut target = sound.target.clone();
     let mut process = process.clone();
     if let Some(mutants) = &process.mutants {
@@ -184,7 +188,7 @@ async fn face(
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;
     }
-    Ok(Fate { mutant, failed, not_run })
+    Ok(Fate { mutant, failed, not_run, took_s: began.elapsed().as_secs_f64() })
 }
 
 /// The cases that fail, and those that cannot be run.
@@ -215,7 +219,7 @@ mod tests {
 
     fn fate(killed_by: &[&str], also: &[&str], failed: &[&str]) -> Fate {
         let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by), also: own(also) };
-        Fate { mutant, failed: own(failed), not_run: BTreeSet::new() }
+        Fate { mutant, failed: own(failed), not_run: BTreeSet::new(), took_s: 1.0 }
     }
 
     fn matrix(fates: Vec<Fate>) -> Matrix {

@@ -107,15 +107,18 @@ impl Door {
     }
 
     async fn admit(&self, service: &NotificationsService, socket: &SocketRef, auth: &Value) -> Result<(), String> {
-        match self.fault {
-            Fault::AcceptedFirst | Fault::JoinedFirst => return Ok(()),
-            Fault::DrainedThoughRefused => self.drain(service, auth).await,
-            _ => {}
+        if matches!(self.fault, Fault::AcceptedFirst | Fault::JoinedFirst) {
+            return Ok(());
         }
-        let claims = self.verify(socket, auth).await.map_err(|code| match self.fault {
-            Fault::RefusalTellsToken => format!("{code}: {}", auth["token"]),
-            _ => code.to_owned(),
-        })?;
+        let claims = match (self.verify(socket, auth).await, self.fault) {
+            (Ok(claims), _) => claims,
+            (Err(code), Fault::RefusalTellsToken) => return Err(format!("{code}: {}", auth["token"])),
+            (Err(code), Fault::DrainedThoughRefused) => {
+                self.drain(service, auth).await;
+                return Err(code.to_owned());
+            }
+            (Err(code), _) => return Err(code.to_owned()),
+        };
         let user = match (self.fault, auth["userId"].as_str()) {
             (Fault::PayloadIdentity, Some(user)) => user,
             _ => &claims.user_id,

@@ -160,22 +160,30 @@ fn forgetful(sound: Collaborators, revocations: bool) -> Collaborators {
 }
 
 static MUTANTS: &[Mutant] = &[
-    token!("signature-unchecked", "the signature is not verified", ["AUTH-05/signature"], SignatureUnchecked),
-    token!("alg-none", "a token may say that it is not signed", ["AUTH-06/algorithm"], NoneAccepted),
-    token!("alg-of-the-token", "the token chooses its algorithm", ["AUTH-06/algorithm"], AlgorithmOfTheToken),
-    token!("expiry-unchecked", "exp is not looked at", ["AUTH-08/expired"], ExpiryUnchecked),
-    token!("expiry-optional", "exp may be absent", ["AUTH-07/exp"], ExpiryOptional),
-    token!("leeway-60s", "the leeway is a minute", ["AUTH-08/expired"], LeewayOfAMinute),
-    token!("nbf-ignored", "nbf is not looked at", ["AUTH-09/nbf"], NbfIgnored),
-    token!("refresh-accepted", "refresh tokens are accepted", ["AUTH-13/type"], RefreshAccepted),
-    token!("user-id-of-any-type", "userId may be anything", ["AUTH-10/number"], AnyUserId),
-    token!("sub-before-user-id", "sub counts for more than userId", ["AUTH-10/user-id"], SubBeforeUserId),
-    token!("sub-ignored", "sub does not stand in for userId", ["AUTH-11/sub"], SubIgnored),
-    token!("session-id-of-any-type", "sessionId may be anything", ["AUTH-12/number"], AnySessionId),
+    token!("signature-unchecked", "the signature is not verified", ["AUTH-05/signature"], SignatureUnchecked)
+        .also(&["AUTH-03", "AUTH-06", "AUTH-21", "CONF-04"]),
+    token!("alg-none", "a token may say that it is not signed", ["AUTH-06/algorithm"], NoneAccepted)
+        .also(&["AUTH-06", "AUTH-21"]),
+    token!("alg-of-the-token", "the token chooses its algorithm", ["AUTH-06/algorithm"], AlgorithmOfTheToken)
+        .also(&["AUTH-21", "CONF-04"]),
+    token!("expiry-unchecked", "exp is not looked at", ["AUTH-08/expired"], ExpiryUnchecked)
+        .also(&["AUTH-19", "AUTH-20", "AUTH-21", "AUTH-24"]),
+    token!("expiry-optional", "exp may be absent", ["AUTH-07/exp"], ExpiryOptional).also(&["AUTH-21"]),
+    token!("leeway-60s", "the leeway is a minute", ["AUTH-08/expired"], LeewayOfAMinute)
+        .also(&["AUTH-09", "AUTH-19", "AUTH-20", "AUTH-21", "AUTH-24"]),
+    token!("nbf-ignored", "nbf is not looked at", ["AUTH-09/nbf"], NbfIgnored).also(&["AUTH-21"]),
+    token!("refresh-accepted", "refresh tokens are accepted", ["AUTH-13/type"], RefreshAccepted).also(&["AUTH-21"]),
+    token!("user-id-of-any-type", "userId may be anything", ["AUTH-10/number"], AnyUserId).also(&["AUTH-21"]),
+    token!("sub-before-user-id", "sub counts for more than userId", ["AUTH-10/user-id"], SubBeforeUserId)
+        .also(&["AUTH-21"]),
+    token!("sub-ignored", "sub does not stand in for userId", ["AUTH-11/sub"], SubIgnored).also(&["AUTH-21"]),
+    token!("session-id-of-any-type", "sessionId may be anything", ["AUTH-12/number"], AnySessionId).also(&["AUTH-21"]),
     token!("expired-told-as-invalid", "an expired token is told as invalid", ["AUTH-21/codes"], ExpiredToldAsInvalid),
     token!("long-told-as-missing", "a long token is told as missing", ["AUTH-21/codes"], LongToldAsMissing),
-    session!("session-not-looked-up", "sessions are not looked at", ["AUTH-14/unknown"], NotLookedUp),
-    session!("session-owner-not-compared", "anybody's session will do", ["AUTH-17/owner"], OwnerNotCompared),
+    session!("session-not-looked-up", "sessions are not looked at", ["AUTH-14/unknown"], NotLookedUp)
+        .also(&["AUTH-15", "AUTH-16", "AUTH-17", "AUTH-20", "AUTH-21", "EMIT-05"]),
+    session!("session-owner-not-compared", "anybody's session will do", ["AUTH-17/owner"], OwnerNotCompared)
+        .also(&["AUTH-20", "AUTH-21"]),
     session!("session-owner-by-prefix", "owners are compared by prefix", ["AUTH-17/owner"], OwnerByPrefix),
     // With the real queue nobody would be let in all the same, for the queue could not be read.
     part(
@@ -190,20 +198,23 @@ static MUTANTS: &[Mutant] = &[
                 ..sound
             }
         },
-    ),
+    )
+    .also(&["AUTH-23", "CONF-05", "EMIT-07", "QUEUE-06", "QUEUE-07", "QUEUE-14", "QUEUE-15", "QUEUE-17"]),
     session!(
         "store-away-told-as-invalid",
         "a store that is away is told as a bad session",
         ["AUTH-23/unavailable"],
         StoreAwayToldAsInvalid
     ),
-    part("revocation-forgotten", "revoked sessions go on", &["AUTH-15/revoked"], |sound, _| forgetful(sound, true)),
+    part("revocation-forgotten", "revoked sessions go on", &["AUTH-15/revoked"], |sound, _| forgetful(sound, true))
+        .also(&["AUTH-21", "EMIT-05"]),
     part("session-end-forgotten", "sessions do not end", &["AUTH-16/expired"], |sound, _| forgetful(sound, false)),
-    rule!("broadcast", "events go to everybody", ["ROOM-01/isolation"], OneRoomForAll),
+    rule!("broadcast", "events go to everybody", ["ROOM-01/isolation"], OneRoomForAll)
+        .also(&["AUTH", "EMIT", "EVENT", "QUEUE", "ROOM", "TRANS"]),
     rule!("room-by-prefix", "rooms are compared without trailing digits", ["ROOM-05/look-alikes"], RoomByPrefix),
     rule!("room-by-folded-id", "rooms are compared without case", ["ROOM-05/look-alikes"], RoomByFoldedId),
     rule!("room-by-trimmed-id", "rooms are compared without outer spaces", ["ROOM-05/look-alikes"], RoomByTrimmedId),
-    rule!("resource-is-recipient", "targetUserId is ignored", ["EVENT-09/target"], ResourceIsRecipient),
+    rule!("resource-is-recipient", "targetUserId is ignored", ["EVENT-09/target"], ResourceIsRecipient).also(&["*"]),
     rule!("empty-target", "an empty targetUserId is a recipient", ["EVENT-10/resource"], EmptyTargetIsRecipient),
     rule!(
         "non-text-target",
@@ -211,32 +222,39 @@ static MUTANTS: &[Mutant] = &[
         ["EVENT-10/resource"],
         NonTextTargetIsRecipient
     ),
-    rule!("type-changed", "access.revoked is told as access.granted", ["EVENT-02/access-revoked"], TypeChanged),
+    rule!("type-changed", "access.revoked is told as access.granted", ["EVENT-02/access-revoked"], TypeChanged)
+        .also(&["EVENT-03", "EVENT-06", "EVENT-10"]),
     rule!(
         "actor-and-resource-swapped",
         "actor and resource are swapped",
         ["EVENT-03/members"],
         ActorAndResourceSwapped
-    ),
+    )
+    .also(&["AUTH", "EMIT-10", "EVENT", "QUEUE", "ROOM", "TRANS"]),
     rule!(
         "timestamp-without-milliseconds",
         "the timestamp has no milliseconds",
         ["EVENT-04/timestamp"],
         TimestampWithoutMilliseconds
-    ),
-    rule!("timestamp-with-offset", "the timestamp ends in +00:00", ["EVENT-04/timestamp"], TimestampWithOffset),
+    )
+    .also(&["QUEUE-16"]),
+    rule!("timestamp-with-offset", "the timestamp ends in +00:00", ["EVENT-04/timestamp"], TimestampWithOffset)
+        .also(&["QUEUE-16"]),
     rule!(
         "timestamp-fixed",
         "the timestamp does not tell the emission",
         ["EVENT-04/timestamp", "QUEUE-16/same-payload"],
         TimestampFixed
     ),
-    rule!("metadata-dropped", "metadata is lost", ["EVENT-06/live", "EVENT-06/queued"], MetadataDropped),
-    rule!("metadata-never-empty", "absent metadata is made up", ["EVENT-05/no-metadata"], MetadataNeverEmpty),
+    rule!("metadata-dropped", "metadata is lost", ["EVENT-06/live", "EVENT-06/queued"], MetadataDropped).also(&["*"]),
+    rule!("metadata-never-empty", "absent metadata is made up", ["EVENT-05/no-metadata"], MetadataNeverEmpty)
+        .also(&["EVENT-03"]),
     rule!("members-sorted", "the members of metadata are sorted", ["EVENT-07/order"], MembersSorted),
-    rule!("nulls-lost", "nulls in metadata are lost", ["EVENT-06/live"], NullsLost),
-    rule!("integers-as-floats", "integers in metadata become floats", ["EVENT-06/live"], IntegersAsFloats),
-    rule!("texts-trimmed", "texts in metadata are trimmed", ["EVENT-06/live"], TextsTrimmed),
+    rule!("nulls-lost", "nulls in metadata are lost", ["EVENT-06/live"], NullsLost).also(&["EVENT-06"]),
+    rule!("integers-as-floats", "integers in metadata become floats", ["EVENT-06/live"], IntegersAsFloats)
+        .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-01", "ROOM-06", "TRANS"]),
+    rule!("texts-trimmed", "texts in metadata are trimmed", ["EVENT-06/live"], TextsTrimmed)
+        .also(&["EVENT-06", "ROOM-05"]),
     rule!("event-id-version", "eventId is a UUIDv4", ["EVENT-08/event-id"], EventIdOfAnotherVersion),
     rule!("event-id-fixed", "every event has the same eventId", ["EVENT-08/event-id"], EventIdFixed),
     rule!(
@@ -244,13 +262,19 @@ static MUTANTS: &[Mutant] = &[
         "ping is answered with something else",
         ["EVENT-11/ping", "EVENT-11/ping-library"],
         PongChanged
-    ),
-    queue!("newest-first", "the queue is delivered newest first", ["QUEUE-10/oldest-first"], NewestFirst),
-    queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept),
-    queue!("cap-over-all-users", "all users share one cap", ["QUEUE-04/per-user"], CapOverAllUsers),
-    queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once"], NotCleared),
+    )
+    .also(&["ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
+    queue!("newest-first", "the queue is delivered newest first", ["QUEUE-10/oldest-first"], NewestFirst)
+        .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "QUEUE"]),
+    queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
+        .also(&["QUEUE-03", "QUEUE-04"]),
+    queue!("cap-over-all-users", "all users share one cap", ["QUEUE-04/per-user"], CapOverAllUsers)
+        .also(&["EMIT-03", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-16", "ROOM-05"]),
+    queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once"], NotCleared)
+        .also(&["EVENT-08", "QUEUE-13", "QUEUE-15"]),
     queue!("accepted-though-not-stored", "202 though the store failed", ["EMIT-07/no-store"], AcceptedThoughNotStored),
-    queue!("nothing-stored", "202 and nothing is stored", ["QUEUE-01/offline", "QUEUE-01/reconnect"], NothingStored),
+    queue!("nothing-stored", "202 and nothing is stored", ["QUEUE-01/offline", "QUEUE-01/reconnect"], NothingStored)
+        .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
     queue!("corrupt-entry-loses-all", "one corrupt entry loses the queue", ["QUEUE-15/corrupt"], CorruptEntryLosesAll),
     queue!("age-refreshed", "each append makes the old ones young", ["QUEUE-07/each-by-itself"], AgeRefreshed),
     queue!(
@@ -258,32 +282,47 @@ static MUTANTS: &[Mutant] = &[
         "only the newest of the queue is delivered",
         ["QUEUE-09/one-array"],
         OnlyTheNewestDelivered
-    ),
+    )
+    .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "EVENT-08", "QUEUE"]),
     part("in-memory", "the queue is gone with the process", &["QUEUE-14/restart", "QUEUE-17/kill"], |sound, _| {
         Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound }
-    }),
-    setting("cap-49", "the cap is 49", &["QUEUE-03/exactly-50"], |config| config.limits.max_events -= 1),
+    })
+    .also(&["CONF-05", "EMIT-07", "QUEUE-06", "QUEUE-07", "QUEUE-15"]),
+    setting("cap-49", "the cap is 49", &["QUEUE-03/exactly-50"], |config| config.limits.max_events -= 1)
+        .also(&["CONF-05", "EMIT-03", "QUEUE-03", "QUEUE-04", "QUEUE-05"]),
     setting("cap-51", "the cap is 51", &["QUEUE-03/oldest-evicted", "QUEUE-05/concurrent"], |config| {
         config.limits.max_events += 1
-    }),
+    })
+    .also(&["CONF-05", "EMIT-03", "QUEUE-03", "QUEUE-04"]),
     setting("cap-fixed", "QUEUE_MAX_EVENTS is ignored", &["CONF-05/queue-max"], |config| config.limits.max_events = 50),
     setting("no-ttl", "queues never expire", &["QUEUE-06/expires", "QUEUE-06/default-ttl"], |config| {
         config.limits.ttl *= 1_000
-    }),
-    setting("ttl-halved", "queues expire too soon", &["QUEUE-08/not-before"], |config| config.limits.ttl /= 2),
+    })
+    .also(&["QUEUE-07"]),
+    setting("ttl-halved", "queues expire too soon", &["QUEUE-08/not-before"], |config| config.limits.ttl /= 2)
+        .also(&["QUEUE-06", "QUEUE-07"]),
     setting("ttl-fixed", "QUEUE_TTL_SECONDS is ignored", &["QUEUE-06/expires"], |config| {
         config.limits.ttl = Duration::from_secs(86_400)
-    }),
-    delivery!("queued-as-well", "live events are queued as well", ["QUEUE-02/live-only"], QueuedAsWell),
-    delivery!("nobody-is-enough", "an event for nobody counts as delivered", ["QUEUE-01/offline"], NobodyIsEnough),
-    delivery!("never-live", "nothing is delivered live", ["TRANS-03/websocket", "ROOM-06/all-devices"], NeverLive),
-    delivery!("delivered-twice", "live events come twice", ["TRANS-04/upgrade", "ROOM-06/all-devices"], Twice),
+    })
+    .also(&["QUEUE-07"]),
+    delivery!("queued-as-well", "live events are queued as well", ["QUEUE-02/live-only"], QueuedAsWell).also(&[
+        "AUTH-01", "AUTH-02", "AUTH-03", "AUTH-08", "AUTH-10", "AUTH-11", "EMIT-02", "EMIT-03", "QUEUE-01", "QUEUE-13",
+        "QUEUE-15",
+    ]),
+    delivery!("nobody-is-enough", "an event for nobody counts as delivered", ["QUEUE-01/offline"], NobodyIsEnough)
+        .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
+    delivery!("never-live", "nothing is delivered live", ["TRANS-03/websocket", "ROOM-06/all-devices"], NeverLive)
+        .also(&["AUTH", "EMIT", "EVENT", "QUEUE", "ROOM", "TRANS"]),
+    delivery!("delivered-twice", "live events come twice", ["TRANS-04/upgrade", "ROOM-06/all-devices"], Twice)
+        .also(&["EMIT-03", "EMIT-10", "EVENT", "QUEUE", "ROOM", "TRANS-02", "TRANS-03"]),
     part("origin-unchecked", "any origin may come in", &["ORIGIN-04/polling", "ORIGIN-05/upgrade"], |sound, _| {
         Collaborators { origins: Origins::Any, ..sound }
-    }),
+    })
+    .also(&["ORIGIN-01", "ORIGIN-02"]),
     part("answers-forgotten", "a repeated Idempotency-Key emits again", &["EMIT-06/repeated"], |sound, _| {
         Collaborators { answers: Arc::new(delivery::NoMemory), ..sound }
-    }),
+    })
+    .also(&["EMIT-06"]),
     part("always-ready", "/readyz never looks", &["CONF-09/store-away"], |sound, _| Collaborators {
         probe: Arc::new(delivery::AlwaysReady),
         ..sound
@@ -295,14 +334,16 @@ static MUTANTS: &[Mutant] = &[
             fault: sessions::Fault::EmptyIdLetsIn,
         }),
         ..sound
-    }),
+    })
+    .also(&["AUTH-12", "AUTH-21"]),
     token!("token-logged", "tokens are written to the log", ["AUTH-24/log"], Logged),
     door(
         "header-ignored",
         "the Authorization header is not looked at",
         &["AUTH-02/header"],
         door::Fault::HeaderIgnored,
-    ),
+    )
+    .also(&["AUTH-03"]),
     door(
         "header-first",
         "the header counts for more than the payload",
@@ -316,53 +357,63 @@ static MUTANTS: &[Mutant] = &[
         &["ROOM-03/forged-identity"],
         door::Fault::PayloadIdentity,
     ),
-    door("refusal-tells-token", "a refusal repeats the token", &["AUTH-24/refusals"], door::Fault::RefusalTellsToken),
+    door("refusal-tells-token", "a refusal repeats the token", &["AUTH-24/refusals"], door::Fault::RefusalTellsToken)
+        .also(&["AUTH-21", "AUTH-23"]),
     door(
         "accepted-first",
         "everybody is accepted, and some are disconnected",
         &["AUTH-18/connect-error", "AUTH-18/library"],
         door::Fault::AcceptedFirst,
-    ),
+    )
+    .also(&["*"]),
     door(
         "joined-first",
         "the room is joined before the token is verified",
         &["AUTH-19/no-event", "AUTH-20/no-drain"],
         door::Fault::JoinedFirst,
-    ),
+    )
+    .also(&["*"]),
     door(
         "drained-though-refused",
         "a refused client drains the queue",
         &["AUTH-20/no-drain"],
         door::Fault::DrainedThoughRefused,
-    ),
-    door("live-overtakes", "live events overtake the queue", &["QUEUE-11/before-live"], door::Fault::LiveOvertakes),
+    )
+    .also(&["CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
+    door("live-overtakes", "live events overtake the queue", &["QUEUE-11/before-live"], door::Fault::LiveOvertakes)
+        .also(&["QUEUE-13"]),
     door(
         "cleared-before-sent",
         "the queue is cleared before the client is in",
         &["QUEUE-01/left-early"],
         door::Fault::ClearedBeforeSent,
     ),
-    door("empty-sent", "queued.events is sent where nothing was queued", &["QUEUE-12/nothing"], door::Fault::EmptySent),
+    door("empty-sent", "queued.events is sent where nothing was queued", &["QUEUE-12/nothing"], door::Fault::EmptySent)
+        .also(&["*"]),
     door(
         "one-by-one",
         "each queued event comes in an array of its own",
         &["QUEUE-09/one-array"],
         door::Fault::OneByOne,
-    ),
+    )
+    .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "EVENT-08", "QUEUE"]),
     door(
         "first-device-only",
         "only the first device of a user receives",
         &["ROOM-06/all-devices"],
         door::Fault::FirstDeviceOnly,
-    ),
+    )
+    .also(&["AUTH-03", "EVENT-08", "QUEUE-13"]),
     door(
         "ping-unanswered",
         "ping is not answered",
         &["EVENT-11/ping", "EVENT-11/ping-library"],
         door::Fault::PingUnanswered,
-    ),
+    )
+    .also(&["ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
     door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
-    door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn),
+    door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn)
+        .also(&["AUTH-25", "ROOM-01", "ROOM-02", "ROOM-03", "TRANS-06"]),
     Mutant::new("root-open", "the root namespace is open", &["TRANS-05/root"], Place::Namespace("/")),
     Mutant::new("another-namespace", "another namespace is open", &["TRANS-05/others"], Place::Namespace("/admin")),
     Mutant::new(
@@ -370,7 +421,8 @@ static MUTANTS: &[Mutant] = &[
         "socketioxide without a watch over what clients send",
         &["TRANS-06/malformed", "TRANS-08/websocket", "TRANS-08/polling"],
         Place::Watch,
-    ),
+    )
+    .also(&["ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11"]),
     part(
         "unauthenticated-for-long",
         "who does not authenticate may stay",
@@ -388,7 +440,8 @@ static MUTANTS: &[Mutant] = &[
         "every origin is answered as if it were listed",
         &["ORIGIN-02/unlisted"],
         routes::Fault::OriginReflected,
-    ),
+    )
+    .also(&["ORIGIN-03"]),
     routes(
         "wildcard-with-credentials",
         "* comes with credentials",
@@ -407,7 +460,8 @@ static MUTANTS: &[Mutant] = &[
         "the service credential is not looked at",
         &["EMIT-01/credential"],
         routes::Fault::CredentialUnchecked,
-    ),
+    )
+    .also(&["EMIT-09"]),
     routes(
         "content-type-unchecked",
         "the Content-Type is not looked at",
@@ -419,14 +473,17 @@ static MUTANTS: &[Mutant] = &[
         "what is refused is emitted all the same",
         &["EMIT-08/refused"],
         routes::Fault::RefusedEmitted,
-    ),
-    routes("plain-errors", "errors are plain text", &["EMIT-09/problems"], routes::Fault::PlainErrors),
+    )
+    .also(&["EMIT-09"]),
+    routes("plain-errors", "errors are plain text", &["EMIT-09/problems"], routes::Fault::PlainErrors)
+        .also(&["EMIT-01", "EMIT-04", "EMIT-05", "EMIT-08", "EMIT-11", "EMIT-12", "EMIT-13"]),
     routes(
         "too-large-told-as-bad",
         "a body over the limit is answered with 400",
         &["EMIT-11/too-large"],
         routes::Fault::TooLargeToldAsBad,
-    ),
+    )
+    .also(&["EMIT-08"]),
     routes(
         "unknown-routes-answered",
         "unknown routes are answered with 200",
@@ -438,9 +495,12 @@ static MUTANTS: &[Mutant] = &[
         "a session that never was is revoked",
         &["EMIT-05/sessions"],
         routes::Fault::AbsentRevoked,
-    ),
-    routes("no-health", "there is no /healthz", &["CONF-07/healthz"], routes::Fault::NoHealth),
-    routes("ready-without-content", "/readyz answers 204", &["CONF-08/readyz"], routes::Fault::ReadyWithoutContent),
+    )
+    .also(&["EMIT-09"]),
+    routes("no-health", "there is no /healthz", &["CONF-07/healthz"], routes::Fault::NoHealth)
+        .also(&["CONF-09", "EMIT-13"]),
+    routes("ready-without-content", "/readyz answers 204", &["CONF-08/readyz"], routes::Fault::ReadyWithoutContent)
+        .also(&["CONF-09"]),
     boot(
         "key-made-up",
         "without a key there is one that everybody knows",
@@ -458,5 +518,6 @@ static MUTANTS: &[Mutant] = &[
         if let StoreConfig::Redis(redis) = &mut config.store {
             redis.db = 0;
         }
-    }),
+    })
+    .also(&["EMIT-06", "QUEUE-06", "QUEUE-15"]),
 ];

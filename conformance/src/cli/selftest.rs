@@ -37,7 +37,12 @@ fn tell(fate: &Fate) {
     let survived = fate.survived();
     let verdict = if survived.is_empty() { "killed " } else { "SURVIVED" };
     let also = fate.failed.len() + survived.len() - fate.mutant.killed_by.len();
-    println!("  {verdict}  {:<32} by {}, and {also} more", fate.mutant.name, fate.mutant.killed_by.join(", "));
+    println!(
+        "  {verdict}  {:<32} by {}, and {also} more  {:.1} s",
+        fate.mutant.name,
+        fate.mutant.killed_by.join(", "),
+        fate.took_s
+    );
     if !survived.is_empty() {
         println!("            not by {}; it does this: {}", survived.join(", "), fate.mutant.breaks);
     }
