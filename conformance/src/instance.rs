@@ -6,7 +6,8 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::{
-    process::{Launch, Output, Process, ProcessError, free_port},
+    ports::free_port,
+    process::{Launch, Output, Process, ProcessError},
     proxy::Proxy,
     redis::{Database, RedisError, RedisServer},
     target::{ProcessTarget, Target},

@@ -14,6 +14,7 @@ pub mod expect;
 pub mod fixtures;
 pub mod ground;
 pub mod instance;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod redis;

@@ -1,9 +1,8 @@
 //! Starts, watches and ends a server process. Knows nothing of what the server does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io,
-    net::TcpListener,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -300,21 +299,6 @@ impl Output {
     }
 }
 
-/// A port of loopback that is free now and that this process was not given before.
-///
-/// # Errors
-/// Where none is found.
-pub fn free_port() -> io::Result<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Below the ports that systems hand to outgoing connections (from 32768 on Linux), one of which might otherwise take
-    // it before the server binds it, or while the server restarts.
-    (0..1_000)
-        .map(|_| rand::random_range(15_000..32_000))
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && given.insert(*port))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no port between 15000 and 32000 is free"))
-}
-
 /// Returns when `url` is answered with 2xx; leaves in `last` how it was answered before.
 async fn answered(http: &reqwest::Client, url: &str, last: &mut String) {
     let mut poll = interval(POLL);
@@ -498,11 +482,5 @@ mod tests {
         let mut launch = shell("");
         launch.command = vec!["no-such-program".into()];
         assert!(Process::start(&launch).expect_err("there is none").to_string().contains("no-such-program"));
-    }
-
-    #[test]
-    fn a_free_port_is_given_once() {
-        let ports: BTreeSet<_> = (0..200).map(|_| free_port().expect("a port")).collect();
-        assert_eq!(ports.len(), 200);
     }
 }

@@ -381,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_redis_that_is_not_there_names_the_three_ways_out() {
-        let port = crate::process::free_port().expect("a port");
+        let port = crate::ports::free_port().expect("a port");
         let choice = RedisChoice::Url(format!("redis://127.0.0.1:{port}"));
         let error = RedisServer::start(&choice, DEFAULT_IMAGE).await.expect_err("nobody listens");
         let message = error.to_string();

@@ -520,4 +520,11 @@ static MUTANTS: &[Mutant] = &[
         }
     })
     .also(&["EMIT-06", "QUEUE-06", "QUEUE-15"]),
+    routes("key-unchecked", "an Idempotency-Key may be anything", &["EMIT-15/key"], routes::Fault::KeyUnchecked),
+    routes(
+        "depth-told-as-failure",
+        "a body that is too deep is told as a failure of the server",
+        &["EMIT-16/deep"],
+        routes::Fault::DepthToldAsFailure,
+    ),
 ];

@@ -44,6 +44,10 @@ pub(crate) enum Fault {
     PlainErrors,
     /// A body that is too large is told as a bad one.
     TooLargeToldAsBad,
+    /// An `Idempotency-Key` may be anything.
+    KeyUnchecked,
+    /// A body that cannot be read for its depth is told as a failure of the server.
+    DepthToldAsFailure,
     /// A session that never was is revoked with 204.
     AbsentRevoked,
 }
@@ -69,7 +73,14 @@ impl Surroundings {
         let engine = path.starts_with("/socket.io");
         let (method, origin) = (request.method().clone(), request.headers().get(header::ORIGIN).cloned());
         let headers = request.headers_mut();
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok()).unwrap_or(0);
         match self.fault {
+            Fault::KeyUnchecked => drop(
+                headers
+                    .remove("idempotency-key")
+                    .filter(|key| (1..=255).contains(&key.len()))
+                    .map(|key| headers.insert("idempotency-key", key)),
+            ),
             Fault::NoHealth if path == "/healthz" => return StatusCode::NOT_FOUND.into_response(),
             Fault::OriginRequired if engine && origin.is_none() => return StatusCode::FORBIDDEN.into_response(),
             Fault::CredentialUnchecked if !engine => {
@@ -100,6 +111,10 @@ impl Surroundings {
             _ => {}
         }
         match (self.fault, status) {
+            // Only the deep bodies of the suite are that long.
+            (Fault::DepthToldAsFailure, StatusCode::BAD_REQUEST) if path == "/events" && length > 15_000 => {
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
             (Fault::ReadyWithoutContent, StatusCode::OK) if path == "/readyz" => {
                 *response.status_mut() = StatusCode::NO_CONTENT
             }

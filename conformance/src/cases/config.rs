@@ -78,7 +78,6 @@ async fn all_errors(t: Bench) -> Outcome {
             ("QUEUE_MAX_EVENTS", "many"),
             ("QUEUE_TTL_SECONDS", "-1"),
             ("CORS_ORIGIN", "not an origin"),
-            ("STORE", "cupboard"),
         ],
         &[],
     );

@@ -36,6 +36,11 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::OwnServer]),
     Case::new("EMIT-08/refused", "wrong bodies are refused and name the member at fault", |t| Box::pin(refused(t)))
         .also(&["EMIT-09", "EMIT-10"]),
+    Case::new("EMIT-16/deep", "a body nested 10,000 levels deep is taken or refused, and harms nobody", |t| {
+        Box::pin(deep(t))
+    }),
+    Case::new("EMIT-15/key", "an Idempotency-Key that is empty or too long is refused", |t| Box::pin(bad_key(t)))
+        .also(&["EMIT-10"]),
     Case::new("EMIT-09/problems", "every kind of error is a problem document", |t| Box::pin(problems(t))),
     Case::new("EMIT-11/too-large", "a body over the limit is answered with 413", |t| Box::pin(too_large(t)))
         .also(&["EMIT-10"]),
@@ -296,17 +301,50 @@ async fn refused(t: Bench) -> Outcome {
 async fn problems(t: Bench) -> Outcome {
     problem(&t.http("POST", "/events", &[], Some("{}".to_owned())).await?, 401, None)?;
     problem(&t.control_text("POST", "/events", &[], "{".to_owned()).await?, 400, None)?;
-    problem(&t.control("POST", "/events", &json!({"eventType": "no.such"})).await?, 400, Some("eventType"))?;
-    problem(&t.control("DELETE", &format!("/sessions/{}", t.session_id()), &Value::Null).await?, 404, None)?;
-    let key = [("idempotency-key", "")];
     let alice = t.user().await?;
-    let answer = t.control_text("POST", "/events", &key, body_for(&alice, 1).to_string()).await?;
-    problem(&answer, 400, None)?;
-    let long = "k".repeat(256);
-    let answer =
-        t.control_text("POST", "/events", &[("idempotency-key", &*long)], body_for(&alice, 1).to_string()).await?;
-    problem(&answer, 400, None)?;
+    let mut unknown = body_for(&alice, 1);
+    unknown["eventType"] = json!("no.such");
+    problem(&t.control("POST", "/events", &unknown).await?, 400, Some("eventType"))?;
+    problem(&t.control("DELETE", &format!("/sessions/{}", t.session_id()), &Value::Null).await?, 404, None)?;
     received_nothing(&t, &alice).await
+}
+
+async fn bad_key(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let body = body_for(&alice, 1).to_string();
+    let long = "k".repeat(256);
+    for key in ["", &long] {
+        let answer = t.control_text("POST", "/events", &[("idempotency-key", key)], body.clone()).await?;
+        problem(&answer, 400, None)?;
+    }
+    let longest = t.random(255);
+    let longest = [("idempotency-key", &*longest)];
+    let answer = t.control_text("POST", "/events", &longest, body_for(&alice, 4_710).to_string()).await?;
+    answer.expect_status(202)?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    expect::equal("metadata.n of what was queued", &json!([4_710]), &json!([queued[0]["metadata"]["n"]]))
+}
+
+/// A reader that calls itself for each level runs out of stack; one that does not may well take the body.
+async fn deep(t: Bench) -> Outcome {
+    const LEVELS: usize = 10_000;
+    let alice = t.user().await?;
+    let mut bystander = t.connect_raw(&alice, Transport::WebSocket).await?;
+    for (open, close) in [("[", "]"), (r#"{"":"#, "}")] {
+        let nested = format!("{}1{}", open.repeat(LEVELS), close.repeat(LEVELS));
+        let body = format!(
+            r#"{{"eventType":"record.accessed","actorId":"actor-1","resourceId":"{}","metadata":{{"x":{nested}}}}}"#,
+            t.session_id()
+        );
+        let answer = t.control_text("POST", "/events", &[], body).await?;
+        if answer.status != 202 {
+            problem(&answer, 400, None)?;
+        }
+    }
+    let event = t.event_for(&alice);
+    t.emit(&event).await?;
+    let payload = bystander.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &event.resource_id)
 }
 
 async fn too_large(t: Bench) -> Outcome {

@@ -21,7 +21,7 @@ use testcontainers::{
 use tokio::{sync::Mutex, time::timeout};
 
 use super::RedisAddress;
-use crate::process::free_port;
+use crate::ports::free_port;
 
 /// Names the process that a container belongs to.
 const OWNER: &str = "notify-conformance.owner-pid";

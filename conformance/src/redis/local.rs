@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 use tokio::sync::Mutex;
 
 use super::RedisAddress;
-use crate::process::{Launch, Process, free_port};
+use crate::{
+    ports::free_port,
+    process::{Launch, Process},
+};
 
 /// A Redis process; it is killed when this is dropped, and when the suite is killed.
 #[derive(Debug)]
