@@ -13,6 +13,10 @@ conformance *args:
 conformance-embedded *args:
     cargo run --quiet --package notify-conformance -- run --target fixtures/targets/reference-embedded.toml "$@"
 
+# Check the second implementation, in JavaScript on the official socket.io
+conformance-node *args:
+    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/node.toml "$@"
+
 # Run the tests
 test *args:
     cargo test --workspace "$@"
@@ -60,4 +64,6 @@ ci: check
     just conformance --redis container
     just conformance --redis local
     just conformance-embedded
+    just conformance-node
     just interop
+    just selftest
