@@ -15,7 +15,8 @@ pub use self::{emission::Emission, http::Answer};
 use crate::{
     client::{Client, Opening, Transport, Wire},
     expect::{Outcome, inconclusive, mismatch},
-    instance::{Changes, Instance, InstanceError, chain, hide_secrets},
+    instance::{Changes, Instance, InstanceError, chain},
+    redact::Secrets,
     redis::{Database, RedisServer},
     target::Target,
     token::{SignError, Signer},
@@ -65,7 +66,7 @@ impl Bench {
     /// The workbench for the case `id`, which draws its random choices from the run's seed and `turn`.
     pub fn new(suite: Arc<Suite>, id: &str, turn: usize) -> Self {
         let transcript = Transcript::default();
-        hide_secrets(&suite.target, suite.redis.as_deref(), &transcript);
+        transcript.hide(Secrets::of(&suite.target, suite.redis.as_deref()));
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&suite.seed.to_le_bytes());
         seed[8..16].copy_from_slice(&(turn as u64).to_le_bytes());
@@ -150,7 +151,9 @@ impl Bench {
     /// # Errors
     /// Where the target file's key does not sign.
     pub fn token(&self, user: &User) -> Outcome<String> {
-        self.signer.access(&user.id, &user.session).map_err(|error| unsigned(&error))
+        let token = self.signer.access(&user.id, &user.session).map_err(|error| unsigned(&error))?;
+        self.transcript.hide_token(&token);
+        Ok(token)
     }
 
     /// A token with these very claims.
@@ -158,7 +161,9 @@ impl Bench {
     /// # Errors
     /// Where the target file's key does not sign.
     pub fn sign(&self, claims: &Value) -> Outcome<String> {
-        self.signer.claims(claims).map_err(|error| unsigned(&error))
+        let token = self.signer.claims(claims).map_err(|error| unsigned(&error))?;
+        self.transcript.hide_token(&token);
+        Ok(token)
     }
 
     /// A connection of the ordinary kind: rust_socketio, WebSocket, token in the CONNECT payload; accepted.
@@ -188,7 +193,7 @@ impl Bench {
     /// # Errors
     /// Where the transport cannot be opened.
     pub async fn attempt(&self, auth: Option<Value>) -> Outcome<Client> {
-        Client::with_library(self.opening(Transport::WebSocket), auth, self.transcript.clone()).await
+        self.attempt_over(self.opening(Transport::WebSocket), auth).await
     }
 
     /// Sends a CONNECT by rust_socketio over a given opening; the answer is yet to be expected.
@@ -196,6 +201,7 @@ impl Bench {
     /// # Errors
     /// Where the transport cannot be opened.
     pub async fn attempt_over(&self, opening: Opening, auth: Option<Value>) -> Outcome<Client> {
+        self.hide_tokens(&opening, auth.as_ref());
         Client::with_library(opening, auth, self.transcript.clone()).await
     }
 
@@ -204,6 +210,7 @@ impl Bench {
     /// # Errors
     /// Where the transport cannot be opened.
     pub async fn attempt_raw(&self, opening: Opening, auth: Option<Value>) -> Outcome<Client> {
+        self.hide_tokens(&opening, auth.as_ref());
         Client::over_wire(self.open(opening).await?, auth).await
     }
 
@@ -212,6 +219,7 @@ impl Bench {
     /// # Errors
     /// Where it cannot be opened.
     pub async fn open(&self, opening: Opening) -> Outcome<Wire> {
+        self.hide_tokens(&opening, None);
         Wire::open(opening, self.transcript.clone())
             .await
             .map_err(|error| mismatch("an Engine.IO session", error.to_string()))
@@ -284,7 +292,9 @@ impl Bench {
     /// Writes what the case's own servers have said to the transcript.
     pub fn quote_servers(&self) {
         for instance in self.own.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            instance.output().lines().for_each(|line| self.transcript.received("proc", line.trim()));
+            for (when, line) in instance.said() {
+                self.transcript.received_at(when, "proc", line.trim());
+            }
         }
     }
 
@@ -295,6 +305,13 @@ impl Bench {
         for instance in own.into_iter().filter_map(Arc::into_inner) {
             instance.stop().await;
         }
+    }
+
+    /// Whatever goes out in a token's place may come back, whole or in pieces.
+    fn hide_tokens(&self, opening: &Opening, auth: Option<&Value>) {
+        let sent = opening.headers.iter().chain(&opening.query).map(|(_, value)| value.as_str());
+        let payload = auth.and_then(Value::as_object).into_iter().flat_map(|auth| auth.values());
+        sent.chain(payload.filter_map(Value::as_str)).for_each(|text| self.transcript.hide_token(text));
     }
 
     fn failed(&self, expected: &str, error: &InstanceError) -> crate::expect::Fault {

@@ -1,6 +1,11 @@
 //! One running server under test: started from the target file, or somebody's own by URL.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -11,7 +16,6 @@ use crate::{
     redis::{Database, RedisError, RedisServer},
     target::{ProcessTarget, Target},
     template::{UnknownPlaceholder, Values},
-    transcript::Transcript,
 };
 
 /// How long a server may take to become ready.
@@ -231,9 +235,17 @@ impl Instance {
 
     /// All that the server's processes have said.
     pub fn output(&self) -> String {
-        let Some(running) = &self.running else { return String::new() };
-        let outputs = running.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        outputs.iter().map(Output::text).collect()
+        self.outputs().iter().map(Output::text).collect()
+    }
+
+    /// Every line that the server's processes have said, with the time of its arrival.
+    pub fn said(&self) -> Vec<(Instant, String)> {
+        self.outputs().iter().flat_map(Output::lines).collect()
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let Some(running) = &self.running else { return Vec::new() };
+        running.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Ends the process and gives back what it was lent.
@@ -260,14 +272,6 @@ impl Running {
         let process = Process::start(&self.launch)?;
         self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(process.output().clone());
         Ok(process)
-    }
-}
-
-/// Hides every secret that a transcript of this target could meet.
-pub fn hide_secrets(target: &Target, redis: Option<&RedisServer>, transcript: &Transcript) {
-    target.secrets.values().for_each(|secret| transcript.hide(secret));
-    if let Some(password) = redis.and_then(|redis| redis.address().password.as_ref()) {
-        transcript.hide(password);
     }
 }
 

@@ -16,6 +16,7 @@ pub mod ground;
 pub mod instance;
 pub mod process;
 pub mod proxy;
+pub mod redact;
 pub mod redis;
 pub mod report;
 pub mod runner;

@@ -17,6 +17,7 @@ use crate::{
     case::Case,
     event::{RunEvent, Verdict},
     instance::{Changes, Instance, InstanceError, chain, fill_command},
+    redact::Secrets,
     runner::{self, Plan},
     select::matches,
     spec::Level,
@@ -173,7 +174,8 @@ async fn face(
         process.env.insert(mutants.variable.clone(), mutant.name.clone());
     }
     target.process = Some(process.clone());
-    let failed = |error: InstanceError| SelftestError::Start(mutant.name.clone(), chain(&error));
+    let secrets = Secrets::of(&target, sound.redis.as_deref());
+    let failed = |error: InstanceError| SelftestError::Start(mutant.name.clone(), secrets.redact(&chain(&error)));
     let shared = Instance::start(&target, &process, sound.redis.clone(), &Changes::default()).await.map_err(failed)?;
     let suite = Arc::new(Suite {
         target,
