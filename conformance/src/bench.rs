@@ -17,7 +17,7 @@ use crate::{
     expect::{Outcome, inconclusive, mismatch},
     instance::{Changes, Instance, InstanceError, chain},
     redact::Secrets,
-    redis::{Database, RedisServer},
+    redis::{Database, RedisServer, tap::Listening},
     target::Target,
     token::{SignError, Signer},
     transcript::Transcript,
@@ -51,6 +51,8 @@ pub struct Bench {
     transcript: Transcript,
     random: Arc<Mutex<StdRng>>,
     own: Arc<Mutex<Vec<Arc<Instance>>>>,
+    /// What the case hears of its servers' Redis.
+    listening: Arc<Mutex<Vec<Listening>>>,
 }
 
 /// A user, with one session.
@@ -67,6 +69,7 @@ impl Bench {
     pub fn new(suite: Arc<Suite>, id: &str, turn: usize) -> Self {
         let transcript = Transcript::default();
         transcript.hide(Secrets::of(&suite.target, suite.redis.as_deref()));
+        let listening = suite.shared.tap().map(|tap| tap.listen_for_names(&transcript)).into_iter().collect();
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&suite.seed.to_le_bytes());
         seed[8..16].copy_from_slice(&(turn as u64).to_le_bytes());
@@ -80,6 +83,7 @@ impl Bench {
             transcript,
             random: Arc::new(Mutex::new(StdRng::from_seed(seed))),
             own: Arc::default(),
+            listening: Arc::new(Mutex::new(listening)),
         }
     }
 
@@ -137,13 +141,16 @@ impl Bench {
     /// Where the target refuses the session.
     pub async fn user_named(&self, id: &str) -> Outcome<User> {
         let user = User { id: id.to_owned(), session: self.session_id() };
+        self.listen_for(&user.id);
         self.open_session(&user, None).await?;
         Ok(user)
     }
 
     /// A session id that no one has used.
     pub fn session_id(&self) -> String {
-        format!("session-{}-{}", self.suite.nonce, self.random(16))
+        let id = format!("session-{}-{}", self.suite.nonce, self.random(16));
+        self.listen_for(&id);
+        id
     }
 
     /// An access token that is right in every respect.
@@ -267,6 +274,8 @@ impl Bench {
         let redis = self.suite.redis.clone().filter(|_| self.target().declares("redis"));
         let instance = Instance::prepare(self.target(), process, redis, changes).await;
         let instance = Arc::new(instance.map_err(|error| self.failed("a server of the case's own", &error))?);
+        let listening = instance.tap().map(|tap| tap.listen(&self.transcript));
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).extend(listening);
         self.own.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&instance));
         Ok(Self { instance, signer: signer.unwrap_or_else(|| self.signer.clone()), ..self.clone() })
     }
@@ -304,6 +313,14 @@ impl Bench {
         drop(self);
         for instance in own.into_iter().filter_map(Arc::into_inner) {
             instance.stop().await;
+        }
+    }
+
+    /// The shared server's Redis traffic about this name belongs to the case. Names that another case may use do not count.
+    fn listen_for(&self, name: &str) {
+        if name.contains(&self.suite.nonce) {
+            let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+            listening.iter().for_each(|listening| listening.mention(name));
         }
     }
 

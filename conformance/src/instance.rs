@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::{
     process::{Launch, Output, Process, ProcessError, free_port},
     proxy::Proxy,
-    redis::{Database, RedisError, RedisServer},
+    redis::{Database, RedisError, RedisServer, tap::Tap},
     target::{ProcessTarget, Target},
     template::{UnknownPlaceholder, Values},
 };
@@ -40,6 +40,7 @@ struct Running {
     database: Option<Database>,
     redis: Option<Arc<RedisServer>>,
     proxy: Option<Proxy>,
+    tap: Tap,
     http: reqwest::Client,
     _data: DataFolder,
 }
@@ -145,10 +146,11 @@ impl Instance {
         values.set("port", port.to_string());
         values.set("data_dir", data.0.display().to_string());
         values.set("cargo_target_dir", cargo_target_dir());
-        let (mut database, mut proxy) = (None, None);
+        let (mut database, mut proxy, tap) = (None, None, Tap::default());
         if let Some(redis) = &redis {
             let lent = redis.lend().await?;
-            let before = Proxy::start(lent.address.to_string()).await?;
+            let reader = tap.clone();
+            let before = Proxy::read_along(lent.address.to_string(), move || reader.connection()).await?;
             values.set("redis_host", before.address().ip().to_string());
             values.set("redis_port", before.address().port().to_string());
             values.set("redis_password", lent.address.password.clone().unwrap_or_default());
@@ -165,6 +167,7 @@ impl Instance {
             database,
             redis,
             proxy,
+            tap,
             http: reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?,
             _data: data,
         };
@@ -231,6 +234,11 @@ impl Instance {
     /// The proxy before the server's Redis, if any.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.running.as_ref()?.proxy.as_ref()
+    }
+
+    /// What passes between the server and its Redis, where the suite gave it one.
+    pub fn tap(&self) -> Option<&Tap> {
+        self.running.as_ref().map(|running| &running.tap)
     }
 
     /// All that the server's processes have said.

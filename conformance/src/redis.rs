@@ -6,6 +6,8 @@ mod container;
 pub mod inspect;
 mod lending;
 mod local;
+mod resp;
+pub mod tap;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 

@@ -24,7 +24,7 @@ pub struct Line {
     pub at_us: u64,
     /// Who spoke: `http`, `ws`, `poll`, `lib`, `redis`, `proc` or `note`.
     pub channel: &'static str,
-    /// `→` from the suite, `←` from the target, `·` a remark.
+    /// `→` to the target, `←` from the target, `·` a remark. Redis's answers go to the target, its commands come from it.
     pub direction: &'static str,
     /// What was said, redacted.
     pub text: String,

@@ -82,7 +82,7 @@ fn a_failure_is_1_and_shows_sentence_expected_actual_transcript_and_how_to_repea
         "SPEC QUEUE-03: \"A queue holds at most 50 events",
         "expected  50 events, 1 … 50",
         "actual    49 events, 2 … 50",
-        "http → POST /events",
+        "http  → POST /events",
         "again: notify-conformance run --only QUEUE-03/exactly-50 --seed 7f3a",
         "→ NOT CONFORMANT",
     ] {

@@ -113,7 +113,7 @@ fn transcript(text: &mut String, lines: &[Line]) {
             let at_ms = line.at_us / 1_000;
             let _ = writeln!(
                 text,
-                "        +{}.{:03} {:<4} {} {short}",
+                "        +{}.{:03} {:<5} {} {short}",
                 at_ms / 1_000,
                 at_ms % 1_000,
                 line.channel,
