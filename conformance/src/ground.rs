@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     bench::Suite,
-    event::RunEvent,
+    event::{Environment, RunEvent},
     instance::{self, Changes, Instance, InstanceError, chain},
     redact::Secrets,
     redis::{RedisChoice, RedisError, RedisServer},
@@ -162,6 +162,15 @@ async fn start_target(
     }
     let what = secrets.redact(&format!("{} at {}", target.name, shared.base));
     let _ = events.send(RunEvent::Ready("target", what, began.elapsed()));
+    let _ = events.send(RunEvent::Environment(Box::new(Environment {
+        target: target.name.clone(),
+        url: secrets.redact(&shared.base),
+        capabilities: target.capabilities.iter().cloned().collect(),
+        redis: redis.as_ref().map(|redis| redis.version().to_owned()),
+        redis_from: redis.as_ref().map(|redis| redis.kind().to_owned()),
+        seed: format!("{seed:x}"),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    })));
     let nonce = format!("{:08x}", rand::random::<u32>());
     Ok(Arc::new(Suite { target, redis, shared: Arc::new(shared), signer, http, seed, nonce }))
 }

@@ -184,6 +184,11 @@ impl RedisServer {
         }
     }
 
+    /// Its version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// `container`, `local` or `url`.
     pub fn kind(&self) -> &'static str {
         match &self.source {

@@ -71,6 +71,11 @@ impl Transcript {
         self.push(channel, "←", text.as_ref());
     }
 
+    /// A remark about what the suite has seen or done beside the target.
+    pub fn remark(&self, channel: &'static str, text: impl AsRef<str>) {
+        self.push(channel, "·", text.as_ref());
+    }
+
     /// A remark of the suite's own.
     pub fn note(&self, text: impl AsRef<str>) {
         self.push("note", "·", text.as_ref());

@@ -46,6 +46,11 @@ impl Terminal {
                 self.say(&format!("  note      {remark}"));
                 self.remarks.push(remark.clone());
             }
+            RunEvent::Environment(_) => {}
+            RunEvent::GivenUp(why) => {
+                self.bar.finish_and_clear();
+                eprintln!("error: {why}\n  → {}", Conformance::Inconclusive.words());
+            }
             RunEvent::Planned(cases) => self.bar.set_length(*cases as u64),
             RunEvent::Finished(result) => {
                 if let Some(text) = case(result, &self.seed) {
@@ -135,11 +140,7 @@ fn verdict(summary: &Summary) -> String {
             summary.deselected
         );
     }
-    let verdict = match summary.conformance {
-        Conformance::Conformant => "CONFORMANT",
-        Conformance::NotConformant => "NOT CONFORMANT",
-        Conformance::Inconclusive => "NO VERDICT",
-    };
+    let verdict = summary.conformance.words();
     let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
     let _ = write!(
         text,
