@@ -34,6 +34,8 @@ pub struct Suite {
     pub shared: Arc<Instance>,
     /// Signs with the target's key.
     pub signer: Signer,
+    /// What no report may show.
+    pub secrets: Secrets,
     /// The client for everything that is not Socket.IO.
     pub http: reqwest::Client,
     /// Decides every random choice of the run.
@@ -68,7 +70,7 @@ impl Bench {
     /// The workbench for the case `id`, which draws its random choices from the run's seed and `turn`.
     pub fn new(suite: Arc<Suite>, id: &str, turn: usize) -> Self {
         let transcript = Transcript::default();
-        transcript.hide(Secrets::of(&suite.target, suite.redis.as_deref()));
+        transcript.hide(suite.secrets.clone());
         let listening = suite.shared.tap().map(|tap| tap.listen_for_names(&transcript)).into_iter().collect();
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&suite.seed.to_le_bytes());

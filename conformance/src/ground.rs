@@ -172,7 +172,7 @@ async fn start_target(
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
     })));
     let nonce = format!("{:08x}", rand::random::<u32>());
-    Ok(Arc::new(Suite { target, redis, shared: Arc::new(shared), signer, http, seed, nonce }))
+    Ok(Arc::new(Suite { target, redis, shared: Arc::new(shared), signer, secrets, http, seed, nonce }))
 }
 
 async fn reach(http: &reqwest::Client, url: &str) -> Result<Instance, GroundError> {

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt, fs,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use base64::{
@@ -31,13 +32,16 @@ const PIECE: usize = 16;
 /// How a text that was cut goes on; see [`crate::transcript::shorten`].
 const CUT: &str = "… (";
 
-/// The secrets of a run.
+/// The secrets of a run. Clones share the tokens that any of them has come to know: a target may repeat in one case what it
+/// heard in another.
 #[derive(Clone, Default)]
 pub struct Secrets {
     /// The longest first, for one may contain another.
     whole: Vec<String>,
-    pieces: HashSet<[u8; PIECE]>,
+    pieces: Pieces,
 }
+
+type Pieces = Arc<RwLock<HashSet<[u8; PIECE]>>>;
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,10 +83,10 @@ impl Secrets {
 
     /// Takes a token out from now on, whole and in pieces. What is too short for a token, or has no parts, is a word that a
     /// case sends in a token's place, and stays.
-    pub fn hide_token(&mut self, text: &str) {
+    pub fn hide_token(&self, text: &str) {
         let token = without_scheme(text);
-        if token.len() >= PIECE && token.contains('.') {
-            self.add(token);
+        if token.contains('.') {
+            self.add_pieces(token);
         }
     }
 
@@ -103,12 +107,18 @@ impl Secrets {
         }
         let at = self.whole.partition_point(|known| known.len() > form.len());
         self.whole.insert(at, form.to_owned());
-        self.pieces.extend(form.as_bytes().windows(PIECE).filter_map(|piece| <[u8; PIECE]>::try_from(piece).ok()));
+        self.add_pieces(form);
+    }
+
+    fn add_pieces(&self, text: &str) {
+        let pieces = text.as_bytes().windows(PIECE).filter_map(|piece| <[u8; PIECE]>::try_from(piece).ok());
+        self.pieces.write().unwrap_or_else(PoisonError::into_inner).extend(pieces);
     }
 
     /// A secret that was cut, or that came in two frames, is still one.
     fn hide_pieces(&self, text: String) -> String {
-        let is_piece = |piece: &[u8]| <[u8; PIECE]>::try_from(piece).is_ok_and(|piece| self.pieces.contains(&piece));
+        let known = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+        let is_piece = |piece: &[u8]| <[u8; PIECE]>::try_from(piece).is_ok_and(|piece| known.contains(&piece));
         let mut clean = String::new();
         let mut shown = 0;
         let mut hidden = 0..0;
@@ -117,7 +127,7 @@ impl Secrets {
                 continue;
             }
             if at > hidden.end || hidden.is_empty() {
-                self.leave_out(&text, &mut clean, &mut shown, &hidden);
+                leave_out(&text, &mut clean, &mut shown, &hidden);
                 hidden.start = at;
             }
             hidden.end = at + PIECE;
@@ -125,19 +135,9 @@ impl Secrets {
         if shown == 0 && hidden.is_empty() {
             return text;
         }
-        self.leave_out(&text, &mut clean, &mut shown, &hidden);
+        leave_out(&text, &mut clean, &mut shown, &hidden);
         clean.push_str(&text[shown..]);
         clean
-    }
-
-    /// Copies what stands before `hidden`, which may begin and end inside a character.
-    fn leave_out(&self, text: &str, clean: &mut String, shown: &mut usize, hidden: &std::ops::Range<usize>) {
-        if hidden.is_empty() {
-            return;
-        }
-        clean.push_str(&text[*shown..text.floor_char_boundary(hidden.start).max(*shown)]);
-        clean.push_str(HIDDEN);
-        *shown = text.ceil_char_boundary(hidden.end);
     }
 
     /// What a cut left of a secret may be shorter than a piece.
@@ -159,6 +159,16 @@ impl Secrets {
         }
         clean
     }
+}
+
+/// Copies what stands before `hidden`, which may begin and end inside a character.
+fn leave_out(text: &str, clean: &mut String, shown: &mut usize, hidden: &std::ops::Range<usize>) {
+    if hidden.is_empty() {
+        return;
+    }
+    clean.push_str(&text[*shown..text.floor_char_boundary(hidden.start).max(*shown)]);
+    clean.push_str(HIDDEN);
+    *shown = text.ceil_char_boundary(hidden.end);
 }
 
 /// How many bytes at the end of `text` are the beginning of `secret`, where that is enough to matter.
@@ -284,14 +294,14 @@ mod tests {
         let token = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VySWQiOiJhbGljZSJ9.c2lnbmF0dXJlLXRoYXQtaXMtbG9uZw";
         assert_eq!(Secrets::default().redact(&format!("{{\"token\":\"{token}\"}}")), "{\"token\":\"[token]\"}");
         assert_eq!(Secrets::default().redact(&shorten(token, 18)), format!("{TOKEN}… (58 more bytes)"));
-        let mut secrets = Secrets::default();
-        secrets.hide_token(&format!("Bearer {token}"));
+        let secrets = Secrets::default();
+        secrets.clone().hide_token(&format!("Bearer {token}"));
         assert_eq!(secrets.redact("2nd half: J9.c2lnbmF0dXJlLXRoYXQtaXMtbG9uZw"), format!("2nd half: {HIDDEN}"));
     }
 
     #[test]
     fn words_in_a_tokens_place_and_ordinary_text_stay() {
-        let mut secrets = knowing("conformance-only-jwt-secret");
+        let secrets = knowing("conformance-only-jwt-secret");
         secrets.hide_token("Bearer Bearer");
         secrets.hide_token("not-a-token-but-a-long-word");
         let text = "Bearer Bearer not-a-token-but-a-long-word, notify-conformance-1234, eyJust, https://host/a@b … (x)";

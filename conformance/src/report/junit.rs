@@ -131,7 +131,7 @@ fn said(record: &Record) -> String {
 }
 
 fn seconds(duration: Duration) -> String {
-    format!("{:.6}", duration.as_secs_f64())
+    format!("{:.3}", duration.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -44,6 +44,11 @@
   document.getElementById("unfold").addEventListener("click", function () { fold(true); });
   document.getElementById("fold").addEventListener("click", function () { fold(false); });
   addEventListener("hashchange", visit);
+  // Following the same link again is no change.
+  document.addEventListener("click", function (event) {
+    const link = event.target.closest("a[href]");
+    if (link !== null) { if (link.getAttribute("href") === location.hash) { visit(); } }
+  });
   filter();
   visit();
 })();

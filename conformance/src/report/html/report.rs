@@ -29,10 +29,10 @@ pub fn render(record: &Record) -> String {
     let red: Vec<_> = areas.iter().flat_map(|area| &area.tried).filter(|tried| is_red(tried)).collect();
     let mut body = String::new();
     verdict(&mut body, record);
+    summary(&mut body, &areas);
     if !red.is_empty() {
         glance(&mut body, &red);
     }
-    summary(&mut body, &areas);
     facts(&mut body, record);
     tools(&mut body, &areas);
     let open: Vec<_> = red.iter().take(OPEN_CASES).map(|tried| tried.case.id).collect();
@@ -107,18 +107,18 @@ fn glance(html: &mut String, red: &[&Tried<'_>]) {
     html.push_str("<section aria-labelledby=\"red\"><h2 id=\"red\">What did not pass</h2>\n<ul class=\"glance\">\n");
     for tried in red {
         let why = match &tried.worst().verdict {
-            Verdict::Failed { actual, .. } => actual,
-            Verdict::NotRun { reason } | Verdict::NotApplicable { reason } => reason,
+            Verdict::Failed { actual, .. } => format!("actual: {actual}"),
+            Verdict::NotRun { reason } | Verdict::NotApplicable { reason } => reason.clone(),
             Verdict::Passed => continue,
         };
         let _ = writeln!(
             html,
-            "<li>{} {} <span class=\"level\">{}</span> {}<br/><span class=\"why\">{}</span></li>",
+            "<li>{} {} <span class=\"level\">{}</span> {}<div class=\"why\">{}</div></li>",
             tag(tried.ending()),
             link(tried.case.id),
             tried.case.level(),
             text(tried.case.title),
-            text(&crate::transcript::shorten(why, GLANCE).replace('\n', " "))
+            text(&crate::transcript::shorten(&why, GLANCE).replace('\n', " "))
         );
     }
     html.push_str("</ul></section>\n");
@@ -132,7 +132,12 @@ fn summary(html: &mut String, areas: &[Area<'_>]) {
     );
     for area in areas {
         let (must, should) = (area.count(Level::Must), area.count(Level::Should));
-        let _ = write!(html, "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td>", area.name, text(area.section));
+        let _ = write!(
+            html,
+            "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td class=\"share\">",
+            area.name,
+            text(area.section)
+        );
         bar(html, &area.tried);
         html.push_str("</td>");
         for count in [must, should] {
@@ -298,5 +303,107 @@ fn class(ending: Ending) -> &'static str {
         Ending::NotApplicable => "not-applicable",
         Ending::NotRun => "not-run",
         Ending::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roxmltree::{Document, Node, ParsingOptions};
+
+    use super::*;
+    use crate::report::sample;
+
+    /// The page is written so that it is XML as well, but for what stands in style and script.
+    fn parsed(html: &str, look: impl Fn(&Document<'_>)) {
+        let mut plain = html.to_owned();
+        for element in ["style", "script"] {
+            let (start, end) = (plain.find(&format!("<{element}")), plain.find(&format!("</{element}>")));
+            let (start, end) = (start.expect("it begins"), end.expect("it ends"));
+            plain.replace_range(start..end, &format!("<{element}>"));
+        }
+        let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+        let document = Document::parse_with_options(&plain, options).unwrap_or_else(|error| panic!("{error}"));
+        look(&document);
+    }
+
+    fn words(node: Node<'_, '_>) -> String {
+        node.descendants().filter_map(|node| node.text().filter(|_| node.is_text())).collect()
+    }
+
+    #[test]
+    fn each_case_is_there_with_sentence_values_transcript_and_command_and_nothing_breaks_out() {
+        let record = sample::record_of(&sample::events());
+        let html = render(&record);
+        parsed(&html, |document| {
+            let case = |id: &str| {
+                let of_id = |node: &Node<'_, '_>| node.attribute("id") == Some(anchor(id).as_str());
+                document.descendants().find(of_id).unwrap_or_else(|| panic!("{id} is there"))
+            };
+            for result in &record.results {
+                let said = words(case(result.case.id));
+                for part in [result.case.id, result.case.title, &result.case.sentence().text] {
+                    assert!(said.contains(part), "{part} in {said}");
+                }
+                assert!(said.contains(&again(&result.case, "7f3a")), "{said}");
+            }
+            let failed = words(case("QUEUE-03/exactly-50"));
+            for part in
+                ["50 events, 1 … 50", "<script>alert('x')</script>", "XADD", "EVENT queued.events", "POST /events"]
+            {
+                assert!(failed.contains(part), "{part} in {failed}");
+            }
+            assert!(failed.contains("Turn 1 of 2") && !failed.contains("Turn 2 of 2"), "{failed}");
+            assert_eq!(document.descendants().filter(|node| node.has_tag_name("script")).count(), 1);
+        });
+    }
+
+    #[test]
+    fn nothing_is_loaded_and_every_link_stays_on_the_page() {
+        let html = render(&sample::record_of(&sample::events()));
+        parsed(&html, |document| {
+            let ids: Vec<_> = document.descendants().filter_map(|node| node.attribute("id")).collect();
+            assert_eq!(ids.len(), ids.iter().collect::<std::collections::BTreeSet<_>>().len(), "ids are unique");
+            for node in document.descendants().filter(Node::is_element) {
+                for attribute in node.attributes() {
+                    let name = attribute.name();
+                    assert!(!["src", "srcset", "action", "data", "poster"].contains(&name), "{name} loads something");
+                    assert!(!name.starts_with("on"), "{name} is a script");
+                    if name == "href" {
+                        let id = attribute.value().strip_prefix('#').expect("a link on the page");
+                        assert!(ids.contains(&id), "{id} is there");
+                    }
+                }
+            }
+        });
+        for loads in ["url(", "@import", "http://", "https://", "fetch(", "XMLHttpRequest"] {
+            for file in [
+                include_str!("page.css"),
+                include_str!("report.css"),
+                include_str!("page.js"),
+                include_str!("report.js"),
+            ] {
+                assert!(!file.contains(loads), "{loads}");
+            }
+        }
+        assert!(html.contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn the_verdict_stands_at_the_top_whatever_it_is() {
+        let mut given_up = Record::new("sample", 1);
+        given_up.show(&crate::event::RunEvent::GivenUp("no server <answers>".into()));
+        for (record, verdict, reason) in [
+            (sample::record_with(&[Verdict::Passed]), "CONFORMANT", "has passed: 1 check."),
+            (sample::record_of(&sample::events()), "NOT CONFORMANT", "1 of 4 checks failed: 1 MUST."),
+            (sample::record_with(&[]), "NO VERDICT", "applies to this target"),
+            (given_up, "NO VERDICT", "no server <answers>"),
+        ] {
+            parsed(&render(&record), |document| {
+                let h1 = document.descendants().find(|node| node.has_tag_name("h1")).expect("a heading");
+                assert_eq!(words(h1), verdict);
+                let top = words(h1.parent().expect("the verdict"));
+                assert!(top.contains(reason), "{reason} in {top}");
+            });
+        }
     }
 }

@@ -47,7 +47,7 @@ fn item(html: &mut String, line: &Line, extent: Extent) {
     let class = layer.replace(['.', ' '], "").to_lowercase();
     let _ = write!(
         html,
-        "<li class=\"{class}\"><span class=\"at\">+{}.{:03}</span><span class=\"layer\">{layer}</span>\
+        "<li class=\"of-{class}\"><span class=\"at\">+{}.{:03}</span><span class=\"layer\">{layer}</span>\
          <span class=\"way\" title=\"{way}\"><span aria-hidden=\"true\">{arrow}</span><span class=\"unseen\"> {way}: </span></span>\
          <span class=\"said\">",
         at_ms / 1_000,
