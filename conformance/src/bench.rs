@@ -15,8 +15,9 @@ pub use self::{emission::Emission, http::Answer};
 use crate::{
     client::{Client, Opening, Transport, Wire},
     expect::{Outcome, inconclusive, mismatch},
-    instance::{Changes, Instance, InstanceError, chain, hide_secrets},
-    redis::{Database, RedisServer},
+    instance::{Changes, Instance, InstanceError, chain},
+    redact::Secrets,
+    redis::{Database, RedisServer, tap::Listening},
     target::Target,
     token::{SignError, Signer},
     transcript::Transcript,
@@ -33,6 +34,8 @@ pub struct Suite {
     pub shared: Arc<Instance>,
     /// Signs with the target's key.
     pub signer: Signer,
+    /// What no report may show.
+    pub secrets: Secrets,
     /// The client for everything that is not Socket.IO.
     pub http: reqwest::Client,
     /// Decides every random choice of the run.
@@ -50,6 +53,8 @@ pub struct Bench {
     transcript: Transcript,
     random: Arc<Mutex<StdRng>>,
     own: Arc<Mutex<Vec<Arc<Instance>>>>,
+    /// What the case hears of its servers' Redis.
+    listening: Arc<Mutex<Vec<Listening>>>,
 }
 
 /// A user, with one session.
@@ -65,7 +70,8 @@ impl Bench {
     /// The workbench for the case `id`, which draws its random choices from the run's seed and `turn`.
     pub fn new(suite: Arc<Suite>, id: &str, turn: usize) -> Self {
         let transcript = Transcript::default();
-        hide_secrets(&suite.target, suite.redis.as_deref(), &transcript);
+        transcript.hide(suite.secrets.clone());
+        let listening = suite.shared.tap().map(|tap| tap.listen_for_names(&transcript)).into_iter().collect();
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&suite.seed.to_le_bytes());
         seed[8..16].copy_from_slice(&(turn as u64).to_le_bytes());
@@ -79,6 +85,7 @@ impl Bench {
             transcript,
             random: Arc::new(Mutex::new(StdRng::from_seed(seed))),
             own: Arc::default(),
+            listening: Arc::new(Mutex::new(listening)),
         }
     }
 
@@ -136,13 +143,16 @@ impl Bench {
     /// Where the target refuses the session.
     pub async fn user_named(&self, id: &str) -> Outcome<User> {
         let user = User { id: id.to_owned(), session: self.session_id() };
+        self.listen_for(&user.id);
         self.open_session(&user, None).await?;
         Ok(user)
     }
 
     /// A session id that no one has used.
     pub fn session_id(&self) -> String {
-        format!("session-{}-{}", self.suite.nonce, self.random(16))
+        let id = format!("session-{}-{}", self.suite.nonce, self.random(16));
+        self.listen_for(&id);
+        id
     }
 
     /// An access token that is right in every respect.
@@ -150,7 +160,9 @@ impl Bench {
     /// # Errors
     /// Where the target file's key does not sign.
     pub fn token(&self, user: &User) -> Outcome<String> {
-        self.signer.access(&user.id, &user.session).map_err(|error| unsigned(&error))
+        let token = self.signer.access(&user.id, &user.session).map_err(|error| unsigned(&error))?;
+        self.transcript.hide_token(&token);
+        Ok(token)
     }
 
     /// A token with these very claims.
@@ -158,7 +170,9 @@ impl Bench {
     /// # Errors
     /// Where the target file's key does not sign.
     pub fn sign(&self, claims: &Value) -> Outcome<String> {
-        self.signer.claims(claims).map_err(|error| unsigned(&error))
+        let token = self.signer.claims(claims).map_err(|error| unsigned(&error))?;
+        self.transcript.hide_token(&token);
+        Ok(token)
     }
 
     /// A connection of the ordinary kind: rust_socketio, WebSocket, token in the CONNECT payload; accepted.
@@ -188,7 +202,7 @@ impl Bench {
     /// # Errors
     /// Where the transport cannot be opened.
     pub async fn attempt(&self, auth: Option<Value>) -> Outcome<Client> {
-        Client::with_library(self.opening(Transport::WebSocket), auth, self.transcript.clone()).await
+        self.attempt_over(self.opening(Transport::WebSocket), auth).await
     }
 
     /// Sends a CONNECT by rust_socketio over a given opening; the answer is yet to be expected.
@@ -196,6 +210,7 @@ impl Bench {
     /// # Errors
     /// Where the transport cannot be opened.
     pub async fn attempt_over(&self, opening: Opening, auth: Option<Value>) -> Outcome<Client> {
+        self.hide_tokens(&opening, auth.as_ref());
         Client::with_library(opening, auth, self.transcript.clone()).await
     }
 
@@ -204,6 +219,7 @@ impl Bench {
     /// # Errors
     /// Where the transport cannot be opened.
     pub async fn attempt_raw(&self, opening: Opening, auth: Option<Value>) -> Outcome<Client> {
+        self.hide_tokens(&opening, auth.as_ref());
         Client::over_wire(self.open(opening).await?, auth).await
     }
 
@@ -212,6 +228,7 @@ impl Bench {
     /// # Errors
     /// Where it cannot be opened.
     pub async fn open(&self, opening: Opening) -> Outcome<Wire> {
+        self.hide_tokens(&opening, None);
         Wire::open(opening, self.transcript.clone())
             .await
             .map_err(|error| mismatch("an Engine.IO session", error.to_string()))
@@ -259,6 +276,8 @@ impl Bench {
         let redis = self.suite.redis.clone().filter(|_| self.target().declares("redis"));
         let instance = Instance::prepare(self.target(), process, redis, changes).await;
         let instance = Arc::new(instance.map_err(|error| self.failed("a server of the case's own", &error))?);
+        let listening = instance.tap().map(|tap| tap.listen(&self.transcript));
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).extend(listening);
         self.own.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&instance));
         Ok(Self { instance, signer: signer.unwrap_or_else(|| self.signer.clone()), ..self.clone() })
     }
@@ -284,7 +303,9 @@ impl Bench {
     /// Writes what the case's own servers have said to the transcript.
     pub fn quote_servers(&self) {
         for instance in self.own.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            instance.output().lines().for_each(|line| self.transcript.received("proc", line.trim()));
+            for (when, line) in instance.said() {
+                self.transcript.received_at(when, "proc", line.trim());
+            }
         }
     }
 
@@ -295,6 +316,21 @@ impl Bench {
         for instance in own.into_iter().filter_map(Arc::into_inner) {
             instance.stop().await;
         }
+    }
+
+    /// The shared server's Redis traffic about this name belongs to the case. Names that another case may use do not count.
+    fn listen_for(&self, name: &str) {
+        if name.contains(&self.suite.nonce) {
+            let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+            listening.iter().for_each(|listening| listening.mention(name));
+        }
+    }
+
+    /// Whatever goes out in a token's place may come back, whole or in pieces.
+    fn hide_tokens(&self, opening: &Opening, auth: Option<&Value>) {
+        let sent = opening.headers.iter().chain(&opening.query).map(|(_, value)| value.as_str());
+        let payload = auth.and_then(Value::as_object).into_iter().flat_map(|auth| auth.values());
+        sent.chain(payload.filter_map(Value::as_str)).for_each(|text| self.transcript.hide_token(text));
     }
 
     fn failed(&self, expected: &str, error: &InstanceError) -> crate::expect::Fault {

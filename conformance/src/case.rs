@@ -62,6 +62,11 @@ impl Case {
         self.id.split('/').next().unwrap_or(self.id)
     }
 
+    /// The area that the sentence belongs to, such as `QUEUE`.
+    pub fn area(&self) -> &'static str {
+        self.id.split('-').next().unwrap_or(self.id)
+    }
+
     /// The sentence that the case is about.
     ///
     /// # Panics

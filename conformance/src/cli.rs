@@ -15,7 +15,10 @@ use crate::{
     exit,
     ground::{self, Options},
     redis::{DEFAULT_IMAGE, RedisChoice},
-    report::{json::Json, terminal::Terminal},
+    report::{
+        choice::{self, Choice},
+        reports::Reports,
+    },
     runner::{self, Plan},
     select::Selection,
     spec::{self, Level},
@@ -112,11 +115,12 @@ struct RunArgs {
     /// How many cases to run at a time.
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
-    /// Write a report: json=FILE.
-    #[arg(long, value_name = "KIND=FILE", value_parser = report)]
-    report: Vec<PathBuf>,
+    /// Write reports: json=FILE, junit=FILE, html=FILE, badge=FILE, github. May be repeated.
+    #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = Choice::from_str)]
+    report: Vec<Choice>,
 }
 
+/// The report of `selftest`.
 fn report(text: &str) -> Result<PathBuf, String> {
     match text.split_once('=') {
         Some(("json", path)) if !path.is_empty() => Ok(path.into()),
@@ -181,21 +185,20 @@ async fn run_cases(args: RunArgs) -> u8 {
         Ok(chosen) => chosen,
         Err(why) => return usage(&why),
     };
+    if let Some(path) = choice::shared_file(&args.report) {
+        return usage(&format!("two reports cannot share the file {}", path.display()));
+    }
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let target = match ground::read_target(args.ground.target.as_deref()) {
-        Ok(target) => target.name,
-        Err(error) => return no_verdict(&error),
-    };
+    let target = ground::read_target(args.ground.target.as_deref());
+    let name = target.as_ref().map_or("the target", |target| &target.name);
+    let job_summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut reports = Reports::new(name, seed, args.report.clone(), job_summary);
     let (events, mut inbox) = mpsc::unbounded_channel();
-    let reports = args.report.clone();
     let reporter = tokio::spawn(async move {
-        let mut terminal = Terminal::new(seed);
-        let mut json = Json::new(&target);
         while let Some(event) = inbox.recv().await {
-            terminal.show(&event);
-            json.show(&event);
+            reports.show(&event);
         }
-        reports.iter().try_for_each(|path| json.write(path).map_err(|error| format!("{}: {error}", path.display())))
+        reports.write()
     });
     let plan = Plan {
         deselected: all.len() - chosen.len(),
@@ -203,7 +206,10 @@ async fn run_cases(args: RunArgs) -> u8 {
         repeat: usize::from(args.repeat),
         cases: chosen,
     };
-    let code = run_plan(&args.ground.options(seed), plan, &events).await;
+    let code = match target {
+        Ok(_) => run_plan(&args.ground.options(seed), plan, &events).await,
+        Err(error) => give_up(&error, &events),
+    };
     drop(events);
     match reporter.await {
         Ok(Ok(())) => code,
@@ -216,17 +222,23 @@ async fn run_plan(options: &Options, plan: Plan, events: &mpsc::UnboundedSender<
     let suite = tokio::select! {
         ready = ground::prepare(options, events) => match ready {
             Ok(suite) => suite,
-            Err(error) => return no_verdict(&error),
+            Err(error) => return give_up(&error, events),
         },
-        () = interrupted() => return no_verdict(&"interrupted"),
+        () = interrupted() => return give_up(&"interrupted", events),
     };
     let _ = events.send(RunEvent::Planned(plan.cases.len() * plan.repeat));
     let code = tokio::select! {
         summary = runner::run(Arc::clone(&suite), plan, events) => exit::code(summary.conformance),
-        () = interrupted() => no_verdict(&"interrupted"),
+        () = interrupted() => give_up(&"interrupted", events),
     };
     ground::clear(suite).await;
     code
+}
+
+/// The reports tell it, the terminal's first.
+fn give_up(why: &dyn std::fmt::Display, events: &mpsc::UnboundedSender<RunEvent>) -> u8 {
+    let _ = events.send(RunEvent::GivenUp(why.to_string()));
+    exit::NO_VERDICT
 }
 
 /// Ends on SIGINT and SIGTERM, so that containers and processes are ended with the run.

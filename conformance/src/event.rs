@@ -13,12 +13,35 @@ pub enum RunEvent {
     Ready(&'static str, String, Duration),
     /// A remark that a reader of the verdict must see.
     Remark(String),
+    /// What is tested, and on what: known once everything is ready.
+    Environment(Box<Environment>),
     /// So many cases will be run.
     Planned(usize),
     /// A case has ended.
     Finished(Box<CaseResult>),
     /// The run has ended.
     Ended(Box<Summary>),
+    /// The run was given up without a verdict, and why.
+    GivenUp(String),
+}
+
+/// What is tested, and on what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Environment {
+    /// The target's name.
+    pub target: String,
+    /// Where it answers.
+    pub url: String,
+    /// What it declares.
+    pub capabilities: Vec<String>,
+    /// The version of the run's Redis, where the target wants one.
+    pub redis: Option<String>,
+    /// `container`, `local` or `url`.
+    pub redis_from: Option<String>,
+    /// The seed of the random choices.
+    pub seed: String,
+    /// The system that the suite runs on.
+    pub system: String,
 }
 
 /// How a case ended.
@@ -96,6 +119,17 @@ pub enum Conformance {
     NotConformant,
     /// Nothing failed, but not everything could be found out.
     Inconclusive,
+}
+
+impl Conformance {
+    /// The verdict as every report words it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Conformant => "CONFORMANT",
+            Self::NotConformant => "NOT CONFORMANT",
+            Self::Inconclusive => "NO VERDICT",
+        }
+    }
 }
 
 /// The run's end.

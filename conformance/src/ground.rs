@@ -11,8 +11,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     bench::Suite,
-    event::RunEvent,
+    event::{Environment, RunEvent},
     instance::{self, Changes, Instance, InstanceError, chain},
+    redact::Secrets,
     redis::{RedisChoice, RedisError, RedisServer},
     target::{Target, TargetError},
     token::{SignError, Signer},
@@ -50,9 +51,9 @@ pub enum GroundError {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisError),
-    /// The server.
-    #[error("the target does not start: {}", chain(.0))]
-    Instance(#[from] InstanceError),
+    /// The server; what it said is quoted without secrets.
+    #[error("the target does not start: {0}")]
+    Instance(String),
     /// The server by URL.
     #[error("no server answers at {url}: {why}")]
     Unreachable {
@@ -118,7 +119,7 @@ pub fn read_target(named: Option<&str>) -> Result<Target, GroundError> {
         return Ok(Target::read(Path::new(named))?);
     }
     let mut target = Target::read(&shipped(REFERENCE)?)?;
-    target.name = format!("the server at {named}");
+    target.name = format!("the server at {}", Secrets::default().redact(named));
     target.url = Some(named.to_owned());
     target.process = None;
     for of_a_process in ["config", "restart", "redis"] {
@@ -142,30 +143,46 @@ async fn start_target(
     events: &UnboundedSender<RunEvent>,
 ) -> Result<Arc<Suite>, GroundError> {
     let signer = Signer::of(&target)?;
+    let secrets = Secrets::of(&target, redis.as_deref());
+    let told = |error: InstanceError| GroundError::Instance(secrets.redact(&chain(&error)));
     let http = reqwest::Client::builder().no_proxy().build();
-    let http = http.map_err(|error| InstanceError::Io(std::io::Error::other(error)))?;
+    let http = http.map_err(|error| told(std::io::Error::other(error).into()))?;
     let began = Instant::now();
-    instance::build(&target).await?;
+    instance::build(&target).await.map_err(told)?;
     let build = began.elapsed();
     let began = Instant::now();
     let shared = match (&target.process, &target.url) {
-        (Some(process), _) => Instance::start(&target, process, redis.clone(), &Changes::default()).await?,
+        (Some(process), _) => {
+            Instance::start(&target, process, redis.clone(), &Changes::default()).await.map_err(told)?
+        }
         (None, url) => reach(&http, url.as_deref().unwrap_or_default()).await?,
     };
     if target.process.as_ref().is_some_and(|process| !process.build.is_empty()) {
         let _ = events.send(RunEvent::Ready("build", "the target's build command".to_owned(), build));
     }
-    let what = format!("{} at {}", target.name, shared.base);
+    let what = secrets.redact(&format!("{} at {}", target.name, shared.base));
     let _ = events.send(RunEvent::Ready("target", what, began.elapsed()));
+    let _ = events.send(RunEvent::Environment(Box::new(Environment {
+        target: target.name.clone(),
+        url: secrets.redact(&shared.base),
+        capabilities: target.capabilities.iter().cloned().collect(),
+        redis: redis.as_ref().map(|redis| redis.version().to_owned()),
+        redis_from: redis.as_ref().map(|redis| redis.kind().to_owned()),
+        seed: format!("{seed:x}"),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    })));
     let nonce = format!("{:08x}", rand::random::<u32>());
-    Ok(Arc::new(Suite { target, redis, shared: Arc::new(shared), signer, http, seed, nonce }))
+    Ok(Arc::new(Suite { target, redis, shared: Arc::new(shared), signer, secrets, http, seed, nonce }))
 }
 
 async fn reach(http: &reqwest::Client, url: &str) -> Result<Instance, GroundError> {
     let limit = std::time::Duration::from_secs(5);
     match http.get(url).timeout(limit).send().await {
         Ok(_) => Ok(Instance::at(url)),
-        Err(error) => Err(GroundError::Unreachable { url: url.to_owned(), why: chain(&error.without_url()) }),
+        Err(error) => {
+            let url = Secrets::default().redact(url);
+            Err(GroundError::Unreachable { url, why: chain(&error.without_url()) })
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! One running server under test: started from the target file, or somebody's own by URL.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -9,10 +14,9 @@ use crate::{
     ports::free_port,
     process::{Launch, Output, Process, ProcessError},
     proxy::Proxy,
-    redis::{Database, RedisError, RedisServer},
+    redis::{Database, RedisError, RedisServer, tap::Tap},
     target::{ProcessTarget, Target},
     template::{UnknownPlaceholder, Values},
-    transcript::Transcript,
 };
 
 /// How long a server may take to become ready.
@@ -37,6 +41,7 @@ struct Running {
     database: Option<Database>,
     redis: Option<Arc<RedisServer>>,
     proxy: Option<Proxy>,
+    tap: Tap,
     http: reqwest::Client,
     _data: DataFolder,
 }
@@ -142,10 +147,11 @@ impl Instance {
         values.set("port", port.to_string());
         values.set("data_dir", data.0.display().to_string());
         values.set("cargo_target_dir", cargo_target_dir());
-        let (mut database, mut proxy) = (None, None);
+        let (mut database, mut proxy, tap) = (None, None, Tap::default());
         if let Some(redis) = &redis {
             let lent = redis.lend().await?;
-            let before = Proxy::start(lent.address.to_string()).await?;
+            let reader = tap.clone();
+            let before = Proxy::read_along(lent.address.to_string(), move || reader.connection()).await?;
             values.set("redis_host", before.address().ip().to_string());
             values.set("redis_port", before.address().port().to_string());
             values.set("redis_password", lent.address.password.clone().unwrap_or_default());
@@ -162,6 +168,7 @@ impl Instance {
             database,
             redis,
             proxy,
+            tap,
             http: reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?,
             _data: data,
         };
@@ -230,11 +237,24 @@ impl Instance {
         self.running.as_ref()?.proxy.as_ref()
     }
 
+    /// What passes between the server and its Redis, where the suite gave it one.
+    pub fn tap(&self) -> Option<&Tap> {
+        self.running.as_ref().map(|running| &running.tap)
+    }
+
     /// All that the server's processes have said.
     pub fn output(&self) -> String {
-        let Some(running) = &self.running else { return String::new() };
-        let outputs = running.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        outputs.iter().map(Output::text).collect()
+        self.outputs().iter().map(Output::text).collect()
+    }
+
+    /// Every line that the server's processes have said, with the time of its arrival.
+    pub fn said(&self) -> Vec<(Instant, String)> {
+        self.outputs().iter().flat_map(Output::lines).collect()
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let Some(running) = &self.running else { return Vec::new() };
+        running.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Ends the process and gives back what it was lent.
@@ -261,14 +281,6 @@ impl Running {
         let process = Process::start(&self.launch)?;
         self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(process.output().clone());
         Ok(process)
-    }
-}
-
-/// Hides every secret that a transcript of this target could meet.
-pub fn hide_secrets(target: &Target, redis: Option<&RedisServer>, transcript: &Transcript) {
-    target.secrets.values().for_each(|secret| transcript.hide(secret));
-    if let Some(password) = redis.and_then(|redis| redis.address().password.as_ref()) {
-        transcript.hide(password);
     }
 }
 

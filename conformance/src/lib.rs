@@ -17,6 +17,7 @@ pub mod instance;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod redact;
 pub mod redis;
 pub mod report;
 pub mod runner;

@@ -276,6 +276,7 @@ impl Output {
     }
 
     fn push(&self, line: String) {
+        let line = without_colours(&line);
         let mut kept = self.kept();
         if kept.lines.len() == LOG_LINES {
             kept.lines.pop_front();
@@ -297,6 +298,20 @@ impl Output {
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A log that is made for a terminal is quoted in files and pages, too.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, sequence)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        // Parameters, then one letter that says what to do with them.
+        let end = sequence.find(|c: char| ('@'..='~').contains(&c)).map_or(sequence.len(), |at| at + 1);
+        rest = &sequence[end..];
+    }
+    plain.push_str(rest);
+    plain
 }
 
 /// Returns when `url` is answered with 2xx; leaves in `last` how it was answered before.
@@ -378,6 +393,14 @@ mod tests {
 
     fn http() -> reqwest::Client {
         reqwest::Client::builder().no_proxy().build().expect("a client")
+    }
+
+    #[test]
+    fn colours_are_left_out_of_what_is_kept() {
+        assert_eq!(
+            without_colours("\u{1b}[2mtime\u{1b}[0m \u{1b}[1;31mERROR\u{1b}[0m: [x] \u{1b}["),
+            "time ERROR: [x] "
+        );
     }
 
     #[tokio::test]

@@ -1,7 +1,12 @@
 //! A TCP proxy on loopback, for faults that ask nothing of the target: it stands before Redis, or before a client, and
-//! can cut the line, keep silent or be slow. Knows nothing of what passes through it.
+//! can cut the line, keep silent or be slow. Knows nothing of what passes through it, but lets another read along.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -42,17 +47,53 @@ enum Mode {
     Silent,
 }
 
+/// Sees what one connection carries, just before it goes on.
+pub trait ReadAlong: Send {
+    /// From the client to the upstream.
+    fn forth(&mut self, bytes: &[u8]);
+    /// From the upstream to the client.
+    fn back(&mut self, bytes: &[u8]);
+}
+
+/// Where the connections of a proxy lead, and who reads along on each.
+#[derive(Clone)]
+struct Way {
+    upstream: Arc<str>,
+    reader: Option<Arc<dyn Fn() -> Box<dyn ReadAlong> + Send + Sync>>,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
+
 impl Proxy {
     /// Starts a proxy before `upstream`, a `host:port`, which is dialled anew for each connection.
     ///
     /// # Errors
     /// Where no port can be bound on loopback.
     pub async fn start(upstream: String) -> io::Result<Self> {
+        Self::along(Way { upstream: upstream.into(), reader: None }).await
+    }
+
+    /// As [`Self::start`]; `reader` is called for each connection that is made.
+    ///
+    /// # Errors
+    /// Where no port can be bound on loopback.
+    pub async fn read_along(
+        upstream: String,
+        reader: impl Fn() -> Box<dyn ReadAlong> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        Self::along(Way { upstream: upstream.into(), reader: Some(Arc::new(reader)) }).await
+    }
+
+    async fn along(way: Way) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (line, state) = watch::channel(Line { cuts: 0, mode: Mode::Open, delay: Duration::ZERO });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::from(upstream), state));
+        tasks.spawn(accept(listener, way, state));
         Ok(Self { address, line, _tasks: tasks })
     }
 
@@ -87,7 +128,7 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: Arc<str>, line: watch::Receiver<Line>) {
+async fn accept(listener: TcpListener, way: Way, line: watch::Receiver<Line>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else {
@@ -95,12 +136,12 @@ async fn accept(listener: TcpListener, upstream: Arc<str>, line: watch::Receiver
             continue;
         };
         while connections.try_join_next().is_some() {}
-        connections.spawn(connection(client, Arc::clone(&upstream), line.clone()));
+        connections.spawn(connection(client, way.clone(), line.clone()));
     }
 }
 
 /// Dropping the streams closes them: that is how a cut works.
-async fn connection(client: TcpStream, upstream: Arc<str>, mut line: watch::Receiver<Line>) {
+async fn connection(client: TcpStream, way: Way, mut line: watch::Receiver<Line>) {
     let Line { cuts, mode, .. } = *line.borrow();
     if mode == Mode::Cut {
         return;
@@ -108,21 +149,27 @@ async fn connection(client: TcpStream, upstream: Arc<str>, mut line: watch::Rece
     let carrier = line.clone();
     tokio::select! {
         _ = line.wait_for(|line| line.cuts != cuts) => {}
-        _ = carry(client, &upstream, carrier, cuts) => {}
+        _ = carry(client, &way, carrier, cuts) => {}
     }
 }
 
-async fn carry(mut client: TcpStream, upstream: &str, mut line: watch::Receiver<Line>, cuts: u64) -> io::Result<()> {
+async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>, cuts: u64) -> io::Result<()> {
     passable(&mut line, cuts).await?;
-    let mut server = timeout(DIAL_LIMIT, TcpStream::connect(upstream)).await??;
+    let mut server = timeout(DIAL_LIMIT, TcpStream::connect(&*way.upstream)).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (client_reads, client_writes) = client.split();
     let (server_reads, server_writes) = server.split();
+    let reader = way.reader.as_ref().map(|reader| Mutex::new(reader()));
+    let read = |bytes: &[u8], side: fn(&mut dyn ReadAlong, &[u8])| {
+        if let Some(reader) = &reader {
+            side(reader.lock().unwrap_or_else(PoisonError::into_inner).as_mut(), bytes);
+        }
+    };
     // The first error ends both ways: a side that is gone leaves the other nobody to talk to.
     tokio::try_join!(
-        pump(client_reads, server_writes, line.clone(), cuts),
-        pump(server_reads, client_writes, line, cuts),
+        pump(client_reads, server_writes, line.clone(), cuts, |bytes| read(bytes, |reader, bytes| reader.forth(bytes))),
+        pump(server_reads, client_writes, line, cuts, |bytes| read(bytes, |reader, bytes| reader.back(bytes))),
     )?;
     Ok(())
 }
@@ -132,6 +179,7 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     mut line: watch::Receiver<Line>,
     cuts: u64,
+    read: impl Fn(&[u8]),
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -144,7 +192,10 @@ async fn pump(
         passable(&mut line, cuts).await?;
         match length {
             0 => return to.shutdown().await,
-            length => to.write_all(&chunk[..length]).await?,
+            length => {
+                read(&chunk[..length]);
+                to.write_all(&chunk[..length]).await?;
+            }
         }
     }
 }
@@ -272,6 +323,32 @@ mod tests {
         assert!(sent.elapsed() >= Duration::from_millis(80));
         proxy.delay(Duration::ZERO);
         assert!(says_back(&mut stream).await);
+    }
+
+    struct Heard(Arc<Mutex<String>>);
+
+    impl ReadAlong for Heard {
+        fn forth(&mut self, bytes: &[u8]) {
+            self.0.lock().expect("no panic").push_str(&format!(">{}", String::from_utf8_lossy(bytes)));
+        }
+
+        fn back(&mut self, bytes: &[u8]) {
+            self.0.lock().expect("no panic").push_str(&format!("<{}", String::from_utf8_lossy(bytes)));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_along_sees_both_ways_and_nothing_that_was_cut_off() {
+        let heard = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&heard);
+        let reader = move || Box::new(Heard(Arc::clone(&shared))) as Box<dyn ReadAlong>;
+        let proxy = Proxy::read_along(echo().await.0, reader).await.expect("a proxy");
+        let mut stream = open(&proxy).await;
+        assert!(says_back(&mut stream).await);
+        proxy.cut();
+        let _ = stream.write_all(b"late").await;
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        assert_eq!(*heard.lock().expect("no panic"), ">ping<ping");
     }
 
     #[tokio::test]

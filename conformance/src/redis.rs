@@ -6,6 +6,8 @@ mod container;
 pub mod inspect;
 mod lending;
 mod local;
+mod resp;
+pub mod tap;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -180,6 +182,11 @@ impl RedisServer {
             Source::Local(_) => format!("{version}, redis-server from PATH on :{}", self.address.port),
             Source::Url(first) => format!("{version} at redis://{}/{first}", self.address),
         }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// `container`, `local` or `url`.

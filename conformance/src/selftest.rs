@@ -173,13 +173,14 @@ async fn face(
         process.env.insert(mutants.variable.clone(), mutant.name.clone());
     }
     target.process = Some(process.clone());
-    let failed = |error: InstanceError| SelftestError::Start(mutant.name.clone(), chain(&error));
+    let failed = |error: InstanceError| SelftestError::Start(mutant.name.clone(), sound.secrets.redact(&chain(&error)));
     let shared = Instance::start(&target, &process, sound.redis.clone(), &Changes::default()).await.map_err(failed)?;
     let suite = Arc::new(Suite {
         target,
         redis: sound.redis.clone(),
         shared: Arc::new(shared),
         signer: sound.signer.clone(),
+        secrets: sound.secrets.clone(),
         http: sound.http.clone(),
         seed: sound.seed,
         nonce: format!("{:08x}", rand::random::<u32>()),

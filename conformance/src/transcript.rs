@@ -10,6 +10,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::redact::Secrets;
+
 /// The longest text of one line that is kept, in bytes; what exceeds it is counted.
 const LINE_LIMIT: usize = 4_096;
 /// The most lines that one case keeps; the middle of a longer transcript is of no use to a reader.
@@ -22,7 +24,7 @@ pub struct Line {
     pub at_us: u64,
     /// Who spoke: `http`, `ws`, `poll`, `lib`, `redis`, `proc` or `note`.
     pub channel: &'static str,
-    /// `→` from the suite, `←` from the target, `·` a remark.
+    /// `→` to the target, `←` from the target, `·` a remark. Redis's answers go to the target, its commands come from it.
     pub direction: &'static str,
     /// What was said, redacted.
     pub text: String,
@@ -39,7 +41,7 @@ pub struct Transcript {
 struct Shared {
     lines: Vec<Line>,
     dropped: usize,
-    secrets: Vec<String>,
+    secrets: Secrets,
 }
 
 impl Default for Transcript {
@@ -49,11 +51,14 @@ impl Default for Transcript {
 }
 
 impl Transcript {
-    /// Replaces `secret` by `[redacted]` wherever it would appear from now on.
-    pub fn hide(&self, secret: &str) {
-        if secret.len() >= 4 {
-            self.lock().secrets.push(secret.to_owned());
-        }
+    /// Takes `secrets` out wherever they would appear from now on.
+    pub fn hide(&self, secrets: Secrets) {
+        self.lock().secrets = secrets;
+    }
+
+    /// Takes a token out of what is written from now on, also where it comes in pieces.
+    pub fn hide_token(&self, text: &str) {
+        self.lock().secrets.hide_token(text);
     }
 
     /// Something that the suite sent.
@@ -66,15 +71,26 @@ impl Transcript {
         self.push(channel, "←", text.as_ref());
     }
 
+    /// A remark about what the suite has seen or done beside the target.
+    pub fn remark(&self, channel: &'static str, text: impl AsRef<str>) {
+        self.push(channel, "·", text.as_ref());
+    }
+
     /// A remark of the suite's own.
     pub fn note(&self, text: impl AsRef<str>) {
         self.push("note", "·", text.as_ref());
     }
 
-    /// The lines so far.
+    /// Something that the target said at a time that has passed, such as a line of its log.
+    pub fn received_at(&self, when: Instant, channel: &'static str, text: impl AsRef<str>) {
+        self.push_at(when, channel, "←", text.as_ref());
+    }
+
+    /// The lines so far, by time.
     pub fn lines(&self) -> Vec<Line> {
         let shared = self.lock();
         let mut lines = shared.lines.clone();
+        lines.sort_by_key(|line| line.at_us);
         if shared.dropped > 0 {
             let text = format!("{} further lines were not kept", shared.dropped);
             let at_us = lines.last().map_or(0, |line| line.at_us);
@@ -85,17 +101,23 @@ impl Transcript {
 
     /// `text` without the secrets that this transcript knows, and without anything that looks like a token.
     pub fn redact(&self, text: &str) -> String {
-        redact(text, &self.lock().secrets)
+        self.lock().secrets.redact(text)
     }
 
     fn push(&self, channel: &'static str, direction: &'static str, text: &str) {
-        let at_us = micros(self.began.elapsed());
+        self.push_at(Instant::now(), channel, direction, text);
+    }
+
+    fn push_at(&self, when: Instant, channel: &'static str, direction: &'static str, text: &str) {
+        let at_us = micros(when.saturating_duration_since(self.began));
         let mut shared = self.lock();
         if shared.lines.len() >= LINES_LIMIT {
             shared.dropped += 1;
             return;
         }
-        let text = shorten(&redact(text, &shared.secrets), LINE_LIMIT);
+        // Cut before it is searched, for it may be megabytes, and again after that: what the search has shortened has room.
+        let clean = shared.secrets.redact(&shorten(text, 2 * LINE_LIMIT));
+        let text = cut(&clean, LINE_LIMIT, text.len());
         shared.lines.push(Line { at_us, channel, direction, text });
     }
 
@@ -106,43 +128,22 @@ impl Transcript {
 
 /// `text`, cut at `limit` bytes with a count of what is missing.
 pub fn shorten(text: &str, limit: usize) -> String {
+    cut(text, limit, text.len())
+}
+
+/// `text`, cut at `limit` bytes with a count of what is missing of `total`.
+fn cut(text: &str, limit: usize, total: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
     }
     let end = text.floor_char_boundary(limit);
     let mut short = text[..end].to_owned();
-    let _ = write!(short, "… ({} more bytes)", text.len() - end);
+    let _ = write!(short, "… ({} more bytes)", total.saturating_sub(end));
     short
 }
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Takes out known secrets, then whatever has the form of a JSON Web Token.
-fn redact(text: &str, secrets: &[String]) -> String {
-    let mut clean = text.to_owned();
-    for secret in secrets {
-        if clean.contains(secret.as_str()) {
-            clean = clean.replace(secret.as_str(), "[redacted]");
-        }
-    }
-    hide_tokens(&clean)
-}
-
-/// Every JWT begins with the base64 of `{"`, which is `eyJ`.
-fn hide_tokens(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("eyJ") {
-        let (before, token) = rest.split_at(start);
-        let end = token.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.=".contains(c))).unwrap_or(token.len());
-        clean.push_str(before);
-        clean.push_str(if token[..end].contains('.') { "[token]" } else { &token[..end] });
-        rest = &token[end..];
-    }
-    clean.push_str(rest);
-    clean
 }
 
 #[cfg(test)]
@@ -152,7 +153,9 @@ mod tests {
     #[test]
     fn a_planted_secret_and_a_token_never_appear() {
         let transcript = Transcript::default();
-        transcript.hide("hunter22");
+        let mut secrets = Secrets::default();
+        secrets.hide("hunter22");
+        transcript.hide(secrets);
         transcript.sent("ws", r#"40/notifications,{"token":"eyJhbGciOi.eyJ1c2Vy.c2ln"} hunter22"#);
         let text = &transcript.lines()[0].text;
         assert_eq!(text, r#"40/notifications,{"token":"[token]"} [redacted]"#);
@@ -161,6 +164,23 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_at_a_character_boundary() {
         assert_eq!(shorten("ääää", 3), "ä… (6 more bytes)");
+    }
+
+    #[test]
+    fn a_line_of_megabytes_is_cut_and_counted_once() {
+        let transcript = Transcript::default();
+        transcript.sent("ws", "x".repeat(3_000_000));
+        let text = &transcript.lines()[0].text;
+        assert!(text.ends_with(&format!("x… ({} more bytes)", 3_000_000 - LINE_LIMIT)), "{}", &text[LINE_LIMIT..]);
+    }
+
+    #[test]
+    fn what_was_said_earlier_stands_earlier() {
+        let transcript = Transcript::default();
+        let now = Instant::now();
+        transcript.received_at(now + Duration::from_millis(1), "proc", "second");
+        transcript.received_at(now, "proc", "first");
+        assert_eq!(transcript.lines()[0].text, "first");
     }
 
     #[test]

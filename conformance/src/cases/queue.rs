@@ -268,7 +268,7 @@ async fn default_ttl(t: Bench) -> Outcome {
     t.emit_numbered(&alice, 1, 3).await?;
     let after = inspect::keys(&mut redis).await.map_err(|error| inconclusive(error.to_string()))?;
     let new: Vec<_> = after.iter().filter(|(name, _)| !before.contains_key(*name)).collect();
-    t.transcript().received("redis", format!("{new:?}"));
+    t.transcript().remark("redis", format!("{new:?}"));
     // A key that held something before, such as one that all users share, cannot expire and is not a queue's own.
     expect::that(!new.is_empty(), "a key for the user's queue", "no new key")?;
     let mut longest = 0;
@@ -385,7 +385,7 @@ async fn corrupt(t: Bench) -> Outcome {
             continue;
         }
         if let Some(how) = inspect::corrupt_one_entry(&mut redis, &name, &key.kind).await.map_err(harness)? {
-            t.transcript().sent("redis", format!("{name}: {how}"));
+            t.transcript().remark("redis", format!("{name}: {how}"));
             damaged = true;
         }
     }

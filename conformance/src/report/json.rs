@@ -1,10 +1,14 @@
 //! The report as JSON, by `fixtures/schema/report.schema.json`: everything that the run has found out.
 
-use std::{io, path::Path};
+use std::io;
 
 use serde_json::{Value, json};
 
-use crate::event::{CaseResult, RunEvent, Summary};
+use super::decode::decode;
+use crate::{
+    event::{CaseResult, RunEvent, Summary},
+    transcript::Line,
+};
 
 /// The version of the form; it changes when a reader of the old form would misread the new one.
 const FORMAT: u32 = 1;
@@ -13,16 +17,26 @@ const FORMAT: u32 = 1;
 #[derive(Debug)]
 pub struct Json {
     target: String,
+    environment: Value,
     ground: Vec<Value>,
     remarks: Vec<String>,
     cases: Vec<Value>,
     summary: Option<Value>,
+    given_up: Option<String>,
 }
 
 impl Json {
     /// A report on the target of this name.
     pub fn new(target: &str) -> Self {
-        Self { target: target.to_owned(), ground: Vec::new(), remarks: Vec::new(), cases: Vec::new(), summary: None }
+        Self {
+            target: target.to_owned(),
+            environment: Value::Null,
+            ground: Vec::new(),
+            remarks: Vec::new(),
+            cases: Vec::new(),
+            summary: None,
+            given_up: None,
+        }
     }
 
     /// Takes one event in.
@@ -32,20 +46,25 @@ impl Json {
                 self.ground.push(json!({"part": part, "what": what, "took_us": micros(*took)}));
             }
             RunEvent::Remark(remark) => self.remarks.push(remark.clone()),
+            RunEvent::Environment(environment) => {
+                self.target.clone_from(&environment.target);
+                self.environment = json!(environment);
+            }
+            RunEvent::GivenUp(why) => self.given_up = Some(why.clone()),
             RunEvent::Planned(_) => {}
             RunEvent::Finished(result) => self.cases.push(case(result)),
             RunEvent::Ended(end) => self.summary = Some(summary(end)),
         }
     }
 
-    /// Writes the report.
+    /// The whole document.
     ///
     /// # Errors
-    /// Where the file cannot be written.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    /// Where it cannot be put into words.
+    pub fn text(&self) -> io::Result<String> {
         let mut text = serde_json::to_string_pretty(&self.value())?;
         text.push('\n');
-        std::fs::write(path, text)
+        Ok(text)
     }
 
     fn value(&self) -> Value {
@@ -55,10 +74,12 @@ impl Json {
             "format": FORMAT,
             "suite": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
             "target": self.target,
+            "environment": self.environment,
             "ground": self.ground,
             "remarks": self.remarks,
             "cases": cases,
             "summary": self.summary,
+            "given_up": self.given_up,
         })
     }
 }
@@ -68,6 +89,7 @@ fn case(result: &CaseResult) -> Value {
     let mut value = json!({
         "id": case.id,
         "title": case.title,
+        "area": case.area(),
         "level": case.level(),
         "sentences": case.sentences().collect::<Vec<_>>(),
         "requirement": case.sentence().text,
@@ -76,8 +98,17 @@ fn case(result: &CaseResult) -> Value {
         "result": result.verdict,
     });
     if !matches!(result.verdict, crate::event::Verdict::Passed) {
-        value["transcript"] = json!(result.transcript);
+        value["transcript"] = result.transcript.iter().map(line).collect();
     }
+    value
+}
+
+/// A line with what it means.
+fn line(line: &Line) -> Value {
+    let decoded = decode(line);
+    let mut value = json!(line);
+    value["layer"] = decoded.layer.into();
+    value["what"] = decoded.what.into();
     value
 }
 

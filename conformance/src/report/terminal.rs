@@ -46,6 +46,11 @@ impl Terminal {
                 self.say(&format!("  note      {remark}"));
                 self.remarks.push(remark.clone());
             }
+            RunEvent::Environment(_) => {}
+            RunEvent::GivenUp(why) => {
+                self.bar.finish_and_clear();
+                eprintln!("error: {why}\n  → {}", Conformance::Inconclusive.words());
+            }
             RunEvent::Planned(cases) => self.bar.set_length(*cases as u64),
             RunEvent::Finished(result) => {
                 if let Some(text) = case(result, &self.seed) {
@@ -113,7 +118,7 @@ fn transcript(text: &mut String, lines: &[Line]) {
             let at_ms = line.at_us / 1_000;
             let _ = writeln!(
                 text,
-                "        +{}.{:03} {:<4} {} {short}",
+                "        +{}.{:03} {:<5} {} {short}",
                 at_ms / 1_000,
                 at_ms % 1_000,
                 line.channel,
@@ -135,11 +140,7 @@ fn verdict(summary: &Summary) -> String {
             summary.deselected
         );
     }
-    let verdict = match summary.conformance {
-        Conformance::Conformant => "CONFORMANT",
-        Conformance::NotConformant => "NOT CONFORMANT",
-        Conformance::Inconclusive => "NO VERDICT",
-    };
+    let verdict = summary.conformance.words();
     let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
     let _ = write!(
         text,
