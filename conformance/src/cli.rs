@@ -1,6 +1,7 @@
 //! The command line: what may be said, and what is done about it. Returns exit codes and never exits by itself.
 
 mod doctor;
+mod interrupt;
 mod selftest;
 
 use std::{path::PathBuf, str::FromStr, sync::Arc};
@@ -8,6 +9,7 @@ use std::{path::PathBuf, str::FromStr, sync::Arc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::sync::mpsc;
 
+use self::interrupt::Interrupt;
 use crate::{
     case::Case,
     cases,
@@ -16,7 +18,7 @@ use crate::{
     ground::{self, Options},
     redis::{DEFAULT_IMAGE, RedisChoice},
     report::{
-        choice::{self, Choice},
+        choice::{self, Choice, Form},
         reports::Reports,
     },
     runner::{self, Plan},
@@ -52,9 +54,9 @@ enum Command {
         /// How many mutants to face at a time.
         #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         at_once: u16,
-        /// Write the matrix: json=FILE.
-        #[arg(long, value_name = "KIND=FILE", value_parser = report)]
-        report: Option<PathBuf>,
+        /// Write the matrix: json=FILE, html=FILE. May be repeated.
+        #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = matrix_report)]
+        report: Vec<Choice>,
     },
     /// Check the target file and everything that a run needs, step by step.
     Doctor(GroundArgs),
@@ -120,11 +122,11 @@ struct RunArgs {
     report: Vec<Choice>,
 }
 
-/// The report of `selftest`.
-fn report(text: &str) -> Result<PathBuf, String> {
-    match text.split_once('=') {
-        Some(("json", path)) if !path.is_empty() => Ok(path.into()),
-        _ => Err(format!("{text:?} is not json=FILE")),
+/// A report of `selftest`.
+fn matrix_report(text: &str) -> Result<Choice, String> {
+    match text.parse()? {
+        matrix @ Choice::File(Form::Json | Form::Html, _) => Ok(matrix),
+        _ => Err(format!("the matrix can be written as json=FILE and html=FILE, not as {text:?}")),
     }
 }
 
@@ -138,7 +140,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Selftest { ground, at_once, report } => {
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };
-            selftest::prove(&ground.options(0), usize::from(at_once), report.as_ref()).await
+            selftest::prove(&ground.options(0), usize::from(at_once), &report).await
         }
         Command::Doctor(args) => doctor::examine(&args.options(0)).await,
     }
@@ -219,17 +221,21 @@ async fn run_cases(args: RunArgs) -> u8 {
 }
 
 async fn run_plan(options: &Options, plan: Plan, events: &mpsc::UnboundedSender<RunEvent>) -> u8 {
+    let mut interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return give_up(&error, events),
+    };
     let suite = tokio::select! {
         ready = ground::prepare(options, events) => match ready {
             Ok(suite) => suite,
             Err(error) => return give_up(&error, events),
         },
-        () = interrupted() => return give_up(&"interrupted", events),
+        () = interrupt.came() => return give_up(&"interrupted", events),
     };
     let _ = events.send(RunEvent::Planned(plan.cases.len() * plan.repeat));
     let code = tokio::select! {
         summary = runner::run(Arc::clone(&suite), plan, events) => exit::code(summary.conformance),
-        () = interrupted() => give_up(&"interrupted", events),
+        () = interrupt.came() => give_up(&"interrupted", events),
     };
     ground::clear(suite).await;
     code
@@ -239,18 +245,6 @@ async fn run_plan(options: &Options, plan: Plan, events: &mpsc::UnboundedSender<
 fn give_up(why: &dyn std::fmt::Display, events: &mpsc::UnboundedSender<RunEvent>) -> u8 {
     let _ = events.send(RunEvent::GivenUp(why.to_string()));
     exit::NO_VERDICT
-}
-
-/// Ends on SIGINT and SIGTERM, so that containers and processes are ended with the run.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
 }
 
 fn list(select: &SelectArgs) -> u8 {

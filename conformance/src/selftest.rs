@@ -54,6 +54,8 @@ pub struct Fate {
 /// The whole matrix.
 #[derive(Debug, Clone, Serialize)]
 pub struct Matrix {
+    /// Every case, by id.
+    pub cases: Vec<String>,
     /// Cases that did not pass on the sound server; there must be none.
     pub red_without_mutant: BTreeSet<String>,
     /// Every mutant's fate.
@@ -145,7 +147,9 @@ pub async fn run(
     let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
     let musts = cases.iter().filter(|case| case.level() == Level::Must).map(|case| case.id.to_owned());
     let idle = musts.filter(|id| !killers.contains(id)).collect();
-    Ok(Matrix { red_without_mutant: failed.union(&not_run).cloned().collect(), fates, idle })
+    let mut ids: Vec<_> = cases.iter().map(|case| case.id.to_owned()).collect();
+    ids.sort();
+    Ok(Matrix { cases: ids, red_without_mutant: failed.union(&not_run).cloned().collect(), fates, idle })
 }
 
 async fn list(target: &Target, process: &ProcessTarget) -> Result<Vec<Mutant>, SelftestError> {
@@ -224,7 +228,7 @@ mod tests {
     }
 
     fn matrix(fates: Vec<Fate>) -> Matrix {
-        Matrix { red_without_mutant: BTreeSet::new(), fates, idle: BTreeSet::new() }
+        Matrix { cases: Vec::new(), red_without_mutant: BTreeSet::new(), fates, idle: BTreeSet::new() }
     }
 
     #[test]

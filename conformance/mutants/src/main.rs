@@ -91,7 +91,9 @@ fn around(place: &Place, sound: Collaborators) -> App {
     let mut app = App::new(sound);
     match place {
         Place::Door(_) => door.replace(&app.io, app.service.clone()),
-        Place::Namespace(name) => drop(app.io.ns(*name, async |_: SocketRef| {})),
+        Place::Namespace(name) => {
+            app.io.ns(*name, async |_: SocketRef| {});
+        }
         Place::Routes(fault) => {
             let around = Surroundings { fault: *fault, service: app.service.clone(), credential };
             app.router = routes::wrap(app.router, around);

@@ -1,13 +1,15 @@
 //! `selftest` on the command line: the matrix for people, and as JSON.
 
-use std::path::PathBuf;
-
 use tokio::sync::mpsc;
 
-use super::no_verdict;
+use super::{interrupt::Interrupt, no_verdict};
 use crate::{
     cases, exit,
     ground::{self, Options},
+    report::{
+        choice::{Choice, Form},
+        html::matrix,
+    },
     selftest::{self, Fate, Matrix},
 };
 
@@ -15,20 +17,24 @@ use crate::{
 pub(super) const MUTANTS: &str = "fixtures/targets/mutants.toml";
 
 /// Runs the matrix; returns the exit code.
-pub(super) async fn prove(options: &Options, at_once: usize, report: Option<&PathBuf>) -> u8 {
+pub(super) async fn prove(options: &Options, at_once: usize, reports: &[Choice]) -> u8 {
+    let mut interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return no_verdict(&error),
+    };
     let (events, _inbox) = mpsc::unbounded_channel();
     let suite = match ground::prepare(options, &events).await {
         Ok(suite) => suite,
         Err(error) => return no_verdict(&error),
     };
     let cases = cases::all();
-    let matrix = tokio::select! {
+    let proven = tokio::select! {
         matrix = selftest::run(&suite, &cases, at_once, tell) => matrix.map_err(|error| error.to_string()),
-        () = super::interrupted() => Err("interrupted".to_owned()),
+        () = interrupt.came() => Err("interrupted".to_owned()),
     };
     ground::clear(suite).await;
-    match matrix {
-        Ok(matrix) => conclude(&matrix, report),
+    match proven {
+        Ok(matrix) => conclude(&matrix, reports),
         Err(why) => no_verdict(&why),
     }
 }
@@ -52,10 +58,14 @@ fn tell(fate: &Fate) {
     }
 }
 
-fn conclude(matrix: &Matrix, report: Option<&PathBuf>) -> u8 {
-    if let Some(path) = report {
-        let written = serde_json::to_string_pretty(matrix).map_err(std::io::Error::from);
-        if let Err(error) = written.and_then(|text| std::fs::write(path, text)) {
+fn conclude(matrix: &Matrix, reports: &[Choice]) -> u8 {
+    for choice in reports {
+        let (path, text) = match choice {
+            Choice::File(Form::Html, path) => (path, Ok(matrix::render(matrix))),
+            Choice::File(_, path) => (path, serde_json::to_string_pretty(matrix)),
+            Choice::GitHub => continue,
+        };
+        if let Err(error) = text.map_err(std::io::Error::from).and_then(|text| std::fs::write(path, text)) {
             return no_verdict(&format!("{}: {error}", path.display()));
         }
     }

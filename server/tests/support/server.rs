@@ -58,6 +58,7 @@ impl Server {
             wrap_deliver: Box::new(|deliver| deliver),
             origins: Origins::parse(ORIGIN).expect("this is an origin"),
             ingest_token: INGEST_TOKEN.to_owned().into(),
+            connect_timeout: Duration::from_secs(7),
         };
         change(&mut collaborators);
         let app = App::new(collaborators);
