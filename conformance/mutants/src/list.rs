@@ -230,7 +230,7 @@ static MUTANTS: &[Mutant] = &[
         ["EVENT-03/members"],
         ActorAndResourceSwapped
     )
-    .also(&["AUTH", "EMIT-10", "EVENT", "QUEUE", "ROOM", "TRANS"]),
+    .also(&["AUTH", "EMIT-10", "EMIT-16", "EVENT", "QUEUE", "ROOM", "TRANS"]),
     rule!(
         "timestamp-without-milliseconds",
         "the timestamp has no milliseconds",
@@ -268,8 +268,10 @@ static MUTANTS: &[Mutant] = &[
         .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "QUEUE"]),
     queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
         .also(&["QUEUE-03", "QUEUE-04"]),
-    queue!("cap-over-all-users", "all users share one cap", ["QUEUE-04/per-user"], CapOverAllUsers)
-        .also(&["EMIT-03", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-16", "ROOM-05"]),
+    queue!("cap-over-all-users", "all users share one cap", ["QUEUE-04/per-user"], CapOverAllUsers).also(&[
+        "EMIT-03", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-11", "QUEUE-13", "QUEUE-16",
+        "ROOM-05",
+    ]),
     queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once"], NotCleared)
         .also(&["EVENT-08", "QUEUE-13", "QUEUE-15"]),
     queue!("accepted-though-not-stored", "202 though the store failed", ["EMIT-07/no-store"], AcceptedThoughNotStored),
@@ -412,8 +414,10 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
     door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
-    door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn)
-        .also(&["AUTH-25", "ROOM-01", "ROOM-02", "ROOM-03", "TRANS-06"]),
+    door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn).also(&[
+        "AUTH-25", "EMIT-10", "EVENT-02", "EVENT-03", "EVENT-06", "ROOM-01", "ROOM-02", "ROOM-03", "ROOM-05",
+        "ROOM-06", "TRANS-06",
+    ]),
     Mutant::new("root-open", "the root namespace is open", &["TRANS-05/root"], Place::Namespace("/")),
     Mutant::new("another-namespace", "another namespace is open", &["TRANS-05/others"], Place::Namespace("/admin")),
     Mutant::new(
@@ -474,9 +478,9 @@ static MUTANTS: &[Mutant] = &[
         &["EMIT-08/refused"],
         routes::Fault::RefusedEmitted,
     )
-    .also(&["EMIT-09"]),
+    .also(&["EMIT-09", "EMIT-15"]),
     routes("plain-errors", "errors are plain text", &["EMIT-09/problems"], routes::Fault::PlainErrors)
-        .also(&["EMIT-01", "EMIT-04", "EMIT-05", "EMIT-08", "EMIT-11", "EMIT-12", "EMIT-13"]),
+        .also(&["EMIT-01", "EMIT-04", "EMIT-05", "EMIT-08", "EMIT-11", "EMIT-12", "EMIT-13", "EMIT-15", "EMIT-16"]),
     routes(
         "too-large-told-as-bad",
         "a body over the limit is answered with 400",
@@ -519,7 +523,7 @@ static MUTANTS: &[Mutant] = &[
             redis.db = 0;
         }
     })
-    .also(&["EMIT-06", "QUEUE-06", "QUEUE-15"]),
+    .also(&["EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
     routes("key-unchecked", "an Idempotency-Key may be anything", &["EMIT-15/key"], routes::Fault::KeyUnchecked),
     routes(
         "depth-told-as-failure",
