@@ -39,3 +39,50 @@ pub trait OfflineQueue: Send + Sync + 'static {
     /// Where the store cannot be asked.
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>>;
 }
+
+/// What waits for a user whose clients acknowledge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Oldest first.
+    pub entries: Vec<Queued>,
+    /// How many events the cap, their age or damage has cost the user since that was last told and acknowledged.
+    pub dropped: u64,
+}
+
+impl Backlog {
+    /// Whether there is nothing to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.dropped == 0
+    }
+}
+
+/// The same queue as those see it who acknowledge: an entry stays until [`AckQueue::confirm`], and what was lost is counted.
+///
+/// Each method is one atomic step, so that entries can be confirmed on another node than the one that has sent them.
+pub trait AckQueue: Send + Sync + 'static {
+    /// Appends as [`OfflineQueue::append`] does, for a user who is here and acknowledges: the cap does not evict what is just
+    /// being sent, only [`KEPT_AT_MOST`] does. Returns a name for each payload.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn keep<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str])
+    -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>>;
+
+    /// Everything that is queued and not too old, and what was lost. With `trim`, where nobody else of the user
+    /// acknowledges, the queue is cut to its cap first.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>>;
+
+    /// Removes what was acknowledged, and takes `told` from the count of what was lost.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// How many events of a user are kept while they are being acknowledged: more than one client is ever sent ahead of its
+/// acknowledgements, and a batch.
+pub const KEPT_AT_MOST: usize = 4_096;

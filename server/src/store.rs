@@ -3,7 +3,11 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use crate::{idempotency::Answers, queue::OfflineQueue, session::SessionStore};
+use crate::{
+    idempotency::Answers,
+    queue::{AckQueue, OfflineQueue},
+    session::SessionStore,
+};
 
 pub mod embedded;
 pub mod redis;
@@ -58,6 +62,8 @@ pub struct Limits {
 pub struct Stores {
     /// The offline queues.
     pub queue: Arc<dyn OfflineQueue>,
+    /// The same, for those who acknowledge.
+    pub acks: Arc<dyn AckQueue>,
     /// The sessions.
     pub sessions: Arc<dyn SessionStore>,
     /// The answers to requests with an `Idempotency-Key`.
@@ -68,8 +74,14 @@ pub struct Stores {
 
 impl Stores {
     /// The faces of a store that has all of them.
-    pub fn of<S: OfflineQueue + SessionStore + Answers + Probe>(store: S) -> Self {
+    pub fn of<S: OfflineQueue + AckQueue + SessionStore + Answers + Probe>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { queue: store.clone(), sessions: store.clone(), answers: store.clone(), probe: store }
+        Self {
+            queue: store.clone(),
+            acks: store.clone(),
+            sessions: store.clone(),
+            answers: store.clone(),
+            probe: store,
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
     idempotency::Answers,
-    queue::{EntryId, OfflineQueue},
+    queue::{AckQueue, EntryId, OfflineQueue},
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
 };
@@ -21,8 +21,8 @@ use support::{Scratch, prefixed::Prefixed, server::from_now};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Everything that a store can do.
-trait Store: OfflineQueue + SessionStore + Answers + Probe {}
-impl<S: OfflineQueue + SessionStore + Answers + Probe> Store for S {}
+trait Store: OfflineQueue + AckQueue + SessionStore + Answers + Probe {}
+impl<S: OfflineQueue + AckQueue + SessionStore + Answers + Probe> Store for S {}
 
 /// Opens the same store as often as it is asked.
 type Open<'a> = &'a dyn Fn(Limits) -> Arc<dyn Store>;
@@ -48,6 +48,13 @@ cases![
     a_queue_of_old_events_takes_new_ones,
     payloads_come_back_as_they_were,
     everything_survives_being_opened_again,
+    what_is_kept_stays_until_it_is_confirmed,
+    what_is_kept_may_be_more_than_the_cap_until_the_queue_is_trimmed,
+    what_the_cap_has_cost_is_counted_until_it_was_told,
+    what_became_too_old_is_counted,
+    a_delivery_that_nobody_confirms_takes_back_the_count,
+    names_are_not_given_twice,
+    what_was_lost_is_remembered_when_the_store_is_opened_again,
     sessions_are_kept_replaced_and_revoked,
     an_ended_session_is_none,
     answers_are_kept,
@@ -196,6 +203,103 @@ async fn everything_survives_being_opened_again(open: Open<'_>) {
     assert_eq!(read(&*store, "alice").await, [0, 1, 2, 3]);
     assert_eq!(store.session("s").await.unwrap().unwrap().user_id, "alice");
     assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("answer"));
+}
+
+async fn keep(store: &dyn Store, user: &str, numbers: impl IntoIterator<Item = u64>) -> Vec<EntryId> {
+    let numbers: Vec<_> = numbers.into_iter().map(|number| number.to_string()).collect();
+    let payloads: Vec<_> = numbers.iter().map(String::as_str).collect();
+    store.keep(user, &payloads).await.expect("the store answers")
+}
+
+/// The numbers that wait, and how many were lost.
+async fn backlog(store: &dyn Store, user: &str, trim: bool) -> (Vec<u64>, u64) {
+    let backlog = store.backlog(user, trim).await.expect("the store answers");
+    (backlog.entries.iter().map(|entry| entry.payload.parse().expect("a number")).collect(), backlog.dropped)
+}
+
+async fn what_is_kept_stays_until_it_is_confirmed(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![], 0));
+    let ids = keep(&*store, "alice", 0..4).await;
+    append(&*store, "alice", [4]).await;
+    keep(&*store, "bob", [9]).await;
+    let entries = store.backlog("alice", true).await.unwrap().entries;
+    assert_eq!(ids, entries[..4].iter().map(|entry| entry.id).collect::<Vec<_>>());
+    store.confirm("alice", &[ids[2], ids[0]], 0).await.unwrap();
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 3, 4], 0));
+    // Another client may acknowledge the same.
+    store.confirm("alice", &ids[..3], 0).await.unwrap();
+    assert_eq!(backlog(&*store, "alice", false).await, (vec![3, 4], 0));
+    store.confirm("alice", &[], 0).await.unwrap();
+    assert_eq!(read(&*store, "alice").await, [3, 4]);
+    assert_eq!(backlog(&*store, "bob", true).await, (vec![9], 0));
+}
+
+async fn what_is_kept_may_be_more_than_the_cap_until_the_queue_is_trimmed(open: Open<'_>) {
+    let store = open(limits(3, DAY));
+    let ids = keep(&*store, "alice", 0..10).await;
+    assert_eq!(backlog(&*store, "alice", false).await, ((0..10).collect(), 0));
+    store.confirm("alice", &ids[..5], 0).await.unwrap();
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![7, 8, 9], 2));
+    keep(&*store, "alice", 10..12).await;
+    // Nobody who acknowledges is here any more.
+    append(&*store, "alice", [12]).await;
+    assert_eq!(backlog(&*store, "alice", false).await, (vec![10, 11, 12], 5));
+}
+
+async fn what_the_cap_has_cost_is_counted_until_it_was_told(open: Open<'_>) {
+    let store = open(limits(2, DAY));
+    append(&*store, "alice", 0..5).await;
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![3, 4], 3));
+    let ids: Vec<_> = store.backlog("alice", true).await.unwrap().entries.iter().map(|entry| entry.id).collect();
+    // One more is lost between the telling and its acknowledgement.
+    append(&*store, "alice", [5]).await;
+    store.confirm("alice", &ids, 3).await.unwrap();
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![5], 1));
+    store.confirm("alice", &[], 7).await.unwrap();
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![5], 0));
+}
+
+async fn what_became_too_old_is_counted(open: Open<'_>) {
+    let ttl = Duration::from_millis(400);
+    let store = open(limits(50, ttl));
+    append(&*store, "alice", 0..2).await;
+    append(&*store, "bob", 0..2).await;
+    tokio::time::sleep(ttl / 2).await;
+    append(&*store, "alice", [2]).await;
+    tokio::time::sleep(ttl * 3 / 4).await;
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![2], 2));
+    // With the whole of the queue, too, and whatever comes next.
+    tokio::time::sleep(ttl).await;
+    assert_eq!(backlog(&*store, "alice", false).await, (vec![], 3));
+    append(&*store, "bob", [2]).await;
+    assert_eq!(backlog(&*store, "bob", true).await, (vec![2], 2));
+}
+
+async fn a_delivery_that_nobody_confirms_takes_back_the_count(open: Open<'_>) {
+    let store = open(limits(2, DAY));
+    append(&*store, "alice", 0..5).await;
+    let ids: Vec<_> = store.read("alice").await.unwrap().iter().map(|entry| entry.id).collect();
+    store.remove("alice", &ids).await.unwrap();
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![], 0));
+}
+
+async fn names_are_not_given_twice(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let mut seen = std::collections::HashSet::new();
+    for number in 0..100 {
+        let ids = keep(&*store, "alice", [number]).await;
+        assert!(seen.insert(ids[0]), "{ids:?}");
+        store.confirm("alice", &ids, 0).await.unwrap();
+    }
+}
+
+async fn what_was_lost_is_remembered_when_the_store_is_opened_again(open: Open<'_>) {
+    let store = open(limits(1, DAY));
+    append(&*store, "alice", 0..3).await;
+    drop(store);
+    let store = open(limits(1, DAY));
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![2], 2));
 }
 
 async fn sessions_are_kept_replaced_and_revoked(open: Open<'_>) {

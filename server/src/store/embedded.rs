@@ -2,7 +2,15 @@
 //!
 //! One thread writes, see `writer`; everybody reads.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use writer::Writer;
@@ -10,7 +18,7 @@ use writer::Writer;
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     idempotency::{ANSWER_TTL, Answers},
-    queue::{EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued},
     session::{Session, SessionStore, now_ms},
 };
 
@@ -18,16 +26,23 @@ mod writer;
 
 /// User, microseconds of the Unix epoch → payload. The time makes keys grow in the order of arrival.
 const QUEUES: TableDefinition<(&str, u64), &str> = TableDefinition::new("queues");
+/// User → how many events were lost and not told yet, when the last one was in milliseconds of the Unix epoch.
+const LEDGERS: TableDefinition<&str, (u64, i64)> = TableDefinition::new("ledgers");
 /// Session → user, end in milliseconds of the Unix epoch or `i64::MAX`.
 const SESSIONS: TableDefinition<&str, (&str, i64)> = TableDefinition::new("sessions");
 /// Key → end in milliseconds of the Unix epoch, answer.
 const ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new("answers");
+
+/// How long it is remembered that events were lost.
+const REMEMBERED_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 
 /// Queues, sessions and answers in a file.
 pub struct EmbeddedStore {
     database: Arc<Database>,
     limits: Limits,
     writer: Writer,
+    /// The last time that was given to an entry.
+    last: Arc<AtomicU64>,
 }
 
 impl EmbeddedStore {
@@ -38,7 +53,7 @@ impl EmbeddedStore {
     pub fn open(directory: &Path, limits: Limits) -> Result<Self, StoreError> {
         let database = Arc::new(open(directory)?);
         let writer = Writer::start(database.clone(), Box::new(move |transaction| sweep(transaction, limits.ttl)));
-        Ok(Self { database, limits, writer })
+        Ok(Self { database, limits, writer, last: Arc::default() })
     }
 
     async fn look<T: Send + 'static>(
@@ -49,6 +64,23 @@ impl EmbeddedStore {
         let looked = tokio::task::spawn_blocking(move || look(&database.begin_read()?));
         Ok(looked.await.map_err(|_| StoreError::Closed)??)
     }
+
+    /// A change that has something to say.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Fn(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let outcome = Arc::new(Mutex::new(None));
+        let fill = outcome.clone();
+        let apply = move |transaction: &WriteTransaction| {
+            let said = change(transaction)?;
+            *fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+            Ok(true)
+        };
+        self.writer.change(apply).await?;
+        let said = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        said.ok_or(StoreError::Closed)
+    }
 }
 
 fn open(directory: &Path) -> Result<Database, redb::Error> {
@@ -57,6 +89,7 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
     // A table has to be there before it can be read.
     let transaction = database.begin_write()?;
     transaction.open_table(QUEUES)?;
+    transaction.open_table(LEDGERS)?;
     transaction.open_table(SESSIONS)?;
     transaction.open_table(ANSWERS)?;
     transaction.commit()?;
@@ -66,7 +99,17 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
 /// Throws away what is too old for anybody to ask for it.
 fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Error> {
     let (oldest, now) = (oldest_us(ttl), now_ms());
-    transaction.open_table(QUEUES)?.retain(|(_, at), _| at >= oldest)?;
+    let mut lost: HashMap<String, u64> = HashMap::new();
+    transaction.open_table(QUEUES)?.retain(|(user_id, at), _| {
+        if at < oldest {
+            *lost.entry(user_id.to_owned()).or_default() += 1;
+        }
+        at >= oldest
+    })?;
+    for (user_id, events) in lost {
+        count_lost(transaction, &user_id, events)?;
+    }
+    transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
     transaction.open_table(ANSWERS)?.retain(|_, (end, _)| end > now)?;
     Ok(true)
@@ -84,9 +127,9 @@ impl OfflineQueue for EmbeddedStore {
     fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         let user_id = user_id.to_owned();
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
-        let limits = self.limits;
+        let (limits, last) = (self.limits, self.last.clone());
         Box::pin(async move {
-            self.writer.change(move |transaction| append(transaction, &user_id, &payloads, limits)).await?;
+            self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await?;
             Ok(())
         })
     }
@@ -108,47 +151,149 @@ impl OfflineQueue for EmbeddedStore {
 
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
         let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
-        Box::pin(async move {
-            self.writer
-                .change(move |transaction| {
-                    let mut table = transaction.open_table(QUEUES)?;
-                    for EntryId(at, _) in &ids {
-                        table.remove((user_id.as_str(), *at))?;
-                    }
-                    Ok(true)
-                })
-                .await?;
+        Box::pin(self.change(move |transaction| {
+            remove(transaction, &user_id, &ids)?;
+            // It was a delivery to somebody who acknowledges nothing: what was lost before it is not told any more.
+            transaction.open_table(LEDGERS)?.remove(user_id.as_str())?;
             Ok(())
-        })
+        }))
     }
 }
 
+impl AckQueue for EmbeddedStore {
+    fn keep<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+        let user_id = user_id.to_owned();
+        let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
+        let limits = Limits { max_events: self.limits.max_events.max(KEPT_AT_MOST), ..self.limits };
+        let last = self.last.clone();
+        Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
+    }
+
+    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        let user_id = user_id.to_owned();
+        let limits = Limits { max_events: if trim { self.limits.max_events } else { usize::MAX }, ..self.limits };
+        Box::pin(async move {
+            let user = user_id.clone();
+            let (entries, dropped) = self
+                .look(move |transaction| {
+                    let dropped = transaction.open_table(LEDGERS)?.get(user.as_str())?.map_or(0, |it| it.value().0);
+                    Ok((entries(&transaction.open_table(QUEUES)?, &user)?, dropped))
+                })
+                .await?;
+            // To connect with nothing to lose costs no write.
+            if surplus(&entries, limits) == 0 {
+                return Ok(Backlog { entries, dropped });
+            }
+            self.change(move |transaction| {
+                let mut entries = entries_of(transaction, &user_id)?;
+                let gone: Vec<EntryId> = entries.drain(..surplus(&entries, limits)).map(|entry| entry.id).collect();
+                remove(transaction, &user_id, &gone)?;
+                let dropped = count_lost(transaction, &user_id, gone.len() as u64)?;
+                Ok(Backlog { entries, dropped })
+            })
+            .await
+        })
+    }
+
+    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
+        Box::pin(self.change(move |transaction| {
+            remove(transaction, &user_id, &ids)?;
+            let mut ledgers = transaction.open_table(LEDGERS)?;
+            let known = ledgers.get(user_id.as_str())?.map(|known| known.value());
+            if let Some((dropped, at)) = known {
+                match dropped.saturating_sub(told) {
+                    0 => drop(ledgers.remove(user_id.as_str())?),
+                    left => drop(ledgers.insert(user_id.as_str(), (left, at))?),
+                }
+            }
+            Ok(())
+        }))
+    }
+}
+
+fn entries_of(transaction: &WriteTransaction, user_id: &str) -> Result<Vec<Queued>, redb::Error> {
+    entries(&transaction.open_table(QUEUES)?, user_id)
+}
+
+/// Everything of a user, too old or not.
+fn entries(
+    table: &impl ReadableTable<(&'static str, u64), &'static str>,
+    user_id: &str,
+) -> Result<Vec<Queued>, redb::Error> {
+    let mut entries = Vec::new();
+    for entry in table.range((user_id, 0)..=(user_id, u64::MAX))? {
+        let (key, payload) = entry?;
+        entries.push(Queued { id: EntryId(key.value().1, 0), payload: payload.value().to_owned() });
+    }
+    Ok(entries)
+}
+
+/// How many of the first are too old or above the cap.
+fn surplus(entries: &[Queued], limits: Limits) -> usize {
+    let oldest = oldest_us(limits.ttl);
+    let old = entries.iter().take_while(|entry| entry.id.0 < oldest).count();
+    old.max(entries.len().saturating_sub(limits.max_events))
+}
+
+fn remove(transaction: &WriteTransaction, user_id: &str, ids: &[EntryId]) -> Result<(), redb::Error> {
+    let mut table = transaction.open_table(QUEUES)?;
+    for EntryId(at, _) in ids {
+        table.remove((user_id, *at))?;
+    }
+    Ok(())
+}
+
+/// Adds to what was lost; how much that is now.
+fn count_lost(transaction: &WriteTransaction, user_id: &str, events: u64) -> Result<u64, redb::Error> {
+    let mut ledgers = transaction.open_table(LEDGERS)?;
+    let dropped = ledgers.get(user_id)?.map_or(0, |known| known.value().0) + events;
+    if events > 0 {
+        ledgers.insert(user_id, (dropped, now_ms()))?;
+    }
+    Ok(dropped)
+}
+
+/// Appends, and evicts what is too old or above the cap.
 fn append(
     transaction: &WriteTransaction,
     user_id: &str,
     payloads: &[String],
     limits: Limits,
-) -> Result<bool, redb::Error> {
+    last: &AtomicU64,
+) -> Result<Vec<EntryId>, redb::Error> {
     let mut table = transaction.open_table(QUEUES)?;
-    let all = (user_id, 0)..=(user_id, u64::MAX);
     let oldest = oldest_us(limits.ttl);
     let mut times = Vec::new();
-    for entry in table.range(all)? {
+    for entry in table.range((user_id, 0)..=(user_id, u64::MAX))? {
         times.push(entry?.0.value().1);
     }
+    let mut ids = Vec::with_capacity(payloads.len());
     for payload in payloads {
-        // Later than the last one even where the clock was set back, so that the order holds.
-        let at = times.last().map_or(0, |last| last + 1).max(now_us());
+        // Later than the last one even where the clock was set back, so that the order holds; and never given twice, or a
+        // late acknowledgement could remove another event.
+        let at = times.last().map_or(0, |last| last + 1).max(now_us()).max(last.load(Ordering::Relaxed) + 1);
+        // Only the one thread that writes comes here.
+        last.store(at, Ordering::Relaxed);
         table.insert((user_id, at), payload.as_str())?;
         times.push(at);
+        ids.push(EntryId(at, 0));
     }
     let surplus = times.len().saturating_sub(limits.max_events);
+    let mut lost = 0;
     for (place, at) in times.into_iter().enumerate() {
         if place < surplus || at < oldest {
             table.remove((user_id, at))?;
+            lost += 1;
         }
     }
-    Ok(true)
+    drop(table);
+    count_lost(transaction, user_id, lost)?;
+    Ok(ids)
 }
 
 impl SessionStore for EmbeddedStore {

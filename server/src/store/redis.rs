@@ -4,18 +4,21 @@
 use std::{future::Future, time::Duration};
 
 use redis::{
-    Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, Script,
+    Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
+use scripts::Scripts;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     idempotency::{ANSWER_TTL, Answers},
-    queue::{EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
     session::{Session, SessionStore},
 };
+
+mod scripts;
 
 /// How long a command may take, the connecting included. A Redis that is down must not hold a request (EMIT-07, AUTH-23).
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -24,33 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// How often the connection is tried while nobody needs it. The client library learns that a connection is gone, and later
 /// that it could be had again, only by a command that fails: this keeps that failure from being somebody's event.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// What is too old goes first, so that it does not count; then the cap; then the whole key expires with its last entry.
-/// A key that is no stream was damaged from outside and is started anew (QUEUE-15).
-const APPEND: &str = r"
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'stream' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-local now = redis.call('TIME')
-local oldest = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[2])
-redis.call('XTRIM', KEYS[1], 'MINID', oldest)
-for i = 3, #ARGV do redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[1], '*', 'payload', ARGV[i]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-";
-
-const READ: &str = r"
-if redis.call('TYPE', KEYS[1]).ok ~= 'stream' then return {} end
-local now = redis.call('TIME')
-local oldest = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[1])
-return redis.call('XRANGE', KEYS[1], oldest, '+')
-";
-
-const REMOVE: &str = r"
-redis.call('XDEL', KEYS[1], unpack(ARGV))
-if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
-";
-
-/// How many ids `unpack` puts on the stack of Lua at a time, which holds 8,000.
-const REMOVE_AT_ONCE: usize = 1_000;
 
 /// Where Redis is (CONF-06).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +44,7 @@ pub struct RedisConfig {
 /// Queues, sessions and answers in Redis.
 pub struct RedisStore {
     connection: ConnectionManager,
-    limits: Limits,
-    append: Script,
-    read: Script,
-    remove: Script,
+    scripts: Scripts,
     heartbeat: JoinHandle<()>,
 }
 
@@ -100,18 +73,11 @@ impl RedisStore {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
         let connection = ConnectionManager::new_lazy_with_config(client, manager)?;
-        Ok(Self {
-            heartbeat: tokio::spawn(keep_trying(connection.clone())),
-            connection,
-            limits,
-            append: Script::new(APPEND),
-            read: Script::new(READ),
-            remove: Script::new(REMOVE),
-        })
+        Ok(Self { heartbeat: tokio::spawn(keep_trying(connection.clone())), connection, scripts: Scripts::new(limits) })
     }
 
-    fn ttl_ms(&self) -> u128 {
-        self.limits.ttl.as_millis()
+    async fn run<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        in_time(call.invoke_async(&mut self.connection.clone())).await
     }
 }
 
@@ -142,10 +108,6 @@ async fn in_time<T>(command: impl Future<Output = RedisResult<T>>) -> Result<T, 
     }
 }
 
-fn queue_key(user_id: &str) -> String {
-    format!("notify:queue:{user_id}")
-}
-
 fn session_key(id: &str) -> String {
     format!("notify:session:{id}")
 }
@@ -154,46 +116,65 @@ fn answer_key(key: &str) -> String {
     format!("notify:answer:{key}")
 }
 
+/// As Redis returns an entry of a stream.
+type Entry = (String, Vec<Vec<u8>>);
+
 impl OfflineQueue for RedisStore {
     fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let mut call = self.append.key(queue_key(user_id));
-            call.arg(self.limits.max_events).arg(self.ttl_ms().to_string());
-            for payload in payloads {
-                call.arg(*payload);
-            }
-            in_time(call.invoke_async::<()>(&mut self.connection.clone())).await
+            let _: Vec<String> = self.run(self.scripts.append(user_id).arg(payloads)).await?;
+            Ok(())
         })
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
         Box::pin(async move {
-            let mut call = self.read.key(queue_key(user_id));
-            call.arg(self.ttl_ms().to_string());
-            let mut connection = self.connection.clone();
-            let entries: Vec<(String, Vec<Vec<u8>>)> = in_time(call.invoke_async(&mut connection)).await?;
+            let entries: Vec<Entry> = self.run(&self.scripts.read(user_id)).await?;
             Ok(entries.into_iter().filter_map(queued).collect())
         })
     }
 
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            for some in ids.chunks(REMOVE_AT_ONCE) {
-                let mut call = self.remove.key(queue_key(user_id));
-                for EntryId(time, counter) in some {
-                    call.arg(format!("{time}-{counter}"));
-                }
-                in_time(call.invoke_async::<()>(&mut self.connection.clone())).await?;
-            }
-            Ok(())
-        })
+        Box::pin(async move { self.run(self.scripts.remove(user_id).arg(names(ids))).await })
     }
 }
 
+impl AckQueue for RedisStore {
+    fn keep<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+        Box::pin(async move {
+            let ids: Vec<String> = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
+            Ok(ids.iter().filter_map(|id| entry_id(id)).collect())
+        })
+    }
+
+    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        Box::pin(async move {
+            let (dropped, entries): (u64, Vec<Entry>) = self.run(&self.scripts.backlog(user_id, trim)).await?;
+            Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
+        })
+    }
+
+    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.run(self.scripts.confirm(user_id, told).arg(names(ids))).await })
+    }
+}
+
+fn names(ids: &[EntryId]) -> Vec<String> {
+    ids.iter().map(|EntryId(time, counter)| format!("{time}-{counter}")).collect()
+}
+
+fn entry_id(name: &str) -> Option<EntryId> {
+    let (time, counter) = name.split_once('-')?;
+    Some(EntryId(time.parse().ok()?, counter.parse().ok()?))
+}
+
 /// An entry of a stream; its payload is empty where the field is missing or is no text, so that it counts as damaged.
-fn queued((id, fields): (String, Vec<Vec<u8>>)) -> Option<Queued> {
-    let (time, counter) = id.split_once('-')?;
-    let id = EntryId(time.parse().ok()?, counter.parse().ok()?);
+fn queued((id, fields): Entry) -> Option<Queued> {
+    let id = entry_id(&id)?;
     let mut pairs = fields.chunks_exact(2);
     let payload = pairs.find(|pair| pair[0] == b"payload").map(|pair| pair[1].clone());
     Some(Queued { id, payload: String::from_utf8(payload.unwrap_or_default()).unwrap_or_default() })

@@ -10,7 +10,7 @@ use std::{
 
 use notify_server::{
     idempotency::Answers,
-    queue::{EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
@@ -64,6 +64,29 @@ impl OfflineQueue for Fragile<dyn OfflineQueue> {
         Box::pin(async move {
             self.outage.check()?;
             self.inner.remove(user, ids).await
+        })
+    }
+}
+
+impl AckQueue for Fragile<dyn AckQueue> {
+    fn keep<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.keep(user, payloads).await
+        })
+    }
+
+    fn backlog<'a>(&'a self, user: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.backlog(user, trim).await
+        })
+    }
+
+    fn confirm<'a>(&'a self, user: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.confirm(user, ids, told).await
         })
     }
 }

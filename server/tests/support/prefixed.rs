@@ -2,7 +2,7 @@
 
 use notify_server::{
     idempotency::Answers,
-    queue::{EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
@@ -29,6 +29,20 @@ impl<S: OfflineQueue> OfflineQueue for Prefixed<S> {
 
     fn remove<'a>(&'a self, user: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { self.inner.remove(&self.key(user), ids).await })
+    }
+}
+
+impl<S: AckQueue> AckQueue for Prefixed<S> {
+    fn keep<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+        Box::pin(async move { self.inner.keep(&self.key(user), payloads).await })
+    }
+
+    fn backlog<'a>(&'a self, user: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        Box::pin(async move { self.inner.backlog(&self.key(user), trim).await })
+    }
+
+    fn confirm<'a>(&'a self, user: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.confirm(&self.key(user), ids, told).await })
     }
 }
 
