@@ -1,34 +1,90 @@
 //! One turn at a time for each key: what happens to a user's queue and sockets happens in one order.
 
 use std::{
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
-/// How many keys can be busy without ever waiting for a stranger.
-const SHARDS: usize = 4096;
+/// Into how many parts the keys are divided, so that a look at one hardly ever waits for another.
+const SHARDS: usize = 64;
 
-/// A fixed set of locks, each shared by the keys that hash to it. Nobody holds two, so nobody waits in a circle.
+/// The keys that are busy. One that nobody holds or waits for takes no place.
+type Keys = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
+
+/// A lock for each key; strangers never wait for each other. Nobody holds two of one set, so nobody waits in a circle.
 #[derive(Clone)]
-pub(crate) struct Turns {
-    shards: Arc<[Arc<Mutex<()>>]>,
-    // Randomly keyed, so that nobody outside can choose ids that share a lock.
+pub(crate) struct Turns(Arc<Shards>);
+
+struct Shards {
+    keys: Vec<Mutex<Keys>>,
+    // Randomly keyed, so that nobody outside can choose ids that share a shard.
     hasher: RandomState,
 }
 
-/// Ends when it is dropped.
-pub(crate) type Turn = OwnedMutexGuard<()>;
+/// Ends when it is dropped. The lock goes before the place.
+pub(crate) struct Turn {
+    _held: OwnedMutexGuard<()>,
+    _place: Place,
+}
+
+/// Somebody who holds a lock or waits for it, and may give up.
+struct Place {
+    turns: Turns,
+    key: String,
+}
 
 impl Turns {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Arc::default()).collect(), hasher: RandomState::new() }
+        let keys = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self(Arc::new(Shards { keys, hasher: RandomState::new() }))
     }
 
     /// Waits for the turn of a key.
     pub(crate) async fn take(&self, key: &str) -> Turn {
-        let hash = self.hasher.hash_one(key) as usize;
-        self.shards[hash % SHARDS].clone().lock_owned().await
+        let place = Place { turns: self.clone(), key: key.to_owned() };
+        let lock = self.shard(key).entry(key.to_owned()).or_default().clone();
+        Turn { _held: lock.lock_owned().await, _place: place }
+    }
+
+    fn shard(&self, key: &str) -> MutexGuard<'_, Keys> {
+        let hash = self.0.hasher.hash_one(key) as usize;
+        // Every change is a single call, so a panic elsewhere cannot have left it half done.
+        self.0.keys[hash % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut keys = self.turns.shard(&self.key);
+        // Whoever else holds or waits has a share of the lock.
+        if keys.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            keys.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_is_waited_for_by_its_own_key_alone_and_leaves_nothing_behind() {
+        let turns = Turns::new();
+        let first = turns.take("a").await;
+        assert!(turns.take("b").now_or_never().is_some());
+        assert!(turns.take("a").now_or_never().is_none());
+        let waiting = tokio::spawn({
+            let turns = turns.clone();
+            async move { drop(turns.take("a").await) }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        waiting.await.unwrap();
+        assert!(turns.0.keys.iter().all(|keys| keys.lock().unwrap().is_empty()));
     }
 }
