@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
     event::Payload,
-    queue::{EntryId, OfflineQueue, Queued},
+    queue::{Backlog, EntryId, OfflineQueue},
     turns::Turn,
 };
 
@@ -15,43 +16,71 @@ pub struct Admission {
     /// The one room that the client joins (ROOM-01).
     pub room: String,
     user_id: String,
-    queued: Vec<Queued>,
-    queue: Arc<dyn OfflineQueue>,
+    payloads: Vec<Box<RawValue>>,
+    ids: Vec<EntryId>,
+    loss: Loss,
+    /// Where handing over is delivering.
+    removes: Option<Arc<dyn OfflineQueue>>,
     turn: Turn,
+}
+
+/// What the client of a user has missed for good; goes with `queued.events` to those who acknowledge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Whether that is nothing.
+    pub complete: bool,
+    /// How many events.
+    pub dropped: u64,
+    /// How many of them the store has counted, and does not any more once they were told.
+    #[serde(skip)]
+    pub counted: u64,
 }
 
 impl Admission {
     pub(crate) fn new(
         room: String,
         user_id: &str,
-        queued: Vec<Queued>,
-        queue: Arc<dyn OfflineQueue>,
+        backlog: Backlog,
+        removes: Option<Arc<dyn OfflineQueue>>,
         turn: Turn,
     ) -> Self {
-        Self { room, user_id: user_id.to_owned(), queued, queue, turn }
+        let ids: Vec<EntryId> = backlog.entries.iter().map(|entry| entry.id).collect();
+        let payloads: Vec<_> = backlog.entries.into_iter().filter_map(|entry| readable(entry.payload)).collect();
+        let damaged = ids.len() - payloads.len();
+        if damaged > 0 {
+            tracing::error!(entries = damaged, "damaged entries of a queue are dropped");
+        }
+        let dropped = backlog.dropped + damaged as u64;
+        let loss = Loss { complete: dropped == 0, dropped, counted: backlog.dropped };
+        Self { room, user_id: user_id.to_owned(), payloads, ids, loss, removes, turn }
     }
 
-    /// Hands over what was queued, by `send`, which says whether the client has taken it; then removes it from the queue.
-    /// To be called when the client has joined its room. What the client has not taken stays queued.
-    pub async fn welcome(self, send: impl FnOnce(&[Box<RawValue>]) -> bool) {
-        let ids: Vec<EntryId> = self.queued.iter().map(|entry| entry.id).collect();
-        let total = ids.len();
-        let payloads: Vec<_> = self.queued.into_iter().filter_map(readable).collect();
-        if payloads.len() < total {
-            tracing::error!(entries = total - payloads.len(), "damaged entries of a queue are dropped");
-        }
-        if total == 0 || (!payloads.is_empty() && !send(&payloads)) {
+    /// Hands over what was queued to a client that acknowledges nothing, by `send`, which says whether the client has taken
+    /// it; then removes it from the queue. To be called when the client has joined its room. What the client has not taken
+    /// stays queued.
+    pub async fn welcome(self, send: impl AsyncFnOnce(&[Box<RawValue>]) -> bool) {
+        if self.ids.is_empty() || (!self.payloads.is_empty() && !send(&self.payloads).await) {
             return;
         }
-        if let Err(error) = self.queue.remove(&self.user_id, &ids).await {
-            tracing::error!(%error, events = total, "delivered events could not be removed from a queue");
+        if let Some(queue) = self.removes
+            && let Err(error) = queue.remove(&self.user_id, &self.ids).await
+        {
+            tracing::error!(%error, events = self.ids.len(), "delivered events could not be removed from a queue");
+        }
+        drop(self.turn);
+    }
+
+    /// Hands over what was queued, and what was lost, to a client that acknowledges. Nothing is removed before it does.
+    pub fn welcome_kept(self, send: impl FnOnce(&[Box<RawValue>], Vec<EntryId>, Loss)) {
+        if !self.ids.is_empty() || !self.loss.complete {
+            send(&self.payloads, self.ids, self.loss);
         }
         drop(self.turn);
     }
 }
 
 /// The payload as it was written, if it is one (QUEUE-15, QUEUE-16).
-fn readable(entry: Queued) -> Option<Box<RawValue>> {
-    serde_json::from_str::<Payload>(&entry.payload).ok()?;
-    RawValue::from_string(entry.payload).ok()
+fn readable(payload: String) -> Option<Box<RawValue>> {
+    serde_json::from_str::<Payload>(&payload).ok()?;
+    RawValue::from_string(payload).ok()
 }

@@ -10,12 +10,14 @@ use crate::{
     config::{Config, Secret, StoreConfig},
     http::{self, Control},
     idempotency::Answers,
+    keeper::Acknowledging,
     notifications::{Deliver, NotificationsService},
     origins::{self, Origins},
-    queue::OfflineQueue,
+    queue::{AckQueue, OfflineQueue},
     rules::{Rules, Standard},
     session::{SessionStore, StoredSessions, VerifySession},
-    socket::{self, Door, Sockets},
+    socket::{self, Door},
+    sockets::Sockets,
     store::{Limits, Probe, StoreError, Stores, embedded::EmbeddedStore, redis::RedisStore},
     wire::{Sessions, transport},
 };
@@ -33,6 +35,10 @@ pub struct Collaborators {
     pub session_store: Arc<dyn SessionStore>,
     /// Keeps events for those who are away (SPEC.md, 5).
     pub queue: Arc<dyn OfflineQueue>,
+    /// The same, for those who acknowledge.
+    pub acks: Arc<dyn AckQueue>,
+    /// How long a client that acknowledges may take to; then it is closed.
+    pub ack_timeout: Duration,
     /// Keeps answers for repeated requests (EMIT-06).
     pub answers: Arc<dyn Answers>,
     /// Says whether the store answers (CONF-08).
@@ -61,6 +67,8 @@ impl Collaborators {
             sessions: Arc::new(StoredSessions(stores.sessions.clone())),
             session_store: stores.sessions,
             queue: stores.queue,
+            acks: stores.acks,
+            ack_timeout: config.ack_timeout,
             answers: stores.answers,
             probe: stores.probe,
             rules: Arc::new(Standard),
@@ -93,10 +101,18 @@ impl App {
     /// Builds the application.
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
-        let (engine, io) = socket::build(with.connect_timeout);
-        let deliver = (with.wrap_deliver)(Arc::new(Sockets(io.clone())));
-        let service = NotificationsService::new(with.rules.clone(), with.queue, deliver);
-        let door = Door { tokens: with.tokens, sessions: with.sessions, service: service.clone(), rules: with.rules };
+        let (engine, io) = socket::build(with.connect_timeout, with.ack_timeout);
+        let acknowledging = Acknowledging::default();
+        let deliver = (with.wrap_deliver)(Arc::new(Sockets::new(io.clone(), acknowledging.clone())));
+        let service = NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver);
+        let door = Door {
+            tokens: with.tokens,
+            sessions: with.sessions,
+            service: service.clone(),
+            rules: with.rules,
+            acks: with.acks,
+            acknowledging,
+        };
         socket::open(&io, Arc::new(door));
         let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
         let control = Control::new(service.clone(), with.session_store, with.answers, with.probe, with.ingest_token);

@@ -85,6 +85,8 @@ pub struct Config {
     pub limits: Limits,
     /// `STORE`, and what belongs to each.
     pub store: StoreConfig,
+    /// `ACK_TIMEOUT_SECONDS`, default 10.
+    pub ack_timeout: Duration,
 }
 
 /// What is wrong with one variable. Never shows a value that may be a secret (CONF-03).
@@ -134,6 +136,7 @@ impl Reader<'_> {
         let max_events = self.number("QUEUE_MAX_EVENTS", 50, 1, MAX_QUEUE_EVENTS);
         let ttl = self.number("QUEUE_TTL_SECONDS", 86_400, 1, 10 * 365 * 86_400);
         let store = self.store();
+        let ack_timeout = self.number("ACK_TIMEOUT_SECONDS", 10, 1, 3_600);
         let (algorithm, key) = token?;
         Some(Config {
             host,
@@ -144,6 +147,7 @@ impl Reader<'_> {
             ingest_token: ingest_token?,
             limits: Limits { max_events: usize::try_from(max_events?).ok()?, ttl: Duration::from_secs(ttl?) },
             store: store?,
+            ack_timeout: Duration::from_secs(ack_timeout?),
         })
     }
 

@@ -3,8 +3,9 @@
 //! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
-//! - `socket` lets clients in by [`auth`], [`session`] and [`admission`]; `wire` closes the connections of those who break
-//!   the protocol; [`origins`] keeps strange browsers out.
+//! - `socket` lets clients in by [`auth`], [`session`] and [`admission`]; `device` and `sockets` hand them events, `keeper`
+//!   waits for what they acknowledge; `wire` closes the connections of those who break the protocol; [`origins`] keeps
+//!   strange browsers out.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`queue`] is the offline queue, [`idempotency`] the memory for repeated requests, [`store`] where both are kept.
 
@@ -13,9 +14,11 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod dev;
+mod device;
 pub mod event;
 pub mod http;
 pub mod idempotency;
+mod keeper;
 pub mod notifications;
 pub mod origins;
 pub mod queue;
@@ -24,6 +27,7 @@ pub mod run;
 pub mod serve;
 pub mod session;
 mod socket;
+mod sockets;
 pub mod store;
 mod turns;
 mod wire;

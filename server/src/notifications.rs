@@ -1,7 +1,11 @@
 //! The injectable service: emits events to whoever is connected, and queues them for whoever is not. Knows nothing of
 //! HTTP or Socket.IO.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -11,17 +15,35 @@ use uuid::Uuid;
 use crate::{
     admission::Admission,
     event::{Draft, EventType, Outgoing},
-    queue::OfflineQueue,
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue},
     rules::Rules,
     store::{BoxFuture, StoreError},
-    turns::Turns,
+    turns::{Turn, Turns},
 };
 
 /// Hands an event to the connected clients of a room.
 pub trait Deliver: Send + Sync + 'static {
     /// True where at least one client of the room has taken the event (ROOM-06: each of them is offered it).
     fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool>;
+
+    /// Whether some client of the room acknowledges. Then an event is stored before it is handed over.
+    fn acknowledged(&self, _room: &str) -> bool {
+        false
+    }
+
+    /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`, until it is acknowledged.
+    fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, _entry: EntryId) -> BoxFuture<'a, bool> {
+        self.deliver(room, event)
+    }
+
+    /// Takes back what clients of the room that are gone were handed and nobody was sent, in its order.
+    fn take_unsent(&self, _room: &str) -> Vec<Outgoing> {
+        Vec::new()
+    }
 }
+
+/// How long to wait before unsent events are queued again where the store does not answer.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How an accepted event reached its recipient (EMIT-02).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,14 +88,23 @@ pub struct NotificationsService(Arc<Inner>);
 struct Inner {
     rules: Arc<dyn Rules>,
     queue: Arc<dyn OfflineQueue>,
+    acks: Arc<dyn AckQueue>,
     deliver: Arc<dyn Deliver>,
     turns: Turns,
+    /// What was taken back and could not be queued yet, by user; waits for the store to answer again.
+    taken_back: Mutex<HashMap<String, Vec<Outgoing>>>,
 }
 
 impl NotificationsService {
     /// A service that delivers and queues by these.
-    pub fn new(rules: Arc<dyn Rules>, queue: Arc<dyn OfflineQueue>, deliver: Arc<dyn Deliver>) -> Self {
-        Self(Arc::new(Inner { rules, queue, deliver, turns: Turns::new() }))
+    pub fn new(
+        rules: Arc<dyn Rules>,
+        queue: Arc<dyn OfflineQueue>,
+        acks: Arc<dyn AckQueue>,
+        deliver: Arc<dyn Deliver>,
+    ) -> Self {
+        let (turns, taken_back) = (Turns::new(), Mutex::default());
+        Self(Arc::new(Inner { rules, queue, acks, deliver, turns, taken_back }))
     }
 
     /// Tells that a record was looked at.
@@ -167,17 +198,52 @@ impl NotificationsService {
         }
     }
 
-    /// Lets a verified user in: from here until [`Admission::welcome`] nothing else happens to the user, so that whatever
-    /// is emitted meanwhile comes after what was queued (QUEUE-11) and is neither lost nor doubled.
+    /// Lets a verified user in: from here until the welcome nothing else happens to the user, so that whatever is emitted
+    /// meanwhile comes after what was queued (QUEUE-11) and is neither lost nor doubled.
     ///
     /// # Errors
     /// Where the queue cannot be read. The client has to be refused then: were it let in, what is queued would lie there
     /// until the next connect, and could grow too old.
     pub async fn admit(&self, user_id: &str) -> Result<Admission, StoreError> {
+        let (room, turn) = self.enter(user_id).await?;
+        let backlog = Backlog { entries: self.0.queue.read(user_id).await?, dropped: 0 };
+        // While another client acknowledges, handing over is not delivering.
+        let removes = (!self.0.deliver.acknowledged(&room)).then(|| self.0.queue.clone());
+        Ok(Admission::new(room, user_id, backlog, removes, turn))
+    }
+
+    /// The same for a client that acknowledges.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub async fn admit_acknowledging(&self, user_id: &str) -> Result<Admission, StoreError> {
+        let (room, turn) = self.enter(user_id).await?;
+        let backlog = self.0.acks.backlog(user_id, !self.0.deliver.acknowledged(&room)).await?;
+        Ok(Admission::new(room, user_id, backlog, None, turn))
+    }
+
+    /// Takes the turn, and queues first what a connection was not sent that has just broken: this may be its successor.
+    async fn enter(&self, user_id: &str) -> Result<(String, Turn), StoreError> {
         let turn = self.0.turns.take(user_id).await;
-        let queued = self.0.queue.read(user_id).await?;
         let room = self.0.rules.room(user_id);
-        Ok(Admission::new(room, user_id, queued, self.0.queue.clone(), turn))
+        self.0.enqueue(user_id, &room, &[]).await?;
+        Ok((room, turn))
+    }
+
+    /// Queues what clients of a user that are gone were handed and nobody was sent. It was accepted, so it is tried until
+    /// it succeeds.
+    pub(crate) async fn take_back(&self, user_id: &str) {
+        let room = self.0.rules.room(user_id);
+        loop {
+            {
+                let _turn = self.0.turns.take(user_id).await;
+                match self.0.enqueue(user_id, &room, &[]).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(%error, "unsent events could not be queued yet"),
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
 
     fn prepare(&self, draft: Draft) -> (String, Outgoing) {
@@ -185,35 +251,89 @@ impl NotificationsService {
         (recipient, self.0.rules.payload(draft).into())
     }
 
-    async fn hand_over(
-        &self,
-        recipient: &str,
-        events: Vec<(usize, Outgoing)>,
-    ) -> Vec<(usize, Result<Receipt, StoreError>)> {
+    async fn hand_over(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
         let _turn = self.0.turns.take(recipient).await;
         let room = self.0.rules.room(recipient);
-        let (mut outcomes, mut left) = (Vec::with_capacity(events.len()), Vec::new());
-        for (place, event) in events {
-            // Once one had to be queued, those after it follow it there, or they would overtake it.
-            if left.is_empty() && self.0.deliver.deliver(&room, &event).await {
-                outcomes.push((place, Ok(receipt(&event, Delivery::Live))));
-            } else {
-                left.push((place, event));
-            }
+        if self.0.deliver.acknowledged(&room) {
+            self.0.keep_and_deliver(recipient, &room, &events).await
+        } else {
+            self.0.deliver_or_queue(recipient, &room, &events).await
         }
-        if !left.is_empty() {
-            let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json.get()).collect();
-            match self.0.queue.append(recipient, &payloads).await {
-                Ok(()) => {
-                    outcomes.extend(left.iter().map(|(place, event)| (*place, Ok(receipt(event, Delivery::Queued)))))
-                }
-                Err(error) => {
-                    tracing::warn!(%error, events = left.len(), "events could not be queued");
-                    outcomes.push((left[0].0, Err(error)));
-                }
+    }
+}
+
+/// What became of each event, by its place; of those that failed together, the first tells for all.
+type Outcomes = Vec<(usize, Result<Receipt, StoreError>)>;
+
+/// What is done within the turn of a user.
+impl Inner {
+    /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
+    async fn deliver_or_queue(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
+        let mut outcomes = Vec::with_capacity(events.len());
+        let mut left = events.iter().peekable();
+        while let Some((place, event)) = left.peek() {
+            // Once one has to be queued, those after it follow it there, or they would overtake it.
+            if !self.deliver.deliver(room, event).await {
+                break;
+            }
+            outcomes.push((*place, Ok(receipt(event, Delivery::Live))));
+            left.next();
+        }
+        let left: Vec<_> = left.collect();
+        if left.is_empty() {
+            return outcomes;
+        }
+        let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json.get()).collect();
+        match self.enqueue(recipient, room, &payloads).await {
+            Ok(()) => outcomes.extend(left.iter().map(|(place, event)| (*place, Ok(receipt(event, Delivery::Queued))))),
+            Err(error) => {
+                tracing::warn!(%error, events = left.len(), "events could not be queued");
+                outcomes.push((left[0].0, Err(error)));
             }
         }
         outcomes
+    }
+
+    /// For a user of whom somebody acknowledges: stored first, so that it is there until somebody has.
+    async fn keep_and_deliver(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
+        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json.get()).collect();
+        let kept = match self.acks.keep(recipient, &payloads).await {
+            Ok(ids) if ids.len() == events.len() => ids,
+            Ok(_) => return vec![(events[0].0, Err(StoreError::Senseless))],
+            Err(error) => {
+                tracing::warn!(%error, events = events.len(), "events could not be stored");
+                return vec![(events[0].0, Err(error))];
+            }
+        };
+        let mut outcomes = Vec::with_capacity(events.len());
+        for ((place, event), id) in events.iter().zip(kept) {
+            let live = self.deliver.deliver_kept(room, event, id).await;
+            outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
+        }
+        outcomes
+    }
+
+    /// Appends to the queue what was taken back from clients that are gone, which is older, and then these.
+    async fn enqueue(&self, user_id: &str, room: &str, payloads: &[&str]) -> Result<(), StoreError> {
+        let mut older = self.taken_back().remove(user_id).unwrap_or_default();
+        older.extend(self.deliver.take_unsent(room));
+        let all: Vec<&str> = older.iter().map(|event| event.json.get()).chain(payloads.iter().copied()).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let appended = match self.deliver.acknowledged(room) {
+            true => self.acks.keep(user_id, &all).await.map(drop),
+            false => self.queue.append(user_id, &all).await,
+        };
+        if appended.is_err() && !older.is_empty() {
+            self.taken_back().insert(user_id.to_owned(), older);
+        }
+        appended
+    }
+
+    fn taken_back(&self) -> MutexGuard<'_, HashMap<String, Vec<Outgoing>>> {
+        // Every change is a single call, so a panic elsewhere cannot have left it half done.
+        self.taken_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

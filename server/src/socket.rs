@@ -1,4 +1,4 @@
-//! The Socket.IO side: who is let in, what is delivered to them, and `ping`.
+//! The Socket.IO side: who is let in, how they are welcomed, and `ping`.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 use axum::Router;
 use serde_json::Value;
 use socketioxide::{
-    ParserConfig, SendError, SocketError, SocketIo,
+    ParserConfig, SocketIo,
     extract::{AckSender, SocketRef, TryData},
     handler::ConnectHandler,
     service::SocketIoService,
@@ -18,11 +18,12 @@ use socketioxide::{
 use crate::{
     admission::Admission,
     auth::{TokenError, VerifyToken, find_token},
-    event::Outgoing,
-    notifications::{Deliver, NotificationsService},
+    device::{BUFFERED_PACKETS, Device},
+    keeper::{Acknowledging, Keeper},
+    notifications::NotificationsService,
+    queue::AckQueue,
     rules::Rules,
     session::{SessionError, VerifySession},
-    store::BoxFuture,
     wire::{MAX_PAYLOAD_BYTES, NAMESPACE, Session},
 };
 
@@ -31,12 +32,6 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// How long an upgrade from polling may take.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How many packets wait for a client that does not read. A batch fits in.
-const BUFFERED_PACKETS: usize = 1_024;
-
-/// How long an event waits for room in the buffer of a client.
-const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Why a client was not let in; goes to the client as it is written here (AUTH-21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,17 +83,26 @@ pub(crate) struct Door {
     pub(crate) sessions: Arc<dyn VerifySession>,
     pub(crate) service: NotificationsService,
     pub(crate) rules: Arc<dyn Rules>,
+    pub(crate) acks: Arc<dyn AckQueue>,
+    pub(crate) acknowledging: Acknowledging,
 }
 
-/// An admission on its way from the door to the welcome, within the socket.
-type Pending = Arc<Mutex<Option<Admission>>>;
+/// A client on its way from the door to the welcome, within the socket.
+type Pending = Arc<Mutex<Option<Guest>>>;
+
+struct Guest {
+    user_id: String,
+    acknowledges: bool,
+    admission: Admission,
+}
 
 /// The Engine.IO service and the handle to its sockets. Nobody is let in before [`open`].
-pub(crate) fn build(connect_timeout: Duration) -> (SocketIoService<Router>, SocketIo) {
+pub(crate) fn build(connect_timeout: Duration, ack_timeout: Duration) -> (SocketIoService<Router>, SocketIo) {
     let attachments = ParserConfig::common().max_incoming_binaries(10).max_incoming_binary_buf_size(MAX_PAYLOAD_BYTES);
     SocketIo::builder()
         .with_parser(attachments)
         .connect_timeout(connect_timeout)
+        .ack_timeout(ack_timeout)
         .upgrade_timeout(UPGRADE_TIMEOUT)
         .max_buffer_size(BUFFERED_PACKETS)
         .max_payload(MAX_PAYLOAD_BYTES as u64)
@@ -110,8 +114,11 @@ pub(crate) fn build(connect_timeout: Duration) -> (SocketIoService<Router>, Sock
 
 /// Opens the namespace (TRANS-05).
 pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
-    let pong = door.rules.pong();
-    let welcome = move |socket: SocketRef| welcome(socket, pong);
+    let host = door.clone();
+    let welcome = move |socket: SocketRef| {
+        let door = host.clone();
+        async move { welcome(&door, socket).await }
+    };
     let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
         let door = door.clone();
         async move { admit(&door, &socket, auth.unwrap_or_default()).await }
@@ -133,74 +140,68 @@ async fn admit(door: &Door, socket: &SocketRef, auth: Value) -> Result<(), Refus
     Ok(())
 }
 
-async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Admission, Refusal> {
+async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, Refusal> {
     let token = find_token(auth, &socket.req_parts().headers)?;
-    let claims = door.tokens.verify(token)?;
-    door.sessions.verify(&claims.session_id, &claims.user_id).await?;
-    door.service.admit(&claims.user_id).await.map_err(|error| {
+    let user_id = door.verify(token).await?;
+    let acknowledges = auth.get("ack") == Some(&Value::Bool(true));
+    let admitted = match acknowledges {
+        true => door.service.admit_acknowledging(&user_id).await,
+        false => door.service.admit(&user_id).await,
+    };
+    let admission = admitted.map_err(|error| {
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
-    })
+    })?;
+    Ok(Guest { user_id, acknowledges, admission })
+}
+
+impl Door {
+    async fn verify(&self, token: &str) -> Result<String, Refusal> {
+        let claims = self.tokens.verify(token)?;
+        self.sessions.verify(&claims.session_id, &claims.user_id).await?;
+        Ok(claims.user_id)
+    }
 }
 
 /// After the CONNECT was answered: joins the one room (ROOM-01), then hands over what was queued (QUEUE-09), while whatever
 /// is emitted meanwhile waits for its turn (QUEUE-11).
-async fn welcome(socket: SocketRef, pong: &'static str) {
+async fn welcome(door: &Door, socket: SocketRef) {
+    let pong = door.rules.pong();
     socket.on("ping", async move |ack: AckSender| {
         // A client whose buffer is full will not miss the answer.
         ack.send(pong).ok();
     });
     let pending: Option<Pending> = socket.extensions.remove();
-    let admission = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let Some(admission) = admission else { return };
+    let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let Some((Guest { user_id, acknowledges, admission }, wire)) = guest.zip(session_of(&socket).cloned()) else {
+        return;
+    };
+    let keeper =
+        acknowledges.then(|| Keeper::start(user_id.clone(), door.acks.clone(), wire.clone(), &door.acknowledging));
+    let device = Device::new(wire, keeper);
+    socket.extensions.insert(device.clone());
+    // What it was handed and its transport has not taken goes back; the library keeps it in its room until that is done.
+    let (service, gone) = (door.service.clone(), device.clone());
+    socket.on_disconnect(async move || {
+        if gone.wire.outbox().len() > 0 {
+            service.take_back(&user_id).await;
+        }
+    });
     socket.join(admission.room.clone());
     if !socket.connected() {
         // It went while it was let in; the library has cleaned up before there was anything to clean.
         socket.leave_all();
         return;
     }
-    admission.welcome(|payloads| socket.emit("queued.events", &[payloads]).is_ok()).await;
+    if acknowledges {
+        admission.welcome_kept(|payloads, ids, loss| {
+            device.offer_kept_queue(&socket, payloads, ids, loss);
+        });
+    } else {
+        admission.welcome(async |payloads| device.offer_queue(&socket, payloads).await).await;
+    }
 }
 
 fn session_of(socket: &SocketRef) -> Option<&Arc<Session>> {
     socket.req_parts().extensions.get()
-}
-
-/// Delivers to the sockets of this process.
-pub(crate) struct Sockets(pub(crate) SocketIo);
-
-impl Deliver for Sockets {
-    fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool> {
-        Box::pin(async move {
-            // The namespace is gone once the server closes.
-            let Some(namespace) = self.0.of(NAMESPACE) else {
-                return false;
-            };
-            let mut taken = false;
-            for socket in namespace.within(room.to_owned()).sockets() {
-                taken |= offer(&socket, event).await;
-            }
-            taken
-        })
-    }
-}
-
-/// One socket at a time rather than the room at once: the room would not tell how many have taken it.
-async fn offer(socket: &SocketRef, event: &Outgoing) -> bool {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if session_of(socket).is_some_and(|session| session.has_departed()) {
-            return false;
-        }
-        match socket.emit(event.event_type.name(), &event.json) {
-            Ok(()) => return true,
-            Err(SendError::Socket(SocketError::InternalChannelFull)) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            Err(error) => {
-                tracing::debug!(socket = %socket.id, %error, "an event was not taken");
-                return false;
-            }
-        }
-    }
 }

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// The database file could not be read or written.
     #[error("database: {0}")]
     Database(Box<redb::Error>),
+    /// It has answered something that it should never answer.
+    #[error("the store gave an answer that makes no sense")]
+    Senseless,
     /// The thread that writes is gone, as while the process ends.
     #[error("the store is closed")]
     Closed,

@@ -147,7 +147,7 @@ impl AckQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             let ids: Vec<String> = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
-            Ok(ids.iter().filter_map(|id| entry_id(id)).collect())
+            ids.iter().map(|id| entry_id(id)).collect::<Option<_>>().ok_or(StoreError::Senseless)
         })
     }
 

@@ -14,7 +14,7 @@ use socketioxide::service::SocketIoService;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
-use super::{MAX_PAYLOAD_BYTES, Session, Sessions, packet::judge, watched::Watched};
+use super::{MAX_PAYLOAD_BYTES, Session, Sessions, packet::judge, poll::Answer, watched::Watched};
 use crate::http::{body, problem::Problem};
 
 /// Separates the packets of a POST.
@@ -59,7 +59,7 @@ pub(crate) async fn handle(State(transport): State<Transport>, request: Request)
         (sid, Some("websocket"), &Method::GET) => transport.websocket(sid, request),
         (None, Some("polling"), &Method::GET) => transport.open(request).await,
         (Some(sid), Some("polling"), &Method::POST) => transport.post(sid, request).await,
-        (Some(_), Some("polling"), &Method::GET) => transport.pass(request).await,
+        (Some(sid), Some("polling"), &Method::GET) => transport.poll(sid, request).await,
         _ => refuse(),
     }
 }
@@ -89,8 +89,22 @@ impl Transport {
             body.strip_prefix(b"0").and_then(|json| serde_json::from_slice(json).ok());
         if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
             self.sessions.list(sid.to_owned(), &session);
+            let close = self.abandon(sid.to_owned());
+            session.on_close(Box::new(close));
         }
         Response::from_parts(parts, Body::from(body))
+    }
+
+    /// Answers a poll, and sees what the answer takes with it.
+    async fn poll(&self, sid: &str, request: Request) -> Response {
+        let Some(session) = self.sessions.find(sid) else {
+            return refuse();
+        };
+        let (parts, body) = self.pass(request).await.into_parts();
+        match to_bytes(body, usize::MAX).await {
+            Ok(payload) => Response::from_parts(parts, Body::new(Answer::new(payload, session))),
+            Err(_) => refuse(),
+        }
     }
 
     /// Reads a POST first; where a packet breaks the protocol, the session is closed instead.
@@ -142,7 +156,7 @@ impl Transport {
         let (Some(session), Some(accept)) = (session, accept_key(request.headers())) else {
             return refuse();
         };
-        let abandon = sid.map(|sid| self.abandon(sid.to_owned()));
+        let abandon = sid.map(|sid| -> Box<dyn FnOnce() + Send> { Box::new(self.abandon(sid.to_owned())) });
         let handshake = handshake(request.uri(), request.headers(), session.clone());
         let upgrade = hyper::upgrade::on(&mut request);
         let engine = self.engine.clone();
@@ -160,11 +174,13 @@ impl Transport {
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
 
-    fn abandon(&self, sid: String) -> Box<dyn FnOnce() + Send> {
+    /// Closes a polling session from wherever it is called.
+    fn abandon(&self, sid: String) -> impl Fn() + Send + Sync + 'static {
         let (transport, runtime) = (self.clone(), tokio::runtime::Handle::current());
-        Box::new(move || {
+        move || {
+            let (transport, sid) = (transport.clone(), sid.clone());
             runtime.spawn(async move { transport.close(&sid).await });
-        })
+        }
     }
 }
 

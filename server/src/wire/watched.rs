@@ -1,4 +1,4 @@
-//! The stream of a WebSocket, watched as the client's bytes come in. Writing passes through untouched.
+//! The stream of a WebSocket, watched in both directions: what the client sends is judged, what it is sent is counted.
 
 use std::{
     io,
@@ -9,12 +9,14 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Session, tap::Tap};
+use super::{Session, gauge::Gauge, tap::Tap};
 
-/// A stream that ends with an error where the client breaks the protocol; the library closes the connection then.
+/// A stream that ends with an error where the client breaks the protocol or the session is closed; the library closes the
+/// connection then.
 pub(crate) struct Watched<S> {
     stream: S,
     tap: Tap,
+    gauge: Gauge,
     session: Arc<Session>,
     /// What to do where the upgrade of a polling session has failed.
     abandon: Option<Box<dyn FnOnce() + Send>>,
@@ -22,7 +24,7 @@ pub(crate) struct Watched<S> {
 
 impl<S> Watched<S> {
     pub(crate) fn new(stream: S, session: Arc<Session>, abandon: Option<Box<dyn FnOnce() + Send>>) -> Self {
-        Self { stream, tap: Tap::default(), session, abandon }
+        Self { stream, tap: Tap::default(), gauge: Gauge::default(), session, abandon }
     }
 }
 
@@ -42,6 +44,7 @@ impl<S> Drop for Watched<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.session.check_reading(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let fresh = &buf.filled()[before..];
@@ -59,19 +62,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        let Self { stream, gauge, session, .. } = &mut *self;
+        session.write(cx, |cx| Pin::new(stream).poll_write(cx, buf), |written| gauge.feed(&buf[..written]))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

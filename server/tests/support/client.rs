@@ -47,6 +47,42 @@ impl Client {
         assert!(answer.starts_with("40/notifications,{\"sid\":"), "{answer}");
     }
 
+    /// A connection of a user who acknowledges.
+    pub(crate) async fn connect_acknowledging(server: &Server, user: &str) -> Self {
+        let mut client = Self::open(server).await;
+        let auth = json!({"token": server.token(user).await, "ack": true});
+        client.send(&format!("40/notifications,{auth}")).await;
+        let answer = client.message().await.expect("the CONNECT is answered");
+        assert!(answer.starts_with("40/notifications,{\"sid\":"), "{answer}");
+        client
+    }
+
+    /// The next event, which asks for an acknowledgement: the id of that, the name and the arguments.
+    pub(crate) async fn asking(&mut self) -> (u64, String, Vec<Value>) {
+        let packet = self.message().await.expect("an event was due");
+        parse_asking(&packet)
+    }
+
+    /// The number of the next live event, and the id of its acknowledgement.
+    pub(crate) async fn asking_live(&mut self) -> (u64, u64) {
+        let (ack, name, arguments) = self.asking().await;
+        assert_eq!((name.as_str(), arguments.len()), ("record.accessed", 1));
+        (ack, number(&arguments[0]))
+    }
+
+    /// The numbers of the next event, which is `queued.events`, how many were dropped, and the id of its acknowledgement.
+    pub(crate) async fn asking_queued(&mut self) -> (u64, Vec<u64>, u64) {
+        let (ack, name, arguments) = self.asking().await;
+        assert_eq!((name.as_str(), arguments.len()), ("queued.events", 2));
+        let dropped = arguments[1]["dropped"].as_u64().expect("a number");
+        assert_eq!(arguments[1], json!({"complete": dropped == 0, "dropped": dropped}));
+        (ack, arguments[0].as_array().expect("an array of payloads").iter().map(number).collect(), dropped)
+    }
+
+    pub(crate) async fn acknowledge(&mut self, ack: u64) {
+        self.send(&format!("43/notifications,{ack}[]")).await;
+    }
+
     /// Sends a CONNECT with this payload and returns the code with which it is refused.
     pub(crate) async fn refused(&mut self, auth: &Value) -> String {
         self.send(&format!("40/notifications,{auth}")).await;
@@ -119,7 +155,16 @@ impl Client {
     }
 }
 
-fn number(payload: &Value) -> u64 {
+/// An event that asks for an acknowledgement.
+pub(crate) fn parse_asking(packet: &str) -> (u64, String, Vec<Value>) {
+    let event = packet.strip_prefix("42/notifications,").unwrap_or_else(|| panic!("no event: {packet}"));
+    let (ack, event) = event.split_at(event.find('[').expect("an event is an array"));
+    let mut event: Vec<Value> = serde_json::from_str(event).expect("an event is an array");
+    let name = event.remove(0).as_str().expect("the name is text").to_owned();
+    (ack.parse().unwrap_or_else(|_| panic!("no acknowledgement is asked for: {packet}")), name, event)
+}
+
+pub(crate) fn number(payload: &Value) -> u64 {
     payload["metadata"]["n"].as_u64().expect("events of these tests are numbered")
 }
 

@@ -13,6 +13,7 @@ use notify_server::{
     event::{Draft, EventType},
     notifications::{Delivery, Receipt},
     origins::Origins,
+    queue::AckQueue,
     rules::Standard,
     serve::serve,
     session::{Session, SessionStore, StoredSessions},
@@ -21,7 +22,7 @@ use notify_server::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use super::Scratch;
+use super::{PATIENCE, Scratch, client::number};
 
 pub(crate) const JWT_SECRET: &str = "a-secret-for-tests-only-of-no-worth-at-all";
 pub(crate) const INGEST_TOKEN: &str = "a-credential-for-tests-only";
@@ -31,6 +32,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) service: NotificationsService,
     pub(crate) sessions: Arc<dyn SessionStore>,
+    pub(crate) acks: Arc<dyn AckQueue>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     task: JoinHandle<()>,
     _scratch: Scratch,
@@ -43,15 +45,22 @@ impl Server {
 
     /// A server some of whose collaborators are others.
     pub(crate) async fn with(change: impl FnOnce(&mut Collaborators)) -> Self {
+        Self::with_limits(Limits { max_events: 50, ttl: Duration::from_secs(86_400) }, change).await
+    }
+
+    /// A server whose queues have other limits.
+    pub(crate) async fn with_limits(limits: Limits, change: impl FnOnce(&mut Collaborators)) -> Self {
         let scratch = Scratch::new();
-        let limits = Limits { max_events: 50, ttl: Duration::from_secs(86_400) };
         let stores = Stores::of(EmbeddedStore::open(scratch.path(), limits).expect("the directory is new"));
-        let sessions = stores.sessions.clone();
+        let (sessions, acks) = (stores.sessions.clone(), stores.acks.clone());
         let mut collaborators = Collaborators {
             tokens: Arc::new(JwtVerifier::new(Algorithm::HS256, DecodingKey::from_secret(JWT_SECRET.as_bytes()))),
             sessions: Arc::new(StoredSessions(stores.sessions.clone())),
             session_store: stores.sessions,
             queue: stores.queue,
+            acks: stores.acks,
+            ack_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(7),
             answers: stores.answers,
             probe: stores.probe,
             rules: Arc::new(Standard),
@@ -69,7 +78,7 @@ impl Server {
         let task = tokio::spawn(serve(listener, app, async {
             stopped.await.ok();
         }));
-        Self { address, service, sessions, stop: Mutex::new(Some(stop)), task, _scratch: scratch }
+        Self { address, service, sessions, acks, stop: Mutex::new(Some(stop)), task, _scratch: scratch }
     }
 
     /// A token for a user, with a session of that user's.
@@ -82,6 +91,23 @@ impl Server {
     pub(crate) async fn put_session(&self, id: &str, user: &str, expires_at_ms: Option<i64>) {
         let session = Session { user_id: user.to_owned(), expires_at_ms };
         self.sessions.put_session(id, &session).await.expect("the store answers");
+    }
+
+    /// The numbers that are stored for a user, and how many were lost.
+    pub(crate) async fn stored(&self, user: &str) -> (Vec<u64>, u64) {
+        let backlog = self.acks.backlog(user, false).await.expect("the store answers");
+        let payloads = backlog.entries.iter().map(|entry| serde_json::from_str(&entry.payload).expect("JSON"));
+        (payloads.map(|payload: Value| number(&payload)).collect(), backlog.dropped)
+    }
+
+    /// Waits until so many are stored for a user.
+    pub(crate) async fn until_stored(&self, user: &str, events: usize) {
+        let began = std::time::Instant::now();
+        while self.stored(user).await.0.len() != events {
+            assert!(began.elapsed() < PATIENCE, "{:?}", self.stored(user).await);
+            // The store tells nobody of its changes.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Emits an event with a number to a user.

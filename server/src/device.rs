@@ -1,0 +1,162 @@
+//! One connected client: what it is handed, how much of that may wait for it, and when it is given up.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+use socketioxide::{SendError, SocketError, extract::SocketRef};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    admission::Loss,
+    event::Outgoing,
+    keeper::Keeper,
+    queue::EntryId,
+    wire::{
+        Session,
+        outbox::{Handed, Shared},
+    },
+};
+
+/// How many events may wait for a client that does not read, and how many bytes. A batch of the usual size fits in.
+const MAX_WAITING: usize = 1_024;
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
+
+/// How many packets the library keeps for a client: those above, and some of its own.
+pub(crate) const BUFFERED_PACKETS: usize = MAX_WAITING + 64;
+
+/// How long an event waits for room at a client. Then the client is given up: it would miss something otherwise.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long a client may take to fetch what was queued. Nobody else is kept waiting by it but the user's other events.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(3);
+
+const QUEUED_EVENTS: &str = "queued.events";
+
+pub(crate) struct Device {
+    pub(crate) wire: Arc<Session>,
+    /// Where the client acknowledges.
+    keeper: Option<Keeper>,
+}
+
+impl Device {
+    pub(crate) fn new(wire: Arc<Session>, keeper: Option<Keeper>) -> Arc<Self> {
+        Arc::new(Self { wire, keeper })
+    }
+
+    pub(crate) fn acknowledges(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// Offers an event that is in no store; true where the client has taken it.
+    pub(crate) async fn offer(&self, socket: &SocketRef, event: &Arc<Shared>) -> bool {
+        self.hand_in_time(socket, &event.event, || Handed::Event(event.clone()), None).await
+    }
+
+    /// Offers an event that is stored until it is acknowledged.
+    pub(crate) async fn offer_kept(&self, socket: &SocketRef, event: &Outgoing, entry: EntryId) -> bool {
+        self.hand_in_time(socket, event, || Handed::Kept, Some(entry)).await
+    }
+
+    /// Hands over a queue; true once the transport has taken it.
+    pub(crate) async fn offer_queue(&self, socket: &SocketRef, payloads: &[Box<RawValue>]) -> bool {
+        let (sent, was_sent) = oneshot::channel();
+        self.wire.outbox().push(Handed::Queue(sent), size(payloads));
+        if socket.emit(QUEUED_EVENTS, &[payloads]).is_err() {
+            self.wire.outbox().retract();
+            return false;
+        }
+        let was_sent = matches!(timeout(QUEUE_PATIENCE, was_sent).await, Ok(Ok(())));
+        if !was_sent {
+            self.wire.close();
+        }
+        was_sent
+    }
+
+    /// Hands over a queue that stays in the store until it is acknowledged, or for ever as far as this client goes.
+    pub(crate) fn offer_kept_queue(
+        &self,
+        socket: &SocketRef,
+        payloads: &[Box<RawValue>],
+        ids: Vec<EntryId>,
+        loss: Loss,
+    ) -> bool {
+        self.wire.outbox().push(Handed::Kept, size(payloads));
+        let handed = match &self.keeper {
+            None => socket.emit(QUEUED_EVENTS, &[payloads]),
+            Some(keeper) => socket
+                .emit_with_ack(QUEUED_EVENTS, &(payloads, &loss))
+                .map(|acknowledgement| keeper.expect(ids, loss.counted, acknowledgement)),
+        };
+        if handed.is_err() {
+            self.wire.outbox().retract();
+        }
+        handed.is_ok()
+    }
+
+    async fn hand_in_time(
+        &self,
+        socket: &SocketRef,
+        event: &Outgoing,
+        handed: impl Fn() -> Handed,
+        entry: Option<EntryId>,
+    ) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.wire.has_departed() {
+                return false;
+            }
+            // Before the look, so that room that is made in between is noticed.
+            let room = self.wire.room();
+            if self.has_room() {
+                match self.hand(socket, event, handed(), entry) {
+                    Ok(()) => return true,
+                    Err(SendError::Socket(SocketError::InternalChannelFull)) => {}
+                    Err(error) => {
+                        tracing::debug!(socket = %socket.id, %error, "an event was not taken");
+                        return false;
+                    }
+                }
+            }
+            if timeout_at(deadline, room).await.is_err() {
+                tracing::debug!(socket = %socket.id, "a client that does not read is closed");
+                self.wire.close();
+                return false;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let outbox = self.wire.outbox();
+        outbox.len() < MAX_WAITING
+            && outbox.bytes() < MAX_WAITING_BYTES
+            && self.keeper.as_ref().is_none_or(|keeper| keeper.in_flight() < MAX_WAITING)
+    }
+
+    fn hand(
+        &self,
+        socket: &SocketRef,
+        event: &Outgoing,
+        handed: Handed,
+        entry: Option<EntryId>,
+    ) -> Result<(), SendError> {
+        let name = event.event_type.name();
+        self.wire.outbox().push(handed, event.json.get().len());
+        let outcome = match (&self.keeper, entry) {
+            (Some(keeper), Some(entry)) => socket
+                .emit_with_ack(name, &event.json)
+                .map(|acknowledgement| keeper.expect(vec![entry], 0, acknowledgement)),
+            _ => socket.emit(name, &event.json),
+        };
+        if outcome.is_err() {
+            self.wire.outbox().retract();
+        }
+        outcome
+    }
+}
+
+fn size(payloads: &[Box<RawValue>]) -> usize {
+    payloads.iter().map(|payload| payload.get().len()).sum()
+}

@@ -1,0 +1,80 @@
+//! The sockets of this process, as the service sees them: by room.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::future::join_all;
+use socketioxide::{SocketIo, extract::SocketRef};
+
+use crate::{
+    device::Device,
+    event::Outgoing,
+    keeper::Acknowledging,
+    notifications::Deliver,
+    queue::EntryId,
+    store::BoxFuture,
+    wire::{NAMESPACE, outbox::Shared},
+};
+
+/// Delivers to the sockets of this process, one by one rather than by room: a room would not tell who has taken it.
+pub(crate) struct Sockets {
+    io: SocketIo,
+    acknowledging: Acknowledging,
+    /// Counts what is handed over, so that it can be put in order again.
+    handed: AtomicU64,
+}
+
+impl Sockets {
+    pub(crate) fn new(io: SocketIo, acknowledging: Acknowledging) -> Self {
+        Self { io, acknowledging, handed: AtomicU64::new(0) }
+    }
+
+    fn devices(&self, room: &str) -> Vec<(SocketRef, Arc<Device>)> {
+        // The namespace is gone once the server closes.
+        let Some(namespace) = self.io.of(NAMESPACE) else {
+            return Vec::new();
+        };
+        let sockets = namespace.within(room.to_owned()).sockets().into_iter();
+        sockets.filter_map(|socket| socket.extensions.get::<Arc<Device>>().map(|device| (socket, device))).collect()
+    }
+}
+
+impl Deliver for Sockets {
+    fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let devices = self.devices(room);
+            if devices.is_empty() {
+                return false;
+            }
+            let event = Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed));
+            any(devices.iter().map(|(socket, device)| device.offer(socket, &event))).await
+        })
+    }
+
+    fn acknowledged(&self, room: &str) -> bool {
+        self.acknowledging.any()
+            && self.devices(room).iter().any(|(_, device)| device.acknowledges() && !device.wire.has_departed())
+    }
+
+    fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, entry: EntryId) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let devices = self.devices(room);
+            any(devices.iter().map(|(socket, device)| device.offer_kept(socket, event, entry))).await
+        })
+    }
+
+    fn take_unsent(&self, room: &str) -> Vec<Outgoing> {
+        let devices = self.devices(room).into_iter();
+        let gone = devices.filter(|(socket, device)| device.wire.has_departed() || !socket.connected());
+        let mut unsent: Vec<_> = gone.flat_map(|(_, device)| device.wire.close_and_take_unsent()).collect();
+        unsent.sort_by_key(|event| event.order);
+        unsent.into_iter().map(|event| event.event.clone()).collect()
+    }
+}
+
+/// Side by side, so that one that does not read keeps no other waiting.
+async fn any(offers: impl Iterator<Item = impl Future<Output = bool>>) -> bool {
+    join_all(offers).await.contains(&true)
+}
