@@ -24,6 +24,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// connection for ever: the library cannot close one whose writer is stuck.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How much the system may hold for a peer that does not read (it takes twice that). What it holds is out of reach: it is lost
+/// with a peer that has died, and still goes to one that was closed.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
 /// How long sockets may take to close, and how long requests may take to end; both begin at once.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
@@ -68,6 +72,7 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
 /// Best effort: what the system does not offer is done without.
 fn tune(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
+    SockRef::from(stream).set_send_buffer_size(SEND_BUFFER_BYTES).ok();
     #[cfg(target_os = "linux")]
     SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)).ok();
 }

@@ -1,0 +1,186 @@
+//! Clients that do not read, or go without a word: they cost nobody else anything, and themselves no event.
+
+mod support;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use notify_server::store::Limits;
+use serde_json::Value;
+use support::{
+    client::{Client, number, parse_asking},
+    http::Polling,
+    server::{LIVE, QUEUED, Server, numbered},
+};
+use tokio::net::TcpStream;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Queues that hold whatever these tests emit.
+async fn roomy() -> Server {
+    Server::with_limits(Limits { max_events: 100_000, ttl: DAY }, |_| {}).await
+}
+
+/// Events of some size, until one is queued; how many were accepted.
+async fn emit_until_queued(server: &Server, user: &str) -> u64 {
+    for n in 1..100_000 {
+        let mut draft = numbered(user, n);
+        draft.metadata.insert("filler".into(), "x".repeat(1_000).into());
+        if server.service.emit(draft).await.unwrap().delivery == QUEUED {
+            return n;
+        }
+    }
+    panic!("a client that does not read takes everything");
+}
+
+/// The numbers of everything that comes until the connection ends.
+async fn drain(client: &mut Client) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    while let Some(packet) = client.message().await {
+        if let Some(event) = packet.strip_prefix("42/notifications,") {
+            let event: Value = serde_json::from_str(&event[event.find('[').unwrap()..]).unwrap();
+            numbers.push(number(&event[1]));
+        }
+    }
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_client_that_stops_reading_is_closed_and_misses_and_doubles_nothing() {
+    let server = roomy().await;
+    let mut bystander = Client::connect(&server, "bystander").await;
+    let mut stalled = Client::connect(&server, "alice").await;
+    let accepted = emit_until_queued(&server, "alice").await;
+    assert_eq!(server.emit("bystander", 1).await.delivery, LIVE);
+    assert_eq!(bystander.live().await, 1);
+    // Nothing but the end of the connection follows what the system had taken.
+    let read = drain(&mut stalled).await;
+    let mut second = Client::connect(&server, "alice").await;
+    let queued = second.queued().await;
+    assert!(read.len() > 100 && queued.len() > 100, "{} {}", read.len(), queued.len());
+    let all: Vec<_> = read.into_iter().chain(queued).collect();
+    assert!(all.iter().copied().eq(1..=accepted), "{all:?}");
+    server.until_stored("alice", 0).await;
+}
+
+#[tokio::test]
+async fn a_polling_client_that_stops_polling_is_closed_and_misses_and_doubles_nothing() {
+    let server = roomy().await;
+    let session = Polling::open(&server).await;
+    session.send(format!("40/notifications,{}", serde_json::json!({"token": server.token("alice").await}))).await;
+    session.poll().await.unwrap();
+    server.emit("alice", 0).await;
+    let packets = session.poll().await.unwrap();
+    assert_eq!(packets.len(), 1);
+    let accepted = emit_until_queued(&server, "alice").await;
+    session.closed().await;
+    let queued = Client::connect(&server, "alice").await.queued().await;
+    assert!(queued.iter().copied().eq(1..=accepted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_devices_the_one_that_reads_is_not_kept_waiting_and_nothing_is_queued_for_the_other() {
+    let server = roomy().await;
+    let mut stalled = Client::connect(&server, "alice").await;
+    let mut healthy = Client::connect(&server, "alice").await;
+    const EVENTS: u64 = 8_000;
+    let reading = tokio::spawn(async move {
+        let mut slowest = Duration::ZERO;
+        for n in 1..=EVENTS {
+            let began = Instant::now();
+            assert_eq!(healthy.live().await, n);
+            slowest = slowest.max(began.elapsed());
+        }
+        slowest
+    });
+    for n in 1..=EVENTS {
+        let mut draft = numbered("alice", n);
+        draft.metadata.insert("filler".into(), "x".repeat(1_000).into());
+        assert_eq!(server.service.emit(draft).await.unwrap().delivery, LIVE);
+    }
+    let slowest = reading.await.unwrap();
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!((drain(&mut stalled).await.len() as u64) < EVENTS);
+    assert!(server.stored("alice").await.0.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledging_client_that_stops_reading_is_closed_and_gets_the_newest_of_what_it_missed() {
+    let server = Server::start().await;
+    let mut stalled = Client::connect_acknowledging(&server, "alice").await;
+    let mut accepted = 0;
+    while server.emit("alice", accepted + 1).await.delivery == LIVE {
+        accepted += 1;
+        assert!(accepted < 10_000, "a client that acknowledges nothing takes everything");
+    }
+    for n in accepted + 2..=accepted + 100 {
+        assert_eq!(server.emit("alice", n).await.delivery, QUEUED);
+    }
+    drain(&mut stalled).await;
+    let mut second = Client::connect_acknowledging(&server, "alice").await;
+    let (_, queued, dropped) = second.asking_queued().await;
+    assert!(queued.iter().copied().eq(accepted + 51..=accepted + 100), "{queued:?} of {accepted}");
+    assert_eq!(dropped, accepted + 50);
+}
+
+#[tokio::test]
+async fn what_was_queued_stays_queued_where_the_client_goes_before_it_was_sent() {
+    let server = Server::start().await;
+    for n in 1..=3 {
+        server.emit("alice", n).await;
+    }
+    // A polling client that is let in and never asks for what it is let in for.
+    let session = Polling::open(&server).await;
+    session.send(format!("40/notifications,{}", serde_json::json!({"token": server.token("alice").await}))).await;
+    let began = Instant::now();
+    let mut second = Client::connect(&server, "alice").await;
+    assert_eq!(second.queued().await, [1, 2, 3]);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    session.closed().await;
+}
+
+#[tokio::test]
+async fn what_a_client_was_not_sent_when_its_connection_broke_comes_first_on_the_next() {
+    let server = roomy().await;
+    for round in 0..20 {
+        let user = format!("user-{round}");
+        let mut first = Client::connect(&server, &user).await;
+        server.emit(&user, 1).await;
+        assert_eq!(first.live().await, 1);
+        // Reset rather than closed: the server may learn of it at any point from here.
+        reset(first.stream.get_ref());
+        drop(first);
+        let mut emitted = Vec::new();
+        for n in 2..=30 {
+            emitted.push(server.emit(&user, n).await.delivery);
+        }
+        let mut second = Client::connect(&server, &user).await;
+        let queued = second.queued().await;
+        // Lost is at most what the system had taken, so what comes is the end, without a gap.
+        assert!(queued.iter().copied().eq(31 - queued.len() as u64..=30), "{queued:?} {emitted:?}");
+        second.quiet().await;
+    }
+}
+
+fn reset(stream: &TcpStream) {
+    stream.set_zero_linger().expect("the socket is open");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_the_namespace_with_events_unsent_finds_them_in_the_queue() {
+    let server = Arc::new(roomy().await);
+    let session = Polling::open(&server).await;
+    session.send(format!("40/notifications,{}", serde_json::json!({"token": server.token("alice").await}))).await;
+    session.poll().await.unwrap();
+    for n in 1..=3 {
+        assert_eq!(server.emit("alice", n).await.delivery, LIVE);
+    }
+    session.send("41/notifications,").await;
+    server.until_stored("alice", 3).await;
+    session.closed().await;
+    let mut second = Client::connect_acknowledging(&server, "alice").await;
+    let (_, name, arguments) = parse_asking(&second.message().await.unwrap());
+    assert_eq!((name.as_str(), arguments[0].as_array().unwrap().len()), ("queued.events", 3));
+}
