@@ -14,6 +14,7 @@ use crate::{
     notifications::{Deliver, NotificationsService},
     origins::{self, Origins},
     queue::{AckQueue, OfflineQueue},
+    rights::{Rights, Telling},
     rules::{Rules, Standard},
     session::{SessionStore, StoredSessions, VerifySession},
     socket::{self, Door},
@@ -95,6 +96,8 @@ pub struct App {
     pub service: NotificationsService,
     /// The sockets, to close them in the end.
     pub io: SocketIo,
+    /// For whoever ends sessions by another way than the routes, as another node does.
+    pub rights: Rights,
 }
 
 impl App {
@@ -102,7 +105,7 @@ impl App {
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = socket::build(with.connect_timeout, with.ack_timeout);
-        let acknowledging = Acknowledging::default();
+        let (acknowledging, rights) = (Acknowledging::default(), Rights::default());
         let deliver = (with.wrap_deliver)(Arc::new(Sockets::new(io.clone(), acknowledging.clone())));
         let service = NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver);
         let door = Door {
@@ -112,15 +115,17 @@ impl App {
             rules: with.rules,
             acks: with.acks,
             acknowledging,
+            rights: rights.clone(),
         };
         socket::open(&io, Arc::new(door));
         let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
-        let control = Control::new(service.clone(), with.session_store, with.answers, with.probe, with.ingest_token);
+        let session_store = Arc::new(Telling { store: with.session_store, rights: rights.clone() });
+        let control = Control::new(service.clone(), session_store, with.answers, with.probe, with.ingest_token);
         let sockets = any(transport::handle).with_state(transport);
         let router = http::routes(control)
             .route("/socket.io", sockets.clone())
             .route("/socket.io/", sockets)
             .layer(middleware::from_fn_with_state(Arc::new(with.origins), origins::guard));
-        Self { router, service, io }
+        Self { router, service, io, rights }
     }
 }

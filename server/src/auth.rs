@@ -42,6 +42,15 @@ pub trait VerifyToken: Send + Sync + 'static {
     /// # Errors
     /// Where the token is not accepted (AUTH-05 to AUTH-13).
     fn verify(&self, token: &str) -> Result<Claims, TokenError>;
+
+    /// Until when [`VerifyToken::verify`] accepts a token that it accepts now, in milliseconds of the Unix epoch; `None` where
+    /// that never ends. A connection is closed then. What is not overridden reads the `exp` of a JSON Web Token.
+    fn ends_at_ms(&self, token: &str) -> Option<i64> {
+        let claims = jsonwebtoken::dangerous::insecure_decode::<Map<String, Value>>(token).ok()?.claims;
+        let end = time(claims.get("exp")).ok()? + LEEWAY_SECONDS;
+        // As far as the clock goes; the cast takes the nearest.
+        Some((end * 1_000.0) as i64)
+    }
 }
 
 /// Finds the token of a handshake: the member `token` of the CONNECT payload (AUTH-01), and only where there is none the

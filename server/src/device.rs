@@ -1,6 +1,9 @@
 //! One connected client: what it is handed, how much of that may wait for it, and when it is given up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::value::RawValue;
 use socketioxide::{SendError, SocketError, extract::SocketRef};
@@ -14,6 +17,7 @@ use crate::{
     event::Outgoing,
     keeper::Keeper,
     queue::EntryId,
+    rights::Grant,
     wire::{
         Session,
         outbox::{Handed, Shared},
@@ -39,11 +43,19 @@ pub(crate) struct Device {
     pub(crate) wire: Arc<Session>,
     /// Where the client acknowledges.
     keeper: Option<Keeper>,
+    /// What it rests on.
+    grant: Mutex<Grant>,
 }
 
 impl Device {
-    pub(crate) fn new(wire: Arc<Session>, keeper: Option<Keeper>) -> Arc<Self> {
-        Arc::new(Self { wire, keeper })
+    pub(crate) fn new(wire: Arc<Session>, keeper: Option<Keeper>, grant: Grant) -> Arc<Self> {
+        Arc::new(Self { wire, keeper, grant: Mutex::new(grant) })
+    }
+
+    /// From now on it rests on this.
+    pub(crate) fn renew(&self, grant: Grant) {
+        let former = std::mem::replace(&mut *self.grant.lock().unwrap_or_else(PoisonError::into_inner), grant);
+        drop(former);
     }
 
     pub(crate) fn acknowledges(&self) -> bool {

@@ -4,7 +4,7 @@
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
 //! - `socket` lets clients in by [`auth`], [`session`] and [`admission`]; `device` and `sockets` hand them events, `keeper`
-//!   waits for what they acknowledge; `wire` closes the connections of those who break the protocol; [`origins`] keeps
+//!   waits for what they acknowledge; [`rights`] closes the connections of those whose token or session ends, `wire` the connections of those who break the protocol; [`origins`] keeps
 //!   strange browsers out.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`queue`] is the offline queue, [`idempotency`] the memory for repeated requests, [`store`] where both are kept.
@@ -22,6 +22,7 @@ mod keeper;
 pub mod notifications;
 pub mod origins;
 pub mod queue;
+pub mod rights;
 pub mod rules;
 pub mod run;
 pub mod serve;

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
-use serde_json::Value;
+use axum::{Router, http::HeaderMap};
+use serde_json::{Value, json};
 use socketioxide::{
     ParserConfig, SocketIo,
     extract::{AckSender, SocketRef, TryData},
@@ -17,11 +17,12 @@ use socketioxide::{
 
 use crate::{
     admission::Admission,
-    auth::{TokenError, VerifyToken, find_token},
+    auth::{Claims, TokenError, VerifyToken, find_token},
     device::{BUFFERED_PACKETS, Device},
     keeper::{Acknowledging, Keeper},
     notifications::NotificationsService,
     queue::AckQueue,
+    rights::{Grant, Rights},
     rules::Rules,
     session::{SessionError, VerifySession},
     wire::{MAX_PAYLOAD_BYTES, NAMESPACE, Session},
@@ -85,6 +86,7 @@ pub(crate) struct Door {
     pub(crate) rules: Arc<dyn Rules>,
     pub(crate) acks: Arc<dyn AckQueue>,
     pub(crate) acknowledging: Acknowledging,
+    pub(crate) rights: Rights,
 }
 
 /// A client on its way from the door to the welcome, within the socket.
@@ -94,6 +96,8 @@ struct Guest {
     user_id: String,
     acknowledges: bool,
     admission: Admission,
+    wire: Arc<Session>,
+    grant: Grant,
 }
 
 /// The Engine.IO service and the handle to its sockets. Nobody is let in before [`open`].
@@ -117,7 +121,7 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
     let host = door.clone();
     let welcome = move |socket: SocketRef| {
         let door = host.clone();
-        async move { welcome(&door, socket).await }
+        async move { welcome(door, socket).await }
     };
     let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
         let door = door.clone();
@@ -142,7 +146,9 @@ async fn admit(door: &Door, socket: &SocketRef, auth: Value) -> Result<(), Refus
 
 async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, Refusal> {
     let token = find_token(auth, &socket.req_parts().headers)?;
-    let user_id = door.verify(token).await?;
+    // Every request comes by way of `wire`.
+    let wire = session_of(socket).cloned().ok_or(Refusal::Unavailable)?;
+    let (user_id, grant) = door.verify(token, &wire, |_| true).await?;
     let acknowledges = auth.get("ack") == Some(&Value::Bool(true));
     let admitted = match acknowledges {
         true => door.service.admit_acknowledging(&user_id).await,
@@ -152,20 +158,41 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, 
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
     })?;
-    Ok(Guest { user_id, acknowledges, admission })
+    Ok(Guest { user_id, acknowledges, admission, wire, grant })
 }
 
 impl Door {
-    async fn verify(&self, token: &str) -> Result<String, Refusal> {
-        let claims = self.tokens.verify(token)?;
-        self.sessions.verify(&claims.session_id, &claims.user_id).await?;
-        Ok(claims.user_id)
+    /// Who a token speaks for, where that is somebody right, and a grant for what the connection rests on from now on.
+    async fn verify(
+        &self,
+        token: &str,
+        wire: &Arc<Session>,
+        right: impl FnOnce(&str) -> bool,
+    ) -> Result<(String, Grant), Refusal> {
+        let Claims { user_id, session_id } = self.tokens.verify(token)?;
+        if !right(&user_id) {
+            return Err(Refusal::TokenInvalid);
+        }
+        // First, so that a revocation while the session is verified is not missed.
+        let grant = self.rights.grant(&user_id, &session_id, self.tokens.ends_at_ms(token), wire);
+        self.sessions.verify(&session_id, &user_id).await?;
+        Ok((user_id, grant))
+    }
+
+    /// Lets a connection rest on a fresh token of the same user; the old one counts until then.
+    async fn refresh(&self, device: &Device, user_id: &str, token: &Value) -> Result<(), Refusal> {
+        let token = token.get("token").unwrap_or(token);
+        let (auth, none) = (json!({"token": token}), HeaderMap::new());
+        let token = find_token(&auth, &none)?;
+        let (_, grant) = self.verify(token, &device.wire, |user| user == user_id).await?;
+        device.renew(grant);
+        Ok(())
     }
 }
 
 /// After the CONNECT was answered: joins the one room (ROOM-01), then hands over what was queued (QUEUE-09), while whatever
 /// is emitted meanwhile waits for its turn (QUEUE-11).
-async fn welcome(door: &Door, socket: SocketRef) {
+async fn welcome(door: Arc<Door>, socket: SocketRef) {
     let pong = door.rules.pong();
     socket.on("ping", async move |ack: AckSender| {
         // A client whose buffer is full will not miss the answer.
@@ -173,13 +200,19 @@ async fn welcome(door: &Door, socket: SocketRef) {
     });
     let pending: Option<Pending> = socket.extensions.remove();
     let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let Some((Guest { user_id, acknowledges, admission }, wire)) = guest.zip(session_of(&socket).cloned()) else {
-        return;
-    };
+    let Some(Guest { user_id, acknowledges, admission, wire, grant }) = guest else { return };
     let keeper =
         acknowledges.then(|| Keeper::start(user_id.clone(), door.acks.clone(), wire.clone(), &door.acknowledging));
-    let device = Device::new(wire, keeper);
+    let device = Device::new(wire, keeper, grant);
     socket.extensions.insert(device.clone());
+    let (desk, renewed, user) = (door.clone(), device.clone(), user_id.clone());
+    socket.on("auth.refresh", async move |TryData(token): TryData<Value>, ack: AckSender| {
+        let answer = match desk.refresh(&renewed, &user, &token.unwrap_or_default()).await {
+            Ok(()) => json!({"ok": true}),
+            Err(refusal) => json!({"ok": false, "code": refusal.to_string()}),
+        };
+        ack.send(&answer).ok();
+    });
     // What it was handed and its transport has not taken goes back; the library keeps it in its room until that is done.
     let (service, gone) = (door.service.clone(), device.clone());
     socket.on_disconnect(async move || {

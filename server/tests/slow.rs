@@ -28,7 +28,7 @@ async fn emit_until_queued(server: &Server, user: &str) -> u64 {
     for n in 1..100_000 {
         let mut draft = numbered(user, n);
         draft.metadata.insert("filler".into(), "x".repeat(1_000).into());
-        if server.service.emit(draft).await.unwrap().delivery == QUEUED {
+        if server.service.emit(draft).await.expect("the store answers").delivery == QUEUED {
             return n;
         }
     }
@@ -40,7 +40,8 @@ async fn drain(client: &mut Client) -> Vec<u64> {
     let mut numbers = Vec::new();
     while let Some(packet) = client.message().await {
         if let Some(event) = packet.strip_prefix("42/notifications,") {
-            let event: Value = serde_json::from_str(&event[event.find('[').unwrap()..]).unwrap();
+            let arguments = event.find('[').expect("an event is an array");
+            let event: Value = serde_json::from_str(&event[arguments..]).expect("JSON");
             numbers.push(number(&event[1]));
         }
     }

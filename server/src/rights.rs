@@ -1,0 +1,202 @@
+//! Which connections rest on which session and until when on which token, so that they are closed when either ends.
+//!
+//! Whoever ends a session tells it here, on every node; nothing else has to be told.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use crate::{
+    session::{Session, SessionStore, now_ms},
+    store::{BoxFuture, StoreError},
+    wire,
+};
+
+/// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// All rights of this node.
+#[derive(Clone, Default)]
+pub struct Rights(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    rights: HashMap<u64, Right>,
+    by_session: HashMap<String, Vec<u64>>,
+    last: u64,
+    looking: bool,
+}
+
+struct Right {
+    user_id: String,
+    session_id: String,
+    ends_at_ms: Option<i64>,
+    wire: Weak<wire::Session>,
+}
+
+/// Holds a right for as long as it is not dropped.
+pub(crate) struct Grant {
+    rights: Rights,
+    id: u64,
+}
+
+impl Rights {
+    /// Begins to watch a connection. To be called before the session is verified: a revocation that comes in between closes
+    /// the connection then, rather than to be missed.
+    pub(crate) fn grant(
+        &self,
+        user_id: &str,
+        session_id: &str,
+        ends_at_ms: Option<i64>,
+        wire: &Arc<wire::Session>,
+    ) -> Grant {
+        let mut inner = self.lock();
+        inner.last += 1;
+        let id = inner.last;
+        inner.by_session.entry(session_id.to_owned()).or_default().push(id);
+        let (user_id, session_id) = (user_id.to_owned(), session_id.to_owned());
+        inner.rights.insert(id, Right { user_id, session_id, ends_at_ms, wire: Arc::downgrade(wire) });
+        if !std::mem::replace(&mut inner.looking, true) {
+            tokio::spawn(look(Arc::downgrade(&self.0)));
+        }
+        Grant { rights: self.clone(), id }
+    }
+
+    /// Closes every connection that rests on this session.
+    pub fn end_session(&self, session_id: &str) {
+        self.close(|inner| inner.of_session(session_id).filter_map(|right| right.wire.upgrade()).collect());
+    }
+
+    /// The same for connections of anybody else than its owner.
+    pub fn end_session_but_for(&self, owner: &str, session_id: &str) {
+        let strangers = |inner: &Inner| {
+            inner.of_session(session_id).filter(|it| it.user_id != owner).filter_map(|it| it.wire.upgrade()).collect()
+        };
+        self.close(strangers);
+    }
+
+    /// Closes those whose token has expired.
+    fn end_expired(&self, now_ms: i64) {
+        self.close(|inner| {
+            let expired = inner.rights.values().filter(|right| right.ends_at_ms.is_some_and(|end| end <= now_ms));
+            expired.filter_map(|right| right.wire.upgrade()).collect()
+        });
+    }
+
+    fn close(&self, select: impl FnOnce(&Inner) -> Vec<Arc<wire::Session>>) {
+        // Closing wakes others, who may come here; so not under the lock.
+        let selected = select(&self.lock());
+        for wire in selected {
+            wire.close();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No change can panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn of_session(&self, session_id: &str) -> impl Iterator<Item = &Right> {
+        self.by_session.get(session_id).into_iter().flatten().filter_map(|id| self.rights.get(id))
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let mut inner = self.rights.lock();
+        let Some(right) = inner.rights.remove(&self.id) else { return };
+        if let Some(ids) = inner.by_session.get_mut(&right.session_id) {
+            ids.retain(|id| *id != self.id);
+            if ids.is_empty() {
+                inner.by_session.remove(&right.session_id);
+            }
+        }
+    }
+}
+
+async fn look(rights: Weak<Mutex<Inner>>) {
+    while let Some(inner) = rights.upgrade() {
+        Rights(inner).end_expired(now_ms());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A store of sessions that tells when one ends.
+pub(crate) struct Telling {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) rights: Rights,
+}
+
+impl SessionStore for Telling {
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.store.put_session(id, session).await?;
+            if session.is_live() {
+                self.rights.end_session_but_for(&session.user_id, id);
+            } else {
+                self.rights.end_session(id);
+            }
+            Ok(())
+        })
+    }
+
+    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let revoked = self.store.revoke_session(id).await?;
+            // Also where there is none: an earlier attempt may have been cut off after the store had forgotten it.
+            self.rights.end_session(id);
+            Ok(revoked)
+        })
+    }
+
+    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
+        self.store.session(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(wires: &[&Arc<wire::Session>]) -> Vec<bool> {
+        wires.iter().map(|wire| wire.has_departed()).collect()
+    }
+
+    #[tokio::test]
+    async fn only_those_of_the_session_are_closed() {
+        let rights = Rights::default();
+        let wires: [Arc<wire::Session>; 4] = Default::default();
+        let [one, same, other, gone] = wires.each_ref();
+        let _one = rights.grant("alice", "s", None, one);
+        let _same = rights.grant("alice", "s", None, same);
+        let _other = rights.grant("alice", "t", None, other);
+        drop(rights.grant("alice", "s", None, gone));
+        rights.end_session_but_for("alice", "s");
+        assert_eq!(closed(&[one, same, other, gone]), [false, false, false, false]);
+        rights.end_session("s");
+        assert_eq!(closed(&[one, same, other, gone]), [true, true, false, false]);
+        rights.end_session_but_for("bob", "t");
+        assert!(other.has_departed());
+    }
+
+    #[tokio::test]
+    async fn only_those_that_have_ended_are_closed_and_nothing_is_left_behind() {
+        let rights = Rights::default();
+        let wires: [Arc<wire::Session>; 3] = Default::default();
+        let [ended, lasting, endless] = wires.each_ref();
+        let end = now_ms() + 1_000_000;
+        let grants = [
+            rights.grant("alice", "s", Some(end), ended),
+            rights.grant("alice", "s", Some(end + 1), lasting),
+            rights.grant("alice", "s", None, endless),
+        ];
+        rights.end_expired(end);
+        assert_eq!(closed(&[ended, lasting, endless]), [true, false, false]);
+        drop(grants);
+        assert!(rights.lock().rights.is_empty() && rights.lock().by_session.is_empty());
+    }
+}
