@@ -40,6 +40,7 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(3);
 const QUEUED_EVENTS: &str = "queued.events";
 
 pub(crate) struct Device {
+    pub(crate) user_id: String,
     pub(crate) wire: Arc<Session>,
     /// Where the client acknowledges.
     keeper: Option<Keeper>,
@@ -48,8 +49,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(crate) fn new(wire: Arc<Session>, keeper: Option<Keeper>, grant: Grant) -> Arc<Self> {
-        Arc::new(Self { wire, keeper, grant: Mutex::new(grant) })
+    pub(crate) fn new(user_id: String, wire: Arc<Session>, keeper: Option<Keeper>, grant: Grant) -> Arc<Self> {
+        Arc::new(Self { user_id, wire, keeper, grant: Mutex::new(grant) })
     }
 
     /// From now on it rests on this.

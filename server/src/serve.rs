@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::app::App;
+use crate::{app::App, sockets};
 
 /// How long a client may take to send the head of a request, and a connection may stay idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(5);
 /// with a peer that has died, and still goes to one that was closed.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How long sockets may take to close, and how long requests may take to end; both begin at once.
+/// How long sockets may take to close and their events to be queued, each; and how long requests may take to end; both begin at once.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -63,10 +63,10 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
     drop((listener, connections));
     closing.send(()).ok();
     tracing::info!("closing");
-    let closed = tokio::time::timeout(CLOSE_TIMEOUT, app.io.close());
+    let closed = sockets::close(&app.io, &app.service, CLOSE_TIMEOUT);
     let drained = tokio::time::timeout(DRAIN_TIMEOUT, closing.closed());
     let (closed, drained) = tokio::join!(closed, drained);
-    tracing::info!(sockets = closed.is_ok(), requests = drained.is_ok(), "closed");
+    tracing::info!(sockets = closed, requests = drained.is_ok(), "closed");
 }
 
 /// Best effort: what the system does not offer is done without.

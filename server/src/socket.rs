@@ -180,11 +180,11 @@ impl Door {
     }
 
     /// Lets a connection rest on a fresh token of the same user; the old one counts until then.
-    async fn refresh(&self, device: &Device, user_id: &str, token: &Value) -> Result<(), Refusal> {
+    async fn refresh(&self, device: &Device, token: &Value) -> Result<(), Refusal> {
         let token = token.get("token").unwrap_or(token);
         let (auth, none) = (json!({"token": token}), HeaderMap::new());
         let token = find_token(&auth, &none)?;
-        let (_, grant) = self.verify(token, &device.wire, |user| user == user_id).await?;
+        let (_, grant) = self.verify(token, &device.wire, |user| user == device.user_id).await?;
         device.renew(grant);
         Ok(())
     }
@@ -203,11 +203,11 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
     let Some(Guest { user_id, acknowledges, admission, wire, grant }) = guest else { return };
     let keeper =
         acknowledges.then(|| Keeper::start(user_id.clone(), door.acks.clone(), wire.clone(), &door.acknowledging));
-    let device = Device::new(wire, keeper, grant);
+    let device = Device::new(user_id, wire, keeper, grant);
     socket.extensions.insert(device.clone());
-    let (desk, renewed, user) = (door.clone(), device.clone(), user_id.clone());
+    let (desk, renewed) = (door.clone(), device.clone());
     socket.on("auth.refresh", async move |TryData(token): TryData<Value>, ack: AckSender| {
-        let answer = match desk.refresh(&renewed, &user, &token.unwrap_or_default()).await {
+        let answer = match desk.refresh(&renewed, &token.unwrap_or_default()).await {
             Ok(()) => json!({"ok": true}),
             Err(refusal) => json!({"ok": false, "code": refusal.to_string()}),
         };
@@ -217,7 +217,7 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
     let (service, gone) = (door.service.clone(), device.clone());
     socket.on_disconnect(async move || {
         if gone.wire.outbox().len() > 0 {
-            service.take_back(&user_id).await;
+            service.take_back(&gone.user_id).await;
         }
     });
     socket.join(admission.room.clone());

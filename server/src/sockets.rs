@@ -1,18 +1,23 @@
 //! The sockets of this process, as the service sees them: by room.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
 use socketioxide::{SocketIo, extract::SocketRef};
+use tokio::time::timeout;
 
 use crate::{
     device::Device,
     event::Outgoing,
     keeper::Acknowledging,
-    notifications::Deliver,
+    notifications::{Deliver, NotificationsService},
     queue::EntryId,
     store::BoxFuture,
     wire::{NAMESPACE, outbox::Shared},
@@ -33,12 +38,34 @@ impl Sockets {
 
     fn devices(&self, room: &str) -> Vec<(SocketRef, Arc<Device>)> {
         // The namespace is gone once the server closes.
-        let Some(namespace) = self.io.of(NAMESPACE) else {
-            return Vec::new();
-        };
-        let sockets = namespace.within(room.to_owned()).sockets().into_iter();
-        sockets.filter_map(|socket| socket.extensions.get::<Arc<Device>>().map(|device| (socket, device))).collect()
+        let sockets = self.io.of(NAMESPACE).map(|namespace| namespace.within(room.to_owned()).sockets());
+        with_devices(sockets.unwrap_or_default())
     }
+}
+
+fn with_devices(sockets: Vec<SocketRef>) -> Vec<(SocketRef, Arc<Device>)> {
+    let sockets = sockets.into_iter();
+    sockets.filter_map(|socket| socket.extensions.get::<Arc<Device>>().map(|device| (socket, device))).collect()
+}
+
+/// Closes all sockets, and queues what they have not sent by then; false where that took longer than it may.
+pub(crate) async fn close(io: &SocketIo, service: &NotificationsService, within: Duration) -> bool {
+    let devices = with_devices(io.of(NAMESPACE).map(|namespace| namespace.sockets()).unwrap_or_default());
+    // A client that does not read may hold it up; the library calls no handler of those that it closes here.
+    let closed = timeout(within, io.close()).await.is_ok();
+    let mut unsent: HashMap<&str, Vec<Arc<Shared>>> = HashMap::new();
+    for (_, device) in &devices {
+        unsent.entry(&device.user_id).or_default().extend(device.wire.close_and_take_unsent());
+    }
+    let queued = unsent.into_iter().filter(|(_, events)| !events.is_empty()).map(async |(user_id, events)| {
+        service.put_back(user_id, in_order(events)).await;
+    });
+    timeout(within, join_all(queued)).await.is_ok() && closed
+}
+
+fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Outgoing> {
+    events.sort_by_key(|event| event.order);
+    events.into_iter().map(|event| event.event.clone()).collect()
 }
 
 impl Deliver for Sockets {
@@ -68,9 +95,7 @@ impl Deliver for Sockets {
     fn take_unsent(&self, room: &str) -> Vec<Outgoing> {
         let devices = self.devices(room).into_iter();
         let gone = devices.filter(|(socket, device)| device.wire.has_departed() || !socket.connected());
-        let mut unsent: Vec<_> = gone.flat_map(|(_, device)| device.wire.close_and_take_unsent()).collect();
-        unsent.sort_by_key(|event| event.order);
-        unsent.into_iter().map(|event| event.event.clone()).collect()
+        in_order(gone.flat_map(|(_, device)| device.wire.close_and_take_unsent()).collect())
     }
 }
 

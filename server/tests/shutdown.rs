@@ -185,3 +185,50 @@ async fn a_server_that_stops_closes_its_sockets_and_lets_requests_end() {
     assert!(began.elapsed() < Duration::from_secs(10));
     silent.closed().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_sent_when_a_server_stops_is_queued() {
+    let server = Server::start().await;
+    let session = Polling::open(&server).await;
+    session.send(format!("40/notifications,{}", json!({"token": server.token("alice").await}))).await;
+    session.poll().await.unwrap();
+    for n in 1..=3 {
+        assert_eq!(server.emit("alice", n).await.delivery, LIVE);
+    }
+    let mut stalled = Client::connect(&server, "bob").await;
+    for n in 0..1_000 {
+        let mut draft = support::server::numbered("bob", n);
+        draft.metadata.insert("filler".into(), "x".repeat(900).into());
+        server.service.emit(draft).await.unwrap();
+    }
+    let began = Instant::now();
+    // The library does not let go of sockets that it has closed, so the store cannot be opened again in this process.
+    let store = server.acks.clone();
+    let _scratch = server.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(store.backlog("alice", false).await.unwrap().entries.len(), 3);
+    let newest = store.backlog("bob", false).await.unwrap().entries.pop().unwrap();
+    assert!(newest.payload.contains("\"n\":999"));
+    stalled.closed().await;
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_survives_a_kill() {
+    let scratch = Scratch::new();
+    let mut process = Process::start(&scratch);
+    let session = process.request("PUT", "/sessions/s", &json!({"userId": "alice"}).to_string());
+    assert_eq!(session.0, 204);
+    let token =
+        support::server::token(json!({"userId": "alice", "sessionId": "s", "exp": support::server::from_now(900)}));
+    let mut client = Client::open_at(process.address).await;
+    client.send(&format!("40/notifications,{}", json!({"token": token, "ack": true}))).await;
+    assert!(client.message().await.unwrap().starts_with("40/"));
+    for n in 1..=3 {
+        let (status, answer) = process.request("POST", "/events", &event(n));
+        assert!(status == 202 && answer.contains("live"), "{answer}");
+        assert_eq!(client.asking_live().await.1, n);
+    }
+    process.signal("KILL");
+    assert_eq!(process.end(), None);
+    assert_eq!(queued(&scratch).await, [1, 2, 3]);
+}

@@ -1,6 +1,6 @@
 //! A raw Socket.IO client on a WebSocket.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -23,14 +23,23 @@ impl Client {
         Self::open_with(server, "EIO=4&transport=websocket", &[]).await.expect("the server takes WebSockets")
     }
 
+    /// The same at a server that is not in this process.
+    pub(crate) async fn open_at(address: SocketAddr) -> Self {
+        let stream = upgrade_at(address, "EIO=4&transport=websocket", &[]).await.expect("the server takes WebSockets");
+        Self::begin(stream).await
+    }
+
     /// The same with other headers or another query; the status where the server refuses.
     pub(crate) async fn open_with(server: &Server, query: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
-        let stream = upgrade(server, query, headers).await?;
+        Ok(Self::begin(upgrade(server, query, headers).await?).await)
+    }
+
+    async fn begin(stream: WebSocketStream<TcpStream>) -> Self {
         let mut client = Self { stream, sid: String::new() };
         let open = client.message().await.expect("the server opens the session");
         let open: Value = serde_json::from_str(open.strip_prefix('0').expect("this is an open packet")).expect("JSON");
         open["sid"].as_str().expect("the session has an id").clone_into(&mut client.sid);
-        Ok(client)
+        client
     }
 
     /// A connection of a user.
@@ -174,9 +183,16 @@ pub(crate) async fn upgrade(
     query: &str,
     headers: &[(&'static str, &str)],
 ) -> Result<WebSocketStream<TcpStream>, u16> {
-    let stream = TcpStream::connect(server.address).await.expect("the server listens");
-    let mut request =
-        format!("ws://{}/socket.io/?{query}", server.address).into_client_request().expect("this is an address");
+    upgrade_at(server.address, query, headers).await
+}
+
+async fn upgrade_at(
+    address: SocketAddr,
+    query: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<WebSocketStream<TcpStream>, u16> {
+    let stream = TcpStream::connect(address).await.expect("the server listens");
+    let mut request = format!("ws://{address}/socket.io/?{query}").into_client_request().expect("this is an address");
     for (name, value) in headers {
         request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a header"));
     }

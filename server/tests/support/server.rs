@@ -35,7 +35,7 @@ pub(crate) struct Server {
     pub(crate) acks: Arc<dyn AckQueue>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     task: JoinHandle<()>,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Server {
@@ -78,7 +78,7 @@ impl Server {
         let task = tokio::spawn(serve(listener, app, async {
             stopped.await.ok();
         }));
-        Self { address, service, sessions, acks, stop: Mutex::new(Some(stop)), task, _scratch: scratch }
+        Self { address, service, sessions, acks, stop: Mutex::new(Some(stop)), task, scratch }
     }
 
     /// A token for a user, with a session of that user's.
@@ -115,10 +115,11 @@ impl Server {
         self.service.emit(numbered(user, n)).await.expect("the store answers")
     }
 
-    /// Tells the server to stop; completes when it has.
-    pub(crate) async fn stop(self) {
+    /// Tells the server to stop; completes when it has, and leaves its store behind.
+    pub(crate) async fn stop(self) -> Scratch {
         self.begin_to_stop();
         self.task.await.expect("the server does not panic");
+        self.scratch
     }
 
     /// Tells the server to stop, and does not wait.
