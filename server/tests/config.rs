@@ -36,6 +36,7 @@ fn everything_but_the_secrets_has_a_default() {
     assert_eq!(config.algorithm, Algorithm::HS256);
     assert_eq!((config.limits.max_events, config.limits.ttl), (50, Duration::from_secs(86_400)));
     assert_eq!(config.store, StoreConfig::Embedded(PathBuf::from("data")));
+    assert_eq!(config.ack_timeout, Duration::from_secs(10));
 }
 
 #[test]
@@ -61,6 +62,7 @@ fn all_errors_are_reported_at_once_and_name_their_variables() {
         ("JWT_ALGORITHM", "none"),
         ("QUEUE_MAX_EVENTS", "0"),
         ("QUEUE_TTL_SECONDS", "-1"),
+        ("ACK_TIMEOUT_SECONDS", "0"),
         ("STORE", "postgres"),
         ("REDIS_PORT", "x"),
         ("REDIS_DB", "-1"),
