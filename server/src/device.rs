@@ -26,7 +26,7 @@ use crate::{
 
 /// How many events may wait for a client that does not read, and how many bytes. A batch of the usual size fits in.
 const MAX_WAITING: usize = 1_024;
-const MAX_WAITING_BYTES: usize = 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 512 * 1024;
 
 /// How many packets the library keeps for a client: those above, and some of its own.
 pub(crate) const BUFFERED_PACKETS: usize = MAX_WAITING + 64;
