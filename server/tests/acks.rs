@@ -182,6 +182,25 @@ async fn any_device_may_acknowledge() {
 }
 
 #[tokio::test]
+async fn a_second_device_costs_nothing_that_the_first_is_still_acknowledging() {
+    let server = Server::start().await;
+    let mut phone = Client::connect_acknowledging(&server, "alice").await;
+    for n in 1..=60 {
+        server.emit("alice", n).await;
+    }
+    let mut laptop = Client::connect_acknowledging(&server, "alice").await;
+    let (_, queued, dropped) = laptop.asking_queued().await;
+    assert_eq!((queued, dropped), ((1..=60).collect(), 0));
+    for n in 1..=60 {
+        let (ack, live) = phone.asking_live().await;
+        assert_eq!(live, n);
+        phone.acknowledge(ack).await;
+    }
+    server.until_stored("alice", 0).await;
+    assert_eq!(server.stored("alice").await.1, 0);
+}
+
+#[tokio::test]
 async fn a_plain_client_beside_one_that_acknowledges_receives_everything_and_removes_nothing() {
     let server = Server::start().await;
     let mut plain = Client::connect(&server, "alice").await;
@@ -191,14 +210,19 @@ async fn a_plain_client_beside_one_that_acknowledges_receives_everything_and_rem
     let (ack, _) = careful.asking_live().await;
     let mut late = Client::connect(&server, "alice").await;
     assert_eq!(late.queued().await, [1]);
-    assert_eq!(server.stored("alice").await.0, [1]);
+    // Once this has had its turn, the welcome of the late one is over.
+    assert_eq!(server.emit("alice", 2).await.delivery, LIVE);
+    assert_eq!(server.stored("alice").await.0, [1, 2]);
+    careful.acknowledge(ack).await;
+    let (ack, _) = careful.asking_live().await;
     careful.acknowledge(ack).await;
     server.until_stored("alice", 0).await;
     careful.leave().await;
     // From here on a plain user again: nothing is stored.
-    assert_eq!(server.emit("alice", 2).await.delivery, LIVE);
+    assert_eq!(server.emit("alice", 3).await.delivery, LIVE);
     assert!(server.stored("alice").await.0.is_empty());
-    assert_eq!((plain.live().await, late.live().await), (2, 2));
+    assert_eq!((plain.live().await, plain.live().await), (2, 3));
+    assert_eq!((late.live().await, late.live().await), (2, 3));
 }
 
 #[tokio::test]
