@@ -58,7 +58,12 @@ impl Admission {
     /// Hands over what was queued to a client that acknowledges nothing, by `send`, which says whether the client has taken
     /// it; then removes it from the queue. To be called when the client has joined its room. What the client has not taken
     /// stays queued.
-    pub async fn welcome(self, send: impl AsyncFnOnce(&[Box<RawValue>]) -> bool) {
+    pub async fn welcome(self, send: impl FnOnce(&[Box<RawValue>]) -> bool) {
+        self.welcome_waiting(async |payloads| send(payloads)).await;
+    }
+
+    /// The same where it takes a while to know whether the client has taken it.
+    pub async fn welcome_waiting(self, send: impl AsyncFnOnce(&[Box<RawValue>]) -> bool) {
         if self.ids.is_empty() || (!self.payloads.is_empty() && !send(&self.payloads).await) {
             return;
         }

@@ -231,7 +231,7 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
             device.offer_kept_queue(&socket, payloads, ids, loss);
         });
     } else {
-        admission.welcome(async |payloads| device.offer_queue(&socket, payloads).await).await;
+        admission.welcome_waiting(async |payloads| device.offer_queue(&socket, payloads).await).await;
     }
 }
 

@@ -36,11 +36,19 @@ impl Sockets {
         Self { io, acknowledging, handed: AtomicU64::new(0) }
     }
 
-    fn devices(&self, room: &str) -> Vec<(SocketRef, Arc<Device>)> {
+    fn sockets(&self, room: &str) -> Vec<SocketRef> {
         // The namespace is gone once the server closes.
-        let sockets = self.io.of(NAMESPACE).map(|namespace| namespace.within(room.to_owned()).sockets());
-        with_devices(sockets.unwrap_or_default())
+        self.io.of(NAMESPACE).map(|namespace| namespace.within(room.to_owned()).sockets()).unwrap_or_default()
     }
+
+    fn devices(&self, room: &str) -> Vec<(SocketRef, Arc<Device>)> {
+        with_devices(self.sockets(room))
+    }
+}
+
+/// One that another door than ours has let in is handed what its buffer takes.
+fn hand(socket: &SocketRef, event: &Outgoing) -> bool {
+    socket.emit(event.event_type.name(), &event.json).is_ok()
 }
 
 fn with_devices(sockets: Vec<SocketRef>) -> Vec<(SocketRef, Arc<Device>)> {
@@ -71,12 +79,16 @@ fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Outgoing> {
 impl Deliver for Sockets {
     fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool> {
         Box::pin(async move {
-            let devices = self.devices(room);
-            if devices.is_empty() {
+            let sockets = self.sockets(room);
+            if sockets.is_empty() {
                 return false;
             }
             let event = Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed));
-            any(devices.iter().map(|(socket, device)| device.offer(socket, &event))).await
+            any(sockets.iter().map(async |socket| match socket.extensions.get::<Arc<Device>>() {
+                Some(device) => device.offer(socket, &event).await,
+                None => hand(socket, &event.event),
+            }))
+            .await
         })
     }
 
@@ -87,8 +99,12 @@ impl Deliver for Sockets {
 
     fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, entry: EntryId) -> BoxFuture<'a, bool> {
         Box::pin(async move {
-            let devices = self.devices(room);
-            any(devices.iter().map(|(socket, device)| device.offer_kept(socket, event, entry))).await
+            let sockets = self.sockets(room);
+            any(sockets.iter().map(async |socket| match socket.extensions.get::<Arc<Device>>() {
+                Some(device) => device.offer_kept(socket, event, entry).await,
+                None => hand(socket, event),
+            }))
+            .await
         })
     }
 
