@@ -20,9 +20,11 @@ local queue, ledger = KEYS[1], KEYS[2]
 local cap, ttl, long, short = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FIRST = 5
 
-local function sound(key, right)
-  local kind = redis.call('TYPE', key).ok
-  if kind ~= right and kind ~= 'none' then redis.call('DEL', key) end
+local function read(key, ...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  redis.call('DEL', key)
+  return redis.call(...)
 end
 
 local function oldest()
@@ -32,10 +34,8 @@ end
 
 -- What is left, what was lost so far, and whether the user acknowledges.
 local function account()
-  sound(queue, 'stream')
-  sound(ledger, 'hash')
-  local known = redis.call('HMGET', ledger, 'held', 'dropped', 'acks')
-  local left, held = redis.call('XLEN', queue), tonumber(known[1])
+  local known = read(ledger, 'HMGET', ledger, 'held', 'dropped', 'acks')
+  local left, held = read(queue, 'XLEN', queue), tonumber(known[1])
   local dropped = tonumber(known[2]) or 0
   if held and held > left then dropped = dropped + held - left end
   return left, dropped, known[3] == '1'
@@ -60,10 +60,10 @@ end
 /// What is too old goes first, so that it does not count; then the cap. The key expires with its last entry.
 const APPEND: &str = r"
 local left, dropped, acks = account()
-local gone = redis.call('XTRIM', queue, 'MINID', oldest())
-local ids = {}
+local gone, ids = 0, {}
+if left > 0 then gone = redis.call('XTRIM', queue, 'MINID', oldest()) end
 for i = FIRST, #ARGV do ids[#ids + 1] = redis.call('XADD', queue, '*', 'payload', ARGV[i]) end
-gone = gone + redis.call('XTRIM', queue, 'MAXLEN', cap)
+if left + #ids - gone > cap then gone = gone + redis.call('XTRIM', queue, 'MAXLEN', cap) end
 redis.call('PEXPIRE', queue, ttl)
 note(left + #ids - gone, dropped + gone, acks)
 return ids
