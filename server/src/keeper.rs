@@ -106,7 +106,10 @@ impl Task {
                 () = tokio::time::sleep(RETRY), if self.has_done() => {}
                 else => return,
             }
-            // Whatever else has come meanwhile, so that it is removed in one step.
+            // Whatever else has come meanwhile, so that it is removed in one step: the store is the slow part.
+            while let Ok(expected) = incoming.try_recv() {
+                awaited.push(settled(expected));
+            }
             while let Some(Some(outcome)) = awaited.next().now_or_never() {
                 self.note(outcome);
             }

@@ -60,7 +60,6 @@ impl Server {
             queue: stores.queue,
             acks: stores.acks,
             ack_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(7),
             answers: stores.answers,
             probe: stores.probe,
             rules: Arc::new(Standard),
