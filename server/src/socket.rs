@@ -110,8 +110,6 @@ pub(crate) fn build(connect_timeout: Duration) -> (SocketIoService<Router>, Sock
 
 /// Opens the namespace (TRANS-05).
 pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
-    let pong = door.rules.pong();
-    let welcome = move |socket: SocketRef| welcome(socket, pong);
     let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
         let door = door.clone();
         async move { admit(&door, &socket, auth.unwrap_or_default()).await }
@@ -130,7 +128,17 @@ async fn admit(door: &Door, socket: &SocketRef, auth: Value) -> Result<(), Refus
     }
     let pending: Pending = Arc::new(Mutex::new(Some(admitted?)));
     socket.extensions.insert(pending);
+    listen(socket, door.rules.pong());
     Ok(())
+}
+
+/// What a client may ask for (EVENT-11). It may ask as soon as it has the answer to its CONNECT, so this is too late for
+/// the welcome.
+fn listen(socket: &SocketRef, pong: &'static str) {
+    socket.on("ping", async move |ack: AckSender| {
+        // A client whose buffer is full will not miss the answer.
+        ack.send(pong).ok();
+    });
 }
 
 async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Admission, Refusal> {
@@ -145,11 +153,7 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Admissi
 
 /// After the CONNECT was answered: joins the one room (ROOM-01), then hands over what was queued (QUEUE-09), while whatever
 /// is emitted meanwhile waits for its turn (QUEUE-11).
-async fn welcome(socket: SocketRef, pong: &'static str) {
-    socket.on("ping", async move |ack: AckSender| {
-        // A client whose buffer is full will not miss the answer.
-        ack.send(pong).ok();
-    });
+async fn welcome(socket: SocketRef) {
     let pending: Option<Pending> = socket.extensions.remove();
     let admission = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(admission) = admission else { return };
