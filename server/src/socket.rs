@@ -93,11 +93,8 @@ pub(crate) struct Door {
 type Pending = Arc<Mutex<Option<Guest>>>;
 
 struct Guest {
-    user_id: String,
-    acknowledges: bool,
+    device: Arc<Device>,
     admission: Admission,
-    wire: Arc<Session>,
-    grant: Grant,
 }
 
 /// The Engine.IO service and the handle to its sockets. Nobody is let in before [`open`].
@@ -131,7 +128,7 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
 }
 
 /// Before the CONNECT is answered: verifies, and only then touches the user's queue (AUTH-18 to AUTH-20).
-async fn admit(door: &Door, socket: &SocketRef, auth: Value) -> Result<(), Refusal> {
+async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Value) -> Result<(), Refusal> {
     let admitted = verify(door, socket, &auth).await;
     if let Err(refusal) = &admitted {
         tracing::debug!(socket = %socket.id, %refusal, "a connection is refused");
@@ -139,9 +136,27 @@ async fn admit(door: &Door, socket: &SocketRef, auth: Value) -> Result<(), Refus
             session.leave();
         }
     }
-    let pending: Pending = Arc::new(Mutex::new(Some(admitted?)));
-    socket.extensions.insert(pending);
+    let guest = admitted?;
+    listen(door, socket, &guest.device);
+    socket.extensions.insert::<Pending>(Arc::new(Mutex::new(Some(guest))));
     Ok(())
+}
+
+/// What a client may ask for. It may ask as soon as it has the answer to its CONNECT, so the welcome is too late for this.
+fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
+    let pong = door.rules.pong();
+    socket.on("ping", async move |ack: AckSender| {
+        // A client whose buffer is full will not miss the answer.
+        ack.send(pong).ok();
+    });
+    let (door, device) = (door.clone(), device.clone());
+    socket.on("auth.refresh", async move |TryData(token): TryData<Value>, ack: AckSender| {
+        let answer = match door.refresh(&device, &token.unwrap_or_default()).await {
+            Ok(()) => json!({"ok": true}),
+            Err(refusal) => json!({"ok": false, "code": refusal.to_string()}),
+        };
+        ack.send(&answer).ok();
+    });
 }
 
 async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, Refusal> {
@@ -158,7 +173,9 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, 
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
     })?;
-    Ok(Guest { user_id, acknowledges, admission, wire, grant })
+    let keeper =
+        acknowledges.then(|| Keeper::start(user_id.clone(), door.acks.clone(), wire.clone(), &door.acknowledging));
+    Ok(Guest { device: Device::new(user_id, wire, keeper, grant), admission })
 }
 
 impl Door {
@@ -193,26 +210,10 @@ impl Door {
 /// After the CONNECT was answered: joins the one room (ROOM-01), then hands over what was queued (QUEUE-09), while whatever
 /// is emitted meanwhile waits for its turn (QUEUE-11).
 async fn welcome(door: Arc<Door>, socket: SocketRef) {
-    let pong = door.rules.pong();
-    socket.on("ping", async move |ack: AckSender| {
-        // A client whose buffer is full will not miss the answer.
-        ack.send(pong).ok();
-    });
     let pending: Option<Pending> = socket.extensions.remove();
     let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let Some(Guest { user_id, acknowledges, admission, wire, grant }) = guest else { return };
-    let keeper =
-        acknowledges.then(|| Keeper::start(user_id.clone(), door.acks.clone(), wire.clone(), &door.acknowledging));
-    let device = Device::new(user_id, wire, keeper, grant);
+    let Some(Guest { device, admission }) = guest else { return };
     socket.extensions.insert(device.clone());
-    let (desk, renewed) = (door.clone(), device.clone());
-    socket.on("auth.refresh", async move |TryData(token): TryData<Value>, ack: AckSender| {
-        let answer = match desk.refresh(&renewed, &token.unwrap_or_default()).await {
-            Ok(()) => json!({"ok": true}),
-            Err(refusal) => json!({"ok": false, "code": refusal.to_string()}),
-        };
-        ack.send(&answer).ok();
-    });
     // What it was handed and its transport has not taken goes back; the library keeps it in its room until that is done.
     let (service, gone) = (door.service.clone(), device.clone());
     socket.on_disconnect(async move || {
@@ -226,7 +227,7 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
         socket.leave_all();
         return;
     }
-    if acknowledges {
+    if device.acknowledges() {
         admission.welcome_kept(|payloads, ids, loss| {
             device.offer_kept_queue(&socket, payloads, ids, loss);
         });

@@ -63,6 +63,8 @@ pub(crate) enum Fault {
     FirstDeviceOnly,
     /// `ping` is not answered.
     PingUnanswered,
+    /// What a client asks for is heard a while after its CONNECT was answered.
+    ListensLate,
     /// A client may ask for a room.
     JoinsOnRequest,
     /// What a client sends is passed on to everybody.
@@ -108,6 +110,7 @@ impl Door {
 
     async fn admit(&self, service: &NotificationsService, socket: &SocketRef, auth: &Value) -> Result<(), String> {
         if matches!(self.fault, Fault::AcceptedFirst | Fault::JoinedFirst) {
+            self.listen(socket);
             return Ok(());
         }
         let claims = match (self.verify(socket, auth).await, self.fault) {
@@ -130,6 +133,9 @@ impl Door {
         let pending: Pending = Arc::new(Mutex::new(Some(admission)));
         socket.extensions.insert(pending);
         socket.extensions.insert(user.to_owned());
+        if self.fault != Fault::ListensLate {
+            self.listen(socket);
+        }
         Ok(())
     }
 
@@ -160,7 +166,13 @@ impl Door {
     }
 
     async fn enter(&self, service: &NotificationsService, socket: SocketRef, auth: Value) {
-        self.listen(&socket);
+        if self.fault == Fault::ListensLate {
+            let (socket, pong) = (socket.clone(), self.rules.pong());
+            tokio::spawn(async move {
+                tokio::time::sleep(DAWDLE).await;
+                answer_pings(&socket, pong);
+            });
+        }
         let pending: Option<Pending> = socket.extensions.remove();
         let mut admission = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
         if matches!(self.fault, Fault::AcceptedFirst | Fault::JoinedFirst) {
@@ -220,10 +232,7 @@ impl Door {
 
     fn listen(&self, socket: &SocketRef) {
         if self.fault != Fault::PingUnanswered {
-            let pong = self.rules.pong();
-            socket.on("ping", async move |ack: AckSender| {
-                ack.send(pong).ok();
-            });
+            answer_pings(socket, self.rules.pong());
         }
         match self.fault {
             Fault::JoinsOnRequest => {
@@ -254,6 +263,12 @@ impl Door {
             self.queue.remove(user, &ids).await.ok();
         }
     }
+}
+
+fn answer_pings(socket: &SocketRef, pong: &'static str) {
+    socket.on("ping", async move |ack: AckSender| {
+        ack.send(pong).ok();
+    });
 }
 
 /// Who a token says it speaks for, whether or not that is true.

@@ -263,7 +263,7 @@ static MUTANTS: &[Mutant] = &[
         ["EVENT-11/ping", "EVENT-11/ping-library"],
         PongChanged
     )
-    .also(&["ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
+    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
     queue!("newest-first", "the queue is delivered newest first", ["QUEUE-10/oldest-first"], NewestFirst)
         .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "QUEUE"]),
     queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
@@ -412,7 +412,14 @@ static MUTANTS: &[Mutant] = &[
         &["EVENT-11/ping", "EVENT-11/ping-library"],
         door::Fault::PingUnanswered,
     )
-    .also(&["ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
+    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
+    door(
+        "listens-late",
+        "what a client asks for right after the answer to its CONNECT is not heard",
+        &["EVENT-11/at-once"],
+        door::Fault::ListensLate,
+    )
+    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
     door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
     door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn).also(&[
         "AUTH-25", "EMIT-10", "EVENT-02", "EVENT-03", "EVENT-06", "ROOM-01", "ROOM-02", "ROOM-03", "ROOM-05",

@@ -50,6 +50,9 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(recipients(t, "EVENT-10"))
     }),
     Case::new("EVENT-11/ping", "ping is answered with pong, by the raw wire on both transports", |t| Box::pin(ping(t))),
+    Case::new("EVENT-11/at-once", "ping is answered however soon it follows the CONNECT", |t| {
+        Box::pin(ping_at_once(t))
+    }),
     Case::new("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", |t| Box::pin(ping_library(t))),
 ];
 
@@ -248,6 +251,17 @@ async fn ping(t: Bench) -> Outcome {
             expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
         }
         device.expect_silence(QUIET / 3).await?;
+    }
+    Ok(())
+}
+
+/// A server that answers the CONNECT and gets ready afterwards loses what comes in between.
+async fn ping_at_once(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    for _ in 0..50 {
+        let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+        let answer = device.call("ping", vec![]).await?;
+        expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
     }
     Ok(())
 }
