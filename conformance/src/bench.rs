@@ -1,6 +1,7 @@
 //! What a case works with: users, tokens, clients, events, HTTP, and servers of its own, all on one transcript.
 
 mod emission;
+mod faults;
 mod http;
 
 use std::{

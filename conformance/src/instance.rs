@@ -227,6 +227,11 @@ impl Instance {
         }
     }
 
+    /// How much memory the server's process has in RAM, in KiB, where that is known.
+    pub async fn resident_kib(&self) -> Option<u64> {
+        self.running.as_ref()?.process.lock().await.as_ref()?.resident_kib()
+    }
+
     /// The database that the server was given, if any.
     pub fn database(&self) -> Option<&Database> {
         self.running.as_ref()?.database.as_ref()

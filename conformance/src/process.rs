@@ -235,6 +235,12 @@ impl Process {
         let _ = timeout(OUTPUT_LIMIT, async { while collectors.join_next().await.is_some() {} }).await;
     }
 
+    /// How much memory the process has in RAM, in KiB; `None` where the system does not tell.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()
+    }
+
     /// Does nothing once the process was waited for: its number may be another's by then.
     fn signal(&self, signal: Signal) {
         if self.child.id().is_some() {

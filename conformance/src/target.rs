@@ -18,8 +18,20 @@ use crate::{
 };
 
 /// The capabilities that a sentence or a case may ask for.
-pub const CAPABILITIES: &[&str] =
-    &["polling", "sessions", "origins", "event-id", "control", "config", "restart", "redis"];
+pub const CAPABILITIES: &[&str] = &[
+    "polling",
+    "sessions",
+    "origins",
+    "event-id",
+    "control",
+    "config",
+    "restart",
+    "redis",
+    "ack",
+    "backpressure",
+    "expiry",
+    "refresh",
+];
 
 /// A target file, checked.
 #[derive(Debug, Clone, Deserialize)]

@@ -198,9 +198,9 @@ impl Door {
 
     /// Lets a connection rest on a fresh token of the same user; the old one counts until then.
     async fn refresh(&self, device: &Device, token: &Value) -> Result<(), Refusal> {
-        let token = token.get("token").unwrap_or(token);
-        let (auth, none) = (json!({"token": token}), HeaderMap::new());
-        let token = find_token(&auth, &none)?;
+        let auth = if token.is_object() { token.clone() } else { json!({"token": token}) };
+        let no_headers = HeaderMap::new();
+        let token = find_token(&auth, &no_headers)?;
         let (_, grant) = self.verify(token, &device.wire, |user| user == device.user_id).await?;
         device.renew(grant);
         Ok(())

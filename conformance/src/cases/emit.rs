@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
-fn body_for(user: &User, n: usize) -> Value {
+pub(super) fn body_for(user: &User, n: usize) -> Value {
     json!({"eventType": "record.accessed", "actorId": "actor-1", "resourceId": format!("record-{n}"),
         "metadata": {"targetUserId": user.id, "n": n}})
 }

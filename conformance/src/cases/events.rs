@@ -62,7 +62,7 @@ async fn one_argument(t: Bench) -> Outcome {
     let event = t.event_for(&alice);
     t.emit(&event).await?;
     match device.next(std::time::Duration::from_secs(5)).await {
-        Some(Arrival::Event { name, args }) if name == event.event_type && args.len() == 1 => {
+        Some(Arrival::Event { name, args, .. }) if name == event.event_type && args.len() == 1 => {
             expect::that(args[0].is_object(), "an object as the payload", args[0].to_string())
         }
         other => Err(mismatch(format!("the EVENT {} with one argument", event.event_type), format!("{other:?}"))),

@@ -1,12 +1,17 @@
 //! The cases, in the order of SPEC.md.
 
+mod acks;
 mod auth;
 mod config;
 mod emit;
 mod events;
+mod numbers;
+mod order;
 mod origins;
 mod queue;
+mod rights;
 mod rooms;
+mod slow;
 mod transport;
 
 use std::time::Duration;
@@ -27,6 +32,10 @@ pub fn all() -> Vec<Case> {
         emit::CASES,
         origins::CASES,
         config::CASES,
+        acks::CASES,
+        order::CASES,
+        slow::CASES,
+        rights::CASES,
     ]
     .concat()
 }

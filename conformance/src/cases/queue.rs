@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::QUIET;
+use super::{QUIET, numbers::numbered};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -75,24 +75,6 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::new("QUEUE-17/kill", "what was confirmed survives a kill -9", |t| Box::pin(survives(t, true))).needs(RESTART),
 ];
-
-/// The numbers of the payloads are exactly these, in this order.
-fn numbered(payloads: &[Value], expected: impl IntoIterator<Item = usize>) -> Outcome {
-    let expected: Vec<_> = expected.into_iter().collect();
-    let actual: Vec<_> = payloads.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
-    if json!(expected) == json!(actual) {
-        return Ok(());
-    }
-    Err(mismatch(summary(&json!(expected)), summary(&json!(actual))))
-}
-
-fn summary(numbers: &Value) -> String {
-    let all = numbers.as_array().map(Vec::as_slice).unwrap_or_default();
-    match all {
-        [first, .., last] if all.len() > 8 => format!("{} events, {first} … {last}: {numbers}", all.len()),
-        _ => format!("{} events {numbers}", all.len()),
-    }
-}
 
 /// Connects, and what is queued is numbered like this.
 async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
@@ -346,7 +328,7 @@ async fn two_at_once(t: Bench) -> Outcome {
             // Each device sees the sentinel; what it saw of the queue stands before that.
             match device.next(Duration::from_secs(5)).await {
                 Some(crate::client::Arrival::Event { name, .. }) if name == "access.granted" => break,
-                Some(crate::client::Arrival::Event { name, args }) if name == "queued.events" => {
+                Some(crate::client::Arrival::Event { name, args, .. }) if name == "queued.events" => {
                     seen.extend(args[0].as_array().cloned().unwrap_or_default());
                 }
                 other => return Err(mismatch("queued.events or the sentinel", format!("{other:?}"))),

@@ -12,7 +12,7 @@ use super::{
     packet::{Kind, Packet},
     wire::{Incoming, Wire},
 };
-use crate::expect::{self, Fault, Outcome, mismatch};
+use crate::expect::{self, Fault, Outcome, inconclusive, mismatch};
 
 /// The namespace of the contract (TRANS-05).
 pub(super) const NAMESPACE: &str = "/notifications";
@@ -32,6 +32,8 @@ pub enum Arrival {
         name: String,
         /// Its arguments.
         args: Vec<Value>,
+        /// The id of the acknowledgement that it asks for; rust_socketio does not tell it.
+        ack: Option<u64>,
     },
     /// An acknowledgement's arguments.
     Ack {
@@ -60,6 +62,15 @@ impl Refusal {
     pub fn message(&self) -> Option<&str> {
         self.data.get("message")?.as_str()
     }
+}
+
+/// An event as it came, to be acknowledged or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// Its arguments.
+    pub args: Vec<Value>,
+    /// The id of the acknowledgement that it asks for.
+    pub ack: Option<u64>,
 }
 
 /// One device.
@@ -135,12 +146,20 @@ impl Client {
     /// # Errors
     /// Where anything else comes first, or nothing in time.
     pub async fn expect_event(&mut self, name: &str) -> Outcome<Value> {
-        let mut args = match self.next(DUE).await {
-            Some(Arrival::Event { name: actual, args }) if actual == name => args,
-            other => return Err(unexpected(&format!("the event {name}"), other)),
-        };
+        let mut args = self.expect_delivery(name).await?.args;
         expect::that(args.len() == 1, format!("{name} with one argument"), format!("{} arguments", args.len()))?;
         Ok(args.remove(0))
+    }
+
+    /// The next arrival is the event `name`, with whatever arguments.
+    ///
+    /// # Errors
+    /// Where anything else comes first, or nothing in time.
+    pub async fn expect_delivery(&mut self, name: &str) -> Outcome<Delivery> {
+        match self.next(DUE).await {
+            Some(Arrival::Event { name: actual, args, ack }) if actual == name => Ok(Delivery { args, ack }),
+            other => Err(unexpected(&format!("the event {name}"), other)),
+        }
     }
 
     /// The next arrival is `queued.events` with one array, which is returned.
@@ -216,6 +235,37 @@ impl Client {
         }
     }
 
+    /// Acknowledges what asked for it, over the raw wire.
+    ///
+    /// # Errors
+    /// Where it did not ask, or the connection is gone.
+    pub async fn acknowledge(&mut self, delivery: &Delivery, args: Vec<Value>) -> Outcome {
+        let mut packet = Packet::new(Kind::Ack, NAMESPACE, Some(Value::Array(args)));
+        packet.id =
+            Some(delivery.ack.ok_or_else(|| mismatch("an event that asks for an acknowledgement", "it does not"))?);
+        match &self.link {
+            Link::Wire(wire) => {
+                wire.send(&format!("4{}", packet.encode())).await.map_err(|error| gone("an acknowledgement", error))
+            }
+            Link::Library(_) => Err(inconclusive("rust_socketio acknowledges by itself only")),
+        }
+    }
+
+    /// Says politely that it leaves, over the raw wire; what the server sends before it closes can still be read.
+    ///
+    /// # Errors
+    /// Where the connection is gone.
+    pub async fn leave(&mut self) -> Outcome {
+        match &self.link {
+            Link::Wire(wire) => {
+                let leave = Packet::new(Kind::Disconnect, NAMESPACE, None);
+                wire.send(&format!("4{}", leave.encode())).await.map_err(|error| gone("a DISCONNECT", error))?;
+                wire.send("1").await.map_err(|error| gone("a close packet", error))
+            }
+            Link::Library(_) => Err(inconclusive("rust_socketio hears nothing after it has left")),
+        }
+    }
+
     /// Leaves politely, and waits until the server has closed the connection: it reads what came before the close first,
     /// so whatever is emitted from now on finds the device gone.
     pub async fn disconnect(self) {
@@ -245,7 +295,7 @@ fn unexpected(expected: &str, actual: Option<Arrival>) -> Fault {
         None => "nothing in time".to_owned(),
         Some(Arrival::Accepted) => "the CONNECT was accepted".to_owned(),
         Some(Arrival::Refused(refusal)) => format!("a CONNECT_ERROR {}", refusal.data),
-        Some(Arrival::Event { name, args }) => format!("the event {name} {}", Value::Array(args)),
+        Some(Arrival::Event { name, args, .. }) => format!("the event {name} {}", Value::Array(args)),
         Some(Arrival::Ack { id, args }) => format!("the acknowledgement {id} {}", Value::Array(args)),
         Some(Arrival::Disconnected) => "the server disconnected the client from the namespace".to_owned(),
         Some(Arrival::Strange(what)) => what,
@@ -277,15 +327,15 @@ fn on_namespace(packet: Packet) -> Arrival {
             (Some(id), Some(Value::Array(args))) => Arrival::Ack { id, args },
             (id, data) => Arrival::Strange(format!("an ACK with id {id:?} and data {data:?}")),
         },
-        Kind::Event => event(data),
+        Kind::Event => event(data, packet.id),
     }
 }
 
-fn event(data: Option<Value>) -> Arrival {
+fn event(data: Option<Value>, ack: Option<u64>) -> Arrival {
     match data {
         Some(Value::Array(mut args)) if matches!(args.first(), Some(Value::String(_))) => {
             let first = args.remove(0);
-            Arrival::Event { name: first.as_str().unwrap_or_default().to_owned(), args }
+            Arrival::Event { name: first.as_str().unwrap_or_default().to_owned(), args, ack }
         }
         other => Arrival::Strange(format!("an EVENT with data {other:?}")),
     }

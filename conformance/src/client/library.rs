@@ -146,7 +146,7 @@ fn builder(
                 let name = String::from(event);
                 let args = texts(payload);
                 transcript.received("lib", format!("{name} {}", Value::from(args.clone())));
-                let _ = feed.send(Arrival::Event { name, args });
+                let _ = feed.send(Arrival::Event { name, args, ack: None });
                 async {}.boxed()
             }
         });

@@ -12,6 +12,6 @@ mod websocket;
 mod wire;
 
 pub use engine::{EnginePacket, Handshake};
-pub use face::{Arrival, Client, Refusal};
+pub use face::{Arrival, Client, Delivery, Refusal};
 pub use packet::{Kind, Packet, PacketError};
 pub use wire::{Incoming, Opening, Transport, Wire, WireError};

@@ -1,0 +1,102 @@
+//! Lines that fail, and events that are emitted until something is so.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Bench, Emission, User};
+use crate::{
+    client::{Opening, Transport},
+    expect::{Outcome, inconclusive, mismatch},
+    proxy::Proxy,
+};
+
+/// How often to look again.
+const POLL: Duration = Duration::from_millis(50);
+/// How long a server may take to come back to its store by itself.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+impl Bench {
+    /// A line of its own to this server, for one client.
+    ///
+    /// # Errors
+    /// Where no port is to be had.
+    pub async fn line(&self) -> Outcome<Proxy> {
+        let upstream = self.base().trim_start_matches("http://").to_owned();
+        Proxy::start(upstream).await.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+    }
+
+    /// How to open a connection to this server over that line.
+    pub fn opening_over(&self, line: &Proxy, transport: Transport) -> Opening {
+        Opening::new(&format!("http://{}", line.address()), transport)
+    }
+
+    /// The line between this server and its Redis.
+    ///
+    /// # Errors
+    /// Where the suite did not give it one.
+    pub fn redis_line(&self) -> Outcome<&Proxy> {
+        self.server().proxy().ok_or_else(|| inconclusive("the server has no Redis of the suite's"))
+    }
+
+    /// Emits events for `user`, numbered from `first` on, until one is answered with the delivery `queued`; returns the
+    /// number of that one.
+    ///
+    /// # Errors
+    /// Where the user counts as connected for longer than `within`.
+    pub async fn emit_until_away(&self, user: &User, first: usize, within: Duration) -> Outcome<usize> {
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let deadline = Instant::now() + within;
+        let mut n = first;
+        loop {
+            poll.tick().await;
+            if self.found_away(&self.numbered(user, n), deadline).await? {
+                return Ok(n);
+            }
+            n += 1;
+        }
+    }
+
+    /// As [`Self::emit_until_away`], with events of the caller's making from 1 on, without a pause between them.
+    ///
+    /// # Errors
+    /// Where the user counts as connected for longer than `within`.
+    pub async fn emit_until_away_with(&self, event: impl Fn(usize) -> Emission, within: Duration) -> Outcome<usize> {
+        let deadline = Instant::now() + within;
+        let mut n = 1;
+        while !self.found_away(&event(n), deadline).await? {
+            n += 1;
+        }
+        Ok(n)
+    }
+
+    async fn found_away(&self, event: &Emission, deadline: Instant) -> Outcome<bool> {
+        let answer = self.emit(event).await?;
+        let away = answer.json()["delivery"] == "queued";
+        if !away && Instant::now() > deadline {
+            return Err(mismatch("the user away by then", answer.describe()));
+        }
+        Ok(away)
+    }
+
+    /// Emits the event `n` for `user`, as often as it takes until it is accepted.
+    ///
+    /// # Errors
+    /// Where it is not accepted in time.
+    pub async fn emit_until_accepted(&self, user: &User, n: usize) -> Outcome {
+        let deadline = Instant::now() + RECOVERY;
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            poll.tick().await;
+            let answer = self.try_emit(&self.numbered(user, n)).await?;
+            if self.target().emit.status.contains(&answer.status) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(mismatch(format!("an event accepted within {RECOVERY:?}"), answer.describe()));
+            }
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! SPEC 9: delivery that is acknowledged.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, interval};
+
+use super::{
+    QUIET,
+    emit::body_for,
+    numbers::{numbered, numbers},
+};
+use crate::{
+    bench::{Bench, User},
+    case::{Case, Need},
+    client::{Arrival, Client, Delivery, Transport},
+    expect::{self, Outcome, mismatch},
+};
+
+/// The time limit for an acknowledgement that the cases with a short one ask for, and how long a close may take after it.
+const SHORT: &str = "1";
+const CLOSED_BY: Duration = Duration::from_secs(6);
+/// How long a server may take to remove what was acknowledged, and how often to look.
+const IN_THE_END: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+
+const TIMEOUT: &[Need] = &[Need::Setting("ack_timeout_seconds")];
+const OWN: &[Need] = &[Need::OwnServer];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("ACK-01/live", "live events ask for an acknowledgement", |t| Box::pin(live(t))),
+    Case::new("ACK-01/polling", "so they do over polling", |t| Box::pin(polled(t)))
+        .needs(&[Need::Capability("polling")])
+        .also(&["ACK-05"]),
+    Case::new("ACK-02/queued", "queued.events asks for an acknowledgement", |t| Box::pin(queued(t))),
+    Case::new("ACK-03/plain", "nothing asks a client for one that did not say ack: true", |t| Box::pin(plain(t))),
+    Case::new("ACK-04/live", "live events that were not acknowledged come again", |t| Box::pin(again(t))),
+    Case::new("ACK-04/queued", "queued events that were not acknowledged come again, and again", |t| {
+        Box::pin(queued_again(t))
+    }),
+    Case::new("ACK-05/acknowledged", "what was acknowledged does not come again", |t| Box::pin(acknowledged(t))),
+    Case::new("ACK-06/same-payload", "what comes again is what came before", |t| Box::pin(same_payload(t))),
+    Case::new("ACK-07/order", "what comes again comes in order, older ones first", |t| Box::pin(order(t))),
+    Case::new("ACK-08/only-that", "an acknowledgement is for that event alone", |t| Box::pin(only_that(t))),
+    Case::new("ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", |t| {
+        Box::pin(timeout(t))
+    })
+    .needs(TIMEOUT),
+    Case::new("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", |t| {
+        Box::pin(half_open(t))
+    })
+    .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
+    Case::new("ACK-10/kill", "what was not acknowledged survives a kill -9", |t| Box::pin(kill(t))).needs(OWN),
+    Case::new("ACK-11/complete", "queued.events says that nothing was lost", |t| Box::pin(complete(t))),
+    Case::new("ACK-11/dropped", "queued.events says how many events the cap has cost", |t| Box::pin(dropped(t))),
+    Case::new("ACK-12/told-again", "a loss is told until that is acknowledged", |t| Box::pin(told_again(t))),
+    Case::new("ACK-13/all-expired", "a loss is told though nothing is queued", |t| Box::pin(all_expired(t)))
+        .needs(&[Need::Setting("queue_ttl_seconds")]),
+    Case::new("ACK-14/no-store", "an event that cannot be stored is refused and not delivered", |t| {
+        Box::pin(no_store(t))
+    })
+    .needs(OWN),
+    Case::new("ACK-15/any-form", "an acknowledgement may carry anything or nothing", |t| Box::pin(any_form(t))),
+    Case::new("ACK-15/any-device", "one device's acknowledgement is enough", |t| Box::pin(any_device(t))),
+    Case::new("ACK-16/mixed", "beside a plain device nothing is lost to one that acknowledges", |t| Box::pin(mixed(t))),
+    Case::new("ACK-17/batch", "a batch beyond the cap reaches a client that is there, whole", |t| Box::pin(batch(t)))
+        .needs(&[Need::Capability("control")]),
+];
+
+/// Connects as a client that acknowledges.
+async fn connect(t: &Bench, user: &User, transport: Transport) -> Outcome<Client> {
+    let auth = json!({"token": t.token(user)?, "ack": true});
+    let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
+    device.expect_accepted().await?;
+    Ok(device)
+}
+
+pub(super) async fn join(t: &Bench, user: &User) -> Outcome<Client> {
+    connect(t, user, Transport::WebSocket).await
+}
+
+/// The next live event, which asks for an acknowledgement and has the number `n`.
+async fn live_event(device: &mut Client, n: usize) -> Outcome<Delivery> {
+    let delivery = device.expect_delivery("record.accessed").await?;
+    numbered(&delivery.args, [n])?;
+    expect::that(delivery.ack.is_some(), "an event that asks for an acknowledgement", "it does not")?;
+    Ok(delivery)
+}
+
+/// The queue, which asks for an acknowledgement and holds these numbers.
+async fn queue(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome<Delivery> {
+    let delivery = device.expect_delivery("queued.events").await?;
+    let payloads = delivery.args.first().and_then(Value::as_array).cloned().unwrap_or_default();
+    numbered(&payloads, expected)?;
+    expect::that(delivery.ack.is_some(), "queued.events that asks for an acknowledgement", "it does not")?;
+    Ok(delivery)
+}
+
+/// What `queued.events` says of what was lost.
+fn told(delivery: &Delivery, dropped: u64) -> Outcome {
+    let expected = json!({"complete": dropped == 0, "dropped": dropped});
+    expect::equal("the second argument", &expected, delivery.args.get(1).unwrap_or(&Value::Null))
+}
+
+/// What is queued for the user is this in the end: a server may take its time to remove what was acknowledged, and until
+/// then it may come again.
+async fn in_the_end(t: &Bench, user: &User, expected: &[u64]) -> Outcome {
+    let deadline = Instant::now() + IN_THE_END;
+    let mut poll = interval(POLL);
+    loop {
+        poll.tick().await;
+        let mut device = join(t, user).await?;
+        // Of a type of its own, so that it cannot be taken for one that comes again.
+        t.emit(&t.event_for(user).of("record.uploaded")).await?;
+        let mut queued = Vec::new();
+        let live = loop {
+            let next = device.next(IN_THE_END).await;
+            let Some(Arrival::Event { name, args, ack }) = next else {
+                return Err(mismatch("queued.events or the sentinel", format!("{next:?}")));
+            };
+            match name.as_str() {
+                "queued.events" => queued.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default())),
+                _ => break Delivery { args, ack },
+            }
+        };
+        device.acknowledge(&live, vec![]).await?;
+        settle(&mut device).await?;
+        device.disconnect().await;
+        // Sentinels of earlier rounds have no number.
+        queued.retain(|n| *n > 0);
+        if queued == expected {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return expect::equal("in the end, what is queued", &json!(expected), &json!(queued));
+        }
+    }
+}
+
+/// Waits until the server has read all that the device has sent: a `ping` is answered after that.
+async fn settle(device: &mut Client) -> Outcome {
+    device.call("ping", vec![]).await.map(drop)
+}
+
+async fn live(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    let mut ids = Vec::new();
+    for n in 1..=3 {
+        ids.push(live_event(&mut device, n).await?.ack);
+    }
+    let distinct = ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2];
+    expect::that(distinct, "three different acknowledgement ids", format!("{ids:?}"))
+}
+
+async fn polled(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = connect(&t, &alice, Transport::Polling).await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    let first = live_event(&mut device, 1).await?;
+    live_event(&mut device, 2).await?;
+    device.acknowledge(&first, vec![]).await?;
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[2]).await
+}
+
+async fn queued(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    queue(&mut join(&t, &alice).await?, 1..=3).await.map(drop)
+}
+
+async fn plain(t: Bench) -> Outcome {
+    for said in [None, Some(json!(false)), Some(json!("true")), Some(json!(1)), Some(json!(null)), Some(json!([true]))]
+    {
+        let alice = t.user().await?;
+        t.emit_numbered(&alice, 1, 1).await?;
+        let mut auth = json!({"token": t.token(&alice)?});
+        if let Some(said) = said {
+            auth["ack"] = said;
+        }
+        let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(auth.clone())).await?;
+        device.expect_accepted().await?;
+        let queued = device.expect_delivery("queued.events").await?;
+        t.emit_numbered(&alice, 2, 2).await?;
+        let live = device.expect_delivery("record.accessed").await?;
+        for delivery in [queued, live] {
+            let plain = delivery.ack.is_none() && delivery.args.len() == 1;
+            let told = format!(
+                "ack {:?}, the acknowledgement id {:?}, {} arguments",
+                auth["ack"],
+                delivery.ack,
+                delivery.args.len()
+            );
+            expect::that(plain, "one argument, and no acknowledgement asked for", told)?;
+        }
+    }
+    Ok(())
+}
+
+async fn again(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    for n in 1..=3 {
+        live_event(&mut device, n).await?;
+    }
+    device.disconnect().await;
+    queue(&mut join(&t, &alice).await?, 1..=3).await.map(drop)
+}
+
+async fn queued_again(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 4).await?;
+    for _ in 0..3 {
+        let mut device = join(&t, &alice).await?;
+        queue(&mut device, 1..=4).await?;
+        device.disconnect().await;
+    }
+    Ok(())
+}
+
+async fn acknowledged(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    let mut device = join(&t, &alice).await?;
+    let missed = queue(&mut device, 1..=3).await?;
+    device.acknowledge(&missed, vec![]).await?;
+    t.emit_numbered(&alice, 4, 6).await?;
+    for n in 4..=6 {
+        let event = live_event(&mut device, n).await?;
+        device.acknowledge(&event, vec![]).await?;
+    }
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[]).await
+}
+
+async fn same_payload(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit(&t.numbered(&alice, 1).of("access.revoked")).await?;
+    let first = device.expect_delivery("access.revoked").await?;
+    device.disconnect().await;
+    for _ in 0..2 {
+        let mut device = join(&t, &alice).await?;
+        let again = queue(&mut device, [1]).await?;
+        expect::equal("the payload", &first.args[0], &again.args[0][0])?;
+        device.disconnect().await;
+    }
+    Ok(())
+}
+
+async fn order(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    let mut device = join(&t, &alice).await?;
+    queue(&mut device, 1..=2).await?;
+    t.emit_numbered(&alice, 3, 5).await?;
+    for n in 3..=5 {
+        live_event(&mut device, n).await?;
+    }
+    device.disconnect().await;
+    t.emit_numbered(&alice, 6, 8).await?;
+    let mut device = join(&t, &alice).await?;
+    queue(&mut device, 1..=8).await?;
+    t.emit_numbered(&alice, 9, 9).await?;
+    live_event(&mut device, 9).await.map(drop)
+}
+
+async fn only_that(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 5).await?;
+    for n in 1..=5 {
+        let event = live_event(&mut device, n).await?;
+        if n == 2 || n == 4 {
+            device.acknowledge(&event, vec![]).await?;
+        }
+    }
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[1, 3, 5]).await
+}
+
+async fn timeout(t: Bench) -> Outcome {
+    let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    let first = live_event(&mut device, 1).await?;
+    live_event(&mut device, 2).await?;
+    device.acknowledge(&first, vec![]).await?;
+    device.expect_closed(CLOSED_BY).await?;
+    t.emit_numbered(&alice, 3, 3).await?;
+    in_the_end(&t, &alice, &[2, 3]).await
+}
+
+async fn half_open(t: Bench) -> Outcome {
+    let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
+    let alice = t.user().await?;
+    let line = t.line().await?;
+    let auth = json!({"token": t.token(&alice)?, "ack": true});
+    let mut device = t.attempt_raw(t.opening_over(&line, Transport::WebSocket), Some(auth)).await?;
+    device.expect_accepted().await?;
+    line.black_hole();
+    t.emit_numbered(&alice, 1, 3).await?;
+    let last = t.emit_until_away(&alice, 4, CLOSED_BY).await?;
+    queue(&mut join(&t, &alice).await?, 1..=last).await.map(drop)
+}
+
+async fn kill(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 10).await?;
+    for n in 1..=10 {
+        let event = live_event(&mut device, n).await?;
+        if n <= 4 {
+            device.acknowledge(&event, vec![]).await?;
+        }
+    }
+    settle(&mut device).await?;
+    t.kill_and_restart().await?;
+    let mut device = join(&t, &alice).await?;
+    let again = device.expect_delivery("queued.events").await?;
+    let found = numbers(again.args[0].as_array().map(Vec::as_slice).unwrap_or_default());
+    // What was acknowledged just before may come again, as a duplicate; what was not must.
+    expect::that(
+        found.ends_with(&[5, 6, 7, 8, 9, 10]) && found.is_sorted(),
+        "5 … 10 at the end, in order",
+        format!("{found:?}"),
+    )
+}
+
+async fn complete(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 50).await?;
+    let mut device = join(&t, &alice).await?;
+    told(&queue(&mut device, 1..=50).await?, 0)
+}
+
+async fn dropped(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 57).await?;
+    let mut device = join(&t, &alice).await?;
+    told(&queue(&mut device, 8..=57).await?, 7)
+}
+
+async fn told_again(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 53).await?;
+    let mut device = join(&t, &alice).await?;
+    told(&queue(&mut device, 4..=53).await?, 3)?;
+    device.disconnect().await;
+    t.emit_numbered(&alice, 54, 55).await?;
+    let mut device = join(&t, &alice).await?;
+    let missed = queue(&mut device, 6..=55).await?;
+    told(&missed, 5)?;
+    device.acknowledge(&missed, vec![]).await?;
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[]).await?;
+    t.emit_numbered(&alice, 56, 56).await?;
+    let mut device = join(&t, &alice).await?;
+    told(&queue(&mut device, [56]).await?, 0)
+}
+
+async fn all_expired(t: Bench) -> Outcome {
+    let t = t.own_server(&[("queue_ttl_seconds", "1")]).await?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    // Time itself is what the case waits for.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let mut device = join(&t, &alice).await?;
+    told(&queue(&mut device, []).await?, 3)
+}
+
+async fn no_store(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.redis_line()?.cut();
+    t.control("POST", "/events", &body_for(&alice, 1)).await?.expect_status(503)?;
+    device.expect_silence(QUIET).await?;
+    t.redis_line()?.restore();
+    t.emit_until_accepted(&alice, 2).await?;
+    live_event(&mut device, 2).await.map(drop)
+}
+
+async fn any_form(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    let forms = [vec![], vec![json!(null)], vec![json!("ok")], vec![json!({"ok": false}), json!([1, 2])]];
+    for (n, form) in (1..).zip(forms) {
+        t.emit_numbered(&alice, n, n).await?;
+        let event = live_event(&mut device, n).await?;
+        device.acknowledge(&event, form).await?;
+    }
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[]).await
+}
+
+async fn any_device(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let (mut one, mut other) = (join(&t, &alice).await?, join(&t, &alice).await?);
+    t.emit_numbered(&alice, 1, 2).await?;
+    let event = live_event(&mut one, 1).await?;
+    live_event(&mut one, 2).await?;
+    for n in 1..=2 {
+        live_event(&mut other, n).await?;
+    }
+    one.acknowledge(&event, vec![]).await?;
+    settle(&mut one).await?;
+    one.disconnect().await;
+    other.disconnect().await;
+    in_the_end(&t, &alice, &[2]).await
+}
+
+async fn mixed(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut plain = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    for n in 1..=3 {
+        numbered(&[plain.expect_event("record.accessed").await?], [n])?;
+        live_event(&mut device, n).await?;
+    }
+    device.disconnect().await;
+    let mut device = join(&t, &alice).await?;
+    queue(&mut device, 1..=3).await?;
+    t.emit_numbered(&alice, 4, 4).await?;
+    numbered(&[plain.expect_event("record.accessed").await?], [4])
+}
+
+async fn batch(t: Bench) -> Outcome {
+    const ALL: usize = 300;
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    let events = (1..=ALL).map(|n| body_for(&alice, n)).collect();
+    t.control("POST", "/events/batch", &Value::Array(events)).await?.expect_status(202)?;
+    for n in 1..=ALL {
+        let event = live_event(&mut device, n).await?;
+        device.acknowledge(&event, vec![]).await?;
+    }
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[]).await
+}

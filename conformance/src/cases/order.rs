@@ -1,0 +1,212 @@
+//! SPEC 10: once, and in the order of acceptance, whatever happens at the same time.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    acks,
+    numbers::{numbered, numbers},
+};
+use crate::{
+    bench::{Bench, User},
+    case::{Case, Need},
+    client::{Arrival, Client, Transport},
+    expect::{self, Outcome, mismatch},
+};
+
+/// How often the cases try to hit the moment.
+const ROUNDS: usize = 25;
+/// How long one arrival may take.
+const DUE: Duration = Duration::from_secs(5);
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("ORDER-01/plain", "queued events come before live ones, on a plain device", |t| {
+        Box::pin(queued_then_live(t, false))
+    }),
+    Case::new("ORDER-01/acknowledging", "queued events come before live ones, on one that acknowledges", |t| {
+        Box::pin(queued_then_live(t, true))
+    })
+    .needs(&[Need::Capability("ack")]),
+    Case::new("ORDER-02/connect", "an event that races with a connect arrives exactly once", |t| {
+        Box::pin(racing_connect(t))
+    }),
+    Case::new("ORDER-03/disconnect", "an event that races with a disconnect arrives exactly once", |t| {
+        Box::pin(racing_disconnect(t))
+    }),
+    Case::new(
+        "ORDER-04/cut",
+        "a connection that breaks costs no event but what was on its way, and doubles none",
+        |t| Box::pin(cut(t)),
+    )
+    .needs(&[Need::Capability("control")]),
+    Case::new("ORDER-05/two-emitters", "all devices see one order, and each emitter's own", |t| {
+        Box::pin(two_emitters(t))
+    }),
+    Case::new(
+        "ORDER-06/reconnecting",
+        "with acknowledgements nothing is lost to a client that keeps going away",
+        |t| Box::pin(reconnecting(t)),
+    )
+    .needs(&[Need::Capability("ack")]),
+];
+
+/// Reads until the event `last` has come or the connection is closed: the numbers in the order in which they came.
+async fn read_until(device: &mut Client, last: u64) -> Outcome<Vec<u64>> {
+    let mut seen = Vec::new();
+    while !seen.contains(&last) {
+        match device.next(DUE).await {
+            Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
+                seen.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default()));
+            }
+            Some(Arrival::Event { args, .. }) => seen.extend(numbers(&args)),
+            Some(Arrival::Closed(_)) => return Ok(seen),
+            Some(Arrival::Disconnected) => {}
+            other => return Err(mismatch(format!("events up to {last}, after {seen:?}"), format!("{other:?}"))),
+        }
+    }
+    Ok(seen)
+}
+
+fn exactly(seen: &[u64], expected: impl IntoIterator<Item = u64>) -> Outcome {
+    let expected: Vec<_> = expected.into_iter().collect();
+    expect::equal("the events", &json!(expected), &json!(seen))
+}
+
+async fn queued_then_live(t: Bench, acknowledging: bool) -> Outcome {
+    for _ in 0..ROUNDS / 3 {
+        let alice = t.user().await?;
+        t.emit_numbered(&alice, 1, 5).await?;
+        let connect = async {
+            match acknowledging {
+                true => acks::join(&t, &alice).await,
+                false => t.connect_raw(&alice, Transport::WebSocket).await,
+            }
+        };
+        let (device, emitted) = tokio::join!(connect, t.emit_numbered(&alice, 6, 20));
+        emitted?;
+        exactly(&read_until(&mut device?, 20).await?, 1..=20)?;
+    }
+    Ok(())
+}
+
+async fn racing_connect(t: Bench) -> Outcome {
+    for _ in 0..ROUNDS {
+        let alice = t.user().await?;
+        let (device, emitted) =
+            tokio::join!(t.connect_raw(&alice, Transport::WebSocket), t.emit_numbered(&alice, 1, 2));
+        emitted?;
+        let mut device = device?;
+        t.emit_numbered(&alice, 3, 3).await?;
+        exactly(&read_until(&mut device, 3).await?, 1..=3)?;
+    }
+    Ok(())
+}
+
+async fn racing_disconnect(t: Bench) -> Outcome {
+    for _ in 0..ROUNDS {
+        let alice = t.user().await?;
+        let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+        let (left, emitted) = tokio::join!(device.leave(), t.emit_numbered(&alice, 1, 2));
+        left?;
+        emitted?;
+        // It reads what came before the close; the sentinel never comes to it.
+        let mut seen = read_until(&mut device, u64::MAX).await?;
+        t.emit_numbered(&alice, 3, 3).await?;
+        let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+        seen.extend(read_until(&mut device, 3).await?);
+        exactly(&seen, 1..=3)?;
+    }
+    Ok(())
+}
+
+async fn cut(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let line = t.line().await?;
+    let auth = json!({"token": t.token(&alice)?});
+    let mut device = t.attempt_raw(t.opening_over(&line, Transport::WebSocket), Some(auth)).await?;
+    device.expect_accepted().await?;
+    let cut = async {
+        let read = read_until(&mut device, 10).await;
+        line.cut();
+        read
+    };
+    let (read, emitted) = tokio::join!(cut, t.emit_numbered(&alice, 1, 30));
+    emitted?;
+    let read = read?;
+    exactly(&read, 1..=10)?;
+    let last = t.emit_until_away(&alice, 31, DUE).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let last = last as u64;
+    let queued = read_until(&mut device, last).await?;
+    let contiguous = queued.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let after = queued.first().is_some_and(|first| *first > 10) && queued.last() == Some(&last);
+    expect::that(
+        contiguous && after,
+        format!("all from some event after 10 to {last}, in order"),
+        format!("{queued:?}"),
+    )
+}
+
+async fn two_emitters(t: Bench) -> Outcome {
+    const EACH: usize = 20;
+    let alice = t.user().await?;
+    let mut one = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut other = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let (left, right) = tokio::join!(t.emit_numbered(&alice, 1, EACH), t.emit_numbered(&alice, 101, 100 + EACH));
+    left?;
+    right?;
+    t.emit_numbered(&alice, 999, 999).await?;
+    let (one, other) = (read_until(&mut one, 999).await?, read_until(&mut other, 999).await?);
+    expect::equal("the same order as on the first device", &json!(one), &json!(other))?;
+    let of = |range: std::ops::RangeInclusive<u64>| {
+        one.iter().copied().filter(move |n| range.contains(n)).collect::<Vec<_>>()
+    };
+    exactly(&of(1..=100), 1..=EACH as u64)?;
+    exactly(&of(101..=200), 101..=100 + EACH as u64)
+}
+
+/// Takes a few events at a time, acknowledges them, and is gone without a word.
+async fn reconnecting(t: Bench) -> Outcome {
+    const ALL: usize = 40;
+    let alice = t.user().await?;
+    let (taken, emitted) = tokio::join!(take(&t, &alice, ALL), t.emit_numbered(&alice, 1, ALL));
+    emitted?;
+    let mut ids = std::collections::BTreeMap::new();
+    let mut first_seen = Vec::new();
+    for payload in taken? {
+        let n = numbers(std::slice::from_ref(&payload))[0];
+        let id = payload["eventId"].clone();
+        match ids.get(&n) {
+            None => first_seen.push(json!(n)),
+            Some(first) => expect::equal(&format!("the eventId of the duplicate of {n}:"), first, &id)?,
+        }
+        ids.insert(n, id);
+    }
+    let first_seen: Vec<_> = first_seen.into_iter().map(|n| json!({"metadata": {"n": n}})).collect();
+    numbered(&first_seen, 1..=ALL)
+}
+
+async fn take(t: &Bench, user: &User, all: usize) -> Outcome<Vec<Value>> {
+    let mut taken: Vec<Value> = Vec::new();
+    let deadline = Instant::now() + 6 * DUE;
+    while !taken.iter().any(|payload| payload["metadata"]["n"] == all) {
+        let mut device = acks::join(t, user).await?;
+        for _ in 0..3 {
+            let Ok(Some(arrival)) = timeout(DUE, device.next(Duration::from_millis(300))).await else { break };
+            let Arrival::Event { name, args, ack } = arrival else {
+                return Err(mismatch("an event", format!("{arrival:?}")));
+            };
+            taken.extend(match name.as_str() {
+                "queued.events" => args[0].as_array().cloned().unwrap_or_default(),
+                _ => args.clone(),
+            });
+            device.acknowledge(&crate::client::Delivery { args, ack }, vec![]).await?;
+        }
+        if Instant::now() > deadline {
+            return Err(mismatch(format!("all {all} events in time"), format!("{:?}", numbers(&taken))));
+        }
+    }
+    Ok(taken)
+}

@@ -1,0 +1,221 @@
+//! SPEC 12 and 13: the end of a token and the end of a session end the connections that rest on them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::QUIET;
+use crate::{
+    bench::{Bench, User},
+    case::{Case, Need},
+    client::{Arrival, Client, Transport},
+    expect::{self, Outcome},
+    token,
+};
+
+/// From when on to count: a token of the cases expires so many seconds after it was made.
+const LIFE_S: i64 = 2;
+/// How long after `exp` a connection may live, and how long after a revocation.
+const AFTER_EXPIRY: Duration = Duration::from_secs(5);
+const AFTER_REVOCATION: Duration = Duration::from_secs(2);
+
+const POLLING: &[Need] = &[Need::Capability("polling")];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("EXPIRY-01/websocket", "a WebSocket connection ends with its token", |t| {
+        Box::pin(expires(t, Transport::WebSocket))
+    })
+    .also(&["EXPIRY-02", "EXPIRY-08"]),
+    Case::new("EXPIRY-01/polling", "a polling session ends with its token", |t| {
+        Box::pin(expires(t, Transport::Polling))
+    })
+    .needs(POLLING)
+    .also(&["EXPIRY-02", "EXPIRY-08"]),
+    Case::new("EXPIRY-03/refresh", "auth.refresh takes a fresh token in every form", |t| Box::pin(refresh(t)))
+        .also(&["EXPIRY-04"]),
+    Case::new("EXPIRY-05/refused", "auth.refresh refuses what a CONNECT would, with the same code", |t| {
+        Box::pin(refused(t))
+    })
+    .also(&["EXPIRY-07"]),
+    Case::new("EXPIRY-06/another-user", "auth.refresh takes no token of another user", |t| Box::pin(another_user(t))),
+    Case::new("REVOKE-01/websocket", "a revocation closes every connection of the session", |t| {
+        Box::pin(revoked(t, Transport::WebSocket))
+    })
+    .also(&["REVOKE-02"]),
+    Case::new("REVOKE-01/polling", "so it does over polling", |t| Box::pin(revoked(t, Transport::Polling)))
+        .needs(POLLING)
+        .also(&["REVOKE-02"]),
+    Case::new("REVOKE-03/refreshed", "a refreshed connection ends with the session of its new token", |t| {
+        Box::pin(revoked_after_refresh(t))
+    })
+    .needs(&[Need::Capability("refresh")]),
+    Case::new("REVOKE-04/queued", "what comes after a revocation waits for the user", |t| Box::pin(queued_after(t))),
+    Case::new("REVOKE-05/while-connecting", "a CONNECT that a revocation overtakes does not stay", |t| {
+        Box::pin(while_connecting(t))
+    }),
+];
+
+/// A token that expires `seconds` from now.
+fn lasting(t: &Bench, user: &User, seconds: i64) -> Outcome<String> {
+    let now = token::now();
+    t.sign(&json!({"userId": user.id, "sessionId": user.session, "iat": now, "exp": now + seconds}))
+}
+
+async fn connect(t: &Bench, token: &str, transport: Transport) -> Outcome<Client> {
+    let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": token}))).await?;
+    device.expect_accepted().await?;
+    Ok(device)
+}
+
+async fn ask(device: &mut Client, token: Value) -> Outcome<Value> {
+    let answer = device.call("auth.refresh", vec![token]).await?;
+    expect::that(answer.len() == 1, "an acknowledgement with one argument", format!("{answer:?}"))?;
+    Ok(answer[0].clone())
+}
+
+fn until_exp(exp: i64) -> Duration {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Duration::from_secs(exp.unsigned_abs()).saturating_sub(now)
+}
+
+async fn expires(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let exp = token::now() + LIFE_S;
+    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S)?, transport).await?;
+    device.expect_silence(until_exp(exp)).await?;
+    device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    expect::that(queued.len() == 1, "one event", queued.len().to_string())
+}
+
+async fn refresh(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let exp = token::now() + LIFE_S;
+    let fresh = t.token(&alice)?;
+    let forms = [
+        json!(fresh),
+        json!(format!("Bearer {fresh}")),
+        json!({"token": fresh}),
+        json!({"token": format!("Bearer {fresh}")}),
+    ];
+    let mut devices = Vec::new();
+    for form in forms {
+        let mut device = connect(&t, &lasting(&t, &alice, LIFE_S)?, Transport::WebSocket).await?;
+        expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, form).await?)?;
+        devices.push(device);
+    }
+    // One that does not refresh shows when the others would have been closed.
+    let mut witness = connect(&t, &lasting(&t, &alice, LIFE_S)?, Transport::WebSocket).await?;
+    witness.expect_closed(until_exp(exp) + AFTER_EXPIRY + Duration::from_secs(1)).await?;
+    t.emit(&t.event_for(&alice)).await?;
+    for device in &mut devices {
+        device.expect_event("record.accessed").await?;
+    }
+    // And the fresh token's end counts from then on.
+    let exp = token::now() + LIFE_S;
+    let short = lasting(&t, &alice, LIFE_S)?;
+    expect::equal("the answer", &json!({"ok": true}), &ask(&mut devices[0], json!(short)).await?)?;
+    devices[0].expect_closed(until_exp(exp) + AFTER_EXPIRY).await
+}
+
+async fn refused(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let exp = token::now() + LIFE_S;
+    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S)?, Transport::WebSocket).await?;
+    let mut wrong = vec![
+        (json!(lasting(&t, &alice, -60)?), "token_expired"),
+        (json!("a.b.c"), "token_invalid"),
+        (json!(17), "token_invalid"),
+        (json!(format!("{}x", t.token(&alice)?)), "token_invalid"),
+        (json!(""), "token_missing"),
+        (json!(null), "token_missing"),
+        (json!({}), "token_missing"),
+    ];
+    if t.target().declares("sessions") {
+        let unknown = User { session: t.session_id(), ..alice.clone() };
+        wrong.push((json!(t.token(&unknown)?), "session_invalid"));
+    }
+    for (argument, code) in wrong {
+        let answer = ask(&mut device, argument.clone()).await?;
+        expect::equal(&format!("the answer to {argument}:"), &json!({"ok": false, "code": code}), &answer)?;
+    }
+    device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await
+}
+
+async fn another_user(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let mut device = connect(&t, &t.token(&mallory)?, Transport::WebSocket).await?;
+    let answer = ask(&mut device, json!(t.token(&alice)?)).await?;
+    expect::equal("the answer", &json!({"ok": false, "code": "token_invalid"}), &answer)?;
+    t.emit(&t.event_for(&alice)).await?;
+    t.emit_numbered(&mallory, 1, 1).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::equal("the event of its own user:", &json!(1), &payload["metadata"]["n"])?;
+    device.expect_silence(QUIET).await
+}
+
+/// The same user with another session.
+async fn elsewhere(t: &Bench, user: &User) -> Outcome<User> {
+    let other = User { id: user.id.clone(), session: t.session_id() };
+    t.open_session(&other, None).await?;
+    Ok(other)
+}
+
+async fn revoked(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let other = elsewhere(&t, &alice).await?;
+    let mut devices = [t.connect_raw(&alice, transport).await?, t.connect_raw(&alice, transport).await?];
+    let mut stays = t.connect_raw(&other, transport).await?;
+    t.revoke_session(&alice.session).await?;
+    for device in &mut devices {
+        device.expect_closed(AFTER_REVOCATION).await?;
+    }
+    t.emit(&t.event_for(&alice)).await?;
+    stays.expect_event("record.accessed").await.map(drop)
+}
+
+async fn revoked_after_refresh(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let other = elsewhere(&t, &alice).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(&other)?)).await?)?;
+    t.revoke_session(&alice.session).await?;
+    t.emit(&t.event_for(&alice)).await?;
+    device.expect_event("record.accessed").await?;
+    device.expect_silence(QUIET).await?;
+    t.revoke_session(&other.session).await?;
+    device.expect_closed(AFTER_REVOCATION).await
+}
+
+async fn queued_after(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    t.revoke_session(&alice.session).await?;
+    device.expect_closed(AFTER_REVOCATION).await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    let other = elsewhere(&t, &alice).await?;
+    let queued = t.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
+    expect::that(queued.len() == 2, "two events", queued.len().to_string())
+}
+
+async fn while_connecting(t: Bench) -> Outcome {
+    for _ in 0..20 {
+        let alice = t.user().await?;
+        let auth = json!({"token": t.token(&alice)?});
+        let attempt = t.attempt_raw(t.opening(Transport::WebSocket), Some(auth));
+        let (device, revoked) = tokio::join!(attempt, t.revoke_session(&alice.session));
+        revoked?;
+        let mut device = device?;
+        // Refused, or accepted and then closed; a polite refusal leaves the connection open for another try.
+        match device.next(Duration::from_secs(5)).await {
+            Some(Arrival::Refused(_) | Arrival::Closed(_)) => {}
+            _ => device.expect_closed(AFTER_REVOCATION).await?,
+        }
+        t.emit_numbered(&alice, 1, 1).await?;
+        let other = elsewhere(&t, &alice).await?;
+        let queued = t.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
+        expect::that(queued.len() == 1, "the event queued", format!("{} events", queued.len()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! SPEC 11: clients that do not read.
+//!
+//! Such a client stands behind a line that carries nothing: the kernel takes a few megabytes on its behalf, and then
+//! the server has to do something.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{acks, numbers::numbers};
+use crate::{
+    bench::{Bench, Emission, User},
+    case::{Case, Need},
+    client::{Arrival, Client, Transport},
+    expect::{self, Outcome, inconclusive, mismatch},
+    proxy::Proxy,
+};
+
+/// How long a client that does not read may stay while it is sent more and more.
+const CLOSED_BY: Duration = Duration::from_secs(60);
+/// The cap of the contract.
+const CAP: u64 = 50;
+
+const CONTROL: &[Need] = &[Need::Capability("control")];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("SLOW-01/websocket", "a WebSocket client that does not read is closed, and its events are kept", |t| {
+        Box::pin(closed(t, Transport::WebSocket))
+    })
+    .needs(CONTROL)
+    .also(&["SLOW-02"]),
+    Case::new("SLOW-01/polling", "a polling client that does not poll is closed, and its events are kept", |t| {
+        Box::pin(closed(t, Transport::Polling))
+    })
+    .needs(&[Need::Capability("control"), Need::Capability("polling")])
+    .also(&["SLOW-02"]),
+    Case::new("SLOW-03/acknowledging", "one that acknowledges is told what it has missed for good", |t| {
+        Box::pin(acknowledging(t))
+    })
+    .needs(&[Need::Capability("control"), Need::Capability("ack")]),
+    Case::new("SLOW-04/others", "a client that does not read holds up nobody else", |t| Box::pin(others(t)))
+        .needs(CONTROL),
+    Case::new("SLOW-05/memory", "10,000 events for a client that does not read cost little memory", |t| {
+        Box::pin(memory(t))
+    })
+    .needs(&[Need::OwnServer, Need::Capability("control")]),
+];
+
+/// An event of almost the size that is allowed, so that buffers fill in reasonable time.
+fn big(t: &Bench, user: &User, n: usize) -> Emission {
+    t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(48 * 1024)}))
+}
+
+/// A client over a line of its own, which then carries nothing any more.
+async fn stalled(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
+    let line = t.line().await?;
+    let auth = json!({"token": t.token(user)?, "ack": ack});
+    let mut device = t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?;
+    device.expect_accepted().await?;
+    line.black_hole();
+    Ok((device, line))
+}
+
+/// The numbers of what a client still reads once its line works again, up to the close.
+async fn rest(mut device: Client) -> Outcome<Vec<u64>> {
+    let mut seen = Vec::new();
+    loop {
+        match device.next(Duration::from_secs(10)).await {
+            Some(Arrival::Event { args, .. }) => seen.extend(numbers(&args)),
+            Some(Arrival::Closed(_)) => return Ok(seen),
+            Some(_) => {}
+            None => return Err(mismatch("the connection closed", format!("it is open, after {} events", seen.len()))),
+        }
+    }
+}
+
+async fn closed(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let (device, line) = stalled(&t, &alice, transport, false).await?;
+    let last = t.emit_until_away_with(|n| big(&t, &alice, n), CLOSED_BY).await? as u64;
+    let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = numbers(&next.expect_queued().await?);
+    let newest = queued.windows(2).all(|pair| pair[1] == pair[0] + 1) && queued.last() == Some(&last);
+    expect::that(newest, format!("the newest events, in order, up to {last}"), format!("{queued:?}"))?;
+    line.restore();
+    let read = rest(device).await?;
+    let doubled = read.iter().any(|n| queued.contains(n));
+    expect::that(!doubled, "nothing twice", format!("{read:?} on the old connection and {queued:?} on the new"))
+}
+
+async fn acknowledging(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, true).await?;
+    let last = t.emit_until_away_with(|n| big(&t, &alice, n), CLOSED_BY).await? as u64;
+    let mut next = acks::join(&t, &alice).await?;
+    let delivery = next.expect_delivery("queued.events").await?;
+    let queued = numbers(delivery.args[0].as_array().map(Vec::as_slice).unwrap_or_default());
+    let kept = last.min(CAP);
+    expect::equal("the newest events", &json!((last - kept + 1..=last).collect::<Vec<_>>()), &json!(queued))?;
+    let told = json!({"complete": last == kept, "dropped": last - kept});
+    expect::equal("the second argument", &told, delivery.args.get(1).unwrap_or(&json!(null)))
+}
+
+async fn others(t: Bench) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, false).await?;
+    let mut second = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut bobs = t.connect_raw(&bob, Transport::WebSocket).await?;
+    for n in 1..=250 {
+        t.emit(&big(&t, &alice, n)).await?;
+        let seen = numbers(&[second.expect_event("record.accessed").await?]);
+        expect::equal("the other device's event", &json!([n]), &json!(seen))?;
+        t.emit_numbered(&bob, n, n).await?;
+        let seen = numbers(&[bobs.expect_event("record.accessed").await?]);
+        expect::equal("the other user's event", &json!([n]), &json!(seen))?;
+    }
+    Ok(())
+}
+
+async fn memory(t: Bench) -> Outcome {
+    const LIMIT_KIB: u64 = 2 * 1024;
+    let t = t.own_server(&[]).await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let batch = |user: &User, first: usize| {
+        serde_json::Value::Array((first..first + 1_000).map(|n| super::emit::body_for(user, n)).collect())
+    };
+    // The same work for a client that reads, so that what the server keeps for any such work is there before.
+    let mut reader = t.connect_raw(&bob, Transport::WebSocket).await?;
+    for first in (1..=10_000).step_by(1_000) {
+        t.control("POST", "/events/batch", &batch(&bob, first)).await?.expect_status(202)?;
+        for _ in 0..1_000 {
+            reader.expect_event("record.accessed").await?;
+        }
+    }
+    let resident = || async { t.server().resident_kib().await.ok_or_else(|| inconclusive("no VmRSS of the server")) };
+    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, false).await?;
+    let before = resident().await?;
+    for first in (1..=10_000).step_by(1_000) {
+        t.control("POST", "/events/batch", &batch(&alice, first)).await?.expect_status(202)?;
+    }
+    let grown = resident().await?.saturating_sub(before);
+    expect::that(
+        grown < LIMIT_KIB,
+        format!("less than {LIMIT_KIB} KiB more"),
+        format!("{grown} KiB more than {before}"),
+    )
+}
