@@ -12,6 +12,7 @@ pub mod event;
 pub mod exit;
 pub mod expect;
 pub mod fixtures;
+pub mod flake;
 pub mod ground;
 pub mod instance;
 pub mod ports;

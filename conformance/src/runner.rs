@@ -15,8 +15,9 @@ use tokio::{
 use crate::{
     bench::{Bench, Suite},
     case::{Case, Need, Running},
-    event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
+    event::{CaseResult, Count, RunEvent, Summary, Verdict},
     expect::Fault,
+    flake::Flakes,
     target::Target,
 };
 
@@ -54,25 +55,21 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
         }
     }
     let mut summary = Summary {
-        must: Count::default(),
-        should: Count::default(),
         deselected: plan.deselected,
         seed: format!("{:x}", suite.seed),
         repeat: plan.repeat,
-        flaky: Vec::new(),
-        took: Duration::ZERO,
-        conformance: Conformance::Inconclusive,
+        ..Summary::default()
     };
-    let mut outcomes: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
     while let Some(ended) = running.join_next().await {
         let Ok(result) = ended else { continue };
         summary.count_mut(result.case.level()).add(&result.verdict);
-        let seen = outcomes.entry(result.case.id).or_default();
-        seen.0 |= result.verdict == Verdict::Passed;
-        seen.1 |= matches!(result.verdict, Verdict::Failed { .. });
+        counts.entry(result.case.id).or_default().add(&result.verdict);
         let _ = events.send(RunEvent::Finished(Box::new(result)));
     }
-    summary.flaky = outcomes.iter().filter(|(_, seen)| seen.0 && seen.1).map(|(id, _)| (*id).to_owned()).collect();
+    let flakes = Flakes::of(counts.iter().map(|(id, count)| (*id, count.red(), count.red() + count.passed)));
+    summary.flaky = flakes.flaky().map(|(id, _)| id.to_owned()).collect();
+    summary.flakes = (plan.repeat > 1).then_some(flakes);
     summary.took = began.elapsed();
     summary.decide();
     let _ = events.send(RunEvent::Ended(Box::new(summary.clone())));
