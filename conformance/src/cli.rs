@@ -7,10 +7,12 @@ mod selftest;
 use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use self::interrupt::Interrupt;
 use crate::{
+    baseline::Baseline,
     case::Case,
     cases,
     event::RunEvent,
@@ -117,6 +119,9 @@ struct RunArgs {
     /// How many cases to run at a time.
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
+    /// The cases that are known to fail (TOML), each with a reason, an owner and a last day; they do not count as failures.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
     /// Write reports: json=FILE, junit=FILE, html=FILE, badge=FILE, github. May be repeated.
     #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = Choice::from_str)]
     report: Vec<Choice>,
@@ -190,6 +195,14 @@ async fn run_cases(args: RunArgs) -> u8 {
     if let Some(path) = choice::shared_file(&args.report) {
         return usage(&format!("two reports cannot share the file {}", path.display()));
     }
+    let baseline = match &args.baseline {
+        Some(path) => Baseline::read(path, &all, OffsetDateTime::now_utc().date()),
+        None => Ok(Baseline::default()),
+    };
+    let baseline = match baseline {
+        Ok(baseline) => baseline,
+        Err(error) => return usage(&error),
+    };
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let target = ground::read_target(args.ground.target.as_deref());
     let name = target.as_ref().map_or("the target", |target| &target.name);
@@ -207,6 +220,7 @@ async fn run_cases(args: RunArgs) -> u8 {
         jobs: usize::from(args.jobs),
         repeat: usize::from(args.repeat),
         cases: chosen,
+        baseline,
     };
     let code = match target {
         Ok(_) => run_plan(&args.ground.options(seed), plan, &events).await,
@@ -286,7 +300,7 @@ fn explain(id: &str) -> u8 {
     exit::CONFORMANT
 }
 
-fn usage(why: &str) -> u8 {
+fn usage(why: &dyn std::fmt::Display) -> u8 {
     eprintln!("error: {why}");
     exit::USAGE
 }

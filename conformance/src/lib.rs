@@ -3,6 +3,7 @@
 //! `runner → cases → bench, expect, client`, and `runner → event ← report`: the suite knows a server under test only by
 //! its target file and by what travels over the network.
 
+pub mod baseline;
 pub mod bench;
 pub mod case;
 pub mod cases;

@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    baseline::Baseline,
     bench::{Bench, Suite},
     case::{Case, Need, Running},
     event::{CaseResult, Count, RunEvent, Summary, Verdict},
@@ -35,6 +36,8 @@ pub struct Plan {
     pub repeat: usize,
     /// Cases that the selection left out.
     pub deselected: usize,
+    /// The cases that are known to fail.
+    pub baseline: Baseline,
 }
 
 /// Runs the plan; every case's end and the summary go to `events`.
@@ -62,7 +65,8 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
     };
     let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
     while let Some(ended) = running.join_next().await {
-        let Ok(result) = ended else { continue };
+        let Ok(mut result) = ended else { continue };
+        result.verdict = plan.baseline.judge(result.case.id, result.verdict);
         summary.count_mut(result.case.level()).add(&result.verdict);
         counts.entry(result.case.id).or_default().add(&result.verdict);
         let _ = events.send(RunEvent::Finished(Box::new(result)));
@@ -70,6 +74,7 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
     let flakes = Flakes::of(counts.iter().map(|(id, count)| (*id, count.red(), count.red() + count.passed)));
     summary.flaky = flakes.flaky().map(|(id, _)| id.to_owned()).collect();
     summary.flakes = (plan.repeat > 1).then_some(flakes);
+    summary.stale = counts.iter().filter_map(|(id, count)| plan.baseline.fault(id, count)).collect();
     summary.took = began.elapsed();
     summary.decide();
     let _ = events.send(RunEvent::Ended(Box::new(summary.clone())));
