@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use self::interrupt::Interrupt;
 use crate::{
     baseline::Baseline,
-    case::Case,
     cases,
     event::RunEvent,
     exit,
@@ -25,7 +24,7 @@ use crate::{
     },
     runner::{self, Plan},
     select::Selection,
-    spec::{self, Level},
+    spec::{self, Level, Profile, Sentence},
 };
 
 /// A black-box conformance suite for real-time notification servers.
@@ -88,8 +87,8 @@ struct SelectArgs {
     /// Leave out the cases about sentences that bind less.
     #[arg(long, value_name = "LEVEL")]
     level: Option<LevelArg>,
-    /// The profiles to run.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Profile::Core])]
+    /// Only the cases of these profiles: core, strict, cluster, resilience [default: core to run, all to list].
+    #[arg(long, value_name = "PROFILE", value_delimiter = ',', value_parser = Profile::from_str)]
     profile: Vec<Profile>,
 }
 
@@ -97,11 +96,6 @@ struct SelectArgs {
 enum LevelArg {
     Must,
     Should,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Profile {
-    Core,
 }
 
 #[derive(Debug, Args, Clone, Default)]
@@ -177,18 +171,25 @@ impl GroundArgs {
 }
 
 impl SelectArgs {
-    fn choose(&self, all: &[Case]) -> Result<Vec<Case>, String> {
+    fn selection(&self) -> Selection {
         let level = self.level.map(|level| match level {
             LevelArg::Must => Level::Must,
             LevelArg::Should => Level::Should,
         });
-        Selection { only: self.only.clone(), skip: self.skip.clone(), level }.choose(all)
+        let mut profiles = self.profile.clone();
+        profiles.sort();
+        profiles.dedup();
+        Selection { only: self.only.clone(), skip: self.skip.clone(), level, profiles }
     }
 }
 
 async fn run_cases(args: RunArgs) -> u8 {
     let all = cases::all();
-    let chosen = match args.select.choose(&all) {
+    let mut selection = args.select.selection();
+    if selection.profiles.is_empty() {
+        selection.profiles.push(Profile::default());
+    }
+    let chosen = match selection.choose(&all) {
         Ok(chosen) => chosen,
         Err(why) => return usage(&why),
     };
@@ -216,7 +217,8 @@ async fn run_cases(args: RunArgs) -> u8 {
         reports.write()
     });
     let plan = Plan {
-        deselected: all.len() - chosen.len(),
+        deselected: selection.of_profiles(&all).len() - chosen.len(),
+        profiles: selection.profiles,
         jobs: usize::from(args.jobs),
         repeat: usize::from(args.repeat),
         cases: chosen,
@@ -262,11 +264,11 @@ fn give_up(why: &dyn std::fmt::Display, events: &mpsc::UnboundedSender<RunEvent>
 }
 
 fn list(select: &SelectArgs) -> u8 {
-    match select.choose(&cases::all()) {
+    match select.selection().choose(&cases::all()) {
         Err(why) => usage(&why),
         Ok(chosen) => {
             for case in &chosen {
-                println!("{:<40} {:<6} {}", case.id, case.level(), case.title);
+                println!("{:<40} {:<6} {:<10} {}", case.id, case.level(), case.profile(), case.title);
             }
             println!("{} cases", chosen.len());
             exit::CONFORMANT
@@ -289,7 +291,8 @@ fn explain(id: &str) -> u8 {
         println!("{}\n  {}\n", case.id, case.title);
     }
     for sentence in sentences {
-        println!("{} {} (SPEC {})\n  {}", sentence.id, sentence.level, sentence.section, sentence.text);
+        let Sentence { id, level, section, profile, text, .. } = sentence;
+        println!("{id} {level} (SPEC {section}, profile {profile})\n  {text}");
         if !sentence.capabilities.is_empty() {
             println!("  binds targets that declare: {}", sentence.capabilities.join(", "));
         }

@@ -4,7 +4,12 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use crate::{case::Case, flake::Flakes, spec::Level, transcript::Line};
+use crate::{
+    case::Case,
+    flake::Flakes,
+    spec::{Level, Profile},
+    transcript::Line,
+};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
@@ -234,7 +239,9 @@ pub struct Summary {
     pub must: Count,
     /// The cases about SHOULD sentences.
     pub should: Count,
-    /// Cases that the selection left out.
+    /// The profiles that the verdict is on.
+    pub profiles: Vec<Profile>,
+    /// Cases of these profiles that the selection left out.
     pub deselected: usize,
     /// The seed that repeats the run.
     pub seed: String,

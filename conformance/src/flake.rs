@@ -44,7 +44,7 @@ impl Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (rate, upper) = (percent(self.rate), percent(self.upper_95));
+        let (rate, upper) = (percent(self.rate), bound(self.upper_95));
         write!(f, "failed {} of {} runs ({rate}; the true rate may be up to {upper})", self.failed, self.runs)
     }
 }
@@ -73,26 +73,32 @@ impl Flakes {
             format!(
                 "{repeat} times, no flake in {runs} runs: with 95 % confidence the flake rate is below {} over all cases, \
                  and below {} for any one of them",
-                percent(upper_95),
-                percent(Rate::new(0, repeat).upper_95)
+                bound(upper_95),
+                bound(Rate::new(0, repeat).upper_95)
             )
         } else {
             format!(
                 "{repeat} times, {failed} {} in {runs} runs: {} (the true rate may be up to {})",
                 if failed == 1 { "flake" } else { "flakes" },
                 percent(rate),
-                percent(upper_95)
+                bound(upper_95)
             )
         }
     }
 }
 
-/// Rounded up, so that no bound is told smaller than it is.
 fn percent(share: f64) -> String {
-    let digits = if share < 0.01 { 2 } else { 0 };
-    let scale = 10_f64.powi(digits);
-    let rounded = (share * 100.0 * scale).ceil() / scale;
-    format!("{rounded} %")
+    rounded(share, f64::round)
+}
+
+/// Rounded up, so that no bound is told smaller than it is.
+fn bound(share: f64) -> String {
+    rounded(share, f64::ceil)
+}
+
+fn rounded(share: f64, round: fn(f64) -> f64) -> String {
+    let scale = if share < 0.01 { 100.0 } else { 1.0 };
+    format!("{} %", round(share * 100.0 * scale) / scale)
 }
 
 /// Unlike the plain share ± its deviation, it says something where nothing failed: after n runs, z² / (n + z²).

@@ -19,6 +19,7 @@ use crate::{
     event::{CaseResult, Count, RunEvent, Summary, Verdict},
     expect::Fault,
     flake::Flakes,
+    spec::Profile,
     target::Target,
 };
 
@@ -34,7 +35,9 @@ pub struct Plan {
     pub jobs: usize,
     /// How often each.
     pub repeat: usize,
-    /// Cases that the selection left out.
+    /// The profiles that they belong to.
+    pub profiles: Vec<Profile>,
+    /// Cases of these profiles that the selection left out.
     pub deselected: usize,
     /// The cases that are known to fail.
     pub baseline: Baseline,
@@ -58,6 +61,7 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
         }
     }
     let mut summary = Summary {
+        profiles: plan.profiles,
         deselected: plan.deselected,
         seed: format!("{:x}", suite.seed),
         repeat: plan.repeat,

@@ -73,16 +73,23 @@ fn a_report_is_by_its_schema_with_every_kind_of_result_in_it() {
         .replace("[process.env]", "[process.env]\nQUEUE_MAX_EVENTS = \"49\"")
         .replace("queue_ttl_seconds = \"QUEUE_TTL_SECONDS\"", "");
     fs::write(folder.join("mixed.toml"), target).expect("a target file can be written");
+    let known = ["QUEUE-03/far-over", "QUEUE-12/nothing"]
+        .map(|id| format!("[[known_failing]]\nid = {id:?}\nreason = \"r\"\nowner = \"o\"\nexpires = 9999-12-31\n"));
+    fs::write(folder.join("mixed-baseline.toml"), known.concat()).expect("a baseline can be written");
     let output = Command::new(env!("CARGO_BIN_EXE_notify-conformance"))
         .args(["run", "--target", "mixed.toml", "--only", "QUEUE-03,QUEUE-06,QUEUE-12,QUEUE-15"])
-        .args(["--report", "json=mixed.json"])
+        .args(["--report", "json=mixed.json", "--baseline", "mixed-baseline.toml", "--repeat", "2"])
         .current_dir(folder)
         .output();
     assert_eq!(output.expect("the suite starts").status.code(), Some(1));
     let text = fs::read_to_string(folder.join("mixed.json")).expect("the report was written");
-    for verdict in ["passed", "failed", "not_applicable", "not_run"] {
+    for verdict in ["passed", "failed", "known_failing", "not_applicable", "not_run"] {
         assert!(text.contains(&format!("\"verdict\": \"{verdict}\"")), "{verdict} is in the report");
     }
+    assert!(
+        text.contains("\"fault\": \"passes\"") && text.contains("\"upper_95\""),
+        "a stale entry and rates are in it"
+    );
     let report: Value = serde_json::from_str(&text).expect("it is JSON");
     check("report.schema.json", &report).unwrap_or_else(|why| panic!("{why}"));
 }

@@ -91,6 +91,7 @@ fn case(result: &CaseResult) -> Value {
         "title": case.title,
         "area": case.area(),
         "level": case.level(),
+        "profile": case.profile(),
         "sentences": case.sentences().collect::<Vec<_>>(),
         "requirement": case.sentence().text,
         "turn": result.turn,

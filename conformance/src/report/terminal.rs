@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
+    spec::Profile,
     transcript::{Line, shorten},
 };
 
@@ -108,6 +109,9 @@ fn case(result: &CaseResult, seed: &str) -> Option<String> {
     }
     transcript(&mut text, &result.transcript);
     let _ = write!(text, "        again: notify-conformance run --only {} --seed {seed}", case.id);
+    if case.profile() != Profile::default() {
+        let _ = write!(text, " --profile {}", case.profile());
+    }
     Some(text)
 }
 
@@ -156,7 +160,8 @@ fn verdict(summary: &Summary) -> String {
     let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
     let _ = write!(
         text,
-        "  MUST {} · SHOULD {} · not applicable {} · known failing {} · not run {} · {} · seed {}   → {verdict}",
+        "  {} · MUST {} · SHOULD {} · not applicable {} · known failing {} · not run {} · {} · seed {}   → {verdict}",
+        summary.profiles.iter().map(|profile| profile.name()).collect::<Vec<_>>().join(", "),
         passed(&summary.must),
         passed(&summary.should),
         sum(|count| count.not_applicable),
