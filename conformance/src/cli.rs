@@ -1,5 +1,6 @@
 //! The command line: what may be said, and what is done about it. Returns exit codes and never exits by itself.
 
+mod compare;
 mod doctor;
 mod interrupt;
 mod selftest;
@@ -47,6 +48,16 @@ enum Command {
     Explain {
         /// Such as QUEUE-03, or QUEUE-03/oldest-evicted.
         id: String,
+    },
+    /// Show what changed from one JSON report to another; 0 where nothing got worse, 1 where something did.
+    Compare {
+        /// The earlier report.
+        a: PathBuf,
+        /// The later one.
+        b: PathBuf,
+        /// Write the comparison: json=FILE.
+        #[arg(long, value_name = "KIND=FILE", value_parser = comparison_report)]
+        report: Option<PathBuf>,
     },
     /// Prove that the cases can fail: run them against broken versions of the reference.
     Selftest {
@@ -121,6 +132,14 @@ struct RunArgs {
     report: Vec<Choice>,
 }
 
+/// The report of `compare`.
+fn comparison_report(text: &str) -> Result<PathBuf, String> {
+    match text.parse()? {
+        Choice::File(Form::Json, path) => Ok(path),
+        _ => Err(format!("a comparison can be written as json=FILE, not as {text:?}")),
+    }
+}
+
 /// A report of `selftest`.
 fn matrix_report(text: &str) -> Result<Choice, String> {
     match text.parse()? {
@@ -136,6 +155,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Run(args) => run_cases(*args).await,
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
+        Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
         Command::Selftest { ground, at_once, report } => {
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };

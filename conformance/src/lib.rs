@@ -9,6 +9,7 @@ pub mod case;
 pub mod cases;
 pub mod cli;
 pub mod client;
+pub mod compare;
 pub mod event;
 pub mod exit;
 pub mod expect;

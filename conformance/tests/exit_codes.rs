@@ -229,6 +229,54 @@ fn repetitions_without_a_flake_are_0_and_say_how_little_that_proves() {
     assert!(text.contains("no flake in 4 runs") && text.contains("below 49 %"), "{text}");
 }
 
+/// A path in the folder for the tests' files.
+fn scratch(name: &str) -> String {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).display().to_string()
+}
+
+#[test]
+fn compare_is_0_where_nothing_got_worse_and_1_where_something_did() {
+    let (sound, broken) = (scratch("compare-sound.json"), scratch("compare-broken.json"));
+    let only = "QUEUE-03,QUEUE-12";
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", only, "--report", &format!("json={sound}")]);
+    assert_eq!(code, 0, "{text}");
+    let target = cap_49("cap-49-compare.toml");
+    let (code, text) = run(&["run", "--target", &target, "--only", "QUEUE-03", "--report", &format!("json={broken}")]);
+    assert_eq!(code, 1, "{text}");
+
+    let (code, text) = run(&["compare", &sound, &broken]);
+    assert_eq!(code, 1, "{text}");
+    for part in [
+        "newly failing QUEUE-03/exactly-50  MUST",
+        "passed → failed: worse",
+        "B expected  50 events, 1 … 50",
+        "B actual    49 events, 2 … 50",
+        "gone          QUEUE-12/nothing",
+        "newly failing 3 · no longer run 0 · gone 1",
+        "→ WORSE",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let (code, text) = run(&["compare", &broken, &sound]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("newly passing 3") && text.contains(" new 1 ") && text.contains("→ NOT WORSE"), "{text}");
+    let (code, text) = run(&["compare", &broken, &broken]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("unchanged 3"), "{text}");
+}
+
+#[test]
+fn compare_is_2_where_a_file_is_no_report() {
+    let other = scratch("other-form.json");
+    fs::write(&other, r#"{"format": 9}"#).expect("a file can be written");
+    let (code, text) = run(&["compare", "README.md", &other]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("README.md: is not JSON") && text.contains("has the form 9"), "both are named: {text}");
+    let (code, text) = run(&["compare", "no/such/report.json", &other]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("no/such/report.json"), "{text}");
+}
+
 #[test]
 fn a_wrong_command_line_is_2() {
     for (args, named) in [

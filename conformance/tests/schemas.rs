@@ -92,10 +92,32 @@ fn a_report_is_by_its_schema_with_every_kind_of_result_in_it() {
     );
     let report: Value = serde_json::from_str(&text).expect("it is JSON");
     check("report.schema.json", &report).unwrap_or_else(|why| panic!("{why}"));
+    a_comparison_is_by_its_schema(folder, report);
+}
+
+/// Of a report and the same one with changes.
+fn a_comparison_is_by_its_schema(folder: &Path, mut report: Value) {
+    let cases = report["cases"].as_array_mut().expect("the cases");
+    cases.retain(|case| case["id"] != "QUEUE-06/expires");
+    for case in cases.iter_mut().filter(|case| case["id"] == "QUEUE-12/nothing") {
+        case["result"] = serde_json::json!({"verdict": "failed", "expected": "nothing", "actual": "something"});
+    }
+    fs::write(folder.join("changed.json"), report.to_string()).expect("a report can be written");
+    let output = Command::new(env!("CARGO_BIN_EXE_notify-conformance"))
+        .args(["compare", "mixed.json", "changed.json", "--report", "json=comparison.json"])
+        .current_dir(folder)
+        .output();
+    assert_eq!(output.expect("the suite starts").status.code(), Some(1));
+    let text = fs::read_to_string(folder.join("comparison.json")).expect("the comparison was written");
+    let comparison: Value = serde_json::from_str(&text).expect("it is JSON");
+    assert_eq!(comparison["counts"]["gone"], 1, "{text}");
+    assert_eq!(comparison["counts"]["newly_failing"], 1, "{text}");
+    check("comparison.schema.json", &comparison).unwrap_or_else(|why| panic!("{why}"));
 }
 
 #[test]
 fn the_schemas_refuse_what_is_wrong() {
     assert!(check("report.schema.json", &serde_json::json!({"format": 1})).is_err());
+    assert!(check("comparison.schema.json", &serde_json::json!({"format": 1, "worse": false})).is_err());
     assert!(check("target.schema.json", &serde_json::json!({"name": "x", "jwt": {}, "emit": {}})).is_err());
 }

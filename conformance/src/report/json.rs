@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The version of the form; it changes when a reader of the old form would misread the new one.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// Gathers a run's events.
 #[derive(Debug)]

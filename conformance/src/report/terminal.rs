@@ -156,11 +156,10 @@ fn verdict(summary: &Summary) -> String {
             summary.deselected
         );
     }
-    let verdict = summary.conformance.words();
     let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
     let _ = write!(
         text,
-        "  {} · MUST {} · SHOULD {} · not applicable {} · known failing {} · not run {} · {} · seed {}   → {verdict}",
+        "  {} · MUST {} · SHOULD {} · not applicable {} · known failing {} · not run {} · {} · seed {}   → {}",
         summary.profiles.iter().map(|profile| profile.name()).collect::<Vec<_>>().join(", "),
         passed(&summary.must),
         passed(&summary.should),
@@ -169,6 +168,7 @@ fn verdict(summary: &Summary) -> String {
         sum(|count| count.not_run),
         seconds(summary.took),
         summary.seed,
+        summary.conformance.words(),
     );
     text
 }
