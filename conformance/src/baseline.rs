@@ -85,9 +85,15 @@ impl Baseline {
         }
     }
 
-    /// What is wrong with the entry for a case whose runs, all of them, ended so. A case that was not in the run has no
-    /// business here, and one that could not be run or did not apply says nothing about its entry but that it is too old.
-    pub fn fault(&self, id: &str, count: &Count) -> Option<StaleEntry> {
+    /// The entries that do not hold, after a run whose cases ended so. Of a case that was not in the run, could not be run or
+    /// did not apply, nothing is known but whether its entry is too old.
+    pub fn faults(&self, counts: &BTreeMap<&str, Count>) -> Vec<StaleEntry> {
+        let count = |id: &str| counts.get(id).copied().unwrap_or_default();
+        self.entries.keys().filter_map(|id| self.fault(id, &count(id))).collect()
+    }
+
+    /// What is wrong with the entry for a case whose runs, all of them, ended so.
+    fn fault(&self, id: &str, count: &Count) -> Option<StaleEntry> {
         let entry = self.entries.get(id)?;
         let fault = match (count.passed, count.red()) {
             (1.., 0) => EntryFault::Passes,

@@ -30,7 +30,8 @@ use crate::{
 
 /// A black-box conformance suite for real-time notification servers.
 ///
-/// Exit codes: 0 conformant; 1 not conformant; 2 the command line is wrong or no case matches; 3 no verdict.
+/// Exit codes: 0 conformant, but for what the baseline knows; 1 not conformant: a case failed, if only in one repetition, or a
+/// baseline entry passes or is out of date; 2 the command line or the baseline is wrong, or no case matches; 3 no verdict.
 #[derive(Debug, Parser)]
 #[command(name = "notify-conformance", version)]
 pub struct Cli {

@@ -32,6 +32,10 @@ pub struct Comparison {
     pub changes: Vec<Difference>,
     /// Cases that passed both times and took noticeably more or less time.
     pub timing: Vec<Timing>,
+    /// Cases that fail both times, be it sometimes or known.
+    pub still_failing: Vec<String>,
+    /// Cases that fail in another share of their repetitions than they did, at least one of the two times not in all or none.
+    pub flakes: Vec<FlakeChange>,
     /// How many cases changed in which way.
     pub counts: BTreeMap<Change, usize>,
     /// Cases that are as they were.
@@ -133,6 +137,26 @@ pub struct Timing {
     pub is_us: u64,
 }
 
+/// A case that flakes otherwise than it did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FlakeChange {
+    /// The case.
+    pub id: String,
+    /// Earlier.
+    pub was: Failures,
+    /// Later.
+    pub is: Failures,
+}
+
+/// How often a case failed, of how many repetitions with a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Failures {
+    /// So many failed.
+    pub failed: usize,
+    /// Of so many.
+    pub runs: usize,
+}
+
 /// Holds `b` against `a`.
 ///
 /// # Errors
@@ -147,6 +171,9 @@ pub fn compare(a: &Report, b: &Report) -> Result<Comparison, String> {
     for difference in &changes {
         *counts.entry(difference.change).or_default() += 1;
     }
+    let in_both = |id: &&String| Some((a.cases.get(*id)?, b.cases.get(*id)?));
+    let both = || ids.iter().filter_map(|id| in_both(id).map(|(was, is)| (id.as_str(), was, is)));
+    let still_failing = both().filter(|(_, was, is)| was.state.fails() && is.state.fails());
     // A baseline entry that does not hold spoils the verdict and changes no case.
     let fell = holds(a) && !holds(b);
     Ok(Comparison {
@@ -155,7 +182,9 @@ pub fn compare(a: &Report, b: &Report) -> Result<Comparison, String> {
         b: side(b),
         worse: fell || changes.iter().any(|difference| difference.worse),
         unchanged: ids.len() - changes.len(),
-        timing: ids.iter().filter_map(|id| timing(id, a.cases.get(*id)?, b.cases.get(*id)?)).collect(),
+        timing: both().filter_map(|(id, was, is)| timing(id, was, is)).collect(),
+        still_failing: still_failing.map(|(id, ..)| id.to_owned()).collect(),
+        flakes: both().filter_map(|(id, was, is)| flake(id, was, is)).collect(),
         changes,
         counts,
     })
@@ -213,6 +242,17 @@ fn timing(id: &str, a: &CaseEnd, b: &CaseEnd) -> Option<Timing> {
     (both_passed && noticeable).then(|| Timing { id: id.to_owned(), was_us: a.took_us, is_us: b.took_us })
 }
 
+fn flake(id: &str, a: &CaseEnd, b: &CaseEnd) -> Option<FlakeChange> {
+    let flaky = a.state == State::Flaky || b.state == State::Flaky;
+    let other_rate = a.failed * b.runs != b.failed * a.runs;
+    let failures = |case: &CaseEnd| Failures { failed: case.failed, runs: case.runs };
+    (flaky && other_rate && a.runs > 0 && b.runs > 0).then(|| FlakeChange {
+        id: id.to_owned(),
+        was: failures(a),
+        is: failures(b),
+    })
+}
+
 /// The findings without what is new in each run.
 fn plain(findings: &[Finding]) -> BTreeSet<Vec<String>> {
     let words = |finding: &Finding| match finding {
@@ -252,7 +292,15 @@ mod tests {
             Passed => vec![],
             _ => vec![Finding::Mismatch { expected: "1".into(), actual: actual.into() }],
         };
-        CaseEnd { title: "t".into(), level: "MUST".into(), state, findings, took_us: took_ms * 1_000 }
+        CaseEnd {
+            title: "t".into(),
+            level: "MUST".into(),
+            state,
+            findings,
+            failed: 0,
+            runs: 1,
+            took_us: took_ms * 1_000,
+        }
     }
 
     /// Besides the case in question there is one that never changes.
@@ -343,6 +391,25 @@ mod tests {
         assert!(told(600, 1_200) && told(1_200, 600));
         assert!(!told(10, 400), "short");
         assert!(!told(5_000, 6_000), "not twice as long");
+    }
+
+    #[test]
+    fn what_fails_both_times_is_listed_and_no_worse() {
+        for (was, is) in [(Failed, Failed), (Failed, Flaky), (KnownFailing, KnownFailing)] {
+            let comparison = compared(Some(end(was, "2", 1)), Some(end(is, "2", 1)));
+            assert_eq!((comparison.still_failing.as_slice(), comparison.worse), (&["A-01/x".to_owned()][..], false));
+        }
+        assert!(compared(Some(end(Failed, "2", 1)), Some(end(Passed, "", 1))).still_failing.is_empty());
+    }
+
+    #[test]
+    fn another_flake_rate_is_told_and_is_no_verdict() {
+        let flaky = |failed, runs| Some(CaseEnd { failed, runs, ..end(Flaky, "2", 1) });
+        let comparison = compared(flaky(1, 10), flaky(3, 20));
+        let told = Failures { failed: 3, runs: 20 };
+        assert_eq!(comparison.flakes.iter().map(|flake| flake.is).collect::<Vec<_>>(), [told]);
+        assert!(!comparison.worse, "so few repetitions cannot tell");
+        assert!(compared(flaky(1, 10), flaky(2, 20)).flakes.is_empty(), "the same rate");
     }
 
     #[test]

@@ -118,7 +118,7 @@ const OVER: &str = "2000-01-01";
 #[test]
 fn what_the_baseline_knows_to_fail_is_0_and_counted_apart() {
     let known =
-        baseline("known.toml", &[("QUEUE-03/exactly-50", FAR), ("QUEUE-15/corrupt", FAR), ("QUEUE-14/restart", OVER)]);
+        baseline("known.toml", &[("QUEUE-03/exactly-50", FAR), ("QUEUE-15/corrupt", FAR), ("QUEUE-14/restart", FAR)]);
     let target = cap_49("cap-49-known.toml");
     let only = "QUEUE-03/exactly-50,QUEUE-12,QUEUE-15";
     let (code, text) = run(&["run", "--target", &target, "--baseline", &known, "--only", only]);
@@ -161,6 +161,10 @@ fn a_baseline_entry_that_is_out_of_date_is_1_and_excuses_nothing() {
     let (code, text) = run(&["run", "--target", &target, "--baseline", &known, "--only", "QUEUE-03/exactly-50"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("FAIL  QUEUE-03/exactly-50") && text.contains("expired after 2000-01-01"), "{text}");
+    // Whatever was chosen: who runs a part of the cases learns of it, too.
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", &known, "--only", "QUEUE-12/nothing"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("baseline  QUEUE-03/exactly-50 (owner ann): the entry expired after 2000-01-01"), "{text}");
 }
 
 #[test]
@@ -170,6 +174,21 @@ fn a_baseline_that_is_missing_or_wrong_is_2_with_every_error_by_line_and_key() {
     let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", &wrong]);
     assert_eq!(code, 2, "{text}");
     for part in ["line 2: known_failing[0].id", "line 7: known_failing[1].id", "line 15: known_failing[2].expires"] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let wrong = scratch("wrong-entries.toml");
+    let entries = "[[known_failing]]\nid = \"QUEUE-03/far-over\"\nwhy = \"x\"\n\n\
+                   [[known_failing]]\nid = \"QUEUE-03/far-over\"\nreason = \"r\"\nowner = \"o\"\nexpires = 9999-12-31\n";
+    fs::write(&wrong, entries).expect("a baseline can be written");
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", &wrong]);
+    assert_eq!(code, 2, "{text}");
+    for part in [
+        "line 1: known_failing[0].reason: is missing",
+        "line 1: known_failing[0].owner: is missing",
+        "line 1: known_failing[0].expires: is missing",
+        "line 3: known_failing[0].why: unknown",
+        "line 6: known_failing[1].id: \"QUEUE-03/far-over\" is there already, in line 2",
+    ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", "no/such/baseline.toml"]);
@@ -210,6 +229,14 @@ fn a_case_that_passes_and_fails_is_1_with_its_measured_rate() {
     assert_eq!(report["summary"]["flaky"], serde_json::json!(["CONF-02/all-errors"]));
     assert_eq!(report["summary"]["flakes"]["cases"]["CONF-02/all-errors"]["failed"], 1);
     assert_eq!(report["summary"]["flakes"]["cases"]["QUEUE-12/nothing"]["runs"], 4);
+
+    let steady = scratch("flaky-now-steady.json");
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", only, "--report", &format!("json={steady}")]);
+    assert_eq!(code, 0, "{text}");
+    let flaky = scratch("flaky.json");
+    let (code, text) = run(&["compare", &steady, &flaky]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("flake rate    CONF-02/all-errors  0 of 1 → 1 of 4"), "{text}");
 }
 
 #[test]
@@ -262,7 +289,7 @@ fn compare_is_0_where_nothing_got_worse_and_1_where_something_did() {
     assert!(text.contains("newly passing 3") && text.contains(" new 1 ") && text.contains("→ NOT WORSE"), "{text}");
     let (code, text) = run(&["compare", &broken, &broken]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("unchanged 3"), "{text}");
+    assert!(text.contains("unchanged 3") && text.contains("still failing QUEUE-03/exactly-50"), "{text}");
 }
 
 #[test]
@@ -272,6 +299,13 @@ fn compare_is_2_where_a_file_is_no_report() {
     let (code, text) = run(&["compare", "README.md", &other]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("README.md: is not JSON") && text.contains("has the form 9"), "both are named: {text}");
+    let foreign = scratch("foreign-suite.json");
+    let text =
+        r#"{"format": 1, "suite": {"name": "other", "version": "1"}, "target": "t", "cases": [], "summary": null}"#;
+    fs::write(&foreign, text).expect("a file can be written");
+    let (code, text) = run(&["compare", &foreign, &foreign]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("is a report of the suite \"other\""), "{text}");
     let (code, text) = run(&["compare", "no/such/report.json", &other]);
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("no/such/report.json"), "{text}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{no_verdict, usage};
 use crate::{
     compare::{
-        self, Change, Comparison, Difference, Side, Timing,
+        self, Change, Comparison, Difference, FlakeChange, Side, Timing,
         read::{Finding, Report, State},
     },
     exit,
@@ -51,6 +51,8 @@ fn show(comparison: &Comparison) {
     for change in Change::ALL {
         comparison.changes.iter().filter(|it| it.change == change).for_each(show_difference);
     }
+    comparison.still_failing.iter().for_each(|id| println!("  still failing {id}"));
+    comparison.flakes.iter().for_each(show_flake);
     comparison.timing.iter().for_each(show_timing);
     if comparison.worse && !comparison.changes.iter().any(|difference| difference.worse) {
         println!("  worse     no case, but the verdict: {} → {}", a.conformance.words(), b.conformance.words());
@@ -91,9 +93,15 @@ fn show_finding(side: &str, finding: &Finding) {
     }
 }
 
+/// No verdict either: a few repetitions cannot tell one rate from another.
+fn show_flake(FlakeChange { id, was, is }: &FlakeChange) {
+    println!("  flake rate    {id}  {} of {} → {} of {}", was.failed, was.runs, is.failed, is.runs);
+}
+
 /// Worth a look, and never a verdict: the machine may have been busy.
 fn show_timing(Timing { id, was_us, is_us }: &Timing) {
     let word = if is_us > was_us { "slower" } else { "faster" };
     let seconds = |us: &u64| *us as f64 / 1e6;
-    println!("  {word:<13} {id}  {:.1} s → {:.1} s", seconds(was_us), seconds(is_us));
+    let ratio = seconds(is_us) / seconds(was_us).max(1e-6);
+    println!("  {word:<13} {id}  {:.1} s → {:.1} s (×{ratio:.1})", seconds(was_us), seconds(is_us));
 }

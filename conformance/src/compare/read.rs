@@ -36,6 +36,10 @@ pub struct CaseEnd {
     pub state: State,
     /// What was expected and what was seen instead, or why it was not run: each once.
     pub findings: Vec<Finding>,
+    /// How often it failed, known failures included.
+    pub failed: usize,
+    /// Of how many repetitions with a result.
+    pub runs: usize,
     /// How long it took: the median, in microseconds.
     pub took_us: u64,
 }
@@ -111,6 +115,13 @@ impl Report {
         }
         // From the text once more, for errors with line and column.
         let written: Written = serde_json::from_str(text).map_err(|error| format!("is not by its schema: {error}"))?;
+        if written.suite.name != env!("CARGO_PKG_NAME") {
+            return Err(format!(
+                "is a report of the suite {:?}, not of {}",
+                written.suite.name,
+                env!("CARGO_PKG_NAME")
+            ));
+        }
         let Some(summary) = written.summary else {
             return Err(
                 "is of a run that was given up: it has no summary, and nothing can be said of the rest".to_owned()
@@ -141,6 +152,8 @@ impl CaseEnd {
             level: first.level.clone(),
             state: State::of(turns),
             findings,
+            failed: turns.iter().filter(|turn| turn.result.failed()).count(),
+            runs: turns.iter().filter(|turn| turn.result.failed() || matches!(turn.result, Ended::Passed)).count(),
             took_us: took[took.len() / 2],
         })
     }
@@ -165,6 +178,11 @@ impl State {
         } else {
             Self::NotApplicable
         }
+    }
+
+    /// Whether it failed, if only sometimes, or as the baseline says.
+    pub fn fails(self) -> bool {
+        matches!(self, Self::Failed | Self::Flaky | Self::KnownFailing)
     }
 
     /// Whether there was a result.
@@ -195,6 +213,7 @@ struct Written {
 
 #[derive(Debug, Deserialize)]
 struct Suite {
+    name: String,
     version: String,
 }
 
@@ -223,6 +242,10 @@ enum Ended {
 }
 
 impl Ended {
+    fn failed(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::KnownFailing { .. })
+    }
+
     fn finding(&self) -> Option<Finding> {
         match self {
             Self::Passed => None,
@@ -244,7 +267,7 @@ mod tests {
 
     fn report(results: &[Value]) -> Value {
         let case = |(turn, result): (usize, &Value)| json!({"id": "A-01/x", "title": "t", "level": "MUST", "turn": turn + 1, "took_us": turn, "result": result});
-        json!({"format": 1, "suite": {"version": "0"}, "target": "t", "cases": results.iter().enumerate().map(case).collect::<Vec<_>>(),
+        json!({"format": 1, "suite": {"name": "notify-conformance", "version": "0"}, "target": "t", "cases": results.iter().enumerate().map(case).collect::<Vec<_>>(),
             "summary": {"conformance": "conformant"}, "a member of tomorrow": 1})
     }
 
