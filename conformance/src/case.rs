@@ -5,7 +5,7 @@ use std::pin::Pin;
 use crate::{
     bench::Bench,
     expect::Outcome,
-    spec::{self, Level, Sentence},
+    spec::{self, Level, Profile, Sentence},
 };
 
 /// The future of a running case.
@@ -78,6 +78,11 @@ impl Case {
     /// The level of that sentence.
     pub fn level(&self) -> Level {
         self.sentence().level
+    }
+
+    /// The profile of that sentence.
+    pub fn profile(&self) -> Profile {
+        self.sentence().profile
     }
 
     /// The ids of all sentences that the case checks.

@@ -1,5 +1,6 @@
 //! The command line: what may be said, and what is done about it. Returns exit codes and never exits by itself.
 
+mod compare;
 mod doctor;
 mod interrupt;
 mod selftest;
@@ -7,11 +8,12 @@ mod selftest;
 use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use self::interrupt::Interrupt;
 use crate::{
-    case::Case,
+    baseline::Baseline,
     cases,
     event::RunEvent,
     exit,
@@ -23,12 +25,13 @@ use crate::{
     },
     runner::{self, Plan},
     select::Selection,
-    spec::{self, Level},
+    spec::{self, Level, Profile, Sentence},
 };
 
 /// A black-box conformance suite for real-time notification servers.
 ///
-/// Exit codes: 0 conformant; 1 not conformant; 2 the command line is wrong or no case matches; 3 no verdict.
+/// Exit codes: 0 conformant, but for what the baseline knows; 1 not conformant: a case failed, if only in one repetition, or a
+/// baseline entry passes or is out of date; 2 the command line or the baseline is wrong, or no case matches; 3 no verdict.
 #[derive(Debug, Parser)]
 #[command(name = "notify-conformance", version)]
 pub struct Cli {
@@ -46,6 +49,16 @@ enum Command {
     Explain {
         /// Such as QUEUE-03, or QUEUE-03/oldest-evicted.
         id: String,
+    },
+    /// Show what changed from one JSON report to another; 0 where nothing got worse, 1 where something did.
+    Compare {
+        /// The earlier report.
+        a: PathBuf,
+        /// The later one.
+        b: PathBuf,
+        /// Write the comparison: json=FILE.
+        #[arg(long, value_name = "KIND=FILE", value_parser = comparison_report)]
+        report: Option<PathBuf>,
     },
     /// Prove that the cases can fail: run them against broken versions of the reference.
     Selftest {
@@ -86,8 +99,8 @@ struct SelectArgs {
     /// Leave out the cases about sentences that bind less.
     #[arg(long, value_name = "LEVEL")]
     level: Option<LevelArg>,
-    /// The profiles to run.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Profile::Core])]
+    /// Only the cases of these profiles: core, strict, cluster, resilience [default: core to run, all to list].
+    #[arg(long, value_name = "PROFILE", value_delimiter = ',', value_parser = Profile::from_str)]
     profile: Vec<Profile>,
 }
 
@@ -95,11 +108,6 @@ struct SelectArgs {
 enum LevelArg {
     Must,
     Should,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Profile {
-    Core,
 }
 
 #[derive(Debug, Args, Clone, Default)]
@@ -117,9 +125,20 @@ struct RunArgs {
     /// How many cases to run at a time.
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
+    /// The cases that are known to fail (TOML), each with a reason, an owner and a last day; they do not count as failures.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
     /// Write reports: json=FILE, junit=FILE, html=FILE, badge=FILE, github. May be repeated.
     #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = Choice::from_str)]
     report: Vec<Choice>,
+}
+
+/// The report of `compare`.
+fn comparison_report(text: &str) -> Result<PathBuf, String> {
+    match text.parse()? {
+        Choice::File(Form::Json, path) => Ok(path),
+        _ => Err(format!("a comparison can be written as json=FILE, not as {text:?}")),
+    }
 }
 
 /// A report of `selftest`.
@@ -137,6 +156,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Run(args) => run_cases(*args).await,
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
+        Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
         Command::Selftest { ground, at_once, report } => {
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };
@@ -172,24 +192,39 @@ impl GroundArgs {
 }
 
 impl SelectArgs {
-    fn choose(&self, all: &[Case]) -> Result<Vec<Case>, String> {
+    fn selection(&self) -> Selection {
         let level = self.level.map(|level| match level {
             LevelArg::Must => Level::Must,
             LevelArg::Should => Level::Should,
         });
-        Selection { only: self.only.clone(), skip: self.skip.clone(), level }.choose(all)
+        let mut profiles = self.profile.clone();
+        profiles.sort();
+        profiles.dedup();
+        Selection { only: self.only.clone(), skip: self.skip.clone(), level, profiles }
     }
 }
 
 async fn run_cases(args: RunArgs) -> u8 {
     let all = cases::all();
-    let chosen = match args.select.choose(&all) {
+    let mut selection = args.select.selection();
+    if selection.profiles.is_empty() {
+        selection.profiles.push(Profile::default());
+    }
+    let chosen = match selection.choose(&all) {
         Ok(chosen) => chosen,
         Err(why) => return usage(&why),
     };
     if let Some(path) = choice::shared_file(&args.report) {
         return usage(&format!("two reports cannot share the file {}", path.display()));
     }
+    let baseline = match &args.baseline {
+        Some(path) => Baseline::read(path, &all, OffsetDateTime::now_utc().date()),
+        None => Ok(Baseline::default()),
+    };
+    let baseline = match baseline {
+        Ok(baseline) => baseline,
+        Err(error) => return usage(&error),
+    };
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let target = ground::read_target(args.ground.target.as_deref());
     let name = target.as_ref().map_or("the target", |target| &target.name);
@@ -203,10 +238,12 @@ async fn run_cases(args: RunArgs) -> u8 {
         reports.write()
     });
     let plan = Plan {
-        deselected: all.len() - chosen.len(),
+        deselected: selection.of_profiles(&all).len() - chosen.len(),
+        profiles: selection.profiles,
         jobs: usize::from(args.jobs),
         repeat: usize::from(args.repeat),
         cases: chosen,
+        baseline,
     };
     let code = match target {
         Ok(_) => run_plan(&args.ground.options(seed), plan, &events).await,
@@ -248,11 +285,11 @@ fn give_up(why: &dyn std::fmt::Display, events: &mpsc::UnboundedSender<RunEvent>
 }
 
 fn list(select: &SelectArgs) -> u8 {
-    match select.choose(&cases::all()) {
+    match select.selection().choose(&cases::all()) {
         Err(why) => usage(&why),
         Ok(chosen) => {
             for case in &chosen {
-                println!("{:<40} {:<6} {}", case.id, case.level(), case.title);
+                println!("{:<40} {:<6} {:<10} {}", case.id, case.level(), case.profile(), case.title);
             }
             println!("{} cases", chosen.len());
             exit::CONFORMANT
@@ -275,7 +312,8 @@ fn explain(id: &str) -> u8 {
         println!("{}\n  {}\n", case.id, case.title);
     }
     for sentence in sentences {
-        println!("{} {} (SPEC {})\n  {}", sentence.id, sentence.level, sentence.section, sentence.text);
+        let Sentence { id, level, section, profile, text, .. } = sentence;
+        println!("{id} {level} (SPEC {section}, profile {profile})\n  {text}");
         if !sentence.capabilities.is_empty() {
             println!("  binds targets that declare: {}", sentence.capabilities.join(", "));
         }
@@ -286,7 +324,7 @@ fn explain(id: &str) -> u8 {
     exit::CONFORMANT
 }
 
-fn usage(why: &str) -> u8 {
+fn usage(why: &dyn std::fmt::Display) -> u8 {
     eprintln!("error: {why}");
     exit::USAGE
 }

@@ -2,9 +2,9 @@
 
 use crate::event::Conformance;
 
-/// Everything that applies has passed.
+/// Everything that applies has passed, but for what the baseline knows.
 pub const CONFORMANT: u8 = 0;
-/// Something failed.
+/// Something failed, or a baseline entry does not hold.
 pub const NOT_CONFORMANT: u8 = 1;
 /// The command line is wrong, or no case matches it.
 pub const USAGE: u8 = 2;
@@ -14,7 +14,7 @@ pub const NO_VERDICT: u8 = 3;
 /// The exit code of a verdict.
 pub fn code(conformance: Conformance) -> u8 {
     match conformance {
-        Conformance::Conformant => CONFORMANT,
+        Conformance::Conformant | Conformance::ConformantButKnown => CONFORMANT,
         Conformance::NotConformant => NOT_CONFORMANT,
         Conformance::Inconclusive => NO_VERDICT,
     }

@@ -3,15 +3,18 @@
 //! `runner → cases → bench, expect, client`, and `runner → event ← report`: the suite knows a server under test only by
 //! its target file and by what travels over the network.
 
+pub mod baseline;
 pub mod bench;
 pub mod case;
 pub mod cases;
 pub mod cli;
 pub mod client;
+pub mod compare;
 pub mod event;
 pub mod exit;
 pub mod expect;
 pub mod fixtures;
+pub mod flake;
 pub mod ground;
 pub mod instance;
 pub mod ports;

@@ -92,8 +92,9 @@ pub enum RedisError {
     NoEmptyDatabase(RedisAddress),
     /// Every empty database is lent, and none came back in time.
     #[error(
-        "the Redis at {address} has {count} empty databases, all lent to other servers for longer than {limit:?}; \
-         give the run a Redis with more of them, or less to do at a time (--jobs)"
+        "the databases that the Redis at {address} has for the run ({count}) are all lent for longer than {limit:?}, \
+         to servers of this run or of another. A run needs two at least, one for the server that cases share and one \
+         for a server of a case's own: give it a Redis with more of them, or less to do at a time (--jobs)"
     )]
     AllLent {
         /// Where the Redis listens.

@@ -1,22 +1,25 @@
 //! Runs cases, several at a time, and tells what happens. Knows nothing of reports and of what cases do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
     sync::{Semaphore, mpsc::UnboundedSender},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::timeout,
 };
 
 use crate::{
+    baseline::Baseline,
     bench::{Bench, Suite},
     case::{Case, Need, Running},
-    event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
+    event::{CaseResult, Count, RunEvent, Summary, Verdict},
     expect::Fault,
+    flake::Flakes,
+    spec::Profile,
     target::Target,
 };
 
@@ -32,8 +35,12 @@ pub struct Plan {
     pub jobs: usize,
     /// How often each.
     pub repeat: usize,
-    /// Cases that the selection left out.
+    /// The profiles that they belong to.
+    pub profiles: Vec<Profile>,
+    /// Cases of these profiles that the selection left out.
     pub deselected: usize,
+    /// The cases that are known to fail.
+    pub baseline: Baseline,
 }
 
 /// Runs the plan; every case's end and the summary go to `events`.
@@ -41,42 +48,52 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
     let began = Instant::now();
     let places = Arc::new(Semaphore::new(plan.jobs.max(1)));
     let mut running = JoinSet::new();
+    let mut started = HashMap::new();
     let mut cases = plan.cases.clone();
     // What needs a server of its own takes longest: begun first, it ends with the rest.
     cases.sort_by_key(|case| !wants_own_server(case));
     for turn in 1..=plan.repeat {
         for case in cases.clone() {
             let (suite, places) = (Arc::clone(&suite), Arc::clone(&places));
-            running.spawn(async move {
+            let unended = (case, turn);
+            let task = running.spawn(async move {
                 let _place = places.acquire_owned().await;
                 one(suite, case, turn).await
             });
+            started.insert(task.id(), unended);
         }
     }
     let mut summary = Summary {
-        must: Count::default(),
-        should: Count::default(),
+        profiles: plan.profiles,
         deselected: plan.deselected,
         seed: format!("{:x}", suite.seed),
         repeat: plan.repeat,
-        flaky: Vec::new(),
-        took: Duration::ZERO,
-        conformance: Conformance::Inconclusive,
+        ..Summary::default()
     };
-    let mut outcomes: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
     while let Some(ended) = running.join_next().await {
-        let Ok(result) = ended else { continue };
+        let ended = ended.or_else(|error| started.remove(&error.id()).map(|it| lost(it, &error)).ok_or(error));
+        // No task ends that was not started here.
+        let Ok(mut result) = ended else { continue };
+        result.verdict = plan.baseline.judge(result.case.id, result.verdict);
         summary.count_mut(result.case.level()).add(&result.verdict);
-        let seen = outcomes.entry(result.case.id).or_default();
-        seen.0 |= result.verdict == Verdict::Passed;
-        seen.1 |= matches!(result.verdict, Verdict::Failed { .. });
+        counts.entry(result.case.id).or_default().add(&result.verdict);
         let _ = events.send(RunEvent::Finished(Box::new(result)));
     }
-    summary.flaky = outcomes.iter().filter(|(_, seen)| seen.0 && seen.1).map(|(id, _)| (*id).to_owned()).collect();
+    let flakes = Flakes::of(counts.iter().map(|(id, count)| (*id, count.red(), count.red() + count.passed)));
+    summary.flaky = flakes.flaky().map(|(id, _)| id.to_owned()).collect();
+    summary.flakes = (plan.repeat > 1).then_some(flakes);
+    summary.stale = plan.baseline.faults(&counts);
     summary.took = began.elapsed();
     summary.decide();
     let _ = events.send(RunEvent::Ended(Box::new(summary.clone())));
     summary
+}
+
+/// The suite itself failed about a case: that is no verdict, and no case less.
+fn lost((case, turn): (Case, usize), error: &JoinError) -> CaseResult {
+    let verdict = Verdict::NotRun { reason: format!("the suite failed about this case: {error}") };
+    CaseResult { case, turn, verdict, took: Duration::ZERO, transcript: Vec::new() }
 }
 
 fn wants_own_server(case: &Case) -> bool {

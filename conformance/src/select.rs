@@ -1,6 +1,9 @@
 //! Chooses cases by the patterns of the command line. Knows cases by their ids only.
 
-use crate::{case::Case, spec::Level};
+use crate::{
+    case::Case,
+    spec::{Level, Profile},
+};
 
 /// Which cases to run.
 #[derive(Debug, Clone, Default)]
@@ -11,24 +14,40 @@ pub struct Selection {
     pub skip: Vec<String>,
     /// Leave out what binds less than this.
     pub level: Option<Level>,
+    /// Those of these profiles; of every profile where there are none.
+    pub profiles: Vec<Profile>,
 }
 
 impl Selection {
     /// The chosen cases.
     ///
     /// # Errors
-    /// The patterns that match nothing, or a note that nothing is left.
+    /// A profile without cases, the patterns that match nothing in the profiles, or a note that nothing is left.
     pub fn choose(&self, all: &[Case]) -> Result<Vec<Case>, String> {
-        let unmatched: Vec<_> =
-            self.only.iter().chain(&self.skip).filter(|it| !all.iter().any(|case| matches(it, case.id))).collect();
+        if let Some(empty) = self.profiles.iter().find(|it| !all.iter().any(|case| case.profile() == **it)) {
+            return Err(format!("the profile {empty} has no cases yet, so there is nothing to give a verdict on"));
+        }
+        let of_profiles = self.of_profiles(all);
+        let unmatched = |pattern: &&String| !of_profiles.iter().any(|case| matches(pattern, case.id));
+        let unmatched: Vec<_> = self.only.iter().chain(&self.skip).filter(unmatched).collect();
+        if let Some(elsewhere) = all.iter().find(|case| unmatched.iter().any(|it| matches(it, case.id))) {
+            let profile = elsewhere.profile();
+            return Err(format!("{} belongs to the profile {profile}: name it by --profile {profile}", elsewhere.id));
+        }
         if !unmatched.is_empty() {
             return Err(format!("no case matches {unmatched:?}; `list` shows them all"));
         }
-        let chosen: Vec<_> = all.iter().filter(|case| self.wants(case)).copied().collect();
+        let chosen: Vec<_> = of_profiles.into_iter().filter(|case| self.wants(case)).collect();
         if chosen.is_empty() {
-            return Err("no case is left by --only, --skip and --level".to_owned());
+            return Err("no case is left by --only, --skip, --level and --profile".to_owned());
         }
         Ok(chosen)
+    }
+
+    /// The cases of the chosen profiles: what the other patterns choose from.
+    pub fn of_profiles(&self, all: &[Case]) -> Vec<Case> {
+        let wanted = |case: &&Case| self.profiles.is_empty() || self.profiles.contains(&case.profile());
+        all.iter().filter(wanted).copied().collect()
     }
 
     fn wants(&self, case: &Case) -> bool {
@@ -72,6 +91,14 @@ mod tests {
     fn a_pattern_that_matches_nothing_is_an_error_that_names_it() {
         let selection = Selection { only: vec!["AUTH".into(), "QEUE".into()], ..Selection::default() };
         assert!(selection.choose(crate::cases::all().as_slice()).is_err_and(|error| error.contains("QEUE")));
+    }
+
+    #[test]
+    fn a_profile_without_cases_is_an_error_even_beside_one_that_has_some() {
+        let profiles = vec![Profile::Core, Profile::Strict];
+        let selection = Selection { profiles, ..Selection::default() };
+        let core: Vec<_> = crate::cases::all().into_iter().filter(|case| case.profile() == Profile::Core).collect();
+        assert!(selection.choose(&core).is_err_and(|error| error.contains("the profile strict has no cases")));
     }
 
     #[test]

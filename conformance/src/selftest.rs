@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::{process::Command, sync::mpsc};
 
 use crate::{
+    baseline::Baseline,
     bench::Suite,
     case::Case,
     event::{RunEvent, Verdict},
@@ -199,7 +200,14 @@ async fn face(
 /// The cases that fail, and those that cannot be run.
 async fn red(suite: Arc<Suite>, cases: &[Case]) -> (BTreeSet<String>, BTreeSet<String>) {
     let (events, mut inbox) = mpsc::unbounded_channel();
-    let plan = Plan { cases: cases.to_vec(), jobs: 16, repeat: 1, deselected: 0 };
+    let plan = Plan {
+        cases: cases.to_vec(),
+        jobs: 16,
+        repeat: 1,
+        profiles: Vec::new(),
+        deselected: 0,
+        baseline: Baseline::default(),
+    };
     runner::run(suite, plan, &events).await;
     drop(events);
     let mut red: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();

@@ -2,7 +2,7 @@
 //!
 //! Knows the document's form and nothing of cases; a case names a sentence by its id and takes level and text from here.
 
-use std::{fmt, sync::LazyLock};
+use std::{fmt, str::FromStr, sync::LazyLock};
 
 use serde::Serialize;
 
@@ -28,6 +28,51 @@ impl fmt::Display for Level {
     }
 }
 
+/// A part of the contract that a verdict may be asked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// What every server owes its clients.
+    #[default]
+    Core,
+    /// Nothing is lost.
+    Strict,
+    /// Two nodes are one server.
+    Cluster,
+    /// Redis and the network fail.
+    Resilience,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Core, Self::Strict, Self::Cluster, Self::Resilience];
+
+    /// Its name on the command line, in `SPEC.md` and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Strict => "strict",
+            Self::Cluster => "cluster",
+            Self::Resilience => "resilience",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|profile| profile.name() == text);
+        found.ok_or_else(|| format!("{text:?} is none of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
 /// One requirement of `SPEC.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Sentence {
@@ -41,6 +86,8 @@ pub struct Sentence {
     pub capabilities: Vec<String>,
     /// The heading that it stands under, such as `5 Offline queue`.
     pub section: String,
+    /// The profile that the heading names.
+    pub profile: Profile,
 }
 
 /// The text of `SPEC.md`.
@@ -60,11 +107,11 @@ pub fn sentence(id: &str) -> Option<&'static Sentence> {
 
 fn parse(document: &str) -> Vec<Sentence> {
     let mut found: Vec<Sentence> = Vec::new();
-    let mut section = String::new();
+    let mut section = (String::new(), Profile::Core);
     let mut open = false;
     for line in document.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
-            section = heading.to_owned();
+            section = split_profile(heading);
             open = false;
         } else if let Some(sentence) = head(line, &section) {
             found.push(sentence);
@@ -81,7 +128,7 @@ fn parse(document: &str) -> Vec<Sentence> {
 }
 
 /// `- **AUTH-01** MUST: text`
-fn head(line: &str, section: &str) -> Option<Sentence> {
+fn head(line: &str, (section, profile): &(String, Profile)) -> Option<Sentence> {
     let (id, rest) = line.strip_prefix("- **")?.split_once("** ")?;
     let (level, text) = rest.split_once(": ")?;
     let level = match level {
@@ -95,8 +142,20 @@ fn head(line: &str, section: &str) -> Option<Sentence> {
         level,
         text: text.trim().to_owned(),
         capabilities: Vec::new(),
-        section: section.to_owned(),
+        section: section.clone(),
+        profile: *profile,
     })
+}
+
+/// `9 Title [profile: strict]`
+fn split_profile(heading: &str) -> (String, Profile) {
+    match heading.split_once(" [profile: ") {
+        None => (heading.to_owned(), Profile::Core),
+        Some((title, name)) => {
+            let profile = name.trim_end_matches(']').parse().expect("every profile that SPEC.md names is known");
+            (title.to_owned(), profile)
+        }
+    }
 }
 
 fn split_capabilities(sentence: &mut Sentence) {
@@ -118,6 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn a_section_names_the_profile_of_its_sentences() {
+        let found = parse("## 1 One [profile: strict]\n- **A-01** MUST: a.\n## 2 Two\n- **B-01** MUST: b.\n");
+        assert_eq!((found[0].section.as_str(), found[0].profile), ("1 One", Profile::Strict));
+        assert_eq!(found[1].profile, Profile::Core);
+    }
+
+    #[test]
+    #[should_panic(expected = "every profile that SPEC.md names is known")]
+    fn an_unknown_profile_is_never_taken_for_core() {
+        parse("## 1 One [profile: strickt]\n");
+    }
+
+    #[test]
     fn ids_are_unique() {
         let ids: HashSet<_> = sentences().iter().map(|sentence| &sentence.id).collect();
         assert_eq!(ids.len(), sentences().len());
@@ -130,6 +202,6 @@ mod tests {
         assert_eq!(found[0].text, "first second.");
         assert_eq!(found[0].capabilities, ["x", "y"]);
         assert_eq!(found[0].level, Level::Should);
-        assert_eq!(found[0].section, "1 One");
+        assert_eq!((found[0].section.as_str(), found[0].profile), ("1 One", Profile::Core));
     }
 }

@@ -94,6 +94,223 @@ fn a_failure_is_1_and_shows_sentence_expected_actual_transcript_and_how_to_repea
     assert!(report.contains("\"not_conformant\"") && report.contains("queued.events"), "{report}");
 }
 
+/// A target on which the cases of QUEUE-03 fail.
+fn cap_49(name: &str) -> String {
+    changed_target(name, "[process.env]", "[process.env]\nQUEUE_MAX_EVENTS = \"49\"")
+}
+
+/// A baseline with these cases, each with its last day.
+fn baseline(name: &str, entries: &[(&str, &str)]) -> String {
+    let entry = |(id, expires): &(&str, &str)| {
+        format!(
+            "[[known_failing]]\nid = {id:?}\nreason = \"the cap is off by one\"\nowner = \"ann\"\nexpires = {expires}\n"
+        )
+    };
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, entries.iter().map(entry).collect::<String>()).expect("a baseline can be written");
+    path.display().to_string()
+}
+
+/// A day that no run of these tests will see.
+const FAR: &str = "9999-12-31";
+const OVER: &str = "2000-01-01";
+
+#[test]
+fn what_the_baseline_knows_to_fail_is_0_and_counted_apart() {
+    let known =
+        baseline("known.toml", &[("QUEUE-03/exactly-50", FAR), ("QUEUE-15/corrupt", FAR), ("QUEUE-14/restart", FAR)]);
+    let target = cap_49("cap-49-known.toml");
+    let only = "QUEUE-03/exactly-50,QUEUE-12,QUEUE-15";
+    let (code, text) = run(&["run", "--target", &target, "--baseline", &known, "--only", only]);
+    assert_eq!(code, 0, "an entry whose case does not apply, or was not chosen, is neither here nor there: {text}");
+    for part in [
+        "KNOWN  QUEUE-03/exactly-50",
+        "because   the cap is off by one (owner ann, expires after 9999-12-31)",
+        "MUST 1/2",
+        "known failing 1",
+        "→ CONFORMANT BUT FOR WHAT IS KNOWN",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert!(!text.contains("FAIL"), "{text}");
+}
+
+#[test]
+fn a_failure_that_the_baseline_does_not_list_is_1() {
+    let known = baseline("one-of-two.toml", &[("QUEUE-03/exactly-50", FAR)]);
+    let target = cap_49("cap-49-one-of-two.toml");
+    let only = "QUEUE-03/exactly-50,QUEUE-03/far-over";
+    let (code, text) = run(&["run", "--target", &target, "--baseline", &known, "--only", only]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("known failing 1") && text.contains("FAIL  QUEUE-03/far-over"), "{text}");
+}
+
+#[test]
+fn a_baseline_entry_that_passes_is_1() {
+    let known = baseline("passes.toml", &[("QUEUE-12/nothing", FAR)]);
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", &known, "--only", "QUEUE-12/nothing"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("QUEUE-12/nothing (owner ann): the case passes: take the entry out"), "{text}");
+    assert!(text.contains("MUST 1/1") && text.contains("→ NOT CONFORMANT"), "{text}");
+}
+
+#[test]
+fn a_baseline_entry_that_is_out_of_date_is_1_and_excuses_nothing() {
+    let known = baseline("expired.toml", &[("QUEUE-03/exactly-50", OVER)]);
+    let target = cap_49("cap-49-expired.toml");
+    let (code, text) = run(&["run", "--target", &target, "--baseline", &known, "--only", "QUEUE-03/exactly-50"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("FAIL  QUEUE-03/exactly-50") && text.contains("expired after 2000-01-01"), "{text}");
+    // Whatever was chosen: who runs a part of the cases learns of it, too.
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", &known, "--only", "QUEUE-12/nothing"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("baseline  QUEUE-03/exactly-50 (owner ann): the entry expired after 2000-01-01"), "{text}");
+}
+
+#[test]
+fn a_baseline_that_is_missing_or_wrong_is_2_with_every_error_by_line_and_key() {
+    let wrong =
+        baseline("wrong-baseline.toml", &[("QUEUE-99/x", FAR), ("QUEUE-03", FAR), ("QUEUE-03/far-over", "\"soon\"")]);
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", &wrong]);
+    assert_eq!(code, 2, "{text}");
+    for part in ["line 2: known_failing[0].id", "line 7: known_failing[1].id", "line 15: known_failing[2].expires"] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let wrong = scratch("wrong-entries.toml");
+    let entries = "[[known_failing]]\nid = \"QUEUE-03/far-over\"\nwhy = \"x\"\n\n\
+                   [[known_failing]]\nid = \"QUEUE-03/far-over\"\nreason = \"r\"\nowner = \"o\"\nexpires = 9999-12-31\n";
+    fs::write(&wrong, entries).expect("a baseline can be written");
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", &wrong]);
+    assert_eq!(code, 2, "{text}");
+    for part in [
+        "line 1: known_failing[0].reason: is missing",
+        "line 1: known_failing[0].owner: is missing",
+        "line 1: known_failing[0].expires: is missing",
+        "line 3: known_failing[0].why: unknown",
+        "line 6: known_failing[1].id: \"QUEUE-03/far-over\" is there already, in line 2",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--baseline", "no/such/baseline.toml"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("no/such/baseline.toml"), "{text}");
+}
+
+/// A target that says nothing of its errors the first time that it is started with them, so that a case fails once.
+fn flaky_target(name: &str) -> String {
+    let mark = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.mark"));
+    let _ = fs::remove_dir(&mark);
+    let script = format!(
+        "if [ \\\"$PORT\\\" = 70000 ] && mkdir '{}' 2>/dev/null; then exit 1; fi; exec \\\"$0\\\"",
+        mark.display()
+    );
+    changed_target(name, "command = [", &format!("command = [\"sh\", \"-c\", \"{script}\", "))
+}
+
+#[test]
+fn a_case_that_passes_and_fails_is_1_with_its_measured_rate() {
+    let target = flaky_target("flaky.toml");
+    let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flaky.json");
+    let report_flag = format!("json={}", report.display());
+    let only = "CONF-02/all-errors,QUEUE-12/nothing";
+    let args = ["run", "--target", &target, "--only", only, "--repeat", "4", "--report", &report_flag];
+    let (code, text) = run(&args);
+    assert_eq!(code, 1, "{text}");
+    for part in [
+        "flaky     CONF-02/all-errors failed 1 of 4 runs (25 %; the true rate may be up to 70 %)",
+        "repeat    4 times, 1 flake in 8 runs: 13 %",
+        "MUST 7/8",
+        "→ NOT CONFORMANT",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(report).expect("the report was written")).expect("it is JSON");
+    assert_eq!(report["summary"]["flaky"], serde_json::json!(["CONF-02/all-errors"]));
+    assert_eq!(report["summary"]["flakes"]["cases"]["CONF-02/all-errors"]["failed"], 1);
+    assert_eq!(report["summary"]["flakes"]["cases"]["QUEUE-12/nothing"]["runs"], 4);
+
+    let steady = scratch("flaky-now-steady.json");
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", only, "--report", &format!("json={steady}")]);
+    assert_eq!(code, 0, "{text}");
+    let flaky = scratch("flaky.json");
+    let (code, text) = run(&["compare", &steady, &flaky]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("flake rate    CONF-02/all-errors  0 of 1 → 1 of 4"), "{text}");
+}
+
+#[test]
+fn a_flaky_case_is_not_excused_by_a_baseline() {
+    let target = flaky_target("flaky-known.toml");
+    let known = baseline("flaky-known-baseline.toml", &[("CONF-02/all-errors", FAR)]);
+    let only = "CONF-02/all-errors";
+    let (code, text) = run(&["run", "--target", &target, "--only", only, "--repeat", "3", "--baseline", &known]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("the case passes in 2 of 3 runs: it is flaky"), "{text}");
+}
+
+#[test]
+fn repetitions_without_a_flake_are_0_and_say_how_little_that_proves() {
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", "QUEUE-12/nothing", "--repeat", "4"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("no flake in 4 runs") && text.contains("below 49 %"), "{text}");
+}
+
+/// A path in the folder for the tests' files.
+fn scratch(name: &str) -> String {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).display().to_string()
+}
+
+#[test]
+fn compare_is_0_where_nothing_got_worse_and_1_where_something_did() {
+    let (sound, broken) = (scratch("compare-sound.json"), scratch("compare-broken.json"));
+    let only = "QUEUE-03,QUEUE-12";
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", only, "--report", &format!("json={sound}")]);
+    assert_eq!(code, 0, "{text}");
+    let target = cap_49("cap-49-compare.toml");
+    let (code, text) = run(&["run", "--target", &target, "--only", "QUEUE-03", "--report", &format!("json={broken}")]);
+    assert_eq!(code, 1, "{text}");
+
+    let (code, text) = run(&["compare", &sound, &broken]);
+    assert_eq!(code, 1, "{text}");
+    for part in [
+        "newly failing QUEUE-03/exactly-50  MUST",
+        "passed → failed: worse",
+        "B expected  50 events, 1 … 50",
+        "B actual    49 events, 2 … 50",
+        "gone          QUEUE-12/nothing",
+        "newly failing 3 · no longer run 0 · gone 1",
+        "→ WORSE",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    let (code, text) = run(&["compare", &broken, &sound]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("newly passing 3") && text.contains(" new 1 ") && text.contains("→ NOT WORSE"), "{text}");
+    let (code, text) = run(&["compare", &broken, &broken]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("unchanged 3") && text.contains("still failing QUEUE-03/exactly-50"), "{text}");
+}
+
+#[test]
+fn compare_is_2_where_a_file_is_no_report() {
+    let other = scratch("other-form.json");
+    fs::write(&other, r#"{"format": 9}"#).expect("a file can be written");
+    let (code, text) = run(&["compare", "README.md", &other]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("README.md: is not JSON") && text.contains("has the form 9"), "both are named: {text}");
+    let foreign = scratch("foreign-suite.json");
+    let text =
+        r#"{"format": 1, "suite": {"name": "other", "version": "1"}, "target": "t", "cases": [], "summary": null}"#;
+    fs::write(&foreign, text).expect("a file can be written");
+    let (code, text) = run(&["compare", &foreign, &foreign]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("is a report of the suite \"other\""), "{text}");
+    let (code, text) = run(&["compare", "no/such/report.json", &other]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("no/such/report.json"), "{text}");
+}
+
 #[test]
 fn a_wrong_command_line_is_2() {
     for (args, named) in [
@@ -107,7 +324,8 @@ fn a_wrong_command_line_is_2() {
         (&["run", "--report", "json=a,html"], "html takes a file"),
         (&["run", "--report", "json=a", "--report", "github,html=a"], "two reports cannot share the file a"),
         (&["run", "--level", "perhaps"], "perhaps"),
-        (&["run", "--profile", "none"], "none"),
+        (&["run", "--profile", "none"], "none of core"),
+        (&["run", "--profile", "core,resilience"], "the profile resilience has no cases yet"),
         (&["explain", "QUEUE-99"], "QUEUE-99"),
         (&["dance"], "dance"),
     ] {
@@ -216,8 +434,10 @@ fn list_and_explain_are_0_and_need_no_server() {
     let (code, text) = run(&["list", "--level", "must"]);
     assert_eq!(code, 0);
     assert!(text.contains("QUEUE-03/oldest-evicted") && !text.contains("SHOULD"), "{text}");
+    assert!(text.contains(" core "), "the profile is shown: {text}");
     let (code, text) = run(&["explain", "QUEUE-03"]);
     assert_eq!(code, 0);
+    assert!(text.contains("(SPEC 5 Offline queue, profile core)"), "{text}");
     assert!(text.contains("the 51st evicts the oldest") && text.contains("checked by QUEUE-03/far-over"), "{text}");
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use redis::{RedisResult, aio::MultiplexedConnection};
 
+use super::lending::CLAIM;
+
 /// What garbage looks like: it is in no format that a queue could have been written in.
 const GARBAGE: &str = "\u{1}not-json{";
 
@@ -18,7 +20,7 @@ pub struct Key {
     pub length: u64,
 }
 
-/// Every key of the database. A name that is no text is shown with replacement characters.
+/// Every key of the database but the suite's own claim to it. A name that is no text is shown with replacement characters.
 ///
 /// # Errors
 /// Where Redis does not answer.
@@ -28,7 +30,7 @@ pub async fn keys(redis: &mut MultiplexedConnection) -> RedisResult<BTreeMap<Str
     loop {
         let (next, names): (u64, Vec<Vec<u8>>) =
             redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(1_000).query_async(redis).await?;
-        for name in names {
+        for name in names.into_iter().filter(|name| name != CLAIM.as_bytes()) {
             // One that has expired since it was listed has gone, and is not a key that never expires.
             if let Some(key) = look(redis, &name).await? {
                 found.insert(String::from_utf8_lossy(&name).into_owned(), key);

@@ -1,17 +1,22 @@
 //! Lends the databases of one Redis, each to one server under test at a time. What holds somebody's data is never lent, and
 //! only what was lent is emptied.
+//!
+//! In somebody's Redis another run may lend as well. There a lent database carries a claim, a key with the run's name that
+//! expires unless it is renewed: what another run has claimed is waited for, and never emptied.
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use redis::{RedisResult, aio::MultiplexedConnection};
+use redis::{AsyncCommands, ExistenceCheck, RedisResult, SetExpiry, SetOptions, aio::MultiplexedConnection};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    task::JoinSet,
+    time::{Instant, interval_at, sleep, timeout},
 };
 
 use super::{RedisAddress, RedisError, connect};
@@ -21,12 +26,23 @@ const LEND_LIMIT: Duration = Duration::from_secs(45);
 /// How long to wait at the end for databases that are about to be given back.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(2);
 
+/// The key that claims a database of somebody's Redis.
+pub(super) const CLAIM: &str = "notify-conformance:claim";
+/// How long a claim holds that is not renewed: a run that was killed keeps nobody waiting for longer than [`LEND_LIMIT`].
+const LEASE: Duration = Duration::from_secs(30);
+/// How often it is renewed.
+const RENEWAL: Duration = Duration::from_secs(10);
+/// How often to look again at databases that another run has claimed: Redis does not tell when it gives them back.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// Which databases are free and which are lent.
 #[derive(Debug)]
 pub(super) struct Lending {
     address: RedisAddress,
     /// Whether the suite has started this Redis, so that nothing in it can be anybody else's.
     our_own: bool,
+    /// This run's name in its claims.
+    name: String,
     books: Mutex<Books>,
     /// One place for each database that is free; closed when there is none left to wait for.
     places: Arc<Semaphore>,
@@ -40,6 +56,17 @@ struct Books {
     lent: BTreeSet<u32>,
     /// All that are not retired: free, lent or being looked at.
     count: usize,
+}
+
+/// What a look at a database showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It is empty, and claimed.
+    Ours,
+    /// Another run has claimed it.
+    AnotherRuns,
+    /// It holds data, or is not there.
+    Useless,
 }
 
 /// A database that is being looked at. It is free again where the look is given up: nothing in it was touched.
@@ -63,6 +90,8 @@ pub struct Database {
 #[derive(Debug)]
 struct Debt {
     lender: Arc<Lending>,
+    /// Renews the claim, and ends with it.
+    renewal: JoinSet<()>,
     place: OwnedSemaphorePermit,
 }
 
@@ -93,16 +122,28 @@ impl Lending {
 
     async fn lend_some_time(self: &Arc<Self>) -> Result<Database, RedisError> {
         let none = || RedisError::NoEmptyDatabase(self.address.clone());
+        let mut others = 0;
         loop {
             let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| none())?;
             let candidate = self.candidate().ok_or_else(none)?;
-            if self.prepare(candidate.index).await? {
-                let index = candidate.leaves();
-                self.books().lent.insert(index);
-                let debt = Some(Debt { lender: Arc::clone(self), place });
-                return Ok(Database { address: self.address.clone(), index, debt });
+            match self.prepare(candidate.index).await? {
+                Look::Ours => {
+                    let index = candidate.leaves();
+                    self.books().lent.insert(index);
+                    let debt = Some(Debt { lender: Arc::clone(self), renewal: self.renewal(index), place });
+                    return Ok(Database { address: self.address.clone(), index, debt });
+                }
+                Look::AnotherRuns => {
+                    candidate.rests();
+                    drop(place);
+                    others += 1;
+                }
+                Look::Useless => self.retire(candidate.leaves(), place),
             }
-            self.retire(candidate.leaves(), place);
+            if others > 0 && others >= self.books().free.len() {
+                others = 0;
+                sleep(LOOK_AGAIN).await;
+            }
         }
     }
 
@@ -113,7 +154,7 @@ impl Lending {
         let lent = self.books().lent.clone();
         for index in lent {
             // The last thing that the run does with this Redis: there is nobody left to tell.
-            let _ = self.flush(index).await;
+            let _ = self.empty(index).await;
         }
     }
 
@@ -121,7 +162,8 @@ impl Lending {
         let places = Arc::new(Semaphore::new(databases.len()));
         let count = databases.len();
         let books = Mutex::new(Books { free: databases.collect(), lent: BTreeSet::new(), count });
-        Self { address, our_own, books, places }
+        let name = format!("run-{:016x}", rand::random::<u64>());
+        Self { address, our_own, name, books, places }
     }
 
     fn candidate(&self) -> Option<Candidate<'_>> {
@@ -129,24 +171,83 @@ impl Lending {
         Some(Candidate { lender: self, index, stays: true })
     }
 
-    /// Whether the database is empty now.
-    async fn prepare(&self, index: u32) -> RedisResult<bool> {
+    /// Makes the database ours, if it is empty and nobody else's.
+    async fn prepare(&self, index: u32) -> RedisResult<Look> {
         let mut redis = match connect(&self.address, index).await {
             Ok(redis) => redis,
             // It answers, but has fewer databases than was assumed.
-            Err(error) if !error.is_io_error() && !error.is_timeout() => return Ok(false),
+            Err(error) if !error.is_io_error() && !error.is_timeout() => return Ok(Look::Useless),
             Err(error) => return Err(error),
         };
-        let size: u64 = redis::cmd("DBSIZE").query_async(&mut redis).await?;
-        if size > 0 && self.our_own {
+        if self.our_own {
             // The last words of the server that had it before.
             redis::cmd("FLUSHDB").query_async::<()>(&mut redis).await?;
+            return Ok(Look::Ours);
         }
-        Ok(size == 0 || self.our_own)
+        let claimed: Option<String> = redis.get(CLAIM).await?;
+        if claimed.is_none() && size(&mut redis).await? > 0 {
+            return Ok(Look::Useless);
+        }
+        // A claim of ours that nobody holds is left from a look that was given up halfway.
+        if !self.hold(&mut redis).await? {
+            return Ok(Look::AnotherRuns);
+        }
+        // Somebody may have come between the look and the claim.
+        if size(&mut redis).await? > 1 {
+            redis.del::<_, ()>(CLAIM).await?;
+            return Ok(Look::Useless);
+        }
+        Ok(Look::Ours)
     }
 
-    async fn flush(&self, index: u32) -> RedisResult<()> {
-        redis::cmd("FLUSHDB").query_async(&mut connect(&self.address, index).await?).await
+    /// Claims a database that nobody has claimed: Redis gives it to one run only.
+    async fn claim(&self, redis: &mut MultiplexedConnection) -> RedisResult<bool> {
+        let only_new = SetOptions::default()
+            .conditional_set(ExistenceCheck::NX)
+            .with_expiration(SetExpiry::PX(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX)));
+        let set: Option<String> = redis.set_options(CLAIM, &self.name, only_new).await?;
+        Ok(set.is_some())
+    }
+
+    /// Whether the claim is still ours, and if so, for how long from now: as long as a new one.
+    async fn hold(&self, redis: &mut MultiplexedConnection) -> RedisResult<bool> {
+        match redis.get::<_, Option<String>>(CLAIM).await? {
+            Some(name) if name == self.name => {
+                redis.pexpire::<_, ()>(CLAIM, i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX)).await?;
+                Ok(true)
+            }
+            Some(_) => Ok(false),
+            // It expired, or the server under test emptied its database.
+            None => self.claim(redis).await,
+        }
+    }
+
+    fn renewal(self: &Arc<Self>, index: u32) -> JoinSet<()> {
+        let mut renewal = JoinSet::new();
+        if self.our_own {
+            return renewal;
+        }
+        let lender = Arc::clone(self);
+        renewal.spawn(async move {
+            let mut due = interval_at(Instant::now() + RENEWAL, RENEWAL);
+            loop {
+                due.tick().await;
+                // What a Redis that does not answer means for the run is for its cases to say.
+                if let Ok(mut redis) = connect(&lender.address, index).await {
+                    let _ = lender.hold(&mut redis).await;
+                }
+            }
+        });
+        renewal
+    }
+
+    /// Empties a lent database, and takes the claim away with all else.
+    async fn empty(&self, index: u32) -> RedisResult<()> {
+        let mut redis = connect(&self.address, index).await?;
+        if !self.our_own && !self.hold(&mut redis).await? {
+            return Err(io::Error::other(format!("another run has taken database {index}")).into());
+        }
+        redis::cmd("FLUSHDB").query_async(&mut redis).await
     }
 
     /// Never lends this database again.
@@ -165,6 +266,10 @@ impl Lending {
     }
 }
 
+async fn size(redis: &mut MultiplexedConnection) -> RedisResult<u64> {
+    redis::cmd("DBSIZE").query_async(redis).await
+}
+
 impl Books {
     fn back(&mut self, index: u32) {
         self.lent.remove(&index);
@@ -176,6 +281,12 @@ impl Candidate<'_> {
     fn leaves(mut self) -> u32 {
         self.stays = false;
         self.index
+    }
+
+    /// Free for us, but the last to be looked at again.
+    fn rests(self) {
+        let lender = self.lender;
+        lender.books().free.push_back(self.leaves());
     }
 }
 
@@ -217,8 +328,10 @@ impl Drop for Database {
 }
 
 impl Debt {
-    async fn settle(self, index: u32) -> RedisResult<()> {
-        let flushed = self.lender.flush(index).await;
+    async fn settle(mut self, index: u32) -> RedisResult<()> {
+        // First, or a renewal that is under way could claim the database anew.
+        self.renewal.shutdown().await;
+        let flushed = self.lender.empty(index).await;
         match flushed {
             // Before the place is free, or who waits for it would find the books empty.
             Ok(()) => self.lender.books().back(index),
@@ -232,7 +345,6 @@ impl Debt {
 mod tests {
     use std::time::Duration;
 
-    use redis::AsyncCommands;
     use tokio::time::timeout;
 
     use super::*;
@@ -255,8 +367,9 @@ mod tests {
         redis
     }
 
-    async fn size(redis: &mut MultiplexedConnection) -> u64 {
-        redis::cmd("DBSIZE").query_async(redis).await.expect("it answers")
+    /// How many keys there are beside the claim.
+    async fn size(redis: &mut MultiplexedConnection) -> usize {
+        crate::redis::inspect::keys(redis).await.expect("it answers").len()
     }
 
     #[tokio::test]
@@ -340,6 +453,73 @@ mod tests {
         lending.close_the_books().await;
         assert_eq!(size(&mut zero).await, 1);
         assert_eq!(timeout(SOON, lending.lend()).await.expect("in time").expect("one").index, 1);
+    }
+
+    /// A second run on the same Redis.
+    fn another(server: &RedisServer, databases: Range<u32>) -> Arc<Lending> {
+        Arc::new(Lending::of_somebody(server.address().clone(), databases))
+    }
+
+    #[tokio::test]
+    async fn two_runs_never_get_the_same_database() {
+        let Some((server, one)) = somebody(0..8).await else { return };
+        let two = another(&server, 0..8);
+        let all = (0..8).map(|turn| {
+            let lending = Arc::clone(if turn % 2 == 0 { &one } else { &two });
+            tokio::spawn(async move { timeout(SOON, lending.lend()).await.expect("in time").expect("one") })
+        });
+        let all: Vec<_> = all.collect();
+        let mut held = Vec::new();
+        for lent in all {
+            held.push(lent.await.expect("it ends"));
+        }
+        let indices: BTreeSet<_> = held.iter().map(|database| database.index).collect();
+        assert_eq!(indices.len(), 8, "{indices:?}");
+        assert!(one.lend_within(QUIET).await.is_err() && two.lend_within(QUIET).await.is_err(), "all are lent");
+    }
+
+    #[tokio::test]
+    async fn a_single_database_goes_from_run_to_run() {
+        let Some((server, one)) = somebody(3..4).await else { return };
+        let two = another(&server, 3..4);
+        let database = one.lend().await.expect("it is empty");
+        fill(&server, 3).await;
+        let refusal = two.lend_within(QUIET).await.expect_err("the other run has it");
+        assert!(matches!(refusal, RedisError::AllLent { count: 1, .. }), "{refusal}");
+        assert!(refusal.to_string().contains("A run needs two at least"), "{refusal}");
+        let waiting = {
+            let two = Arc::clone(&two);
+            tokio::spawn(async move { two.lend().await })
+        };
+        database.give_back().await.expect("it answers");
+        let lent = timeout(SOON, waiting).await.expect("in time").expect("it ends").expect("one");
+        assert_eq!(size(&mut lent.connect().await.expect("it answers")).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_another_run_took_over_is_not_emptied() {
+        let Some((server, one)) = somebody(0..1).await else { return };
+        let database = one.lend().await.expect("it is empty");
+        // As after a run that stood still for longer than its lease.
+        let mut redis = fill(&server, 0).await;
+        redis.set::<_, _, ()>(CLAIM, "another run").await.expect("it is set");
+        one.close_the_books().await;
+        assert!(database.give_back().await.is_err());
+        assert_eq!(size(&mut redis).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_claim_expires_unless_it_is_renewed() {
+        let Some((server, one)) = somebody(0..1).await else { return };
+        let database = one.lend().await.expect("it is empty");
+        let mut redis = database.connect().await.expect("it answers");
+        let left: u64 = redis.pttl(CLAIM).await.expect("it answers");
+        assert!((1..=30_000).contains(&left), "{left}");
+        redis.pexpire::<_, ()>(CLAIM, 1_000).await.expect("it answers");
+        assert!(one.hold(&mut redis).await.expect("it answers"));
+        let left: u64 = redis.pttl(CLAIM).await.expect("it answers");
+        assert!(left > 1_000, "{left}");
+        assert!(!another(&server, 0..1).hold(&mut redis).await.expect("it answers"), "it is ours alone");
     }
 
     #[tokio::test]

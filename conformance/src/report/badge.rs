@@ -14,6 +14,7 @@ const SUBJECT: &str = "conformance";
 pub fn render(record: &Record) -> String {
     let (verdict, colour) = match record.conformance() {
         Conformance::Conformant => ("conformant", "#2a6f3c"),
+        Conformance::ConformantButKnown => ("conformant but for known failures", "#4d6b1e"),
         Conformance::NotConformant => ("not conformant", "#a6282b"),
         Conformance::Inconclusive => ("no verdict", "#6b5b1e"),
     };
@@ -44,8 +45,7 @@ pub fn render(record: &Record) -> String {
 fn counts(record: &Record) -> String {
     let Some(summary) = &record.summary else { return String::new() };
     let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
-    let passed = sum(|count| count.passed);
-    format!(" {passed}/{}", passed + sum(|count| count.failed) + sum(|count| count.not_run))
+    format!(" {}/{}", sum(|count| count.passed), sum(Count::bound))
 }
 
 fn width(text: &str) -> usize {
@@ -61,9 +61,12 @@ mod tests {
     fn each_verdict_has_its_words_and_counts_and_loads_nothing() {
         let failed = Verdict::Failed { expected: "a".into(), actual: "b".into() };
         let not_run = Verdict::NotRun { reason: "why".into() };
+        let known = sample::known_failing();
         for (verdicts, words) in [
             (vec![Verdict::Passed, Verdict::Passed], "conformance: conformant 2/2"),
             (vec![Verdict::Passed, failed], "conformance: not conformant 1/2"),
+            (vec![Verdict::Passed, known.clone()], "conformance: conformant but for known failures 1/2"),
+            (vec![known], "conformance: no verdict 0/1"),
             (vec![Verdict::Passed, not_run], "conformance: no verdict 1/2"),
         ] {
             let text = render(&sample::record_with(&verdicts));

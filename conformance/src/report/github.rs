@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::record::{Ending, Record, Tried, again, seconds};
 use crate::{
-    event::{CaseResult, Conformance, Count, Verdict},
+    event::{CaseResult, Conformance, Count, Known, Verdict},
     spec::Level,
     transcript::shorten,
 };
@@ -36,7 +36,7 @@ pub fn end_fence(fence: &str) -> String {
 pub fn annotations(record: &Record) -> String {
     let mut text = String::new();
     let kind = match record.conformance() {
-        Conformance::Conformant => "notice",
+        Conformance::Conformant | Conformance::ConformantButKnown => "notice",
         Conformance::NotConformant | Conformance::Inconclusive => "error",
     };
     command(&mut text, kind, record.conformance().words(), &record.reason());
@@ -46,7 +46,7 @@ pub fn annotations(record: &Record) -> String {
         let what = match &tried.worst().verdict {
             Verdict::Failed { expected, actual } => format!("expected {expected}\nactual   {actual}"),
             Verdict::NotRun { reason } | Verdict::NotApplicable { reason } => format!("not run: {reason}"),
-            Verdict::Passed => continue,
+            Verdict::Passed | Verdict::KnownFailing { .. } => continue,
         };
         let message = format!("{}\nagain: {}", shorten(&what, ANNOTATION_LIMIT), again(tried.case, seed(record)));
         command(&mut text, "error", &title, &message);
@@ -57,8 +57,15 @@ pub fn annotations(record: &Record) -> String {
     for remark in &record.remarks {
         command(&mut text, "warning", "Note", remark);
     }
-    if let Some(summary) = record.summary.as_ref().filter(|summary| !summary.flaky.is_empty()) {
-        command(&mut text, "warning", "Flaky", &summary.flaky.join(", "));
+    for entry in record.stale() {
+        command(&mut text, "error", &format!("Baseline {}", entry.id), &entry.to_string());
+    }
+    for (id, rate) in record.flaky() {
+        command(&mut text, "warning", &format!("Flaky {id}"), &format!("{id} {rate}"));
+    }
+    for (tried, known) in known(record) {
+        let title = format!("Known failing {} {}", tried.case.id, tried.case.level());
+        command(&mut text, "notice", &title, &shorten(&known.to_string(), ANNOTATION_LIMIT));
     }
     text
 }
@@ -68,6 +75,7 @@ pub fn job_summary(record: &Record) -> String {
     let mut text = String::new();
     let sign = match record.conformance() {
         Conformance::Conformant => "✅",
+        Conformance::ConformantButKnown => "☑️",
         Conformance::NotConformant => "❌",
         Conformance::Inconclusive => "⚠️",
     };
@@ -76,7 +84,17 @@ pub fn job_summary(record: &Record) -> String {
     for remark in &record.remarks {
         let _ = writeln!(text, "> {}\n", cell(remark));
     }
+    for entry in record.stale() {
+        let _ = writeln!(text, "> **Baseline:** {}\n", cell(&entry.to_string()));
+    }
+    for (id, rate) in record.flaky() {
+        let _ = writeln!(text, "> **Flaky:** {id} {rate}\n");
+    }
+    if let Some(steadiness) = record.steadiness() {
+        let _ = writeln!(text, "Repeated {steadiness}.\n");
+    }
     areas(&mut text, record);
+    known_failing(&mut text, record);
     let red = red(record);
     red.iter().take(CASES).for_each(|tried| case(&mut text, tried, seed(record)));
     if red.len() > CASES {
@@ -93,19 +111,34 @@ pub fn job_summary(record: &Record) -> String {
 }
 
 fn areas(text: &mut String, record: &Record) {
-    text.push_str("| Area | MUST | SHOULD | not applicable | not run |\n|---|--:|--:|--:|--:|\n");
+    text.push_str("| Area | MUST | SHOULD | known failing | not applicable | not run |\n|---|--:|--:|--:|--:|--:|\n");
     for area in record.areas() {
         let (must, should) = (area.count(Level::Must), area.count(Level::Should));
         let _ = writeln!(
             text,
-            "| {} {} | {} | {} | {} | {} |",
+            "| {} {} | {} | {} | {} | {} | {} |",
             area.name,
             cell(area.section.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ')),
             passed(&must),
             passed(&should),
+            must.known_failing + should.known_failing,
             must.not_applicable + should.not_applicable,
             must.not_run + should.not_run,
         );
+    }
+    text.push('\n');
+}
+
+fn known_failing(text: &mut String, record: &Record) {
+    let known = known(record);
+    if known.is_empty() {
+        return;
+    }
+    text.push_str("| Known failing | Level | Because | Owner | Expires after |\n|---|---|---|---|---|\n");
+    for (tried, known) in known {
+        let (reason, owner) = (cell(&known.reason), cell(&known.owner));
+        let (id, level) = (tried.case.id, tried.case.level());
+        let _ = writeln!(text, "| {id} | {level} | {reason} | {owner} | {} |", known.expires);
     }
     text.push('\n');
 }
@@ -128,7 +161,7 @@ fn case(text: &mut String, tried: &Tried<'_>, seed: &str) {
             block(text, &shorten(&values, VALUE_LIMIT));
         }
         Verdict::NotRun { reason } | Verdict::NotApplicable { reason } => block(text, &shorten(reason, VALUE_LIMIT)),
-        Verdict::Passed => {}
+        Verdict::Passed | Verdict::KnownFailing { .. } => {}
     }
     block(text, &last_lines(worst));
     block(text, &again(tried.case, seed));
@@ -155,12 +188,25 @@ fn red(record: &Record) -> Vec<Tried<'_>> {
     red
 }
 
+/// What failed as the baseline says, and what it says.
+fn known(record: &Record) -> Vec<(Tried<'_>, Known)> {
+    let all = record.areas().into_iter().flat_map(|area| area.tried);
+    let known = all.filter_map(|tried| match &tried.worst().verdict {
+        Verdict::KnownFailing { known, .. } => {
+            let known = known.clone();
+            Some((tried, known))
+        }
+        _ => None,
+    });
+    known.collect()
+}
+
 fn seed(record: &Record) -> &str {
     &record.environment.seed
 }
 
 fn passed(count: &Count) -> String {
-    format!("{}/{}", count.passed, count.passed + count.failed + count.not_run)
+    format!("{}/{}", count.passed, count.bound())
 }
 
 fn command(text: &mut String, kind: &str, title: &str, message: &str) {
@@ -220,6 +266,43 @@ mod tests {
         assert!(text.starts_with("::error title=NOT CONFORMANT::1 of"), "{text}");
         assert!(text.contains("title=QUEUE-03/exactly-50 MUST fifty events are all kept::expected"), "{text}");
         assert!(text.contains("title=QUEUE-06/expires") && !text.contains("QUEUE-15/corrupt"), "{text}");
+    }
+
+    #[test]
+    fn what_is_known_what_is_stale_and_what_flakes_is_told() {
+        let record = sample::record_of(&sample::events_with_baseline());
+        let text = annotations(&record);
+        for part in [
+            "::error title=QUEUE-03/exactly-50 MUST",
+            "::error title=Baseline AUTH-08/expired::AUTH-08/expired (owner <script>",
+            "the case passes: take the entry out",
+            "::error title=Baseline QUEUE-15/corrupt::",
+            "::warning title=Flaky QUEUE-03/exactly-50::QUEUE-03/exactly-50 failed 1 of 2 runs (50 %25;",
+            "::notice title=Known failing QUEUE-12/nothing MUST::reason <script>",
+            "(owner team-b, expires after 2026-12-31)",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(text.lines().all(|line| line.starts_with("::")), "{text}");
+        assert!(!text.contains("::error title=QUEUE-12"), "a known failure is no error: {text}");
+        let text = job_summary(&record);
+        for part in [
+            "> **Baseline:** AUTH-08/expired (owner &lt;script&gt;",
+            "> **Flaky:** QUEUE-03/exactly-50 failed 1 of 2 runs",
+            "Repeated 2 times, 1 flake in 4 runs",
+            "| QUEUE-12/nothing | MUST | reason &lt;script&gt;",
+            "| team-b | 2026-12-31 |",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_conformant_but_for_what_is_known_is_no_error() {
+        let record = sample::record_with(&[Verdict::Passed, sample::known_failing()]);
+        assert!(annotations(&record).starts_with("::notice title=CONFORMANT BUT FOR WHAT IS KNOWN::"));
+        assert!(!annotations(&record).contains("::error title"));
+        assert!(job_summary(&record).starts_with("## ☑️ CONFORMANT BUT FOR WHAT IS KNOWN"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The version of the form; it changes when a reader of the old form would misread the new one.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// Gathers a run's events.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ fn case(result: &CaseResult) -> Value {
         "title": case.title,
         "area": case.area(),
         "level": case.level(),
+        "profile": case.profile(),
         "sentences": case.sentences().collect::<Vec<_>>(),
         "requirement": case.sentence().text,
         "turn": result.turn,

@@ -1,5 +1,6 @@
 //! The report as JUnit XML, by `fixtures/schema/junit.xsd`: what fails is a failure, what could not be run an error, so that no
-//! run without a verdict looks green.
+//! run without a verdict looks green. What is known to fail is skipped, with the baseline's reason, so that a run that is
+//! conformant but for that is not red; a baseline entry that does not hold is a failure of its own.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -19,25 +20,34 @@ const TRANSCRIPT_LINES: usize = 200;
 /// The name and class of the entry for a run that came to no verdict.
 const RUN: &str = "RUN";
 
+/// The class of the entries for the baseline's own failures; their names are the cases'.
+const BASELINE: &str = "BASELINE";
+
 /// The whole document.
 pub fn render(record: &Record) -> String {
     let cases: Vec<_> = record.areas().into_iter().flat_map(|area| area.tried).collect();
     let count = |ending| cases.iter().filter(|tried| tried.ending() == ending).count();
     let no_verdict = (record.conformance() == Conformance::Inconclusive).then(|| record.reason());
+    let stale = record.stale();
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
     let _ = writeln!(
         text,
         "  <testsuite name=\"notify-conformance\" package=\"notify-conformance\" id=\"0\" hostname=\"localhost\" \
          timestamp=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{}\">",
         record.began_text().trim_end_matches('Z'),
-        cases.len() + usize::from(no_verdict.is_some()),
-        count(Ending::Failed),
+        cases.len() + stale.len() + usize::from(no_verdict.is_some()),
+        count(Ending::Failed) + stale.len(),
         count(Ending::NotRun) + usize::from(no_verdict.is_some()),
-        count(Ending::NotApplicable),
+        count(Ending::NotApplicable) + count(Ending::KnownFailing),
         seconds(record.took()),
     );
     properties(&mut text, record);
     cases.iter().for_each(|tried| case(&mut text, tried, &record.environment.seed));
+    for entry in stale {
+        open(&mut text, &entry.id, BASELINE, Duration::ZERO);
+        child(&mut text, "failure", "baseline", &entry.fault.to_string(), &entry.to_string());
+        text.push_str("    </testcase>\n");
+    }
     if let Some(why) = no_verdict {
         open(&mut text, RUN, RUN, Duration::ZERO);
         child(&mut text, "error", "no verdict", &why, &why);
@@ -78,8 +88,9 @@ fn case(text: &mut String, tried: &Tried<'_>, seed: &str) {
             child(text, "failure", &level, &message, &details(tried, worst, seed));
         }
         Verdict::NotRun { reason } => child(text, "error", "not run", reason, &details(tried, worst, seed)),
-        Verdict::NotApplicable { reason } => {
-            let _ = writeln!(text, "      <skipped message=\"{}\"/>", attribute(&shorten(reason, MESSAGE_LIMIT)));
+        Verdict::NotApplicable { reason } => skipped(text, reason),
+        Verdict::KnownFailing { actual, known, .. } => {
+            skipped(text, &format!("known failing: {known}; actual {actual}"));
         }
     }
     text.push_str("    </testcase>\n");
@@ -87,6 +98,10 @@ fn case(text: &mut String, tried: &Tried<'_>, seed: &str) {
 
 fn open(text: &mut String, name: &str, class: &str, took: Duration) {
     let _ = writeln!(text, "    <testcase name=\"{name}\" classname=\"{class}\" time=\"{}\">", seconds(took));
+}
+
+fn skipped(text: &mut String, message: &str) {
+    let _ = writeln!(text, "      <skipped message=\"{}\"/>", attribute(&shorten(message, MESSAGE_LIMIT)));
 }
 
 fn child(text: &mut String, element: &str, kind: &str, message: &str, details: &str) {
@@ -125,6 +140,12 @@ fn said(record: &Record) -> String {
     }
     for remark in &record.remarks {
         let _ = writeln!(text, "note: {remark}");
+    }
+    for (id, rate) in record.flaky() {
+        let _ = writeln!(text, "flaky: {id} {rate}");
+    }
+    if let Some(steadiness) = record.steadiness() {
+        let _ = writeln!(text, "repeat: {steadiness}");
     }
     let _ = write!(text, "{}: {}", record.conformance().words(), record.reason());
     text
@@ -182,6 +203,36 @@ mod tests {
         for part in ["SPEC QUEUE-03", "<script>", "1 of 2 turns", "XADD", "again: notify-conformance run --only"] {
             assert!(details.contains(part), "{part} in {details}");
         }
+    }
+
+    #[test]
+    fn a_known_failure_is_skipped_with_its_reason_and_an_entry_that_does_not_hold_is_a_failure() {
+        let text = render(&sample::record_of(&sample::events_with_baseline()));
+        consistent(&text);
+        let document = Document::parse(&text).expect("it is XML");
+        let child = |class: &str, name: &str| {
+            let cases = suite(&document).children().filter(|node| node.attribute("classname") == Some(class));
+            let case = cases.into_iter().find(|node| node.attribute("name") == Some(name)).expect("it is there");
+            let child = case.first_element_child().expect("it did not pass");
+            (child.tag_name().name().to_owned(), child.attribute("message").unwrap_or_default().to_owned())
+        };
+        let (element, message) = child("QUEUE", "QUEUE-12/nothing");
+        assert_eq!(element, "skipped");
+        for part in ["known failing: reason <script>", "owner team-b", "expires after 2026-12-31", "actual an event"] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        let (element, message) = child("BASELINE", "AUTH-08/expired");
+        assert_eq!((element.as_str(), message.as_str()), ("failure", "the case passes: take the entry out"));
+        assert_eq!(child("BASELINE", "QUEUE-15/corrupt").0, "failure");
+        assert_eq!(child("QUEUE", "QUEUE-03/exactly-50").0, "failure");
+        assert!(text.contains("flaky: QUEUE-03/exactly-50 failed 1 of 2 runs") && text.contains("repeat: 2 times, 1"));
+    }
+
+    #[test]
+    fn a_run_whose_failures_are_known_has_no_failures() {
+        let text = render(&sample::record_with(&[Verdict::Passed, sample::known_failing()]));
+        consistent(&text);
+        assert!(text.contains("tests=\"2\" failures=\"0\" errors=\"0\" skipped=\"1\""), "{text}");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     case::Case,
-    event::{CaseResult, Conformance, Count, Environment, RunEvent, Summary, Verdict},
+    event::{CaseResult, Conformance, Count, Environment, RunEvent, StaleEntry, Summary, Verdict},
+    flake::{Flakes, Rate},
     spec::{self, Level},
 };
 
@@ -36,6 +37,8 @@ pub enum Ending {
     Passed,
     /// The sentence does not bind it.
     NotApplicable,
+    /// It does not do as required, and the baseline knows of it.
+    KnownFailing,
     /// The suite could not find out.
     NotRun,
     /// The target does not do as required.
@@ -107,25 +110,75 @@ impl Record {
         let Some(summary) = &self.summary else { return "The run did not come to its end.".to_owned() };
         let [must, should] = [summary.must, summary.should];
         let all = |part: fn(&Count) -> usize| part(&must) + part(&should);
-        let passed = all(|count| count.passed);
+        let (passed, known, not_run) =
+            (all(|count| count.passed), all(|count| count.known_failing), all(|count| count.not_run));
         match summary.conformance {
             Conformance::Conformant => format!("Everything that applies was run and has passed: {}.", checks(passed)),
+            Conformance::ConformantButKnown => format!(
+                "Everything that applies was run; {} passed, and {} failed as the baseline says.",
+                checks(passed),
+                checks(known)
+            ),
             Conformance::NotConformant => {
-                let levels = [(must.failed, "MUST"), (should.failed, "SHOULD")];
-                let levels: Vec<_> = levels.iter().filter(|(n, _)| *n > 0).map(|(n, of)| format!("{n} {of}")).collect();
+                let mut parts = Vec::new();
                 let failed = all(|count| count.failed);
-                let ran = passed + failed;
-                let not_run = match all(|count| count.not_run) {
-                    0 => String::new(),
-                    n => format!(" Another {} could not be run.", checks(n)),
-                };
-                format!("{failed} of {} failed: {}.{not_run}", checks(ran), levels.join(" and "))
+                if failed > 0 {
+                    let levels = [(must.failed, "MUST"), (should.failed, "SHOULD")];
+                    let levels: Vec<_> =
+                        levels.iter().filter(|(n, _)| *n > 0).map(|(n, of)| format!("{n} {of}")).collect();
+                    parts.push(format!(
+                        "{failed} of {} failed: {}.",
+                        checks(passed + failed + known),
+                        levels.join(" and ")
+                    ));
+                }
+                if !summary.stale.is_empty() {
+                    let ids: Vec<_> = summary.stale.iter().map(|entry| entry.id.as_str()).collect();
+                    parts.push(match ids.as_slice() {
+                        [id] => format!("A baseline entry does not hold: {id}."),
+                        ids => format!("{} baseline entries do not hold: {}.", ids.len(), ids.join(", ")),
+                    });
+                }
+                if known > 0 {
+                    parts.push(format!("Another {} failed as the baseline says.", checks(known)));
+                }
+                if not_run > 0 {
+                    parts.push(format!("Another {} could not be run.", checks(not_run)));
+                }
+                parts.join(" ")
             }
-            Conformance::Inconclusive if all(|count| count.not_run) > 0 => {
-                format!("Nothing failed, but {} could not be run.", checks(all(|count| count.not_run)))
+            Conformance::Inconclusive if not_run > 0 && known == 0 => {
+                format!("Nothing failed, but {} could not be run.", checks(not_run))
+            }
+            Conformance::Inconclusive if not_run > 0 => {
+                format!(
+                    "Nothing failed but what the baseline knows ({}), yet {} could not be run.",
+                    checks(known),
+                    checks(not_run)
+                )
+            }
+            Conformance::Inconclusive if known > 0 => {
+                format!("Nothing passed: {} failed as the baseline says, which alone proves nothing.", checks(known))
             }
             Conformance::Inconclusive => "Nothing that was chosen applies to this target.".to_owned(),
         }
+    }
+
+    /// The baseline entries that do not hold.
+    pub fn stale(&self) -> &[StaleEntry] {
+        self.summary.as_ref().map_or(&[], |summary| &summary.stale)
+    }
+
+    /// The cases that both passed and failed, each with its rate.
+    pub fn flaky(&self) -> impl Iterator<Item = (&str, &Rate)> {
+        let flakes = self.summary.as_ref().and_then(|summary| summary.flakes.as_ref());
+        flakes.into_iter().flat_map(Flakes::flaky)
+    }
+
+    /// How steady the cases were, where they were repeated.
+    pub fn steadiness(&self) -> Option<String> {
+        let summary = self.summary.as_ref()?;
+        Some(summary.flakes.as_ref()?.words(summary.repeat))
     }
 
     /// The cases by area, in the order of SPEC.md.
@@ -198,13 +251,14 @@ impl Area<'_> {
 
 impl Ending {
     /// Every ending, the most serious first.
-    pub const ALL: [Self; 4] = [Self::Failed, Self::NotRun, Self::NotApplicable, Self::Passed];
+    pub const ALL: [Self; 5] = [Self::Failed, Self::NotRun, Self::KnownFailing, Self::NotApplicable, Self::Passed];
 
     /// The ending of a verdict.
     pub fn of(verdict: &Verdict) -> Self {
         match verdict {
             Verdict::Passed => Self::Passed,
             Verdict::Failed { .. } => Self::Failed,
+            Verdict::KnownFailing { .. } => Self::KnownFailing,
             Verdict::NotApplicable { .. } => Self::NotApplicable,
             Verdict::NotRun { .. } => Self::NotRun,
         }
@@ -215,6 +269,7 @@ impl Ending {
         match self {
             Self::Passed => "passed",
             Self::NotApplicable => "not applicable",
+            Self::KnownFailing => "known failing",
             Self::NotRun => "not run",
             Self::Failed => "failed",
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::record::Record;
 use crate::{
     cases,
-    event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
+    event::{CaseResult, EntryFault, Known, RunEvent, StaleEntry, Summary, Verdict},
+    flake::Flakes,
     transcript::Line,
 };
 
@@ -38,6 +39,45 @@ pub(super) fn events() -> Vec<RunEvent> {
     events
 }
 
+/// A run with repetitions and a baseline: one case is known to fail, one flakes, one passes though an entry says otherwise.
+pub(super) fn events_with_baseline() -> Vec<RunEvent> {
+    let failed = Verdict::Failed { expected: "50 events".into(), actual: "49 events".into() };
+    let results = [
+        result("QUEUE-03/exactly-50", 1, failed),
+        result("QUEUE-03/exactly-50", 2, Verdict::Passed),
+        result("QUEUE-12/nothing", 1, known_failing()),
+        result("QUEUE-12/nothing", 2, known_failing()),
+        result("AUTH-08/expired", 1, Verdict::Passed),
+        result("AUTH-08/expired", 2, Verdict::Passed),
+    ];
+    let flakes = Flakes::of([("QUEUE-03/exactly-50", 1, 2), ("QUEUE-12/nothing", 2, 2), ("AUTH-08/expired", 0, 2)]);
+    let entry = |id: &str, fault| StaleEntry { id: id.into(), owner: TROUBLE.into(), fault };
+    let mut summary = Summary {
+        repeat: 2,
+        flaky: vec!["QUEUE-03/exactly-50".into()],
+        flakes: Some(flakes),
+        stale: vec![
+            entry("AUTH-08/expired", EntryFault::Passes),
+            entry("QUEUE-15/corrupt", EntryFault::Expired { expires: "2026-01-31".into() }),
+        ],
+        ..summary()
+    };
+    let mut events = Vec::new();
+    for result in results {
+        summary.count_mut(result.case.level()).add(&result.verdict);
+        events.push(RunEvent::Finished(Box::new(result)));
+    }
+    summary.decide();
+    events.push(RunEvent::Ended(Box::new(summary)));
+    events
+}
+
+/// A failure that a baseline knows.
+pub(super) fn known_failing() -> Verdict {
+    let known = Known { reason: format!("reason {TROUBLE}"), owner: "team-b".into(), expires: "2026-12-31".into() };
+    Verdict::KnownFailing { expected: "no event".into(), actual: "an event".into(), known }
+}
+
 /// The record of these events.
 pub(super) fn record_of(events: &[RunEvent]) -> Record {
     let mut record = Record::new(&format!("target {TROUBLE}"), 0x7f3a);
@@ -60,16 +100,7 @@ pub(super) fn record_with(verdicts: &[Verdict]) -> Record {
 }
 
 fn summary() -> Summary {
-    Summary {
-        must: Count::default(),
-        should: Count::default(),
-        deselected: 3,
-        seed: "7f3a".into(),
-        repeat: 1,
-        flaky: vec!["QUEUE-03/exactly-50".into()],
-        took: Duration::from_millis(12_345),
-        conformance: Conformance::Inconclusive,
-    }
+    Summary { deselected: 3, seed: "7f3a".into(), repeat: 1, took: Duration::from_millis(12_345), ..Summary::default() }
 }
 
 fn result(id: &str, turn: usize, verdict: Verdict) -> CaseResult {

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
+    spec::Profile,
     transcript::{Line, shorten},
 };
 
@@ -89,6 +90,12 @@ fn case(result: &CaseResult, seed: &str) -> Option<String> {
         Verdict::NotApplicable { reason } => {
             return Some(format!("  N/A   {}  {reason}", case.id));
         }
+        Verdict::KnownFailing { actual, known, .. } => {
+            return Some(format!(
+                "  KNOWN  {}  {}  {}\n        actual    {actual}\n        because   {known}",
+                case.id, sentence.level, case.title
+            ));
+        }
         Verdict::NotRun { reason } => {
             let _ = writeln!(text, "  NOT RUN  {}  {}  {}", case.id, sentence.level, case.title);
             let _ = writeln!(text, "        because   {reason}");
@@ -102,6 +109,9 @@ fn case(result: &CaseResult, seed: &str) -> Option<String> {
     }
     transcript(&mut text, &result.transcript);
     let _ = write!(text, "        again: notify-conformance run --only {} --seed {seed}", case.id);
+    if case.profile() != Profile::default() {
+        let _ = write!(text, " --profile {}", case.profile());
+    }
     Some(text)
 }
 
@@ -130,8 +140,14 @@ fn transcript(text: &mut String, lines: &[Line]) {
 
 fn verdict(summary: &Summary) -> String {
     let mut text = String::new();
-    if !summary.flaky.is_empty() {
-        let _ = writeln!(text, "  flaky     {}", summary.flaky.join(", "));
+    if let Some(flakes) = &summary.flakes {
+        for (id, rate) in flakes.flaky() {
+            let _ = writeln!(text, "  flaky     {id} {rate}");
+        }
+        let _ = writeln!(text, "  repeat    {}", flakes.words(summary.repeat));
+    }
+    for entry in &summary.stale {
+        let _ = writeln!(text, "  baseline  {entry}");
     }
     if summary.deselected > 0 {
         let _ = writeln!(
@@ -140,23 +156,25 @@ fn verdict(summary: &Summary) -> String {
             summary.deselected
         );
     }
-    let verdict = summary.conformance.words();
     let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
     let _ = write!(
         text,
-        "  MUST {} · SHOULD {} · not applicable {} · not run {} · {} · seed {}   → {verdict}",
+        "  {} · MUST {} · SHOULD {} · not applicable {} · known failing {} · not run {} · {} · seed {}   → {}",
+        summary.profiles.iter().map(|profile| profile.name()).collect::<Vec<_>>().join(", "),
         passed(&summary.must),
         passed(&summary.should),
         sum(|count| count.not_applicable),
+        sum(|count| count.known_failing),
         sum(|count| count.not_run),
         seconds(summary.took),
         summary.seed,
+        summary.conformance.words(),
     );
     text
 }
 
 fn passed(count: &Count) -> String {
-    format!("{}/{}", count.passed, count.passed + count.failed + count.not_run)
+    format!("{}/{}", count.passed, count.bound())
 }
 
 fn seconds(duration: Duration) -> String {

@@ -3,7 +3,7 @@
 //!
 //! A page is made of a [`Page`]; whatever goes into its body as text goes through [`text`]. `page.css` has the colours of both
 //! themes as variables, and classes that pages share: `.tag` and `.bar` with an ending (`failed`, `not-run`,
-//! `not-applicable`, `passed`), `.verdict`, `.tiles`, `.facts`, `.note`, `.scroll` around a wide table, `.copy`. `page.js` has the theme's
+//! `known-failing`, `not-applicable`, `passed`), `.verdict`, `.tiles`, `.facts`, `.note`, `.scroll` around a wide table, `.copy`. `page.js` has the theme's
 //! button and `data-copy="…"`; what is of no use without scripts carries the class `needs-script`.
 
 use super::super::xml;

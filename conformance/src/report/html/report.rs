@@ -35,7 +35,8 @@ pub fn render(record: &Record) -> String {
     }
     facts(&mut body, record);
     tools(&mut body, &areas);
-    let open: Vec<_> = red.iter().take(OPEN_CASES).map(|tried| tried.case.id).collect();
+    let grave = red.iter().filter(|tried| tried.ending() != Ending::KnownFailing);
+    let open: Vec<_> = grave.take(OPEN_CASES).map(|tried| tried.case.id).collect();
     for area in &areas {
         self::area(&mut body, area, &open, record);
     }
@@ -44,12 +45,13 @@ pub fn render(record: &Record) -> String {
 }
 
 fn is_red(tried: &Tried<'_>) -> bool {
-    matches!(tried.ending(), Ending::Failed | Ending::NotRun)
+    matches!(tried.ending(), Ending::Failed | Ending::NotRun | Ending::KnownFailing)
 }
 
 fn verdict(html: &mut String, record: &Record) {
     let class = match record.conformance() {
         Conformance::Conformant => "passed",
+        Conformance::ConformantButKnown => "known-failing",
         Conformance::NotConformant => "failed",
         Conformance::Inconclusive => "not-run",
     };
@@ -65,6 +67,10 @@ fn verdict(html: &mut String, record: &Record) {
         html.push_str("<ul class=\"tiles\">");
         tile(html, "MUST", &of(&summary.must));
         tile(html, "SHOULD", &of(&summary.should));
+        let known = both(|count| count.known_failing);
+        if known > 0 {
+            tile(html, "known failing", &known.to_string());
+        }
         tile(html, "not applicable", &both(|count| count.not_applicable).to_string());
         tile(html, "not run", &both(|count| count.not_run).to_string());
         tile(html, "time", &seconds(summary.took));
@@ -82,10 +88,15 @@ fn verdict(html: &mut String, record: &Record) {
             summary.deselected
         );
     }
-    if !summary.flaky.is_empty() {
-        let flaky: Vec<_> = summary.flaky.iter().map(|id| link(id)).collect();
-        let _ =
-            writeln!(html, "<p class=\"note\">Flaky, with different ends in different turns: {}</p>", flaky.join(", "));
+    for entry in record.stale() {
+        let (link, owner, fault) = (link_in(record, &entry.id), text(&entry.owner), text(&entry.fault.to_string()));
+        let _ = writeln!(html, "<p class=\"note failed\">Baseline: {link} (owner {owner}): {fault}</p>");
+    }
+    for (id, rate) in record.flaky() {
+        let _ = writeln!(html, "<p class=\"note failed\">Flaky: {} {}</p>", link(id), text(&rate.to_string()));
+    }
+    if let Some(steadiness) = record.steadiness() {
+        let _ = writeln!(html, "<p class=\"note plain\">Repeated {}.</p>", text(&steadiness));
     }
 }
 
@@ -95,11 +106,20 @@ fn tile(html: &mut String, name: &str, value: &str) {
 
 /// Passed of what counts.
 fn of(count: &Count) -> String {
-    format!("{}/{}", count.passed, count.passed + count.failed + count.not_run)
+    format!("{}/{}", count.passed, count.bound())
 }
 
 fn link(id: &str) -> String {
     format!("<a href=\"#{}\"><code>{}</code></a>", anchor(id), text(id))
+}
+
+/// A link to a case, where the page has it: a baseline may speak of one that was not in the run.
+fn link_in(record: &Record, id: &str) -> String {
+    if record.results.iter().any(|result| result.case.id == id) {
+        link(id)
+    } else {
+        format!("<code>{}</code>", text(id))
+    }
 }
 
 /// What did not pass, in a line each.
@@ -109,6 +129,7 @@ fn glance(html: &mut String, red: &[&Tried<'_>]) {
         let why = match &tried.worst().verdict {
             Verdict::Failed { actual, .. } => format!("actual: {actual}"),
             Verdict::NotRun { reason } | Verdict::NotApplicable { reason } => reason.clone(),
+            Verdict::KnownFailing { known, .. } => format!("known: {known}"),
             Verdict::Passed => continue,
         };
         let _ = writeln!(
@@ -128,7 +149,7 @@ fn summary(html: &mut String, areas: &[Area<'_>]) {
     html.push_str(
         "<section aria-labelledby=\"summary\"><h2 id=\"summary\">By area and level</h2>\n<div class=\"scroll\"><table>\n\
          <thead><tr><th scope=\"col\">Area</th><th scope=\"col\" class=\"bar-column\"><span class=\"unseen\">Share</span></th>\
-         <th scope=\"col\">MUST</th><th scope=\"col\">SHOULD</th><th scope=\"col\">n/a</th><th scope=\"col\">not run</th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\">MUST</th><th scope=\"col\">SHOULD</th><th scope=\"col\">known</th><th scope=\"col\">n/a</th><th scope=\"col\">not run</th></tr></thead>\n<tbody>\n",
     );
     for area in areas {
         let (must, should) = (area.count(Level::Must), area.count(Level::Should));
@@ -146,8 +167,12 @@ fn summary(html: &mut String, areas: &[Area<'_>]) {
             let _ = write!(html, "<td{class}>{value}</td>");
         }
         let (na, not_run) = (must.not_applicable + should.not_applicable, must.not_run + should.not_run);
-        let _ =
-            writeln!(html, "<td>{na}</td><td{}>{not_run}</td></tr>", if not_run > 0 { " class=\"red\"" } else { "" });
+        let known = must.known_failing + should.known_failing;
+        let _ = writeln!(
+            html,
+            "<td>{known}</td><td>{na}</td><td{}>{not_run}</td></tr>",
+            if not_run > 0 { " class=\"red\"" } else { "" }
+        );
     }
     html.push_str("</tbody></table></div></section>\n");
 }
@@ -155,7 +180,7 @@ fn summary(html: &mut String, areas: &[Area<'_>]) {
 /// One segment for each ending, as wide as it is frequent.
 fn bar(html: &mut String, tried: &[Tried<'_>]) {
     html.push_str("<span class=\"bar\" aria-hidden=\"true\">");
-    for ending in [Ending::Passed, Ending::NotApplicable, Ending::NotRun, Ending::Failed] {
+    for ending in Ending::ALL.into_iter().rev() {
         let count = tried.iter().filter(|tried| tried.ending() == ending).count();
         if count > 0 {
             let _ = write!(html, "<span class=\"{}\" style=\"flex-grow:{count}\"></span>", class(ending));
@@ -271,6 +296,11 @@ fn turn(html: &mut String, result: &CaseResult, turns: usize) {
             value(html, "expected", result.case.title);
             value(html, "actual", "as expected");
         }
+        Verdict::KnownFailing { expected, actual, known } => {
+            value(html, "expected", expected);
+            value(html, "actual", actual);
+            value(html, "known", &known.to_string());
+        }
         Verdict::NotRun { reason } | Verdict::NotApplicable { reason } => value(html, "because", reason),
     }
     html.push_str("</dl>\n");
@@ -301,6 +331,7 @@ fn class(ending: Ending) -> &'static str {
     match ending {
         Ending::Passed => "passed",
         Ending::NotApplicable => "not-applicable",
+        Ending::KnownFailing => "known-failing",
         Ending::NotRun => "not-run",
         Ending::Failed => "failed",
     }
@@ -389,12 +420,53 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_what_is_stale_and_what_flakes_is_told() {
+        let record = sample::record_of(&sample::events_with_baseline());
+        parsed(&render(&record), |document| {
+            let of_id = |id: &str| {
+                let of_id = |node: &Node<'_, '_>| node.attribute("id") == Some(anchor(id).as_str());
+                document.descendants().find(of_id).unwrap_or_else(|| panic!("{id} is there"))
+            };
+            let known = of_id("QUEUE-12/nothing");
+            assert_eq!(known.attribute("data-ending"), Some("known-failing"));
+            let said = words(known);
+            for part in ["reason <script>", "owner team-b", "expires after 2026-12-31", "an event"] {
+                assert!(said.contains(part), "{part} in {said}");
+            }
+            let notes =
+                document.descendants().filter(|node| node.attribute("class").is_some_and(|it| it.contains("note")));
+            let notes: Vec<_> = notes.map(words).collect();
+            for part in [
+                "Baseline: AUTH-08/expired",
+                "the case passes: take the entry out",
+                "Baseline: QUEUE-15/corrupt",
+                "the entry expired after 2026-01-31",
+                "Flaky: QUEUE-03/exactly-50 failed 1 of 2 runs (50 %",
+                "Repeated 2 times, 1 flake in 4 runs: 25 %",
+            ] {
+                assert!(notes.iter().any(|note| note.contains(part)), "{part} in {notes:?}");
+            }
+        });
+    }
+
+    #[test]
     fn the_verdict_stands_at_the_top_whatever_it_is() {
         let mut given_up = Record::new("sample", 1);
         given_up.show(&crate::event::RunEvent::GivenUp("no server <answers>".into()));
         for (record, verdict, reason) in [
             (sample::record_with(&[Verdict::Passed]), "CONFORMANT", "has passed: 1 check."),
             (sample::record_of(&sample::events()), "NOT CONFORMANT", "1 of 4 checks failed: 1 MUST."),
+            (
+                sample::record_with(&[Verdict::Passed, sample::known_failing()]),
+                "CONFORMANT BUT FOR WHAT IS KNOWN",
+                "1 check passed, and 1 check failed as the baseline says.",
+            ),
+            (
+                sample::record_of(&sample::events_with_baseline()),
+                "NOT CONFORMANT",
+                "2 baseline entries do not hold: AUTH-08/expired, QUEUE-15/corrupt. Another 2 checks failed as the baseline",
+            ),
+            (sample::record_with(&[sample::known_failing()]), "NO VERDICT", "Nothing passed: 1 check failed as the"),
             (sample::record_with(&[]), "NO VERDICT", "applies to this target"),
             (given_up, "NO VERDICT", "no server <answers>"),
         ] {
