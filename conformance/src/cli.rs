@@ -67,6 +67,9 @@ enum Command {
         /// How many mutants to face at a time.
         #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         at_once: u16,
+        /// Only the mutants whose names match; `*` stands for anything. May be repeated.
+        #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+        mutant: Vec<String>,
         /// Write the matrix: json=FILE, html=FILE. May be repeated.
         #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = matrix_report)]
         report: Vec<Choice>,
@@ -157,10 +160,10 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
         Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
-        Command::Selftest { ground, at_once, report } => {
+        Command::Selftest { ground, at_once, mutant, report } => {
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };
-            selftest::prove(&ground.options(0), usize::from(at_once), &report).await
+            selftest::prove(&ground.options(0), usize::from(at_once), &mutant, &report).await
         }
         Command::Doctor(args) => doctor::examine(&args.options(0)).await,
     }

@@ -20,7 +20,7 @@ use crate::{
     instance::{Changes, Instance, InstanceError, chain, fill_command},
     runner::{self, Plan},
     select::matches,
-    spec::Level,
+    spec::{Level, Profile},
     target::{ProcessTarget, Target},
 };
 
@@ -48,6 +48,8 @@ pub struct Fate {
     pub failed: BTreeSet<String>,
     /// The cases that could not be run.
     pub not_run: BTreeSet<String>,
+    /// The profiles whose cases it faced: `core`, and those of the cases that its entry names.
+    pub profiles: BTreeSet<Profile>,
     /// How long it took, in seconds.
     pub took_s: f64,
 }
@@ -82,6 +84,9 @@ pub enum SelftestError {
         /// The case or the pattern.
         case: String,
     },
+    /// The command line chooses none.
+    #[error("no mutant matches {0}")]
+    NoneChosen(String),
     /// A mutant does not start.
     #[error("the mutant {0} does not start: {1}")]
     Start(String, String),
@@ -102,6 +107,12 @@ impl Fate {
 }
 
 impl Mutant {
+    /// What a mutant of one profile does to the cases of another is no news, and there are many.
+    fn profiles(&self, cases: &[Case]) -> BTreeSet<Profile> {
+        let named = cases.iter().filter(|case| self.killed_by.iter().any(|id| *id == case.id));
+        named.map(Case::profile).chain([Profile::Core]).collect()
+    }
+
     fn explains(&self, case: &str) -> bool {
         self.killed_by.iter().any(|named| named == case) || self.also.iter().any(|pattern| matches(pattern, case))
     }
@@ -118,7 +129,8 @@ impl Matrix {
     }
 }
 
-/// Runs the cases against the sound server and each mutant, `at_once` mutants at a time; tells each fate as it is known.
+/// Runs the cases against the sound server and each mutant that one of `patterns` matches, or every one where there are
+/// none, `at_once` mutants at a time; tells each fate as it is known.
 ///
 /// # Errors
 /// Where the mutants cannot be listed or started.
@@ -126,6 +138,7 @@ pub async fn run(
     suite: &Arc<Suite>,
     cases: &[Case],
     at_once: usize,
+    patterns: &[String],
     tell: impl Fn(&Fate),
 ) -> Result<Matrix, SelftestError> {
     let process = suite.target.process.clone().ok_or(SelftestError::NoMutants)?;
@@ -137,6 +150,11 @@ pub async fn run(
             return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
         }
     }
+    let chosen = |mutant: &Mutant| patterns.is_empty() || patterns.iter().any(|it| matches(it, &mutant.name));
+    let mutants: Vec<_> = mutants.into_iter().filter(chosen).collect();
+    if mutants.is_empty() {
+        return Err(SelftestError::NoneChosen(patterns.join(", ")));
+    }
     let (failed, not_run) = red(Arc::clone(suite), cases).await;
     let mut fates = Vec::new();
     let mut running = stream::iter(mutants).map(|mutant| face(suite, &process, cases, mutant)).buffered(at_once);
@@ -146,8 +164,9 @@ pub async fn run(
         fates.push(fate);
     }
     let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
-    let musts = cases.iter().filter(|case| case.level() == Level::Must).map(|case| case.id.to_owned());
-    let idle = musts.filter(|id| !killers.contains(id)).collect();
+    // Some of the mutants say nothing of cases that others are there for.
+    let musts = cases.iter().filter(|case| patterns.is_empty() && case.level() == Level::Must);
+    let idle = musts.map(|case| case.id.to_owned()).filter(|id| !killers.contains(id)).collect();
     let mut ids: Vec<_> = cases.iter().map(|case| case.id.to_owned()).collect();
     ids.sort();
     Ok(Matrix { cases: ids, red_without_mutant: failed.union(&not_run).cloned().collect(), fates, idle })
@@ -190,11 +209,13 @@ async fn face(
         seed: sound.seed,
         nonce: format!("{:08x}", rand::random::<u32>()),
     });
-    let (failed, not_run) = red(Arc::clone(&suite), cases).await;
+    let profiles = mutant.profiles(cases);
+    let cases: Vec<_> = cases.iter().filter(|case| profiles.contains(&case.profile())).copied().collect();
+    let (failed, not_run) = red(Arc::clone(&suite), &cases).await;
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;
     }
-    Ok(Fate { mutant, failed, not_run, took_s: began.elapsed().as_secs_f64() })
+    Ok(Fate { mutant, failed, not_run, profiles, took_s: began.elapsed().as_secs_f64() })
 }
 
 /// The cases that fail, and those that cannot be run.
@@ -232,7 +253,7 @@ mod tests {
 
     fn fate(killed_by: &[&str], also: &[&str], failed: &[&str]) -> Fate {
         let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by), also: own(also) };
-        Fate { mutant, failed: own(failed), not_run: BTreeSet::new(), took_s: 1.0 }
+        Fate { mutant, failed: own(failed), not_run: BTreeSet::new(), profiles: BTreeSet::new(), took_s: 1.0 }
     }
 
     fn matrix(fates: Vec<Fate>) -> Matrix {

@@ -27,6 +27,11 @@ pub trait Rules: Send + Sync + 'static {
         Payload::now(draft)
     }
 
+    /// Whether a token of `user_id` may keep a connection of `owner` alive (EXPIRY-06).
+    fn may_refresh(&self, owner: &str, user_id: &str) -> bool {
+        owner == user_id
+    }
+
     /// The answer to `ping` (EVENT-11).
     fn pong(&self) -> &'static str {
         "pong"

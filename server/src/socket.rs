@@ -201,7 +201,7 @@ impl Door {
         let auth = if token.is_object() { token.clone() } else { json!({"token": token}) };
         let no_headers = HeaderMap::new();
         let token = find_token(&auth, &no_headers)?;
-        let (_, grant) = self.verify(token, &device.wire, |user| user == device.user_id).await?;
+        let (_, grant) = self.verify(token, &device.wire, |user| self.rules.may_refresh(&device.user_id, user)).await?;
         device.renew(grant);
         Ok(())
     }

@@ -61,6 +61,10 @@ pub(crate) enum Fault {
     OneByOne,
     /// A second device does not join.
     FirstDeviceOnly,
+    /// The room is joined a while after the CONNECT was answered and the queue handed over.
+    JoinsLate,
+    /// Everybody is asked to acknowledge.
+    AsksEverybody,
     /// `ping` is not answered.
     PingUnanswered,
     /// What a client asks for is heard a while after its CONNECT was answered.
@@ -196,6 +200,13 @@ impl Door {
             }
         }
         let Some(admission) = admission else { return };
+        if self.fault == Fault::JoinsLate {
+            let room = admission.room.clone();
+            self.welcome(&socket, admission).await;
+            tokio::time::sleep(DAWDLE).await;
+            socket.join(room);
+            return;
+        }
         let alone = socket.within(admission.room.clone()).sockets().is_empty();
         if alone || self.fault != Fault::FirstDeviceOnly {
             socket.join(admission.room.clone());
@@ -221,6 +232,9 @@ impl Door {
             sent = true;
             if self.fault == Fault::OneByOne {
                 return payloads.iter().all(|payload| socket.emit("queued.events", &[[payload]]).is_ok());
+            }
+            if self.fault == Fault::AsksEverybody {
+                return socket.emit_with_ack::<_, Value>("queued.events", &[payloads]).is_ok();
             }
             socket.emit("queued.events", &[payloads]).is_ok()
         };

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{boot, delivery, door, queue, routes, rules, sessions, tokens};
+use crate::{acks, boot, delivery, door, queue, routes, rules, sessions, tokens};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -145,10 +145,28 @@ macro_rules! queue {
     };
 }
 
+macro_rules! acks {
+    ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
+        part($name, $what, &$killed_by, |sound, _| Collaborators {
+            acks: Arc::new(acks::Faulty::new(sound.acks.clone(), sound.queue.clone(), acks::Fault::$fault)),
+            ..sound
+        })
+    };
+}
+
+macro_rules! ends {
+    ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
+        part($name, $what, &$killed_by, |sound, _| Collaborators {
+            tokens: Arc::new(tokens::Ends::new(sound.tokens.clone(), tokens::End::$fault)),
+            ..sound
+        })
+    };
+}
+
 macro_rules! delivery {
     ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
         part($name, $what, &$killed_by, |sound, _| Collaborators {
-            wrap_deliver: Box::new(|deliver| Arc::new(delivery::Faulty { deliver, fault: delivery::Fault::$fault })),
+            wrap_deliver: Box::new(|deliver| Arc::new(delivery::Faulty::new(deliver, delivery::Fault::$fault))),
             ..sound
         })
     };
@@ -538,4 +556,101 @@ static MUTANTS: &[Mutant] = &[
         &["EMIT-16/deep"],
         routes::Fault::DepthToldAsFailure,
     ),
+    // The profile `strict`.
+    acks!("confirm-ignored", "what was acknowledged comes again", ["ACK-05/acknowledged"], ConfirmIgnored)
+        .also(&["ACK-01", "ACK-08", "ACK-09", "ACK-12", "ACK-15", "ACK-17"]),
+    acks!("confirms-all", "one acknowledgement counts for everything", ["ACK-08/only-that"], ConfirmsAll)
+        .also(&["ACK-01", "ACK-09", "ACK-15", "ORDER-06"]),
+    acks!(
+        "confirms-first-only",
+        "of a queue that is acknowledged only the first event is removed",
+        ["ACK-05/acknowledged"],
+        ConfirmsFirstOnly
+    )
+    .also(&["ACK-08", "ACK-12", "ACK-17"]),
+    acks!("handed-is-confirmed", "what is handed over counts as acknowledged", ["ACK-04/live"], HandedIsConfirmed)
+        .also(&["ACK-01", "ACK-06", "ACK-07", "ACK-08", "ACK-09", "ACK-10", "ACK-15", "ACK-16", "ORDER-06", "SLOW-03"]),
+    acks!("loss-untold", "nothing is said of what was lost", ["ACK-11/dropped"], LossUntold)
+        .also(&["ACK-12", "ACK-13"]),
+    acks!("loss-told-once", "a loss is told once, heard or not", ["ACK-12/told-again"], LossToldOnce),
+    acks!("again-newest-first", "what comes again comes newest first", ["ACK-07/order"], NewestFirst)
+        .also(&["ACK", "ORDER-01", "ORDER-06", "SLOW-03"]),
+    acks!("again-with-another-id", "what comes again has another eventId", ["ACK-06/same-payload"], AnotherId),
+    acks!("keep-failure-hidden", "202 though nothing was kept", ["ACK-14/no-store"], FailureHidden),
+    acks!("kept-in-memory", "what is not acknowledged is kept in memory only", ["ACK-10/kill"], InMemory)
+        .also(&["ACK-02", "ACK-04", "ACK-05", "ACK-07", "ACK-09", "ACK-11", "ACK-12", "ORDER-01", "ORDER-06"]),
+    setting(
+        "never-impatient",
+        "a client may leave acknowledgements out for an hour",
+        &["ACK-09/timeout", "ACK-09/half-open"],
+        |config| {
+            config.ack_timeout = Duration::from_secs(3_600);
+        },
+    ),
+    delivery!("nobody-acknowledges", "ack: true is not heard", ["ACK-01/live"], NobodyAcknowledges)
+        .also(&["ACK", "ORDER-06", "SLOW-03"]),
+    delivery!("unsent-forgotten", "what a slow client was not sent is lost", ["SLOW-01/websocket"], UnsentForgotten)
+        .also(&["SLOW-01"]),
+    delivery!(
+        "last-sent-again",
+        "what was sent last is queued when the client goes",
+        ["ORDER-03/disconnect"],
+        LastSentAgain
+    )
+    .also(&["AUTH", "ORDER-03", "ORDER-04", "QUEUE", "SLOW-01"]),
+    delivery!("lingers-on", "a user counts as connected for a while after leaving", ["ORDER-03/disconnect"], LingersOn)
+        .also(&["QUEUE-01", "QUEUE-15"]),
+    delivery!(
+        "shuffled",
+        "every other event is held back a little",
+        ["ORDER-01/plain", "ORDER-05/two-emitters"],
+        Shuffled
+    )
+    .also(&["*"]),
+    delivery!("leaks", "events are never freed", ["SLOW-05/memory"], Leaks),
+    delivery!("one-holds-up-all", "a client that does not read holds up everybody", ["SLOW-04/others"], OneHoldsUpAll)
+        .also(&["*"]),
+    ends!("endless", "a connection outlives its token", ["EXPIRY-01/websocket", "EXPIRY-01/polling"], Never)
+        .also(&["EXPIRY-03", "EXPIRY-05"]),
+    ends!("ended-too-early", "a connection ends before its token", ["EXPIRY-01/websocket"], TooEarly)
+        .also(&["EXPIRY-01"]),
+    ends!("refresh-without-effect", "auth.refresh changes nothing", ["EXPIRY-03/refresh"], OfTheFirst),
+    rule!("anybody-refreshes", "auth.refresh takes another user's token", ["EXPIRY-06/another-user"], AnybodyRefreshes),
+    part("once-in", "whoever was let in once needs no session any more", &["EXPIRY-05/refused"], |sound, _| {
+        Collaborators {
+            sessions: Arc::new(sessions::OnceIn { sessions: sound.sessions.clone(), users: Default::default() }),
+            ..sound
+        }
+    })
+    .also(&["AUTH-15", "EMIT-05"]),
+    routes(
+        "revocation-untold",
+        "a revocation closes no connection",
+        &["REVOKE-01/websocket", "REVOKE-01/polling"],
+        routes::Fault::RevocationUntold,
+    )
+    .also(&["EMIT-09", "EMIT-13", "REVOKE-03", "REVOKE-04"]),
+    routes(
+        "revocation-closes-all",
+        "a revocation closes everybody's connections",
+        &["REVOKE-01/websocket"],
+        routes::Fault::RevocationClosesAll,
+    )
+    .also(&["*"]),
+    routes(
+        "revocation-told-too-early",
+        "a CONNECT may slip in while its session is revoked",
+        &["REVOKE-05/while-connecting"],
+        routes::Fault::RevocationToldTooEarly,
+    )
+    .also(&["EMIT-09", "EMIT-13"]),
+    door(
+        "joins-late",
+        "what is emitted right after the CONNECT has to wait for the next one",
+        &["ORDER-02/connect"],
+        door::Fault::JoinsLate,
+    )
+    .also(&["*"]),
+    door("asks-everybody", "plain clients are asked to acknowledge", &["ACK-03/plain"], door::Fault::AsksEverybody)
+        .also(&["ACK", "EXPIRY", "ORDER-06", "REVOKE", "SLOW-01", "SLOW-03"]),
 ];

@@ -3,6 +3,7 @@
 //! The only place outside `server/` that knows the server. `--list` prints every mutant as JSON, for the suite's
 //! `selftest`, which knows nothing else of it.
 
+mod acks;
 mod boot;
 mod delivery;
 mod door;
@@ -76,6 +77,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 /// An application of sound parts, with a fault around them.
 fn around(place: &Place, sound: Collaborators) -> App {
     let credential = sound.ingest_token.expose().to_owned();
+    let sessions = sound.session_store.clone();
     let door = match place {
         Place::Door(fault) => Door::new(*fault, &sound),
         _ => Door::new(door::Fault::None, &sound),
@@ -95,7 +97,14 @@ fn around(place: &Place, sound: Collaborators) -> App {
             app.io.ns(*name, async |_: SocketRef| {});
         }
         Place::Routes(fault) => {
-            let around = Surroundings { fault: *fault, service: app.service.clone(), credential };
+            let around = Surroundings {
+                fault: *fault,
+                service: app.service.clone(),
+                credential,
+                sessions,
+                rights: app.rights.clone(),
+                io: app.io.clone(),
+            };
             app.router = routes::wrap(app.router, around);
         }
         Place::Watch => {

@@ -1,5 +1,7 @@
 //! HTTP answers with one thing wrong: lies around the routes of the sound server.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -11,8 +13,11 @@ use axum::{
 use notify_server::{
     NotificationsService,
     event::{Draft, EventType},
+    rights::Rights,
+    session::SessionStore,
 };
 use serde_json::Value;
+use socketioxide::SocketIo;
 
 /// More than any body of the suite.
 const ANY_SIZE: usize = 64 << 20;
@@ -50,7 +55,16 @@ pub(crate) enum Fault {
     DepthToldAsFailure,
     /// A session that never was is revoked with 204.
     AbsentRevoked,
+    /// A revocation closes no connection.
+    RevocationUntold,
+    /// A revocation closes everybody's connections.
+    RevocationClosesAll,
+    /// A revocation closes connections and is stored afterwards: who comes in between stays.
+    RevocationToldTooEarly,
 }
+
+/// How much later.
+const LATER: Duration = Duration::from_millis(30);
 
 /// What the answers lean on.
 #[derive(Clone)]
@@ -58,6 +72,9 @@ pub(crate) struct Surroundings {
     pub(crate) fault: Fault,
     pub(crate) service: NotificationsService,
     pub(crate) credential: String,
+    pub(crate) sessions: Arc<dyn SessionStore>,
+    pub(crate) rights: Rights,
+    pub(crate) io: SocketIo,
 }
 
 pub(crate) fn wrap(router: Router, around: Surroundings) -> Router {
@@ -68,6 +85,23 @@ pub(crate) fn wrap(router: Router, around: Surroundings) -> Router {
 }
 
 impl Surroundings {
+    fn is_credential(&self, headers: &HeaderMap) -> bool {
+        headers.get(header::AUTHORIZATION).is_some_and(|it| *it == format!("Bearer {}", self.credential))
+    }
+
+    async fn revoke(&self, path: &str) -> Response {
+        let id = path.trim_start_matches("/sessions/");
+        if self.fault == Fault::RevocationToldTooEarly {
+            self.rights.end_session(id);
+            tokio::time::sleep(LATER).await;
+        }
+        match self.sessions.revoke_session(id).await {
+            Ok(true) => StatusCode::NO_CONTENT.into_response(),
+            Ok(false) => StatusCode::NOT_FOUND.into_response(),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    }
+
     async fn answer(&self, mut request: Request, next: Next) -> Response {
         let path = request.uri().path().to_owned();
         let engine = path.starts_with("/socket.io");
@@ -90,12 +124,22 @@ impl Surroundings {
             Fault::RefusedEmitted if path == "/events" && method == Method::POST => {
                 return self.emit_anyway(request, next).await;
             }
+            Fault::RevocationUntold | Fault::RevocationToldTooEarly
+                if method == Method::DELETE && self.is_credential(headers) =>
+            {
+                return self.revoke(&path).await;
+            }
             Fault::NoUpgradeOffered if engine && is_opening(&request) => {
                 return without_upgrades(next.run(request).await).await;
             }
             _ => {}
         }
         let mut response = next.run(request).await;
+        if self.fault == Fault::RevocationClosesAll && method == Method::DELETE {
+            if let Some(everybody) = self.io.of("/notifications") {
+                everybody.disconnect().await.ok();
+            }
+        }
         let (status, headers) = (response.status(), response.headers_mut());
         match (self.fault, origin) {
             (Fault::OriginReflected, Some(origin)) => {

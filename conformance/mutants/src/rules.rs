@@ -10,6 +10,7 @@ use uuid::Uuid;
 /// What is wrong with the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
+    AnybodyRefreshes,
     OneRoomForAll,
     RoomByPrefix,
     RoomByFoldedId,
@@ -45,6 +46,10 @@ impl Rules for Faulty {
             Fault::RoomByTrimmedId => Standard.room(user_id.trim()),
             _ => Standard.room(user_id),
         }
+    }
+
+    fn may_refresh(&self, owner: &str, user_id: &str) -> bool {
+        self.0 == Fault::AnybodyRefreshes || Standard.may_refresh(owner, user_id)
     }
 
     fn recipient<'a>(&self, draft: &'a Draft) -> &'a str {

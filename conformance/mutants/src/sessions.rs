@@ -75,3 +75,25 @@ impl SessionStore for Forgetful {
         self.store.session(id)
     }
 }
+
+/// A verifier that asks nothing more of a user who has come in once.
+pub(crate) struct OnceIn {
+    pub(crate) sessions: Arc<dyn VerifySession>,
+    pub(crate) users: std::sync::Mutex<std::collections::HashSet<String>>,
+}
+
+impl VerifySession for OnceIn {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
+        Box::pin(async move {
+            let known = |users: &std::sync::Mutex<std::collections::HashSet<String>>| {
+                users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(user_id)
+            };
+            if known(&self.users) {
+                return Ok(());
+            }
+            self.sessions.verify(session_id, user_id).await?;
+            self.users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(user_id.to_owned());
+            Ok(())
+        })
+    }
+}

@@ -1,6 +1,10 @@
 //! Token verification with one check left out or done wrongly.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Validation};
@@ -124,5 +128,47 @@ fn text(claim: Option<&Value>, anything: bool) -> Result<String, TokenError> {
         Some(Value::String(text)) if anything || !text.is_empty() => Ok(text.clone()),
         Some(other) if anything => Ok(other.to_string()),
         _ => Err(TokenError::Invalid),
+    }
+}
+
+/// What is wrong with the end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It never comes.
+    Never,
+    /// It comes before that of the token.
+    TooEarly,
+    /// A user's first token decides for good.
+    OfTheFirst,
+}
+
+/// A verifier that is right but for the end of what it accepts.
+pub(crate) struct Ends {
+    tokens: Arc<dyn VerifyToken>,
+    end: End,
+    first: Mutex<HashMap<String, Option<i64>>>,
+}
+
+impl Ends {
+    pub(crate) fn new(tokens: Arc<dyn VerifyToken>, end: End) -> Self {
+        Self { tokens, end, first: Mutex::default() }
+    }
+}
+
+impl VerifyToken for Ends {
+    fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        self.tokens.verify(token)
+    }
+
+    fn ends_at_ms(&self, token: &str) -> Option<i64> {
+        let end = self.tokens.ends_at_ms(token);
+        match self.end {
+            End::Never => None,
+            End::TooEarly => end.map(|end| end - 4_000),
+            End::OfTheFirst => {
+                let user = self.tokens.verify(token).map(|claims| claims.user_id).unwrap_or_default();
+                *self.first.lock().unwrap_or_else(PoisonError::into_inner).entry(user).or_insert(end)
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 pub(super) const MUTANTS: &str = "fixtures/targets/mutants.toml";
 
 /// Runs the matrix; returns the exit code.
-pub(super) async fn prove(options: &Options, at_once: usize, reports: &[Choice]) -> u8 {
+pub(super) async fn prove(options: &Options, at_once: usize, mutants: &[String], reports: &[Choice]) -> u8 {
     let mut interrupt = match Interrupt::listen() {
         Ok(interrupt) => interrupt,
         Err(error) => return no_verdict(&error),
@@ -29,12 +29,17 @@ pub(super) async fn prove(options: &Options, at_once: usize, reports: &[Choice])
     };
     let cases = cases::all();
     let proven = tokio::select! {
-        matrix = selftest::run(&suite, &cases, at_once, tell) => matrix.map_err(|error| error.to_string()),
+        matrix = selftest::run(&suite, &cases, at_once, mutants, tell) => matrix.map_err(|error| error.to_string()),
         () = interrupt.came() => Err("interrupted".to_owned()),
     };
     ground::clear(suite).await;
     match proven {
-        Ok(matrix) => conclude(&matrix, reports),
+        Ok(matrix) => {
+            if !mutants.is_empty() {
+                println!("  note      only some of the mutants were faced, so nothing is said of idle cases");
+            }
+            conclude(&matrix, reports)
+        }
         Err(why) => no_verdict(&why),
     }
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::page::{Page, anchor, text};
-use crate::selftest::{Fate, Matrix};
+use crate::{
+    selftest::{Fate, Matrix},
+    spec,
+};
 
 /// How a case went on a mutant, as the page shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,8 @@ enum Cell {
     Unexplained,
     /// It passed.
     Passed,
+    /// It belongs to a profile that the mutant does not face.
+    NotFaced,
 }
 
 impl Cell {
@@ -29,6 +34,7 @@ impl Cell {
             (true, false) => Self::Survived,
             _ if fate.unexplained().contains(&case) => Self::Unexplained,
             _ if failed || fate.not_run.contains(case) => Self::Explained,
+            _ if !faces(fate, case) => Self::NotFaced,
             _ => Self::Passed,
         }
     }
@@ -41,8 +47,14 @@ impl Cell {
             Self::Explained => ("e", "·", "fails as well, as the entry says"),
             Self::Unexplained => ("u", "!", "fails, and the entry does not say so"),
             Self::Passed => ("", "", "passes"),
+            Self::NotFaced => ("n", "", "not run: of a profile that the mutant is not there for"),
         }
     }
+}
+
+fn faces(fate: &Fate, case: &str) -> bool {
+    let sentence = case.split('/').next().and_then(spec::sentence);
+    sentence.is_none_or(|sentence| fate.profiles.contains(&sentence.profile))
 }
 
 /// The page.
@@ -103,7 +115,7 @@ fn trouble(html: &mut String, matrix: &Matrix) {
 
 fn table(html: &mut String, matrix: &Matrix) {
     html.push_str("<h2>The matrix</h2><p class=\"legend\">");
-    for cell in [Cell::Killed, Cell::Explained, Cell::Survived, Cell::Unexplained] {
+    for cell in [Cell::Killed, Cell::Explained, Cell::Survived, Cell::Unexplained, Cell::NotFaced] {
         let (class, sign, words) = cell.shown();
         let _ = write!(html, "<span><i class=\"{class}\">{sign}</i> {words}</span> ");
     }
@@ -196,7 +208,7 @@ mod tests {
         Matrix {
             cases: own(&["A-01/x", "A-02/x", "B-01/x", "C-01/x", "D-01/x"]),
             red_without_mutant: BTreeSet::new(),
-            fates: vec![Fate { mutant, failed, not_run: BTreeSet::new(), took_s: 1.0 }],
+            fates: vec![Fate { mutant, failed, not_run: BTreeSet::new(), profiles: BTreeSet::new(), took_s: 1.0 }],
             idle: own(&["D-01/x"]).into_iter().collect(),
         }
     }

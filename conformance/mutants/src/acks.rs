@@ -1,0 +1,140 @@
+//! The keeping of what is not acknowledged yet, with one thing wrong.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use notify_server::{
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
+    store::{BoxFuture, StoreError},
+};
+use serde_json::Value;
+
+/// What is wrong with the keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What was acknowledged stays.
+    ConfirmIgnored,
+    /// One acknowledgement counts for everything.
+    ConfirmsAll,
+    /// What is handed over counts as acknowledged.
+    HandedIsConfirmed,
+    /// Only the first of those that are acknowledged together is removed.
+    ConfirmsFirstOnly,
+    /// Nothing is said of what was lost.
+    LossUntold,
+    /// What was lost is told once, heard or not.
+    LossToldOnce,
+    /// Newest first.
+    NewestFirst,
+    /// What comes again has another id.
+    AnotherId,
+    /// Accepted though the store has failed.
+    FailureHidden,
+    /// Kept in memory, where a kill ends it.
+    InMemory,
+}
+
+/// A store with a fault.
+pub(crate) struct Faulty {
+    acks: Arc<dyn AckQueue>,
+    queue: Arc<dyn OfflineQueue>,
+    fault: Fault,
+    told: Mutex<HashMap<String, u64>>,
+    /// What a kill is to forget: entries that only this process knows to be kept.
+    forgettable: Mutex<HashMap<String, HashSet<EntryId>>>,
+}
+
+impl Faulty {
+    pub(crate) fn new(acks: Arc<dyn AckQueue>, queue: Arc<dyn OfflineQueue>, fault: Fault) -> Self {
+        Self { acks, queue, fault, told: Mutex::default(), forgettable: Mutex::default() }
+    }
+
+    fn forgettable(&self, user_id: &str) -> HashSet<EntryId> {
+        let all = self.forgettable.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(user_id).cloned().unwrap_or_default()
+    }
+
+    /// What was lost since it was last told.
+    fn untold(&self, user_id: &str, dropped: u64) -> u64 {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = told.insert(user_id.to_owned(), dropped).unwrap_or_default();
+        dropped.saturating_sub(before)
+    }
+}
+
+impl AckQueue for Faulty {
+    fn keep<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+        Box::pin(async move {
+            let kept = self.acks.keep(user_id, payloads).await;
+            match (self.fault, kept) {
+                (Fault::FailureHidden, Err(_)) => {
+                    Ok((0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect())
+                }
+                (Fault::HandedIsConfirmed, Ok(ids)) => {
+                    self.acks.confirm(user_id, &ids, 0).await?;
+                    Ok(ids)
+                }
+                (Fault::InMemory, Ok(ids)) => {
+                    let mut all = self.forgettable.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.entry(user_id.to_owned()).or_default().extend(&ids);
+                    Ok(ids)
+                }
+                (_, kept) => kept,
+            }
+        })
+    }
+
+    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        Box::pin(async move {
+            let mut backlog = self.acks.backlog(user_id, trim).await?;
+            match self.fault {
+                Fault::LossUntold => backlog.dropped = 0,
+                Fault::LossToldOnce => backlog.dropped = self.untold(user_id, backlog.dropped),
+                Fault::NewestFirst => backlog.entries.reverse(),
+                Fault::AnotherId => backlog.entries.iter_mut().for_each(with_another_id),
+                // What was kept by an earlier process is not known to this one.
+                Fault::InMemory => {
+                    let known = self.forgettable(user_id);
+                    backlog.entries.retain(|entry| known.contains(&entry.id));
+                }
+                _ => {}
+            }
+            Ok(backlog)
+        })
+    }
+
+    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::ConfirmIgnored => Ok(()),
+                Fault::ConfirmsAll => {
+                    let all: Vec<_> = self.queue.read(user_id).await?.iter().map(|entry| entry.id).collect();
+                    self.acks.confirm(user_id, &all, told).await
+                }
+                Fault::ConfirmsFirstOnly => self.acks.confirm(user_id, &ids[..ids.len().min(1)], told).await,
+                _ => self.acks.confirm(user_id, ids, told).await,
+            }
+        })
+    }
+}
+
+fn with_another_id(entry: &mut Queued) {
+    if let Ok(Value::Object(mut payload)) = serde_json::from_str(&entry.payload) {
+        let other = format!("01a00000-0000-7000-8000-{:012x}", rand());
+        payload.insert("eventId".to_owned(), Value::from(other));
+        entry.payload = Value::Object(payload).to_string();
+    }
+}
+
+/// Another number each time.
+fn rand() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
