@@ -16,6 +16,7 @@ use crate::{
     redact::Secrets,
     redis::{RedisChoice, RedisError, RedisServer},
     target::{Target, TargetError},
+    tls,
     token::{SignError, Signer},
 };
 
@@ -145,8 +146,7 @@ async fn start_target(
     let signer = Signer::of(&target)?;
     let secrets = Secrets::of(&target, redis.as_deref());
     let told = |error: InstanceError| GroundError::Instance(secrets.redact(&chain(&error)));
-    let http = reqwest::Client::builder().no_proxy().build();
-    let http = http.map_err(|error| told(std::io::Error::other(error).into()))?;
+    let http = tls::http().map_err(|error| told(error.into()))?;
     let began = Instant::now();
     instance::build(&target).await.map_err(told)?;
     let build = began.elapsed();

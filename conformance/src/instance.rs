@@ -17,6 +17,7 @@ use crate::{
     redis::{Database, RedisError, RedisServer, tap::Tap},
     target::{ProcessTarget, Target},
     template::{UnknownPlaceholder, Values},
+    tls,
 };
 
 /// How long a server may take to become ready.
@@ -169,7 +170,7 @@ impl Instance {
             redis,
             proxy,
             tap,
-            http: reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?,
+            http: tls::http()?,
             _data: data,
         };
         Ok(Self { base, running: Some(running) })

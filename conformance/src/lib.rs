@@ -29,5 +29,6 @@ pub mod selftest;
 pub mod spec;
 pub mod target;
 pub mod template;
+pub mod tls;
 pub mod token;
 pub mod transcript;

@@ -398,7 +398,7 @@ mod tests {
     }
 
     fn http() -> reqwest::Client {
-        reqwest::Client::builder().no_proxy().build().expect("a client")
+        crate::tls::http().expect("a client")
     }
 
     #[test]

@@ -590,7 +590,7 @@ static MUTANTS: &[Mutant] = &[
     delivery!("nobody-acknowledges", "ack: true is not heard", ["ACK-01/live"], NobodyAcknowledges)
         .also(&["ACK", "ORDER-06", "SLOW-03"]),
     delivery!("unsent-forgotten", "what a slow client was not sent is lost", ["SLOW-01/websocket"], UnsentForgotten)
-        .also(&["SLOW-01"]),
+        .also(&["ORDER-03", "SLOW-01"]),
     delivery!(
         "last-sent-again",
         "what was sent last is queued when the client goes",
@@ -599,7 +599,7 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["AUTH", "ORDER-03", "ORDER-04", "QUEUE", "SLOW-01"]),
     delivery!("lingers-on", "a user counts as connected for a while after leaving", ["ORDER-03/disconnect"], LingersOn)
-        .also(&["QUEUE-01", "QUEUE-15"]),
+        .also(&["ORDER-04", "QUEUE-01", "QUEUE-15"]),
     delivery!(
         "shuffled",
         "every other event is held back a little",

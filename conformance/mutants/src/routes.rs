@@ -135,10 +135,9 @@ impl Surroundings {
             _ => {}
         }
         let mut response = next.run(request).await;
-        if self.fault == Fault::RevocationClosesAll && method == Method::DELETE {
-            if let Some(everybody) = self.io.of("/notifications") {
-                everybody.disconnect().await.ok();
-            }
+        let closes_all = self.fault == Fault::RevocationClosesAll && method == Method::DELETE;
+        if let Some(everybody) = self.io.of("/notifications").filter(|_| closes_all) {
+            everybody.disconnect().await.ok();
         }
         let (status, headers) = (response.status(), response.headers_mut());
         match (self.fault, origin) {

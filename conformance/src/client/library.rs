@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     expect::{Outcome, inconclusive, mismatch},
+    tls,
     transcript::Transcript,
 };
 
@@ -50,7 +51,8 @@ impl Client {
     pub async fn with_library(opening: Opening, auth: Option<Value>, transcript: Transcript) -> Outcome<Self> {
         let (feed, inbox) = mpsc::unbounded_channel();
         transcript.sent("lib", format!("connect {} auth {}", opening.base, auth.clone().unwrap_or(Value::Null)));
-        let builder = builder(&opening, auth, &feed, &transcript);
+        let tls = tls::connector().map_err(|error| inconclusive(format!("the system's certificates: {error}")))?;
+        let builder = builder(&opening, auth, &feed, &transcript).tls_config(tls);
         let socket = timeout(OPEN_LIMIT, builder.connect())
             .await
             .map_err(|_| inconclusive(format!("rust_socketio did not connect within {OPEN_LIMIT:?}")))?

@@ -12,7 +12,10 @@ use super::{
     engine::{EnginePacket, Handshake},
     wire::{Background, Incoming, Opening, WireError},
 };
-use crate::transcript::{Transcript, shorten};
+use crate::{
+    tls,
+    transcript::{Transcript, shorten},
+};
 
 /// The sending half, and the task that polls.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(super) async fn open(
     feed: UnboundedSender<Incoming>,
     transcript: &Transcript,
 ) -> Result<(Handshake, Poller), WireError> {
-    let http = Client::builder().no_proxy().build().map_err(io)?;
+    let http = tls::http().map_err(|error| WireError::Io(error.to_string()))?;
     let url = opening.url("polling", None);
     transcript.sent("poll", format!("GET {url}"));
     let response = with_headers(http.get(&url), &opening.headers).send().await.map_err(io)?;

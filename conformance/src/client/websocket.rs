@@ -20,7 +20,10 @@ use super::{
     engine::{EnginePacket, Handshake},
     wire::{Background, Incoming, Opening, WireError},
 };
-use crate::transcript::{Transcript, shorten};
+use crate::{
+    tls,
+    transcript::{Transcript, shorten},
+};
 
 /// A TCP stream, with or without TLS.
 trait Bytes: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
@@ -174,7 +177,7 @@ async fn connect(request: &Request) -> Result<Box<dyn Bytes>, WireError> {
     if !tls {
         return Ok(Box::new(tcp));
     }
-    let connector = native_tls::TlsConnector::new().map_err(|error| failed(&error))?;
+    let connector = tls::connector().map_err(|error| failed(&error))?;
     let stream = tokio_native_tls::TlsConnector::from(connector).connect(host, tcp).await;
     Ok(Box::new(stream.map_err(|error| failed(&error))?))
 }
