@@ -1,6 +1,7 @@
 //! What a case works with: users, tokens, clients, events, HTTP, and servers of its own, all on one transcript.
 
 mod emission;
+mod hooks;
 mod http;
 
 use std::{
@@ -159,8 +160,8 @@ impl Bench {
     ///
     /// # Errors
     /// Where the target file's key does not sign.
-    pub fn token(&self, user: &User) -> Outcome<String> {
-        let token = self.signer.access(&user.id, &user.session).map_err(|error| unsigned(&error))?;
+    pub async fn token(&self, user: &User) -> Outcome<String> {
+        let token = self.signer.access(&user.id, &user.session).await.map_err(|error| unsigned(&error))?;
         self.transcript.hide_token(&token);
         Ok(token)
     }
@@ -169,8 +170,8 @@ impl Bench {
     ///
     /// # Errors
     /// Where the target file's key does not sign.
-    pub fn sign(&self, claims: &Value) -> Outcome<String> {
-        let token = self.signer.claims(claims).map_err(|error| unsigned(&error))?;
+    pub async fn sign(&self, claims: &Value) -> Outcome<String> {
+        let token = self.signer.claims(claims).await.map_err(|error| unsigned(&error))?;
         self.transcript.hide_token(&token);
         Ok(token)
     }
@@ -180,7 +181,7 @@ impl Bench {
     /// # Errors
     /// Where the server does not accept it.
     pub async fn connect(&self, user: &User) -> Outcome<Client> {
-        let token = format!("Bearer {}", self.token(user)?);
+        let token = format!("Bearer {}", self.token(user).await?);
         let mut client = self.attempt(Some(json!({"token": token}))).await?;
         client.expect_accepted().await?;
         Ok(client)
@@ -191,7 +192,7 @@ impl Bench {
     /// # Errors
     /// Where the server does not accept it.
     pub async fn connect_raw(&self, user: &User, transport: Transport) -> Outcome<Client> {
-        let token = self.token(user)?;
+        let token = self.token(user).await?;
         let mut client = self.attempt_raw(self.opening(transport), Some(json!({"token": token}))).await?;
         client.expect_accepted().await?;
         Ok(client)

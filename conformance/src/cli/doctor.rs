@@ -39,7 +39,7 @@ pub(super) async fn examine(options: &Options) -> u8 {
 
 async fn walk(bench: &Bench) -> bool {
     let Some(user) = step("a session is made", "see [sessions.create]", bench.user().await) else { return false };
-    if step("a token is signed", "see [jwt]", bench.token(&user)).is_none() {
+    if step("a token is signed", "see [jwt]", bench.token(&user).await).is_none() {
         return false;
     }
     let Some(mut client) =
