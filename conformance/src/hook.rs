@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
+    sync::Semaphore,
     time::timeout,
 };
 
@@ -25,6 +26,9 @@ const UNSUPPORTED: i32 = 127;
 const OUTPUT_BYTES: u64 = 256 * 1024;
 /// The lines of standard error that an error quotes.
 const LAST_WORDS: usize = 20;
+
+/// How many commands run at a time; the server under test needs the machine as well.
+static PLACES: Semaphore = Semaphore::const_new(4);
 
 /// One call of a command.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +97,8 @@ pub enum HookError {
 /// # Errors
 /// Where it cannot be started, does not end in time, or does not end with 0.
 pub async fn run(call: Call<'_>) -> Result<String, HookError> {
+    // Held to the end; never closed.
+    let _place = PLACES.acquire().await;
     let program = call.command.first().cloned().unwrap_or_default();
     let failed = |source| HookError::Start { program: program.clone(), directory: call.directory.to_owned(), source };
     // Files and no pipes: a server that the command leaves behind would hold a pipe open, and later write to nobody.

@@ -5,6 +5,7 @@
 
 pub mod baseline;
 pub mod bench;
+pub mod canary;
 pub mod case;
 pub mod cases;
 pub mod cli;

@@ -232,6 +232,12 @@ impl Target {
         self.process.is_some() && self.declares("redis")
     }
 
+    /// Whether a process is started for every event or every session.
+    pub fn is_by_command(&self) -> bool {
+        let sessions = self.sessions.iter().flat_map(|sessions| [&sessions.create, &sessions.revoke]);
+        sessions.chain([&self.emit]).any(|hook| matches!(hook, Hook::Command(_)))
+    }
+
     /// The secrets as placeholder values.
     pub fn values(&self) -> Values {
         let mut values = Values::default();

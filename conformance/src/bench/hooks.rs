@@ -57,10 +57,11 @@ impl Bench {
         let what = chain(&error);
         self.transcript().received("hook", &what);
         Err(match error {
-            HookError::Failed { .. } | HookError::TooSlow { .. } => {
-                mismatch(format!("{name} confirmed by exit status 0"), what)
+            HookError::Failed { .. } => mismatch(format!("{name} confirmed by exit status 0"), what),
+            // Not of the target's doing, or not known to be.
+            HookError::Start { .. } | HookError::Unsupported { .. } | HookError::TooSlow { .. } => {
+                inconclusive(format!("{name}: {what}"))
             }
-            HookError::Start { .. } | HookError::Unsupported { .. } => inconclusive(format!("{name}: {what}")),
         })
     }
 }
