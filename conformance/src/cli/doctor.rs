@@ -97,7 +97,13 @@ async fn live(t: &Bench) -> Option<Value> {
     step(t, "a token is signed", "see [jwt]", t.token(&user).await)?;
     let refused = "does the server verify with the key and the algorithm of [jwt]? Does it serve Socket.IO at /socket.io/, \
                    namespace /notifications? Its log may say more";
-    let mut client: Client = step(t, "a client connects with it", refused, t.connect(&user).await)?;
+    let connected = t.connect(&user).await;
+    let no_session = "the server wants a session for the token: declare \"sessions\", and fill in [sessions.create]";
+    let refused = match &connected {
+        Err(fault) if fault.to_string().contains("session_invalid") => no_session,
+        _ => refused,
+    };
+    let mut client: Client = step(t, "a client connects with it", refused, connected)?;
     let event = t.event_for(&user);
     step(t, "an event is emitted", "see [emit]: what it sends, and which status confirms it", t.emit(&event).await)?;
     let lost = "the recipient is metadata.targetUserId; does the server join a client to its user's room, and does [emit.body] \
