@@ -83,7 +83,7 @@ mod tests {
         assert!(all.iter().all(|name| TEMPLATE.contains(name)), "every capability is explained");
         let mut text =
             TEMPLATE.replace("[\"polling\"]", &format!("[{}]", all.join(", "))).replace("\nurl = ", "\n# url = ");
-        for header in ["# [sessions.create]", "# [origins]", "# [control]", "# [process]"] {
+        for header in ["# [sessions.create]", "# [origins]", "# [control]", "# [not_applicable]", "# [process]"] {
             assert!(text.contains(header), "{header}");
             text = uncommented(&text, header);
         }
