@@ -2,6 +2,7 @@
 
 mod emission;
 mod faults;
+mod hooks;
 mod http;
 
 use std::{
@@ -160,8 +161,8 @@ impl Bench {
     ///
     /// # Errors
     /// Where the target file's key does not sign.
-    pub fn token(&self, user: &User) -> Outcome<String> {
-        let token = self.signer.access(&user.id, &user.session).map_err(|error| unsigned(&error))?;
+    pub async fn token(&self, user: &User) -> Outcome<String> {
+        let token = self.signer.access(&user.id, &user.session).await.map_err(|error| unsigned(&error))?;
         self.transcript.hide_token(&token);
         Ok(token)
     }
@@ -170,8 +171,8 @@ impl Bench {
     ///
     /// # Errors
     /// Where the target file's key does not sign.
-    pub fn sign(&self, claims: &Value) -> Outcome<String> {
-        let token = self.signer.claims(claims).map_err(|error| unsigned(&error))?;
+    pub async fn sign(&self, claims: &Value) -> Outcome<String> {
+        let token = self.signer.claims(claims).await.map_err(|error| unsigned(&error))?;
         self.transcript.hide_token(&token);
         Ok(token)
     }
@@ -181,7 +182,7 @@ impl Bench {
     /// # Errors
     /// Where the server does not accept it.
     pub async fn connect(&self, user: &User) -> Outcome<Client> {
-        let token = format!("Bearer {}", self.token(user)?);
+        let token = format!("Bearer {}", self.token(user).await?);
         let mut client = self.attempt(Some(json!({"token": token}))).await?;
         client.expect_accepted().await?;
         Ok(client)
@@ -192,7 +193,7 @@ impl Bench {
     /// # Errors
     /// Where the server does not accept it.
     pub async fn connect_raw(&self, user: &User, transport: Transport) -> Outcome<Client> {
-        let token = self.token(user)?;
+        let token = self.token(user).await?;
         let mut client = self.attempt_raw(self.opening(transport), Some(json!({"token": token}))).await?;
         client.expect_accepted().await?;
         Ok(client)

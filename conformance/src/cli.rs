@@ -2,6 +2,7 @@
 
 mod compare;
 mod doctor;
+mod init;
 mod interrupt;
 mod selftest;
 
@@ -76,6 +77,8 @@ enum Command {
     },
     /// Check the target file and everything that a run needs, step by step.
     Doctor(GroundArgs),
+    /// Write a target file that explains itself.
+    Init(init::InitArgs),
 }
 
 #[derive(Debug, Args, Clone, Default)]
@@ -166,6 +169,7 @@ pub async fn run(cli: Cli) -> u8 {
             selftest::prove(&ground.options(0), usize::from(at_once), &mutant, &report).await
         }
         Command::Doctor(args) => doctor::examine(&args.options(0)).await,
+        Command::Init(args) => init::write(&args),
     }
 }
 

@@ -100,6 +100,8 @@ pub async fn prepare(options: &Options, events: &UnboundedSender<RunEvent>) -> R
 /// Stops everything that [`prepare`] has started.
 pub async fn clear(suite: Arc<Suite>) {
     let redis = suite.redis.clone();
+    // Cases that were broken off may not have let go of it yet.
+    suite.shared.end().await;
     if let Some(suite) = Arc::into_inner(suite)
         && let Some(shared) = Arc::into_inner(suite.shared)
     {

@@ -1,5 +1,7 @@
 //! One running server under test: started from the target file, or somebody's own by URL.
 
+mod started;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -7,15 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use self::started::Started;
 use crate::{
+    hook::HookError,
     ports::free_port,
     process::{Launch, Output, Process, ProcessError},
     proxy::Proxy,
+    ready::Check,
     redis::{Database, RedisError, RedisServer, tap::Tap},
-    target::{ProcessTarget, Target},
+    target::{ProcessTarget, Ready, Start, Target},
     template::{UnknownPlaceholder, Values},
     tls,
 };
@@ -35,15 +41,18 @@ pub struct Instance {
 
 #[derive(Debug)]
 struct Running {
-    launch: Launch,
-    ready: String,
-    process: Mutex<Option<Process>>,
+    start: Launch,
+    /// Ends a server that `start` only sets on its way.
+    stop: Option<Launch>,
+    /// What the two are told.
+    facts: Value,
+    ready: Check,
+    started: Mutex<Option<Started>>,
     output: std::sync::Mutex<Vec<Output>>,
     database: Option<Database>,
     redis: Option<Arc<RedisServer>>,
     proxy: Option<Proxy>,
     tap: Tap,
-    http: reqwest::Client,
     _data: DataFolder,
 }
 
@@ -83,6 +92,9 @@ pub enum InstanceError {
     /// The process failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// A command that starts or ends it failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// Its Redis failed.
     #[error(transparent)]
     Redis(#[from] RedisError),
@@ -159,18 +171,36 @@ impl Instance {
             values.set("redis_db", lent.index.to_string());
             (database, proxy) = (Some(lent), Some(before));
         }
-        let launch = launch(target, process, changes, &values)?;
         let base = format!("http://127.0.0.1:{port}");
+        let mut facts = json!({"port": port, "url": base, "data_dir": data.0.display().to_string()});
+        if let Some(database) = &database {
+            facts["redis_host"] = values.text("{redis_host}")?.into();
+            facts["redis_port"] = values.text("{redis_port}")?.into();
+            facts["redis_db"] = database.index.into();
+        }
+        let launch = |words: &[String]| launch(target, process, changes, words, &values);
+        let (start, stop) = match &process.start {
+            Start::Command(words) => (launch(words)?, None),
+            Start::Hooks { start, stop } => (launch(start)?, Some(launch(stop)?)),
+        };
+        let ready = match &process.ready {
+            Ready::Path(path) => Check::Url { http: tls::http()?, url: format!("{base}{path}") },
+            Ready::Command(words) => {
+                let Launch { command, directory, .. } = launch(words)?;
+                Check::Command { words: command, directory, input: started::named(&facts, "ready") }
+            }
+        };
         let running = Running {
-            launch,
-            ready: format!("{base}{}", process.ready),
-            process: Mutex::new(None),
+            start,
+            stop,
+            facts,
+            ready,
+            started: Mutex::new(None),
             output: std::sync::Mutex::default(),
             database,
             redis,
             proxy,
             tap,
-            http: tls::http()?,
             _data: data,
         };
         Ok(Self { base, running: Some(running) })
@@ -182,9 +212,9 @@ impl Instance {
     /// Where it does not become ready.
     pub async fn boot(&self) -> Result<(), InstanceError> {
         let Some(running) = &self.running else { return Ok(()) };
-        let mut process = running.spawn()?;
-        process.ready(&running.http, &running.ready, READY_LIMIT).await?;
-        *running.process.lock().await = Some(process);
+        let mut started = running.launch().await?;
+        started.ready(&running.ready, READY_LIMIT).await?;
+        *running.started.lock().await = Some(started);
         Ok(())
     }
 
@@ -193,7 +223,9 @@ impl Instance {
     /// # Errors
     /// Where it does not end in time.
     pub async fn boot_and_end(&self, within: Duration) -> Result<std::process::ExitStatus, InstanceError> {
-        let Some(running) = &self.running else { return Err(std::io::Error::other("a server by URL").into()) };
+        let Some(running) = self.running.as_ref().filter(|running| running.stop.is_none()) else {
+            return Err(std::io::Error::other("the server is no process of the suite's").into());
+        };
         Ok(running.spawn()?.exited(within).await?)
     }
 
@@ -202,10 +234,8 @@ impl Instance {
     /// # Errors
     /// Where the process does not end, or the new one does not become ready.
     pub async fn restart(&self) -> Result<(), InstanceError> {
-        if let Some(process) = self.running.as_ref().map(|it| &it.process)
-            && let Some(mut process) = process.lock().await.take()
-        {
-            process.terminate(Duration::from_secs(15)).await?;
+        if let Some(started) = self.take().await {
+            started.terminate().await?;
         }
         self.boot().await
     }
@@ -213,24 +243,31 @@ impl Instance {
     /// SIGKILL, and a new process with the same store.
     ///
     /// # Errors
-    /// Where the new process does not become ready.
+    /// Where the new process does not become ready, or the target's own command cannot kill.
     pub async fn kill_and_restart(&self) -> Result<(), InstanceError> {
-        self.kill().await;
+        if let Some(started) = self.take().await {
+            started.kill().await?;
+        }
         self.boot().await
     }
 
     /// Whether the process, if it is the suite's, still runs.
     pub async fn still_runs(&self) -> bool {
         let Some(running) = &self.running else { return true };
-        match running.process.lock().await.as_mut() {
-            Some(process) => process.exited(Duration::ZERO).await.is_err(),
+        match running.started.lock().await.as_mut() {
+            Some(started) => started.still_runs(&running.ready).await,
             None => false,
         }
     }
 
     /// How much memory the server's process has in RAM, in KiB, where that is known.
     pub async fn resident_kib(&self) -> Option<u64> {
-        self.running.as_ref()?.process.lock().await.as_ref()?.resident_kib()
+        self.running.as_ref()?.started.lock().await.as_ref()?.resident_kib()
+    }
+
+    /// Whether the suite hears what the server says: its process is the suite's own.
+    pub fn is_heard(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.stop.is_none())
     }
 
     /// The database that the server was given, if any.
@@ -263,9 +300,19 @@ impl Instance {
         running.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// Ends the process, whoever else still holds the server.
+    pub async fn end(&self) {
+        match self.take().await {
+            // What it says at its end nobody asks for, and a kill is quicker.
+            Some(started @ Started::Process(_)) => drop(started.kill().await),
+            Some(started @ Started::Hooked(_)) => drop(started.terminate().await),
+            None => {}
+        }
+    }
+
     /// Ends the process and gives back what it was lent.
     pub async fn stop(self) {
-        self.kill().await;
+        self.end().await;
         let Some(running) = self.running else { return };
         if let (Some(redis), Some(database)) = (&running.redis, running.database) {
             // A database that cannot be emptied is not lent again; nothing else depends on it.
@@ -273,18 +320,21 @@ impl Instance {
         }
     }
 
-    async fn kill(&self) {
-        if let Some(process) = self.running.as_ref().map(|it| &it.process)
-            && let Some(mut process) = process.lock().await.take()
-        {
-            process.kill().await;
-        }
+    async fn take(&self) -> Option<Started> {
+        self.running.as_ref()?.started.lock().await.take()
     }
 }
 
 impl Running {
+    async fn launch(&self) -> Result<Started, InstanceError> {
+        match &self.stop {
+            None => Ok(Started::Process(Box::new(self.spawn()?))),
+            Some(stop) => Started::by_hook(&self.start, stop, &self.facts).await,
+        }
+    }
+
     fn spawn(&self) -> Result<Process, ProcessError> {
-        let process = Process::start(&self.launch)?;
+        let process = Process::start(&self.start)?;
         self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(process.output().clone());
         Ok(process)
     }
@@ -294,6 +344,7 @@ fn launch(
     target: &Target,
     process: &ProcessTarget,
     changes: &Changes,
+    words: &[String],
     values: &Values,
 ) -> Result<Launch, UnknownPlaceholder> {
     let mut env = BTreeMap::new();
@@ -302,7 +353,7 @@ fn launch(
     }
     env.extend(changes.set.clone());
     changes.unset.iter().for_each(|name| drop(env.remove(name)));
-    let command = process.command.iter().map(|word| values.text(word)).collect::<Result<_, _>>()?;
+    let command = words.iter().map(|word| values.text(word)).collect::<Result<_, _>>()?;
     let directory = target.folder.join(&process.directory);
     Ok(Launch { command, env, directory })
 }

@@ -5,6 +5,7 @@
 
 pub mod baseline;
 pub mod bench;
+pub mod canary;
 pub mod case;
 pub mod cases;
 pub mod cli;
@@ -16,10 +17,12 @@ pub mod expect;
 pub mod fixtures;
 pub mod flake;
 pub mod ground;
+pub mod hook;
 pub mod instance;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod ready;
 pub mod redact;
 pub mod redis;
 pub mod report;

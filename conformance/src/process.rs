@@ -18,16 +18,16 @@ use tokio::{
     time::{interval, timeout},
 };
 
+use crate::ready::Check;
+
 /// The most lines of output that are kept; older ones are dropped.
 const LOG_LINES: usize = 2_000;
 /// A longer line is kept in pieces.
 const LINE_BYTES: u64 = 16 * 1024;
 /// The lines of output that an error quotes.
 const LAST_WORDS: usize = 20;
-/// How often a server that is starting, or a group that is ending, is asked.
+/// How often a group that is ending is asked.
 const POLL: Duration = Duration::from_millis(20);
-/// How long one answer to the question whether a server is ready may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long the rest of the output may take after the end of a process.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 /// Kills the group that it is given when its standard input ends, which it does whichever way the suite ends.
@@ -147,18 +147,18 @@ impl Process {
         self.child.id()
     }
 
-    /// Asks `url` until it is answered with 2xx.
+    /// Waits until the check passes.
     ///
     /// # Errors
     /// Where the process ends first, or time is up.
-    pub async fn ready(&mut self, http: &reqwest::Client, url: &str, within: Duration) -> Result<(), ProcessError> {
+    pub async fn ready(&mut self, check: &Check, within: Duration) -> Result<(), ProcessError> {
         let mut last = "nothing answered".to_owned();
         let status = tokio::select! {
             // First, because somebody else's server may be what answers in the place of one that could not bind.
             biased;
             status = self.child.wait() => status,
-            answer = timeout(within, answered(http, url, &mut last)) => {
-                return answer.map_err(|_| self.too_slow(format!("was not ready (GET {url}: {last})"), within));
+            answer = timeout(within, check.passes(&mut last)) => {
+                return answer.map_err(|_| self.too_slow(format!("was not ready ({check}: {last})"), within));
             }
         };
         let status = status.map_err(|source| ProcessError::Wait { program: self.program.clone(), source })?;
@@ -320,20 +320,6 @@ fn without_colours(line: &str) -> String {
     plain
 }
 
-/// Returns when `url` is answered with 2xx; leaves in `last` how it was answered before.
-async fn answered(http: &reqwest::Client, url: &str, last: &mut String) {
-    let mut poll = interval(POLL);
-    loop {
-        poll.tick().await;
-        match timeout(ANSWER_LIMIT, http.get(url).send()).await {
-            Ok(Ok(response)) if response.status().is_success() => return,
-            Ok(Ok(response)) => *last = response.status().to_string(),
-            Ok(Err(_)) => "no connection".clone_into(last),
-            Err(_) => *last = format!("no answer within {ANSWER_LIMIT:?}"),
-        }
-    }
-}
-
 /// Dropping a [`Process`] kills its group, but a suite that is killed itself drops nothing: then this does. Without a
 /// shell there is none.
 fn guard(group: Pid) -> Option<Child> {
@@ -397,8 +383,9 @@ mod tests {
         url
     }
 
-    fn http() -> reqwest::Client {
-        crate::tls::http().expect("a client")
+    fn at(url: &str) -> Check {
+        let http = crate::tls::http().expect("a client");
+        Check::Url { http, url: url.to_owned() }
     }
 
     #[test]
@@ -411,7 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_ends_early_is_reported_with_its_last_words() {
-        let error = start("echo no secret; exit 3").ready(&http(), "http://127.0.0.1:9/", SOON).await;
+        let error = start("echo no secret; exit 3").ready(&at("http://127.0.0.1:9/"), SOON).await;
         let error = error.expect_err("it ended");
         assert!(matches!(&error, ProcessError::Ended { status, .. } if status.code() == Some(3)), "{error}");
         assert!(error.to_string().contains("no secret"), "{error}");
@@ -419,13 +406,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_is_ready_when_its_url_is_answered_with_2xx() {
-        start("sleep 600").ready(&http(), &server("204 No Content").await, SOON).await.expect("it answers");
+        start("sleep 600").ready(&at(&server("204 No Content").await), SOON).await.expect("it answers");
     }
 
     #[tokio::test]
     async fn a_process_that_does_not_become_ready_is_reported_with_the_last_answer() {
         let url = server("503 Service Unavailable").await;
-        let error = start("sleep 600").ready(&http(), &url, Duration::from_millis(200)).await.expect_err("never ready");
+        let error = start("sleep 600").ready(&at(&url), Duration::from_millis(200)).await.expect_err("never ready");
         assert!(matches!(&error, ProcessError::TooSlow { what, .. } if what.contains("503")), "{error}");
     }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     redis::RedisServer,
-    target::{Request, Target},
+    target::{Hook, Key, Target},
 };
 
 /// What stands in a secret's place.
@@ -56,11 +56,15 @@ impl Secrets {
         let values = target.values();
         let filled = |text: &str| values.text(text).ok();
         target.secrets.values().for_each(|secret| secrets.hide(secret));
-        let key = target.jwt.private_key.as_ref().and_then(|file| fs::read_to_string(target.folder.join(file)).ok());
-        let named = [target.jwt.secret.as_deref(), target.control.as_ref().map(|control| &*control.credential)];
+        let (secret, key) = match &target.jwt.key {
+            Key::Secret(secret) => (Some(secret.as_str()), None),
+            Key::Private(file) => (None, fs::read_to_string(target.folder.join(file)).ok()),
+            Key::Command(_) => (None, None),
+        };
+        let named = [secret, target.control.as_ref().map(|control| &*control.credential)];
         let named = named.into_iter().flatten().filter_map(filled);
-        let requests = target.sessions.iter().flat_map(|sessions| [&sessions.create, &sessions.revoke]);
-        let headers = requests.chain([&target.emit]).flat_map(secret_headers).filter_map(filled);
+        let hooks = target.sessions.iter().flat_map(|sessions| [&sessions.create, &sessions.revoke]);
+        let headers = hooks.chain([&target.emit]).flat_map(secret_headers).filter_map(filled);
         let env = target.process.iter().flat_map(|process| named_secretly(&process.env)).filter_map(filled);
         let password = redis.and_then(|redis| redis.address().password.clone());
         for secret in key.into_iter().chain(named).chain(headers).chain(password) {
@@ -186,8 +190,12 @@ fn without_scheme(text: &str) -> &str {
     }
 }
 
-fn secret_headers(request: &Request) -> impl Iterator<Item = &str> {
-    named_secretly(&request.headers)
+fn secret_headers(hook: &Hook) -> impl Iterator<Item = &str> {
+    let request = match hook {
+        Hook::Http(request) => Some(request),
+        Hook::Command(_) => None,
+    };
+    request.into_iter().flat_map(|request| named_secretly(&request.headers))
 }
 
 /// Values whose names say that they are nobody's business.

@@ -25,6 +25,8 @@ use crate::{
 
 /// How long one case may take; each of its steps has a limit of its own.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take where every event and every session is a process.
+const LIMIT_BY_COMMANDS: Duration = Duration::from_secs(600);
 
 /// What to run, and how.
 #[derive(Debug, Clone)]
@@ -105,7 +107,7 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
     let bench = Bench::new(Arc::clone(&suite), case.id, turn);
     let verdict = match obstacle(&suite.target, &case) {
         Some(verdict) => verdict,
-        None => run_alone((case.run)(bench.clone())).await,
+        None => run_alone((case.run)(bench.clone()), limit(&suite.target)).await,
     };
     if !matches!(verdict, Verdict::Passed | Verdict::NotApplicable { .. }) {
         bench.quote_servers();
@@ -122,14 +124,18 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
 }
 
 /// In a task of its own, so that a panic of a case is a verdict on that case alone; the task ends with the set.
-async fn run_alone(case: Running) -> Verdict {
+async fn run_alone(case: Running, limit: Duration) -> Verdict {
     let mut task = JoinSet::new();
     task.spawn(case);
-    match timeout(CASE_LIMIT, task.join_next()).await {
+    match timeout(limit, task.join_next()).await {
         Ok(Some(Ok(outcome))) => verdict(outcome),
         Ok(Some(Err(error))) => Verdict::NotRun { reason: format!("the case itself failed: {error}") },
-        Ok(None) | Err(_) => Verdict::NotRun { reason: format!("the case did not end within {CASE_LIMIT:?}") },
+        Ok(None) | Err(_) => Verdict::NotRun { reason: format!("the case did not end within {limit:?}") },
     }
+}
+
+fn limit(target: &Target) -> Duration {
+    if target.is_by_command() { LIMIT_BY_COMMANDS } else { CASE_LIMIT }
 }
 
 fn verdict(outcome: Result<(), Fault>) -> Verdict {

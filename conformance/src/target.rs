@@ -2,20 +2,23 @@
 //!
 //! Reads and checks the file; starts nothing and speaks to nobody.
 
+mod environment;
+mod hint;
+mod problem;
+mod reader;
+mod rules;
+mod shape;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
 use serde_json::Value;
-use thiserror::Error;
 
-use crate::{
-    spec,
-    template::{UnknownPlaceholder, Values},
-};
+pub use self::problem::{Problem, TargetError};
+use crate::template::{UnknownPlaceholder, Values};
 
 /// The capabilities that a sentence or a case may ask for.
 pub const CAPABILITIES: &[&str] = &[
@@ -34,67 +37,78 @@ pub const CAPABILITIES: &[&str] = &[
 ];
 
 /// A target file, checked.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Target {
     /// What the reports call the target.
     pub name: String,
     /// What the target declares beyond the ground that every target covers.
-    #[serde(default)]
     pub capabilities: BTreeSet<String>,
     /// Where the target already runs (tier L0); exactly one of this and `process` is given.
     pub url: Option<String>,
     /// How the suite starts the target (tier L1).
     pub process: Option<ProcessTarget>,
     /// Values for placeholders that no report may show.
-    #[serde(default)]
     pub secrets: BTreeMap<String, String>,
     /// How the target's tokens are signed.
     pub jwt: Jwt,
     /// The origins that the target was told to allow.
-    #[serde(default)]
     pub origins: Origins,
-    /// The request that emits one event.
-    pub emit: Request,
-    /// The requests that make and end sessions.
+    /// Emits one event.
+    pub emit: Hook,
+    /// Makes and ends sessions.
     pub sessions: Option<Sessions>,
     /// The control surface of SPEC 6.
     pub control: Option<Control>,
     /// Sentence or case id → why it cannot apply to this target.
-    #[serde(default)]
     pub not_applicable: BTreeMap<String, String>,
     /// The folder of the file; its paths are relative to it.
-    #[serde(skip)]
     pub folder: PathBuf,
 }
 
 /// A target that the suite starts.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub struct ProcessTarget {
     /// Where the commands run, relative to the file.
-    #[serde(default)]
     pub directory: PathBuf,
     /// Run once before the first start.
-    #[serde(default)]
     pub build: Vec<String>,
     /// Starts one server.
-    pub command: Vec<String>,
-    /// The path that answers 2xx once the server is ready.
-    pub ready: String,
+    pub start: Start,
+    /// Tells when it is ready.
+    pub ready: Ready,
     /// The environment of the server.
-    #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Setting → the environment variable that sets it.
-    #[serde(default)]
     pub settings: BTreeMap<String, String>,
     /// Broken versions of the server, for `selftest`.
     pub mutants: Option<Mutants>,
 }
 
+/// How one server is started and ended.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// By a command that is the server, and ends with it.
+    Command(Vec<String>),
+    /// By one command that returns once the server is on its way, and another that ends it.
+    Hooks {
+        /// Starts a server on a given port.
+        start: Vec<String>,
+        /// Ends it.
+        stop: Vec<String>,
+    },
+}
+
+/// How a server that was started is asked whether it is ready.
+#[derive(Debug, Clone)]
+pub enum Ready {
+    /// The path that is answered with 2xx.
+    Path(String),
+    /// A command that ends with 0.
+    Command(Vec<String>),
+}
+
 /// Broken versions of a server.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Mutants {
     /// Prints them as JSON: name, what it breaks, the cases that must fail.
     pub list: Vec<String>,
@@ -103,28 +117,45 @@ pub struct Mutants {
 }
 
 /// How tokens are signed.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub struct Jwt {
     /// `HS256`, `HS384`, `HS512`, `RS256`, `ES256` or `EdDSA`.
     pub algorithm: String,
+    /// What signs.
+    pub key: Key,
+    /// The public key in PEM, a file relative to the target file; with every algorithm that has one.
+    pub public_key: Option<PathBuf>,
+}
+
+/// What signs tokens.
+#[derive(Debug, Clone)]
+pub enum Key {
     /// The shared secret of an HMAC.
-    pub secret: Option<String>,
+    Secret(String),
     /// The private key in PEM, a file relative to the target file.
-    pub private_key: Option<PathBuf>,
+    Private(PathBuf),
+    /// A command that takes header and claims and answers the token.
+    Command(Vec<String>),
 }
 
 /// Allowed origins.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub struct Origins {
     /// Each as `scheme://host[:port]`.
     pub listed: Vec<String>,
 }
 
+/// Something that is done to the target in the target's own way.
+#[derive(Debug, Clone)]
+pub enum Hook {
+    /// By an HTTP request.
+    Http(Request),
+    /// By a command that takes JSON on its standard input; exit status 127 means that it is not supported.
+    Command(Vec<String>),
+}
+
 /// A request with placeholders.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The HTTP method.
     pub method: String,
@@ -133,58 +164,49 @@ pub struct Request {
     /// The statuses that mean success.
     pub status: Vec<u16>,
     /// Further headers.
-    #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The JSON body; none where it is left out.
     pub body: Option<Value>,
 }
 
-/// Requests about sessions.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What is done about sessions.
+#[derive(Debug, Clone, Default)]
 pub struct Sessions {
     /// Makes a session.
-    pub create: Request,
+    pub create: Hook,
     /// Ends a session.
-    pub revoke: Request,
+    pub revoke: Hook,
 }
 
 /// The control surface of SPEC 6.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Control {
     /// The service credential.
     pub credential: String,
 }
 
-/// Why a target file cannot be used.
-#[derive(Debug, Error)]
-pub enum TargetError {
-    /// The file cannot be read.
-    #[error("cannot read the target file {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It is not TOML of the right shape.
-    #[error("the target file {path} is not right:\n{message}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What the parser says, with line and column.
-        message: String,
-    },
-    /// It is of the right shape and contradicts itself.
-    #[error("the target file {path} is not right:{}", list(.problems))]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Every problem.
-        problems: Vec<String>,
-    },
+impl Default for Start {
+    fn default() -> Self {
+        Self::Command(Vec::new())
+    }
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self::Path(String::new())
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self::Secret(String::new())
+    }
+}
+
+impl Default for Hook {
+    fn default() -> Self {
+        Self::Http(Request::default())
+    }
 }
 
 impl Target {
@@ -195,19 +217,21 @@ impl Target {
     pub fn read(path: &Path) -> Result<Self, TargetError> {
         let text = fs::read_to_string(path).map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
         let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        Self::parse(&text, &folder).map_err(|error| match error {
-            TargetError::Parse { message, .. } => TargetError::Parse { path: path.to_owned(), message },
-            TargetError::Invalid { problems, .. } => TargetError::Invalid { path: path.to_owned(), problems },
-            read @ TargetError::Read { .. } => read,
-        })
+        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self::parse(&text, &folder, &environment)
+            .map_err(|problems| TargetError::Wrong { path: path.to_owned(), problems })
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, TargetError> {
-        let mut target: Self = toml::from_str(text)
-            .map_err(|error| TargetError::Parse { path: PathBuf::new(), message: error.to_string() })?;
-        folder.clone_into(&mut target.folder);
-        let problems = target.problems();
-        if problems.is_empty() { Ok(target) } else { Err(TargetError::Invalid { path: PathBuf::new(), problems }) }
+    /// Checks the text of a target file; `environment` has the variables that it may name.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(
+        text: &str,
+        folder: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<Problem>> {
+        shape::read(text, folder, environment)
     }
 
     /// Whether the target declares `capability`.
@@ -220,10 +244,13 @@ impl Target {
         self.process.is_some() && self.declares("redis")
     }
 
+    /// Whether a process is started for every event or every session.
+    pub fn is_by_command(&self) -> bool {
+        let sessions = self.sessions.iter().flat_map(|sessions| [&sessions.create, &sessions.revoke]);
+        sessions.chain([&self.emit]).any(|hook| matches!(hook, Hook::Command(_)))
+    }
+
     /// The secrets as placeholder values.
-    ///
-    /// # Errors
-    /// Never for a checked file.
     pub fn values(&self) -> Values {
         let mut values = Values::default();
         for (name, secret) in &self.secrets {
@@ -240,65 +267,6 @@ impl Target {
     pub fn credential(&self) -> Option<Result<String, UnknownPlaceholder>> {
         self.control.as_ref().map(|control| self.values().text(&control.credential))
     }
-
-    fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.url.is_some() == self.process.is_some() {
-            problems.push("give exactly one of `url` (a server that runs) and `[process]` (one to start)".to_owned());
-        }
-        if let Some(url) = self.url.as_ref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-            problems.push(format!("`url` is {url:?}, but must begin with http:// or https://"));
-        }
-        for name in self.capabilities.iter().filter(|name| !CAPABILITIES.contains(&name.as_str())) {
-            problems.push(format!("unknown capability {name:?}; known are {}", CAPABILITIES.join(", ")));
-        }
-        for (capability, section, there) in [
-            ("sessions", "[sessions.create] and [sessions.revoke]", self.sessions.is_some()),
-            ("origins", "[origins] with `listed`", !self.origins.listed.is_empty()),
-            ("control", "[control] with `credential`", self.control.is_some()),
-        ] {
-            if self.declares(capability) && !there {
-                problems.push(format!("the capability {capability:?} needs {section}"));
-            }
-        }
-        for capability in ["restart", "config"].into_iter().filter(|it| self.declares(it) && self.process.is_none()) {
-            problems.push(format!("the capability {capability:?} needs [process]"));
-        }
-        if self.process.as_ref().is_some_and(|process| process.command.is_empty()) {
-            problems.push("`process.command` is empty".to_owned());
-        }
-        problems.extend(self.jwt_problem());
-        for id in self.not_applicable.keys() {
-            let sentence = id.split('/').next().unwrap_or(id);
-            if spec::sentence(sentence).is_none() {
-                problems.push(format!("[not_applicable] names {id:?}, which SPEC.md does not have"));
-            }
-        }
-        for (id, _) in self.not_applicable.iter().filter(|(_, reason)| reason.trim().is_empty()) {
-            problems.push(format!("[not_applicable] gives no reason for {id:?}"));
-        }
-        problems
-    }
-
-    fn jwt_problem(&self) -> Option<String> {
-        let jwt = &self.jwt;
-        match (jwt.algorithm.as_str(), jwt.secret.is_some(), jwt.private_key.is_some()) {
-            ("HS256" | "HS384" | "HS512", true, false) | ("RS256" | "ES256" | "EdDSA", false, true) => None,
-            ("HS256" | "HS384" | "HS512", ..) => {
-                Some(format!("`jwt.algorithm` {} takes `jwt.secret` alone", jwt.algorithm))
-            }
-            ("RS256" | "ES256" | "EdDSA", ..) => {
-                Some(format!("`jwt.algorithm` {} takes `jwt.private_key` alone", jwt.algorithm))
-            }
-            (other, ..) => {
-                Some(format!("`jwt.algorithm` is {other:?}; it may be HS256, HS384, HS512, RS256, ES256 or EdDSA"))
-            }
-        }
-    }
-}
-
-fn list(problems: &[String]) -> String {
-    problems.iter().map(|problem| format!("\n  - {problem}")).collect()
 }
 
 #[cfg(test)]
@@ -308,7 +276,8 @@ mod tests {
     const REFERENCE: &str = include_str!("../../fixtures/targets/reference.toml");
 
     fn problems(text: &str) -> String {
-        Target::parse(text, Path::new("")).expect_err("the file is broken").to_string()
+        let problems = Target::parse(text, Path::new(""), &|_| None).expect_err("the file is broken");
+        problems.iter().map(|problem| format!("{problem}\n")).collect()
     }
 
     #[test]
@@ -316,25 +285,23 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/targets");
         for entry in fs::read_dir(folder).expect("the folder exists") {
             let path = entry.expect("an entry").path();
-            Target::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            if path.extension().is_some_and(|kind| kind == "toml") {
+                Target::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            }
         }
     }
 
+    /// Beside each broken file stands what is said about it.
     #[test]
-    fn a_misspelt_key_is_named_with_its_line() {
-        let message = problems(&REFERENCE.replace("algorithm = \"HS256\"\nsecret", "algorithmus = \"HS256\"\nsecret"));
-        assert!(message.contains("algorithmus") && message.contains("line"), "{message}");
-    }
-
-    #[test]
-    fn every_contradiction_is_told_at_once() {
-        let broken = REFERENCE
-            .replace("\"polling\"", "\"poling\"")
-            .replace("algorithm = \"HS256\"\nsecret", "algorithm = \"none\"\nsecret")
-            .replace("[control]\ncredential = \"{ingest_token}\"", "[not_applicable]\n\"QUEUE-99\" = \"\"");
-        let message = problems(&broken);
-        for named in ["poling", "\"none\"", "\"control\"", "QUEUE-99", "gives no reason"] {
-            assert!(message.contains(named), "{named} in {message}");
+    fn of_a_broken_file_every_problem_is_told_at_once() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/targets/broken");
+        let files = fs::read_dir(folder).expect("the folder exists").map(|entry| entry.expect("an entry").path());
+        let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
+        assert!(files.len() >= 10, "{files:?}");
+        for path in files {
+            let expected = fs::read_to_string(path.with_extension("txt")).unwrap_or_default();
+            let told = problems(&fs::read_to_string(&path).expect("a file"));
+            assert_eq!(told, expected, "{}", path.display());
         }
     }
 
@@ -342,5 +309,18 @@ mod tests {
     fn a_server_must_run_or_be_started_and_not_both() {
         let both = REFERENCE.replacen("name =", "url = \"http://localhost:1\"\nname =", 1);
         assert!(problems(&both).contains("exactly one of"));
+        let neither: String =
+            REFERENCE.lines().skip_while(|line| *line != "[secrets]").map(|it| format!("{it}\n")).collect();
+        assert!(problems(&format!("name = \"x\"\n{neither}")).contains("exactly one of"));
+    }
+
+    #[test]
+    fn url_and_secrets_may_come_from_the_environment() {
+        let text = REFERENCE.replacen("jwt_secret = \"", "jwt_secret = \"{env:NOTIFY_SECRET}", 1);
+        let set = |name: &str| (name == "NOTIFY_SECRET").then(|| "from-outside-".to_owned());
+        let target = Target::parse(&text, Path::new(""), &set).expect("the file is right");
+        assert!(target.secrets["jwt_secret"].starts_with("from-outside-conformance"));
+        let unset = problems(&text);
+        assert!(unset.contains("secrets.jwt_secret: takes NOTIFY_SECRET from the environment"), "{unset}");
     }
 }

@@ -3,10 +3,11 @@
 //! Knows the format of `fixtures/tokens.json`; knows nothing of servers.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -15,7 +16,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use crate::{target::Target, template::UnknownPlaceholder};
+use crate::{
+    hook::{self, Call},
+    instance::chain,
+    target::{self, Target},
+    template::UnknownPlaceholder,
+};
 
 /// How long an ordinary token of a case lives, in seconds.
 const LIFETIME: i64 = 900;
@@ -32,11 +38,24 @@ const ED25519: &str = include_str!("../../fixtures/keys/ed25519-private.pem");
 const ED25519_PUBLIC: &str = include_str!("../../fixtures/keys/ed25519-public.pem");
 const OTHER_ED25519: &str = include_str!("../../fixtures/keys/other-ed25519-private.pem");
 
+/// How long a command may take to sign.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// The claims that the fixtures are about; a command may add others to those that it is asked for.
+const CLAIMS: [&str; 7] = ["userId", "sub", "sessionId", "type", "exp", "nbf", "iat"];
+
 /// Signs with the key that the target verifies with.
 #[derive(Clone)]
 pub struct Signer {
     algorithm: Algorithm,
-    key: EncodingKey,
+    key: Key,
+    /// What the target verifies with, where that is no secret.
+    public_pem: Option<String>,
+}
+
+#[derive(Clone)]
+enum Key {
+    Known(EncodingKey),
+    Command { words: Vec<String>, directory: PathBuf },
 }
 
 impl std::fmt::Debug for Signer {
@@ -57,7 +76,7 @@ pub enum SignError {
         source: jsonwebtoken::errors::Error,
     },
     /// The key's file cannot be read.
-    #[error("cannot read the private key {path}: {source}")]
+    #[error("cannot read the key {path}: {source}")]
     File {
         /// The file.
         path: String,
@@ -67,6 +86,9 @@ pub enum SignError {
     /// The secret names a placeholder without a value.
     #[error("jwt.secret: {0}")]
     Secret(#[from] UnknownPlaceholder),
+    /// The command does not sign.
+    #[error("jwt.command: {0}")]
+    Command(String),
 }
 
 impl Signer {
@@ -76,13 +98,21 @@ impl Signer {
     /// Where the key cannot be read or does not fit the algorithm.
     pub fn of(target: &Target) -> Result<Self, SignError> {
         let jwt = &target.jwt;
-        if let Some(secret) = &jwt.secret {
-            return Self::hmac(&jwt.algorithm, &target.values().text(secret)?);
-        }
-        let path = target.folder.join(jwt.private_key.as_deref().unwrap_or(Path::new("")));
-        let pem =
-            fs::read_to_string(&path).map_err(|source| SignError::File { path: path.display().to_string(), source })?;
-        Self::private_key(&jwt.algorithm, &pem)
+        let read = |file: &Path| {
+            let path = target.folder.join(file);
+            fs::read_to_string(&path).map_err(|source| SignError::File { path: path.display().to_string(), source })
+        };
+        let signer = match &jwt.key {
+            target::Key::Secret(secret) => Self::hmac(&jwt.algorithm, &target.values().text(secret)?)?,
+            target::Key::Private(file) => Self::private_key(&jwt.algorithm, &read(file)?)?,
+            target::Key::Command(words) => {
+                let values = target.values();
+                let words = words.iter().map(|word| values.text(word)).collect::<Result<_, _>>()?;
+                let key = Key::Command { words, directory: target.folder.clone() };
+                Self { algorithm: parse_algorithm(&jwt.algorithm)?, key, public_pem: None }
+            }
+        };
+        Ok(Self { public_pem: jwt.public_key.as_deref().map(read).transpose()?, ..signer })
     }
 
     /// Signs with a shared secret.
@@ -91,7 +121,7 @@ impl Signer {
     /// Where the algorithm is unknown.
     pub fn hmac(algorithm: &str, secret: &str) -> Result<Self, SignError> {
         let algorithm = parse_algorithm(algorithm)?;
-        Ok(Self { algorithm, key: EncodingKey::from_secret(secret.as_bytes()) })
+        Ok(Self { algorithm, key: Key::Known(EncodingKey::from_secret(secret.as_bytes())), public_pem: None })
     }
 
     /// Signs with a private key in PEM.
@@ -100,25 +130,25 @@ impl Signer {
     /// Where the algorithm is unknown or the key is not for it.
     pub fn private_key(algorithm: &str, pem: &str) -> Result<Self, SignError> {
         let parsed = parse_algorithm(algorithm)?;
-        Ok(Self { algorithm: parsed, key: pem_key(parsed, pem)? })
+        Ok(Self { algorithm: parsed, key: Key::Known(pem_key(parsed, pem)?), public_pem: None })
     }
 
     /// An ordinary access token.
     ///
     /// # Errors
     /// Where the key does not sign.
-    pub fn access(&self, user: &str, session: &str) -> Result<String, SignError> {
+    pub async fn access(&self, user: &str, session: &str) -> Result<String, SignError> {
         let now = now();
-        self.claims(&json!({"userId": user, "sessionId": session, "iat": now, "exp": now + LIFETIME}))
+        self.claims(&json!({"userId": user, "sessionId": session, "iat": now, "exp": now + LIFETIME})).await
     }
 
     /// A token with these very claims.
     ///
     /// # Errors
     /// Where the key does not sign.
-    pub fn claims(&self, claims: &Value) -> Result<String, SignError> {
+    pub async fn claims(&self, claims: &Value) -> Result<String, SignError> {
         let header = json!({"alg": name(self.algorithm), "typ": "JWT"});
-        seal(&header, &claims.to_string(), &self.key, self.algorithm)
+        self.seal(&header, &claims.to_string(), self.algorithm).await
     }
 
     /// Whether the fixture is for this signer's algorithm.
@@ -136,7 +166,7 @@ impl Signer {
     ///
     /// # Errors
     /// Where the key does not sign.
-    pub fn fixture(&self, fixture: &Fixture, people: &People<'_>) -> Result<Value, SignError> {
+    pub async fn fixture(&self, fixture: &Fixture, people: &People<'_>) -> Result<Value, SignError> {
         if let Some(literal) = &fixture.literal {
             return Ok(people.fill(&expand_repeat(literal)));
         }
@@ -152,26 +182,63 @@ impl Signer {
             "none" => format!("{}.{}.", encode(&header.to_string()), encode(&payload)),
             "other" => seal(&header, &payload, &other_key(algorithm)?, algorithm)?,
             "public-pem-as-secret" => {
-                let key = EncodingKey::from_secret(public_pem(self.algorithm).as_bytes());
+                let key = EncodingKey::from_secret(self.public_pem().as_bytes());
                 seal(&header, &payload, &key, algorithm)?
             }
-            _ => seal(&header, &payload, &self.key_for(algorithm)?, algorithm)?,
+            _ if kind(algorithm) == kind(self.algorithm) => self.seal(&header, &payload, algorithm).await?,
+            _ => seal(&header, &payload, &foreign_key(algorithm)?, algorithm)?,
         };
         Ok(Value::String(format!("{}{}", fixture.prefix, mangle(token, fixture.mangle.as_deref(), people))))
     }
 
-    /// The signer's own key where it is of the algorithm's kind, or else the fixture key of that kind.
-    fn key_for(&self, algorithm: Algorithm) -> Result<EncodingKey, SignError> {
-        if kind(algorithm) == kind(self.algorithm) {
-            return Ok(self.key.clone());
+    async fn seal(&self, header: &Value, payload: &str, algorithm: Algorithm) -> Result<String, SignError> {
+        let (words, directory) = match &self.key {
+            Key::Known(key) => return seal(header, payload, key, algorithm),
+            Key::Command { words, directory } => (words, directory),
+        };
+        let claims = serde_json::from_str(payload).ok().filter(Value::is_object);
+        let input = match &claims {
+            Some(claims) => json!({"hook": "sign", "header": header, "claims": claims}),
+            None => json!({"hook": "sign", "header": header, "payload": payload}),
+        };
+        let call = Call { command: words, directory, env: &BTreeMap::new(), input: &input, within: COMMAND_LIMIT };
+        let answer = hook::run(call).await.map_err(|error| SignError::Command(chain(&error)))?;
+        let token = answer.trim();
+        if is_as_asked(token, header, payload, claims.as_ref()) {
+            return Ok(token.to_owned());
         }
-        match kind(algorithm) {
-            Kind::Hmac => Ok(EncodingKey::from_secret(OTHER_SECRET.as_bytes())),
-            Kind::Rsa => pem_key(algorithm, RSA),
-            Kind::Ec => pem_key(algorithm, EC),
-            Kind::Ed => pem_key(algorithm, ED25519),
-        }
+        // Whatever the server says to such a token says nothing about the fixture.
+        let asked = "a token with the header and the claims (or the payload) that it was asked for";
+        Err(SignError::Command(format!("its standard output is not {asked}; where it cannot sign one, it exits 127")))
     }
+
+    fn public_pem(&self) -> &str {
+        self.public_pem.as_deref().unwrap_or(match kind(self.algorithm) {
+            Kind::Rsa | Kind::Hmac => RSA_PUBLIC,
+            Kind::Ec => EC_PUBLIC,
+            Kind::Ed => ED25519_PUBLIC,
+        })
+    }
+}
+
+/// Whether a command has signed what it was asked to. It may add members to the header, such as `kid`, and claims that no
+/// fixture is about, such as `iss`.
+fn is_as_asked(token: &str, header: &Value, payload: &str, claims: Option<&Value>) -> bool {
+    let parts: Vec<_> = token.split('.').collect();
+    let [signed_header, signed_payload, _] = parts.as_slice() else { return false };
+    let decoded = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();
+    let parsed = |part: &str| decoded(part).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let has_all = |signed: &Value, asked: &Value| {
+        asked.as_object().is_some_and(|asked| asked.iter().all(|(name, value)| signed.get(name) == Some(value)))
+    };
+    let right_payload = match claims {
+        None => decoded(signed_payload).is_some_and(|bytes| bytes == payload.as_bytes()),
+        Some(claims) => parsed(signed_payload).is_some_and(|signed| {
+            has_all(&signed, claims)
+                && CLAIMS.iter().all(|name| signed.get(name).is_some() == claims.get(name).is_some())
+        }),
+    };
+    right_payload && parsed(signed_header).is_some_and(|signed| has_all(&signed, header))
 }
 
 /// Whom the placeholders of a fixture stand for.
@@ -315,11 +382,13 @@ fn other_key(algorithm: Algorithm) -> Result<EncodingKey, SignError> {
     }
 }
 
-fn public_pem(algorithm: Algorithm) -> &'static str {
+/// A key of the fixtures, for a header that names an algorithm of another kind than the signer's.
+fn foreign_key(algorithm: Algorithm) -> Result<EncodingKey, SignError> {
     match kind(algorithm) {
-        Kind::Rsa | Kind::Hmac => RSA_PUBLIC,
-        Kind::Ec => EC_PUBLIC,
-        Kind::Ed => ED25519_PUBLIC,
+        Kind::Hmac => Ok(EncodingKey::from_secret(OTHER_SECRET.as_bytes())),
+        Kind::Rsa => pem_key(algorithm, RSA),
+        Kind::Ec => pem_key(algorithm, EC),
+        Kind::Ed => pem_key(algorithm, ED25519),
     }
 }
 
@@ -411,19 +480,19 @@ mod tests {
         Signer::hmac("HS256", "a-secret-for-this-test").expect("HS256 is known")
     }
 
-    #[test]
-    fn every_fixture_can_be_made_and_names_a_sentence() {
+    #[tokio::test]
+    async fn every_fixture_can_be_made_and_names_a_sentence() {
         let mut names = HashSet::new();
         for fixture in all_fixtures() {
             assert!(spec::sentence(&fixture.sentence).is_some(), "{} names {}", fixture.name, fixture.sentence);
             assert!(names.insert(fixture.name.clone()), "{} is there twice", fixture.name);
-            signer().fixture(&fixture, &PEOPLE).unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
+            signer().fixture(&fixture, &PEOPLE).await.unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
         }
     }
 
-    #[test]
-    fn a_mangled_token_differs_from_the_right_one() {
-        let token = signer().claims(&json!({"userId": "alice"})).expect("it signs");
+    #[tokio::test]
+    async fn a_mangled_token_differs_from_the_right_one() {
+        let token = signer().claims(&json!({"userId": "alice"})).await.expect("it signs");
         for how in ["flip-signature", "swap-payload", "truncate", "extra-segment"] {
             assert_ne!(mangle(token.clone(), Some(how), &PEOPLE), token, "{how}");
         }

@@ -22,7 +22,7 @@ const LINES_LIMIT: usize = 5_000;
 pub struct Line {
     /// Time since the case began, in microseconds.
     pub at_us: u64,
-    /// Who spoke: `http`, `ws`, `poll`, `lib`, `redis`, `proc` or `note`.
+    /// Who spoke: `http`, `ws`, `poll`, `lib`, `redis`, `hook`, `proc` or `note`.
     pub channel: &'static str,
     /// `→` to the target, `←` from the target, `·` a remark. Redis's answers go to the target, its commands come from it.
     pub direction: &'static str,

@@ -445,7 +445,7 @@ fn list_and_explain_are_0_and_need_no_server() {
 fn doctor_walks_the_way_of_one_event() {
     let (code, text) = run(&["doctor", "--target", EMBEDDED]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("ok    it arrives") && !text.contains("BAD"), "{text}");
+    assert!(text.contains("ok    the client receives it") && !text.contains("BAD"), "{text}");
     let target = changed_target("wrong-key.toml", "secret = \"{jwt_secret}\"", "secret = \"some-other-secret\"");
     let (code, text) = run(&["doctor", "--target", &target]);
     assert_eq!(code, 3, "{text}");

@@ -69,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// Connects as a client that acknowledges.
 async fn connect(t: &Bench, user: &User, transport: Transport) -> Outcome<Client> {
-    let auth = json!({"token": t.token(user)?, "ack": true});
+    let auth = json!({"token": t.token(user).await?, "ack": true});
     let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
     device.expect_accepted().await?;
     Ok(device)
@@ -177,7 +177,7 @@ async fn plain(t: Bench) -> Outcome {
     {
         let alice = t.user().await?;
         t.emit_numbered(&alice, 1, 1).await?;
-        let mut auth = json!({"token": t.token(&alice)?});
+        let mut auth = json!({"token": t.token(&alice).await?});
         if let Some(said) = said {
             auth["ack"] = said;
         }
@@ -302,7 +302,7 @@ async fn half_open(t: Bench) -> Outcome {
     let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
     let alice = t.user().await?;
     let line = t.line().await?;
-    let auth = json!({"token": t.token(&alice)?, "ack": true});
+    let auth = json!({"token": t.token(&alice).await?, "ack": true});
     let mut device = t.attempt_raw(t.opening_over(&line, Transport::WebSocket), Some(auth)).await?;
     device.expect_accepted().await?;
     line.black_hole();

@@ -124,7 +124,7 @@ async fn verifies(t: &Bench, change: &Changes, signer: Signer) -> Outcome {
     let server = t.own_server_with(change, Some(signer)).await?;
     let alice = server.user().await?;
     server.connect_raw(&alice, Transport::WebSocket).await?.disconnect().await;
-    let foreign = signing(t.signer().access(&alice.id, &alice.session))?;
+    let foreign = signing(t.signer().access(&alice.id, &alice.session).await)?;
     let mut device = server.attempt_raw(server.opening(Transport::WebSocket), Some(json!({"token": foreign}))).await?;
     device.expect_refused().await.map(drop)
 }

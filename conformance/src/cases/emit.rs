@@ -92,7 +92,7 @@ async fn credential(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let body = body_for(&alice, 1);
     let session = format!("/sessions/{}", alice.session);
-    let users_token = format!("Bearer {}", t.token(&alice)?);
+    let users_token = format!("Bearer {}", t.token(&alice).await?);
     let routes = [
         ("POST", "/events", body.clone()),
         ("POST", "/events/batch", json!([body])),
@@ -195,7 +195,7 @@ async fn sessions(t: Bench) -> Outcome {
         t.connect_raw(&user, Transport::WebSocket).await?.disconnect().await;
     }
     t.control("DELETE", &path, &Value::Null).await?.expect_status(204)?;
-    let token = t.token(&User { session, ..bob })?;
+    let token = t.token(&User { session, ..bob }).await?;
     let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await?;
     device.expect_refused().await?;
     for (body, member) in [

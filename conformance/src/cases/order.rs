@@ -124,7 +124,7 @@ async fn racing_disconnect(t: Bench) -> Outcome {
 async fn cut(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let line = t.line().await?;
-    let auth = json!({"token": t.token(&alice)?});
+    let auth = json!({"token": t.token(&alice).await?});
     let mut device = t.attempt_raw(t.opening_over(&line, Transport::WebSocket), Some(auth)).await?;
     device.expect_accepted().await?;
     let cut = async {

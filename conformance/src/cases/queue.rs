@@ -137,7 +137,7 @@ async fn left_early(t: Bench) -> Outcome {
     t.emit_numbered(&alice, 1, 3).await?;
     t.emit_numbered(&bob, 1, 1).await?;
     proxy.delay(SLOW);
-    let device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": t.token(&alice)?}))).await?;
+    let device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": t.token(&alice).await?}))).await?;
     drop(device);
     // Bob's connect goes the same slow way after hers: once he is in, hers has been judged, too.
     drop(finds(&t, &bob, 1..=1).await?);

@@ -56,9 +56,9 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// A token that expires `seconds` from now.
-fn lasting(t: &Bench, user: &User, seconds: i64) -> Outcome<String> {
+async fn lasting(t: &Bench, user: &User, seconds: i64) -> Outcome<String> {
     let now = token::now();
-    t.sign(&json!({"userId": user.id, "sessionId": user.session, "iat": now, "exp": now + seconds}))
+    t.sign(&json!({"userId": user.id, "sessionId": user.session, "iat": now, "exp": now + seconds})).await
 }
 
 async fn connect(t: &Bench, token: &str, transport: Transport) -> Outcome<Client> {
@@ -81,7 +81,7 @@ fn until_exp(exp: i64) -> Duration {
 async fn expires(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
     let exp = token::now() + LIFE_S;
-    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S)?, transport).await?;
+    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, transport).await?;
     device.expect_silence(until_exp(exp)).await?;
     device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
     t.emit_numbered(&alice, 1, 1).await?;
@@ -92,7 +92,7 @@ async fn expires(t: Bench, transport: Transport) -> Outcome {
 async fn refresh(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let exp = token::now() + LIFE_S;
-    let fresh = t.token(&alice)?;
+    let fresh = t.token(&alice).await?;
     let forms = [
         json!(fresh),
         json!(format!("Bearer {fresh}")),
@@ -101,12 +101,12 @@ async fn refresh(t: Bench) -> Outcome {
     ];
     let mut devices = Vec::new();
     for form in forms {
-        let mut device = connect(&t, &lasting(&t, &alice, LIFE_S)?, Transport::WebSocket).await?;
+        let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, Transport::WebSocket).await?;
         expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, form).await?)?;
         devices.push(device);
     }
     // One that does not refresh shows when the others would have been closed.
-    let mut witness = connect(&t, &lasting(&t, &alice, LIFE_S)?, Transport::WebSocket).await?;
+    let mut witness = connect(&t, &lasting(&t, &alice, LIFE_S).await?, Transport::WebSocket).await?;
     witness.expect_closed(until_exp(exp) + AFTER_EXPIRY + Duration::from_secs(1)).await?;
     t.emit(&t.event_for(&alice)).await?;
     for device in &mut devices {
@@ -114,7 +114,7 @@ async fn refresh(t: Bench) -> Outcome {
     }
     // And the fresh token's end counts from then on.
     let exp = token::now() + LIFE_S;
-    let short = lasting(&t, &alice, LIFE_S)?;
+    let short = lasting(&t, &alice, LIFE_S).await?;
     expect::equal("the answer", &json!({"ok": true}), &ask(&mut devices[0], json!(short)).await?)?;
     devices[0].expect_closed(until_exp(exp) + AFTER_EXPIRY).await
 }
@@ -122,19 +122,19 @@ async fn refresh(t: Bench) -> Outcome {
 async fn refused(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let exp = token::now() + LIFE_S;
-    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S)?, Transport::WebSocket).await?;
+    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, Transport::WebSocket).await?;
     let mut wrong = vec![
-        (json!(lasting(&t, &alice, -60)?), "token_expired"),
+        (json!(lasting(&t, &alice, -60).await?), "token_expired"),
         (json!("a.b.c"), "token_invalid"),
         (json!(17), "token_invalid"),
-        (json!(format!("{}x", t.token(&alice)?)), "token_invalid"),
+        (json!(format!("{}x", t.token(&alice).await?)), "token_invalid"),
         (json!(""), "token_missing"),
         (json!(null), "token_missing"),
         (json!({}), "token_missing"),
     ];
     if t.target().declares("sessions") {
         let unknown = User { session: t.session_id(), ..alice.clone() };
-        wrong.push((json!(t.token(&unknown)?), "session_invalid"));
+        wrong.push((json!(t.token(&unknown).await?), "session_invalid"));
     }
     for (argument, code) in wrong {
         let answer = ask(&mut device, argument.clone()).await?;
@@ -145,8 +145,8 @@ async fn refused(t: Bench) -> Outcome {
 
 async fn another_user(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
-    let mut device = connect(&t, &t.token(&mallory)?, Transport::WebSocket).await?;
-    let answer = ask(&mut device, json!(t.token(&alice)?)).await?;
+    let mut device = connect(&t, &t.token(&mallory).await?, Transport::WebSocket).await?;
+    let answer = ask(&mut device, json!(t.token(&alice).await?)).await?;
     expect::equal("the answer", &json!({"ok": false, "code": "token_invalid"}), &answer)?;
     t.emit(&t.event_for(&alice)).await?;
     t.emit_numbered(&mallory, 1, 1).await?;
@@ -179,7 +179,7 @@ async fn revoked_after_refresh(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let other = elsewhere(&t, &alice).await?;
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
-    expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(&other)?)).await?)?;
+    expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(&other).await?)).await?)?;
     t.revoke_session(&alice.session).await?;
     t.emit(&t.event_for(&alice)).await?;
     device.expect_event("record.accessed").await?;
@@ -202,7 +202,7 @@ async fn queued_after(t: Bench) -> Outcome {
 async fn while_connecting(t: Bench) -> Outcome {
     for _ in 0..20 {
         let alice = t.user().await?;
-        let auth = json!({"token": t.token(&alice)?});
+        let auth = json!({"token": t.token(&alice).await?});
         let attempt = t.attempt_raw(t.opening(Transport::WebSocket), Some(auth));
         let (device, revoked) = tokio::join!(attempt, t.revoke_session(&alice.session));
         revoked?;

@@ -75,7 +75,7 @@ async fn forged_identity(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     let mut alices = t.connect_raw(&alice, Transport::WebSocket).await?;
     let opening = t.opening(Transport::WebSocket).query("userId", &*alice.id).query("room", &*alice.id);
-    let auth = json!({"token": t.token(&mallory)?, "userId": alice.id, "sub": alice.id, "room": alice.id,
+    let auth = json!({"token": t.token(&mallory).await?, "userId": alice.id, "sub": alice.id, "room": alice.id,
         "sessionId": alice.session, "user": {"id": alice.id}});
     let mut device = t.attempt_raw(opening, Some(auth)).await?;
     device.expect_accepted().await?;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{acks, numbers::numbers};
 use crate::{
-    bench::{Answer, Bench, Emission, User},
+    bench::{Bench, Emission, User},
     case::{Case, Need},
     client::{Arrival, Client, Transport},
     expect::{self, Outcome, inconclusive, mismatch},
@@ -56,7 +56,7 @@ fn big(t: &Bench, user: &User, n: usize) -> Emission {
 /// A client over a line of its own, which then carries nothing any more.
 async fn stalled(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
     let line = t.line().await?;
-    let auth = json!({"token": t.token(user)?, "ack": ack});
+    let auth = json!({"token": t.token(user).await?, "ack": ack});
     let mut device = t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?;
     device.expect_accepted().await?;
     line.black_hole();
@@ -126,7 +126,7 @@ async fn others(t: Bench) -> Outcome {
 }
 
 /// Emitted and received, both within the time.
-async fn in_time(who: &str, emit: impl Future<Output = Outcome<Answer>>, device: &mut Client, n: usize) -> Outcome {
+async fn in_time(who: &str, emit: impl Future<Output = Outcome>, device: &mut Client, n: usize) -> Outcome {
     let round = async {
         emit.await?;
         device.expect_event("record.accessed").await

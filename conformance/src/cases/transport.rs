@@ -125,7 +125,7 @@ async fn receives_both_ways(t: &Bench, alice: &User, device: &mut Client) -> Out
 
 async fn library(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
-    let token = t.token(&alice)?;
+    let token = t.token(&alice).await?;
     let mut device = t.attempt_over(t.opening(transport), Some(json!({"token": token}))).await?;
     device.expect_accepted().await?;
     let event = t.event_for(&alice);
@@ -164,7 +164,7 @@ async fn other_namespaces(t: Bench) -> Outcome {
 async fn other_namespace(t: Bench, namespace: &str) -> Outcome {
     let alice = t.user().await?;
     let mut wire = t.open(t.opening(Transport::WebSocket)).await?;
-    let connect = Packet::new(Kind::Connect, namespace, Some(json!({"token": t.token(&alice)?})));
+    let connect = Packet::new(Kind::Connect, namespace, Some(json!({"token": t.token(&alice).await?})));
     send(&wire, &format!("4{}", connect.encode())).await?;
     let answer = wire.receive(PROMPTLY).await;
     let Some(Incoming::Message(text)) = &answer else {
@@ -247,7 +247,7 @@ async fn event_first(t: Bench, transport: Transport) -> Outcome {
 async fn second_connect(t: Bench, transport: Transport) -> Outcome {
     let (alice, mut bystander) = bystander(&t).await?;
     let mut device = t.connect_raw(&alice, transport).await?;
-    let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&alice)?})));
+    let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&alice).await?})));
     breaks_protocol(&mut device, &format!("4{}", again.encode())).await?;
     unharmed(&t, &alice, &mut bystander).await
 }

@@ -1,73 +1,192 @@
-//! `doctor`: goes the way of a run step by step and says in words what is wrong.
+//! `doctor`: goes the way of a run step by step and says in words what is wrong and where to look.
 
-use serde_json::json;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::interrupt::Interrupt;
 use crate::{
-    bench::Bench,
+    bench::{Bench, Suite},
+    canary,
+    client::Client,
     event::RunEvent,
     exit,
-    expect::Outcome,
-    ground::{self, Options},
+    expect::{self, Outcome},
+    ground::{self, GroundError, Options},
+    target::Target,
+    transcript::shorten,
 };
 
-/// Examines target file, Redis, server and the way of one event.
+/// The longest text of one line of what was said, in bytes.
+const LINE: usize = 300;
+
+/// Examines target file, Redis, server, the way of one event, and what the target declares.
 pub(super) async fn examine(options: &Options) -> u8 {
-    let (events, mut inbox) = mpsc::unbounded_channel();
-    let suite = ground::prepare(options, &events).await;
-    drop(events);
-    while let Some(event) = inbox.recv().await {
-        match event {
-            RunEvent::Ready(part, what, _) => println!("  ok    {part}: {what}"),
-            RunEvent::Remark(remark) => println!("  note  {remark}"),
-            _ => {}
-        }
-    }
+    let mut interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return gave_up(&error, "the machine does not let the suite hear of signals"),
+    };
+    let target = match ground::read_target(options.target.as_deref()) {
+        Ok(target) => target,
+        Err(error) => return gave_up(&error, hint(&error)),
+    };
+    told("ok", "the target file is right");
+    let suite = tokio::select! {
+        suite = prepared(options) => suite,
+        () = interrupt.came() => return gave_up(&"interrupted", "what was started has been ended again"),
+    };
     let suite = match suite {
         Ok(suite) => suite,
-        Err(error) => {
-            println!("  BAD   {error}");
-            return exit::NO_VERDICT;
+        Err(error) => return gave_up(&error, hint(&error)),
+    };
+    let sound = tokio::select! {
+        sound = consult(&suite, &target) => sound,
+        () = interrupt.came() => {
+            told("BAD", "interrupted");
+            false
         }
     };
-    let bench = Bench::new(suite.clone(), "doctor", 1);
-    let sound = walk(&bench).await;
-    bench.finish().await;
     ground::clear(suite).await;
-    if sound { exit::CONFORMANT } else { exit::NO_VERDICT }
+    if !sound {
+        return exit::NO_VERDICT;
+    }
+    told("ok", "everything that was started is ended");
+    println!("  All is well. Next: notify-conformance run{}", again(options));
+    exit::CONFORMANT
 }
 
-async fn walk(bench: &Bench) -> bool {
-    let Some(user) = step("a session is made", "see [sessions.create]", bench.user().await) else { return false };
-    if step("a token is signed", "see [jwt]", bench.token(&user)).is_none() {
-        return false;
-    }
-    let Some(mut client) =
-        step("a client connects", "does the server verify with the key of [jwt]?", bench.connect(&user).await)
-    else {
-        return false;
+/// Makes the ground ready, and tells of each part when it is.
+async fn prepared(options: &Options) -> Result<Arc<Suite>, GroundError> {
+    let (events, mut inbox) = mpsc::unbounded_channel();
+    let telling = async {
+        while let Some(event) = inbox.recv().await {
+            match event {
+                RunEvent::Ready(part, what, _) => told("ok", &format!("{part}: {what}")),
+                RunEvent::Remark(remark) => told("note", &remark),
+                _ => {}
+            }
+        }
     };
-    let event = bench.event_for(&user);
-    if step("an event is emitted", "see [emit]", bench.emit(&event).await).is_none() {
-        return false;
-    }
-    let arrived = client.expect_event("record.accessed").await;
-    let Some(payload) = step("it arrives", "is metadata.targetUserId the recipient?", arrived) else { return false };
-    let same = payload["resourceId"] == json!(event.resource_id);
-    println!("  {}    it is the one that was emitted", if same { "ok " } else { "BAD" });
-    client.disconnect().await;
-    same
+    let preparing = async move { ground::prepare(options, &events).await };
+    tokio::join!(preparing, telling).0
 }
 
-fn step<T>(what: &str, hint: &str, outcome: Outcome<T>) -> Option<T> {
+async fn consult(suite: &Arc<Suite>, target: &Target) -> bool {
+    let bench = Bench::new(Arc::clone(suite), "doctor", 1);
+    let sound = match live(&bench).await {
+        Some(payload) => queued(&bench).await.is_some() && capabilities(&bench, target, &payload).await,
+        None => false,
+    };
+    if !sound {
+        println!("  What was said, on one time line:");
+        bench.quote_servers();
+        for line in bench.transcript().lines() {
+            let (at_ms, text) = (line.at_us / 1_000, shorten(&line.text, LINE));
+            println!("        +{}.{:03} {:<5} {} {text}", at_ms / 1_000, at_ms % 1_000, line.channel, line.direction);
+        }
+    }
+    bench.finish().await;
+    sound
+}
+
+/// An event reaches a user who is there; returns its payload.
+async fn live(t: &Bench) -> Option<Value> {
+    let made = if t.target().sessions.is_some() { "a session is made" } else { "a user is thought of (no sessions)" };
+    let user = step(t, made, "see [sessions.create]: what it sends, and which status confirms it", t.user().await)?;
+    step(t, "a token is signed", "see [jwt]", t.token(&user).await)?;
+    let refused = "does the server verify with the key and the algorithm of [jwt]? Does it serve Socket.IO at /socket.io/, \
+                   namespace /notifications? Its log may say more";
+    let connected = t.connect(&user).await;
+    let no_session = "the server wants a session for the token: declare \"sessions\", and fill in [sessions.create]";
+    let refused = match &connected {
+        Err(fault) if fault.to_string().contains("session_invalid") => no_session,
+        _ => refused,
+    };
+    let mut client: Client = step(t, "a client connects with it", refused, connected)?;
+    let event = t.event_for(&user);
+    step(t, "an event is emitted", "see [emit]: what it sends, and which status confirms it", t.emit(&event).await)?;
+    let lost = "the recipient is metadata.targetUserId; does the server join a client to its user's room, and does [emit.body] \
+                pass the metadata on?";
+    let arrived = client.expect_event("record.accessed").await;
+    let same = arrived.and_then(|payload| {
+        expect::equal("resourceId", &json!(event.resource_id), &payload["resourceId"]).map(|()| payload)
+    });
+    let payload = step(t, "the client receives it", lost, same)?;
+    client.disconnect().await;
+    Some(payload)
+}
+
+/// An event waits for a user who is not there.
+async fn queued(t: &Bench) -> Option<()> {
+    let hint = "SPEC.md, section 5: what nobody was there for is kept, and delivered as one `queued.events`";
+    let waits = async {
+        let user = t.user().await?;
+        t.emit(&t.event_for(&user)).await?;
+        let mut client = t.connect(&user).await?;
+        let queued = client.expect_queued().await?;
+        client.disconnect().await;
+        expect::that(queued.len() == 1, "one queued event", queued.len().to_string())
+    };
+    step(t, "an event waits for a user who is away", hint, waits.await)
+}
+
+async fn capabilities(t: &Bench, target: &Target, payload: &Value) -> bool {
+    let mut sound = true;
+    for capability in &target.capabilities {
+        let Some(outcome) = canary::sing(t, capability, payload).await else {
+            told("note", &format!("{capability}: declared; only a run can tell"));
+            continue;
+        };
+        let hint = format!("take \"{capability}\" out of `capabilities`, or mend the server");
+        sound &= step(t, &format!("{capability}: declared, and there"), &hint, outcome).is_some();
+    }
+    // What needs nothing in the file but the word.
+    for capability in ["polling", "event-id"].into_iter().filter(|name| !target.declares(name)) {
+        if let Some(Ok(())) = canary::sing(t, capability, payload).await {
+            told("note", &format!("{capability}: there, but not declared; its cases will not be run"));
+        }
+    }
+    sound
+}
+
+fn step<T>(t: &Bench, what: &str, hint: &str, outcome: Outcome<T>) -> Option<T> {
     match outcome {
         Ok(value) => {
-            println!("  ok    {what}");
+            told("ok", what);
             Some(value)
         }
         Err(fault) => {
-            println!("  BAD   {what}: {fault}\n        {hint}");
+            told("BAD", &format!("{what}: {}", t.transcript().redact(&fault.to_string())));
+            println!("        {hint}");
             None
         }
     }
+}
+
+fn told(verdict: &str, what: &str) {
+    println!("  {verdict:<5} {what}");
+}
+
+fn gave_up(error: &dyn std::fmt::Display, hint: &str) -> u8 {
+    told("BAD", &error.to_string());
+    println!("        {hint}");
+    exit::NO_VERDICT
+}
+
+fn hint(error: &GroundError) -> &'static str {
+    match error {
+        GroundError::Target(_) => {
+            "each line names the line and the key; fixtures/schema/target.schema.json is for editors"
+        }
+        GroundError::Sign(_) => "a key in a file is in PEM, and its path is relative to the target file",
+        GroundError::Redis(_) => "`--redis` says where Redis comes from: container, local, or redis://HOST:PORT/DB",
+        GroundError::Instance(_) => "try the commands of [process] by hand, in its `directory` and with its `env`",
+        GroundError::Unreachable { .. } => "is the server running, and does it listen at the `url` of the target file?",
+        GroundError::NoTarget => "`notify-conformance init --output my.toml` writes a target file to begin with",
+    }
+}
+
+fn again(options: &Options) -> String {
+    options.target.as_ref().map_or_else(String::new, |target| format!(" --target {target}"))
 }

@@ -47,6 +47,7 @@ pub fn decode(line: &Line) -> Decoded {
         }
         ("redis", _) => decoded("Redis", "", text),
         ("proc", _) => decoded("server log", "", text),
+        ("hook", _) => decoded("command", "", text),
         _ => decoded("note", "", text),
     }
 }

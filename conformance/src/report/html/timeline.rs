@@ -90,6 +90,8 @@ fn way(line: &Line) -> (&'static str, &'static str) {
         ("redis", "←") => ("target to Redis", "⇢"),
         ("redis", "→") => ("Redis to target", "⇠"),
         ("proc", _) => ("said by the target", "·"),
+        ("hook", "→") => ("suite to a command", "→"),
+        ("hook", _) => ("command to suite", "←"),
         (_, "→") => ("suite to target", "→"),
         (_, "←") => ("target to suite", "←"),
         _ => ("remark", "·"),

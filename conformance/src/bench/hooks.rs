@@ -1,0 +1,67 @@
+//! Does to the target what its file says how to do: by a request, or by a command.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::Bench;
+use crate::{
+    expect::{Outcome, inconclusive, mismatch},
+    hook::{self, Call, HookError},
+    instance::chain,
+    target::{Hook, Request},
+    template::{UnknownPlaceholder, Values},
+};
+
+/// How long a command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(15);
+
+impl Bench {
+    /// Does `name`; its placeholders have the values in `facts`, an object.
+    ///
+    /// # Errors
+    /// Where the target does not confirm it, or it cannot be done with this target.
+    pub(super) async fn hook(&self, name: &str, hook: &Hook, facts: Value) -> Outcome {
+        let mut values = self.target().values();
+        for (fact, value) in facts.as_object().into_iter().flatten() {
+            values.set(fact, value.clone());
+        }
+        match hook {
+            Hook::Http(request) => self.confirmed(name, request, &values).await,
+            Hook::Command(words) => self.command(name, words, &values, facts).await,
+        }
+    }
+
+    async fn confirmed(&self, name: &str, request: &Request, values: &Values) -> Outcome {
+        let answer = self.request(request, values).await?;
+        if request.status.contains(&answer.status) {
+            return Ok(());
+        }
+        Err(mismatch(format!("{name} confirmed by {:?}", request.status), answer.describe()))
+    }
+
+    async fn command(&self, name: &str, words: &[String], values: &Values, facts: Value) -> Outcome {
+        let unfilled = |error: UnknownPlaceholder| inconclusive(format!("the target file: {error}"));
+        let command: Vec<_> = words.iter().map(|word| values.text(word)).collect::<Result<_, _>>().map_err(unfilled)?;
+        let mut input = json!({"hook": name, "url": self.base()});
+        for (fact, value) in facts.as_object().into_iter().flatten() {
+            input[fact] = value.clone();
+        }
+        self.transcript().sent("hook", input.to_string());
+        let directory = &self.target().folder;
+        let call = Call { command: &command, directory, env: &BTreeMap::new(), input: &input, within: COMMAND_LIMIT };
+        let Err(error) = hook::run(call).await else {
+            self.transcript().received("hook", "exit status: 0");
+            return Ok(());
+        };
+        let what = chain(&error);
+        self.transcript().received("hook", &what);
+        Err(match error {
+            HookError::Failed { .. } => mismatch(format!("{name} confirmed by exit status 0"), what),
+            // Not of the target's doing, or not known to be.
+            HookError::Start { .. } | HookError::Unsupported { .. } | HookError::TooSlow { .. } => {
+                inconclusive(format!("{name}: {what}"))
+            }
+        })
+    }
+}
