@@ -71,6 +71,11 @@ impl Session {
         self.make_room();
     }
 
+    /// Whether it was closed from here.
+    pub(super) fn was_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Closes the transport and returns the events that it has not taken and that no other connection will send.
     pub(crate) fn close_and_take_unsent(&self) -> Vec<Arc<Shared>> {
         self.close();
