@@ -26,6 +26,7 @@ use crate::{
     },
     runner::{self, Plan},
     select::Selection,
+    selftest::Chosen,
     spec::{self, Level, Profile, Sentence},
 };
 
@@ -71,6 +72,9 @@ enum Command {
         /// Only the mutants whose names match; `*` stands for anything. May be repeated.
         #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
         mutant: Vec<String>,
+        /// Only the cases of these profiles, and the mutants that are there for them [default: all].
+        #[arg(long, value_name = "PROFILE", value_delimiter = ',', value_parser = Profile::from_str)]
+        profile: Vec<Profile>,
         /// Write the matrix: json=FILE, html=FILE. May be repeated.
         #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = matrix_report)]
         report: Vec<Choice>,
@@ -163,10 +167,11 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
         Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
-        Command::Selftest { ground, at_once, mutant, report } => {
+        Command::Selftest { ground, at_once, mutant, profile, report } => {
+            let chosen = Chosen { mutants: mutant, profiles: profile };
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };
-            selftest::prove(&ground.options(0), usize::from(at_once), &mutant, &report).await
+            selftest::prove(&ground.options(0), usize::from(at_once), &chosen, &report).await
         }
         Command::Doctor(args) => doctor::examine(&args.options(0)).await,
         Command::Init(args) => init::write(&args),

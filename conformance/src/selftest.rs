@@ -85,8 +85,8 @@ pub enum SelftestError {
         case: String,
     },
     /// The command line chooses none.
-    #[error("no mutant matches {0}")]
-    NoneChosen(String),
+    #[error("no mutant is chosen")]
+    NoneChosen,
     /// A mutant does not start.
     #[error("the mutant {0} does not start: {1}")]
     Start(String, String),
@@ -107,10 +107,14 @@ impl Fate {
 }
 
 impl Mutant {
+    /// The cases that its entry names.
+    fn named<'a>(&'a self, all: &'a [Case]) -> impl Iterator<Item = &'a Case> {
+        all.iter().filter(|case| self.killed_by.iter().any(|id| *id == case.id))
+    }
+
     /// What a mutant of one profile does to the cases of another is no news, and there are many.
     fn profiles(&self, cases: &[Case]) -> BTreeSet<Profile> {
-        let named = cases.iter().filter(|case| self.killed_by.iter().any(|id| *id == case.id));
-        named.map(Case::profile).chain([Profile::Core]).collect()
+        self.named(cases).map(Case::profile).chain([Profile::Core]).collect()
     }
 
     fn explains(&self, case: &str) -> bool {
@@ -129,8 +133,28 @@ impl Matrix {
     }
 }
 
-/// Runs the cases against the sound server and each mutant that one of `patterns` matches, or every one where there are
-/// none, `at_once` mutants at a time; tells each fate as it is known.
+/// What of the matrix is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Chosen {
+    /// Patterns of names; every mutant where there are none.
+    pub mutants: Vec<String>,
+    /// The cases of these profiles, and the mutants that are there for them; of all where there are none.
+    pub profiles: Vec<Profile>,
+}
+
+impl Chosen {
+    fn has_profile(&self, profile: Profile) -> bool {
+        self.profiles.is_empty() || self.profiles.contains(&profile)
+    }
+
+    fn has_mutant(&self, mutant: &Mutant, all: &[Case]) -> bool {
+        let named = self.mutants.is_empty() || self.mutants.iter().any(|it| matches(it, &mutant.name));
+        named && mutant.named(all).all(|case| self.has_profile(case.profile()))
+    }
+}
+
+/// Runs the cases against the sound server and each mutant, as far as they are `chosen`, `at_once` mutants at a time; tells
+/// each fate as it is known.
 ///
 /// # Errors
 /// Where the mutants cannot be listed or started.
@@ -138,7 +162,7 @@ pub async fn run(
     suite: &Arc<Suite>,
     cases: &[Case],
     at_once: usize,
-    patterns: &[String],
+    chosen: &Chosen,
     tell: impl Fn(&Fate),
 ) -> Result<Matrix, SelftestError> {
     let process = suite.target.process.clone().ok_or(SelftestError::NoMutants)?;
@@ -150,11 +174,12 @@ pub async fn run(
             return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
         }
     }
-    let chosen = |mutant: &Mutant| patterns.is_empty() || patterns.iter().any(|it| matches(it, &mutant.name));
-    let mutants: Vec<_> = mutants.into_iter().filter(chosen).collect();
+    let mutants: Vec<_> = mutants.into_iter().filter(|mutant| chosen.has_mutant(mutant, cases)).collect();
     if mutants.is_empty() {
-        return Err(SelftestError::NoneChosen(patterns.join(", ")));
+        return Err(SelftestError::NoneChosen);
     }
+    let cases: Vec<_> = cases.iter().filter(|case| chosen.has_profile(case.profile())).copied().collect();
+    let cases = cases.as_slice();
     let (failed, not_run) = red(Arc::clone(suite), cases).await;
     let mut fates = Vec::new();
     let mut running = stream::iter(mutants).map(|mutant| face(suite, &process, cases, mutant)).buffered(at_once);
@@ -165,7 +190,7 @@ pub async fn run(
     }
     let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
     // Some of the mutants say nothing of cases that others are there for.
-    let musts = cases.iter().filter(|case| patterns.is_empty() && case.level() == Level::Must);
+    let musts = cases.iter().filter(|case| chosen.mutants.is_empty() && case.level() == Level::Must);
     let idle = musts.map(|case| case.id.to_owned()).filter(|id| !killers.contains(id)).collect();
     let mut ids: Vec<_> = cases.iter().map(|case| case.id.to_owned()).collect();
     ids.sort();

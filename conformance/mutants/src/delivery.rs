@@ -100,7 +100,8 @@ impl Deliver for Faulty {
                 Fault::NeverLive => return false,
                 Fault::Shuffled => return self.shuffled(room, event).await,
                 Fault::Leaks => {
-                    self.leaked.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+                    let mut leaked = self.leaked.lock().unwrap_or_else(PoisonError::into_inner);
+                    leaked.extend(std::iter::repeat_n(event.clone(), 3));
                 }
                 _ => {}
             }

@@ -10,14 +10,14 @@ use crate::{
         choice::{Choice, Form},
         html::matrix,
     },
-    selftest::{self, Fate, Matrix},
+    selftest::{self, Chosen, Fate, Matrix},
 };
 
 /// What `selftest` runs against unless told otherwise.
 pub(super) const MUTANTS: &str = "fixtures/targets/mutants.toml";
 
 /// Runs the matrix; returns the exit code.
-pub(super) async fn prove(options: &Options, at_once: usize, mutants: &[String], reports: &[Choice]) -> u8 {
+pub(super) async fn prove(options: &Options, at_once: usize, chosen: &Chosen, reports: &[Choice]) -> u8 {
     let mut interrupt = match Interrupt::listen() {
         Ok(interrupt) => interrupt,
         Err(error) => return no_verdict(&error),
@@ -29,13 +29,13 @@ pub(super) async fn prove(options: &Options, at_once: usize, mutants: &[String],
     };
     let cases = cases::all();
     let proven = tokio::select! {
-        matrix = selftest::run(&suite, &cases, at_once, mutants, tell) => matrix.map_err(|error| error.to_string()),
+        matrix = selftest::run(&suite, &cases, at_once, chosen, tell) => matrix.map_err(|error| error.to_string()),
         () = interrupt.came() => Err("interrupted".to_owned()),
     };
     ground::clear(suite).await;
     match proven {
         Ok(matrix) => {
-            if !mutants.is_empty() {
+            if !chosen.mutants.is_empty() {
                 println!("  note      only some of the mutants were faced, so nothing is said of idle cases");
             }
             conclude(&matrix, reports)
