@@ -4,7 +4,7 @@ use super::{record::Record, xml::escape};
 use crate::event::{Conformance, Count};
 
 /// The average width of a character of the picture's font, in tenths of a pixel; the text is stretched to fit exactly.
-const CHARACTER: usize = 66;
+const CHARACTER: usize = 63;
 /// The room at each end of a text.
 const MARGIN: usize = 7;
 /// The text on the left.
@@ -25,7 +25,7 @@ pub fn render(record: &Record) -> String {
     let all = left + right;
     let verdict = escape(&verdict);
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{all}" height="20" role="img" aria-label="{SUBJECT}: {verdict}">
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{all}" height="20" viewBox="0 0 {all} 20" role="img" aria-label="{SUBJECT}: {verdict}">
   <title>{SUBJECT}: {verdict}</title>
   <clipPath id="round"><rect width="{all}" height="20" rx="3"/></clipPath>
   <g clip-path="url(#round)">

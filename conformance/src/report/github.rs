@@ -1,6 +1,6 @@
 //! The report for GitHub Actions: annotations as workflow commands, and a job summary in Markdown.
 //!
-//! Text of the target's own goes through [`data`], [`property`] or [`cell`], so that it can be neither a command nor markup.
+//! Text of the target's own goes through `data`, `property` or `cell`, so that it can be neither a command nor markup.
 
 use std::fmt::Write as _;
 
