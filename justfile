@@ -66,4 +66,4 @@ ci: check
     just conformance-embedded
     just conformance-node
     just interop
-    just selftest --profile core
+    just selftest --profile core --redis local

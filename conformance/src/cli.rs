@@ -256,6 +256,7 @@ async fn run_cases(args: RunArgs) -> u8 {
         repeat: usize::from(args.repeat),
         cases: chosen,
         baseline,
+        show_passed: args.report.iter().any(|choice| matches!(choice, Choice::File(Form::Html, _))),
     };
     let code = match target {
         Ok(_) => run_plan(&args.ground.options(seed), plan, &events).await,

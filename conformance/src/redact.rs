@@ -94,6 +94,13 @@ impl Secrets {
         }
     }
 
+    /// The same secrets, for another server: its cases will bring tokens of their own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let pieces = self.pieces.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { whole: self.whole.clone(), pieces: Arc::new(RwLock::new(pieces)) }
+    }
+
     /// `text` without secrets.
     pub fn redact(&self, text: &str) -> String {
         let mut clean = hide_user_info(&hide_tokens(text));

@@ -43,6 +43,8 @@ pub struct Plan {
     pub deselected: usize,
     /// The cases that are known to fail.
     pub baseline: Baseline,
+    /// Whether cases that pass show their transcripts; others always do.
+    pub show_passed: bool,
 }
 
 /// Runs the plan; every case's end and the summary go to `events`.
@@ -57,10 +59,10 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
     for turn in 1..=plan.repeat {
         for case in cases.clone() {
             let (suite, places) = (Arc::clone(&suite), Arc::clone(&places));
-            let unended = (case, turn);
+            let (unended, show_passed) = ((case, turn), plan.show_passed);
             let task = running.spawn(async move {
                 let _place = places.acquire_owned().await;
-                one(suite, case, turn).await
+                one(suite, case, turn, show_passed).await
             });
             started.insert(task.id(), unended);
         }
@@ -102,7 +104,7 @@ fn wants_own_server(case: &Case) -> bool {
     case.needs.iter().any(|need| matches!(need, Need::OwnServer | Need::Setting(_)))
 }
 
-async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
+async fn one(suite: Arc<Suite>, case: Case, turn: usize, show_passed: bool) -> CaseResult {
     let began = Instant::now();
     let bench = Bench::new(Arc::clone(&suite), case.id, turn);
     let verdict = match obstacle(&suite.target, &case) {
@@ -114,13 +116,10 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize) -> CaseResult {
     }
     let transcript = bench.transcript().clone();
     bench.finish().await;
-    CaseResult {
-        case,
-        turn,
-        verdict: redacted(verdict, &transcript),
-        took: began.elapsed(),
-        transcript: transcript.lines(),
-    }
+    let took = began.elapsed();
+    let shown = show_passed || verdict != Verdict::Passed;
+    let lines = if shown { transcript.lines() } else { Vec::new() };
+    CaseResult { case, turn, verdict: redacted(verdict, &transcript), took, transcript: lines }
 }
 
 /// In a task of its own, so that a panic of a case is a verdict on that case alone; the task ends with the set.

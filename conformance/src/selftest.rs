@@ -4,10 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryFutureExt, stream};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{process::Command, sync::mpsc};
@@ -48,6 +48,8 @@ pub struct Fate {
     pub failed: BTreeSet<String>,
     /// The cases that could not be run.
     pub not_run: BTreeSet<String>,
+    /// What was seen in the cases that are red though the mutant's entry does not say so.
+    pub unexplained: BTreeMap<String, String>,
     /// The profiles whose cases it faced: `core`, and those of the cases that its entry names.
     pub profiles: BTreeSet<Profile>,
     /// How long it took, in seconds.
@@ -59,8 +61,8 @@ pub struct Fate {
 pub struct Matrix {
     /// Every case, by id.
     pub cases: Vec<String>,
-    /// Cases that did not pass on the sound server; there must be none.
-    pub red_without_mutant: BTreeSet<String>,
+    /// Cases that did not pass on the sound server, and what was seen in them; there must be none.
+    pub red_without_mutant: BTreeMap<String, String>,
     /// Every mutant's fate.
     pub fates: Vec<Fate>,
     /// Cases about MUST sentences that no mutant has made fail.
@@ -93,16 +95,16 @@ pub enum SelftestError {
 }
 
 impl Fate {
+    fn of(mutant: Mutant, red: Red, profiles: BTreeSet<Profile>, took: Duration) -> Self {
+        let Red { failed, not_run, mut seen } = red;
+        // Either the case tests more than its sentence, or the entry is wrong.
+        seen.retain(|case, _| !mutant.explains(case));
+        Self { mutant, failed, not_run, unexplained: seen, profiles, took_s: took.as_secs_f64() }
+    }
+
     /// The named cases that let the mutant live.
     pub fn survived(&self) -> Vec<&str> {
         self.mutant.killed_by.iter().filter(|case| !self.failed.contains(*case)).map(String::as_str).collect()
-    }
-
-    /// The cases that failed, or could not be run, though the mutant's entry does not say so: either they test more than
-    /// their sentence, or the entry is wrong.
-    pub fn unexplained(&self) -> Vec<&str> {
-        let red = self.failed.iter().chain(&self.not_run).map(String::as_str);
-        red.filter(|case| !self.mutant.explains(case)).collect()
     }
 }
 
@@ -129,7 +131,7 @@ impl Matrix {
         self.red_without_mutant.is_empty()
             && self.idle.is_empty()
             && !self.fates.is_empty()
-            && self.fates.iter().all(|fate| fate.survived().is_empty() && fate.unexplained().is_empty())
+            && self.fates.iter().all(|fate| fate.survived().is_empty() && fate.unexplained.is_empty())
     }
 }
 
@@ -180,21 +182,27 @@ pub async fn run(
     }
     let cases: Vec<_> = cases.iter().filter(|case| chosen.has_profile(case.profile())).copied().collect();
     let cases = cases.as_slice();
-    let (failed, not_run) = red(Arc::clone(suite), cases).await;
+    let red_without_mutant = red(Arc::clone(suite), cases).await.seen;
     let mut fates = Vec::new();
-    let mut running = stream::iter(mutants).map(|mutant| face(suite, &process, cases, mutant)).buffered(at_once);
+    let facing = mutants.into_iter().enumerate();
+    // As they end, for a slow one must not keep the next from being begun.
+    let mut running = stream::iter(facing)
+        .map(|(place, mutant)| face(suite, &process, cases, mutant).map_ok(move |fate| (place, fate)))
+        .buffer_unordered(at_once);
     while let Some(fate) = running.next().await {
-        let fate = fate?;
+        let (place, fate) = fate?;
         tell(&fate);
-        fates.push(fate);
+        fates.push((place, fate));
     }
+    fates.sort_by_key(|(place, _)| *place);
+    let fates: Vec<_> = fates.into_iter().map(|(_, fate)| fate).collect();
     let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
     // Some of the mutants say nothing of cases that others are there for.
     let musts = cases.iter().filter(|case| chosen.mutants.is_empty() && case.level() == Level::Must);
     let idle = musts.map(|case| case.id.to_owned()).filter(|id| !killers.contains(id)).collect();
     let mut ids: Vec<_> = cases.iter().map(|case| case.id.to_owned()).collect();
     ids.sort();
-    Ok(Matrix { cases: ids, red_without_mutant: failed.union(&not_run).cloned().collect(), fates, idle })
+    Ok(Matrix { cases: ids, red_without_mutant, fates, idle })
 }
 
 async fn list(target: &Target, process: &ProcessTarget) -> Result<Vec<Mutant>, SelftestError> {
@@ -229,22 +237,30 @@ async fn face(
         redis: sound.redis.clone(),
         shared: Arc::new(shared),
         signer: sound.signer.clone(),
-        secrets: sound.secrets.clone(),
+        secrets: sound.secrets.apart(),
         http: sound.http.clone(),
         seed: sound.seed,
         nonce: format!("{:08x}", rand::random::<u32>()),
     });
     let profiles = mutant.profiles(cases);
     let cases: Vec<_> = cases.iter().filter(|case| profiles.contains(&case.profile())).copied().collect();
-    let (failed, not_run) = red(Arc::clone(&suite), &cases).await;
+    let red = red(Arc::clone(&suite), &cases).await;
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;
     }
-    Ok(Fate { mutant, failed, not_run, profiles, took_s: began.elapsed().as_secs_f64() })
+    Ok(Fate::of(mutant, red, profiles, began.elapsed()))
 }
 
-/// The cases that fail, and those that cannot be run.
-async fn red(suite: Arc<Suite>, cases: &[Case]) -> (BTreeSet<String>, BTreeSet<String>) {
+/// What was not green.
+#[derive(Debug, Default)]
+struct Red {
+    failed: BTreeSet<String>,
+    not_run: BTreeSet<String>,
+    /// What was seen in each of them.
+    seen: BTreeMap<String, String>,
+}
+
+async fn red(suite: Arc<Suite>, cases: &[Case]) -> Red {
     let (events, mut inbox) = mpsc::unbounded_channel();
     let plan = Plan {
         cases: cases.to_vec(),
@@ -253,19 +269,22 @@ async fn red(suite: Arc<Suite>, cases: &[Case]) -> (BTreeSet<String>, BTreeSet<S
         profiles: Vec::new(),
         deselected: 0,
         baseline: Baseline::default(),
+        show_passed: false,
     };
     runner::run(suite, plan, &events).await;
     drop(events);
-    let mut red: BTreeMap<bool, BTreeSet<String>> = BTreeMap::new();
+    let mut red = Red::default();
     while let Some(event) = inbox.recv().await {
-        if let RunEvent::Finished(result) = event {
-            let failed = matches!(result.verdict, Verdict::Failed { .. });
-            if failed || matches!(result.verdict, Verdict::NotRun { .. }) {
-                red.entry(failed).or_default().insert(result.case.id.to_owned());
-            }
-        }
+        let RunEvent::Finished(result) = event else { continue };
+        let (set, seen) = match result.verdict {
+            Verdict::Failed { expected, actual } => (&mut red.failed, format!("expected {expected}, got {actual}")),
+            Verdict::NotRun { reason } => (&mut red.not_run, format!("not run: {reason}")),
+            _ => continue,
+        };
+        set.insert(result.case.id.to_owned());
+        red.seen.insert(result.case.id.to_owned(), seen);
     }
-    (red.remove(&true).unwrap_or_default(), red.remove(&false).unwrap_or_default())
+    red
 }
 
 #[cfg(test)]
@@ -277,12 +296,20 @@ mod tests {
     }
 
     fn fate(killed_by: &[&str], also: &[&str], failed: &[&str]) -> Fate {
+        red(killed_by, also, Red { failed: own(failed), seen: seen(failed), ..Red::default() })
+    }
+
+    fn red(killed_by: &[&str], also: &[&str], red: Red) -> Fate {
         let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by), also: own(also) };
-        Fate { mutant, failed: own(failed), not_run: BTreeSet::new(), profiles: BTreeSet::new(), took_s: 1.0 }
+        Fate::of(mutant, red, BTreeSet::new(), Duration::from_secs(1))
+    }
+
+    fn seen(ids: &[&str]) -> BTreeMap<String, String> {
+        ids.iter().map(|id| ((*id).to_owned(), "seen".to_owned())).collect()
     }
 
     fn matrix(fates: Vec<Fate>) -> Matrix {
-        Matrix { cases: Vec::new(), red_without_mutant: BTreeSet::new(), fates, idle: BTreeSet::new() }
+        Matrix { cases: Vec::new(), red_without_mutant: BTreeMap::new(), fates, idle: BTreeSet::new() }
     }
 
     #[test]
@@ -296,9 +323,9 @@ mod tests {
     fn a_case_that_fails_has_to_be_explained_by_the_entry() {
         assert!(matrix(vec![fate(&["A-1/x"], &["B"], &["A-1/x", "B-1/x"])]).holds());
         assert!(!matrix(vec![fate(&["A-1/x"], &["B"], &["A-1/x", "C-1/x"])]).holds());
-        let mut not_run = fate(&["A-1/x"], &[], &["A-1/x"]);
-        not_run.not_run.insert("C-1/x".into());
-        assert_eq!(not_run.unexplained(), ["C-1/x"]);
+        let not_run = Red { failed: own(&["A-1/x"]), not_run: own(&["C-1/x"]), seen: seen(&["A-1/x", "C-1/x"]) };
+        let not_run = red(&["A-1/x"], &[], not_run);
+        assert_eq!(not_run.unexplained, seen(&["C-1/x"]));
     }
 
     #[test]
@@ -312,7 +339,7 @@ mod tests {
     #[test]
     fn a_red_sound_server_disproves_all() {
         let mut red = matrix(vec![fate(&["A-1/x"], &[], &["A-1/x"])]);
-        red.red_without_mutant.insert("A-1/x".into());
+        red.red_without_mutant = seen(&["A-1/x"]);
         assert!(!red.holds());
     }
 }

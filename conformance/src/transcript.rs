@@ -1,4 +1,4 @@
-//! What one case did and saw, on one clock, with secrets taken out.
+//! What one case did and saw, on one clock; secrets are taken out as it is read.
 //!
 //! Every client, proxy and HTTP call of a case writes here; a failure prints it. Knows nothing of what the lines mean.
 
@@ -39,9 +39,21 @@ pub struct Transcript {
 
 #[derive(Debug, Default)]
 struct Shared {
-    lines: Vec<Line>,
+    said: Vec<Said>,
     dropped: usize,
     secrets: Secrets,
+}
+
+/// A line before it is read: most cases pass and nobody reads theirs, and to search text for secrets is dear.
+#[derive(Debug)]
+struct Said {
+    at_us: u64,
+    channel: &'static str,
+    direction: &'static str,
+    /// Cut already, for it may be megabytes, though with room for what the search shortens.
+    text: String,
+    /// The length of the whole text, in bytes.
+    length: usize,
 }
 
 impl Default for Transcript {
@@ -51,12 +63,12 @@ impl Default for Transcript {
 }
 
 impl Transcript {
-    /// Takes `secrets` out wherever they would appear from now on.
+    /// Takes `secrets` out wherever they appear.
     pub fn hide(&self, secrets: Secrets) {
         self.lock().secrets = secrets;
     }
 
-    /// Takes a token out of what is written from now on, also where it comes in pieces.
+    /// Takes a token out of what is written, also where it comes in pieces.
     pub fn hide_token(&self, text: &str) {
         self.lock().secrets.hide_token(text);
     }
@@ -86,10 +98,10 @@ impl Transcript {
         self.push_at(when, channel, "←", text.as_ref());
     }
 
-    /// The lines so far, by time.
+    /// The lines so far, by time and redacted.
     pub fn lines(&self) -> Vec<Line> {
         let shared = self.lock();
-        let mut lines = shared.lines.clone();
+        let mut lines: Vec<_> = shared.said.iter().map(|said| said.line(&shared.secrets)).collect();
         lines.sort_by_key(|line| line.at_us);
         if shared.dropped > 0 {
             let text = format!("{} further lines were not kept", shared.dropped);
@@ -111,18 +123,23 @@ impl Transcript {
     fn push_at(&self, when: Instant, channel: &'static str, direction: &'static str, text: &str) {
         let at_us = micros(when.saturating_duration_since(self.began));
         let mut shared = self.lock();
-        if shared.lines.len() >= LINES_LIMIT {
+        if shared.said.len() >= LINES_LIMIT {
             shared.dropped += 1;
             return;
         }
-        // Cut before it is searched, for it may be megabytes, and again after that: what the search has shortened has room.
-        let clean = shared.secrets.redact(&shorten(text, 2 * LINE_LIMIT));
-        let text = cut(&clean, LINE_LIMIT, text.len());
-        shared.lines.push(Line { at_us, channel, direction, text });
+        let kept = shorten(text, 2 * LINE_LIMIT);
+        shared.said.push(Said { at_us, channel, direction, text: kept, length: text.len() });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Said {
+    fn line(&self, secrets: &Secrets) -> Line {
+        let text = cut(&secrets.redact(&self.text), LINE_LIMIT, self.length);
+        Line { at_us: self.at_us, channel: self.channel, direction: self.direction, text }
     }
 }
 

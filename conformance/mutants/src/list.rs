@@ -287,8 +287,8 @@ static MUTANTS: &[Mutant] = &[
     queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
         .also(&["QUEUE-03", "QUEUE-04"]),
     queue!("cap-over-all-users", "all users share one cap", ["QUEUE-04/per-user"], CapOverAllUsers).also(&[
-        "EMIT-03", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-11", "QUEUE-13", "QUEUE-16",
-        "ROOM-05",
+        "EMIT-03", "EMIT-04", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-11", "QUEUE-13",
+        "QUEUE-16", "ROOM-05",
     ]),
     queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once"], NotCleared)
         .also(&["EVENT-08", "QUEUE-13", "QUEUE-15"]),
@@ -441,7 +441,7 @@ static MUTANTS: &[Mutant] = &[
     door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
     door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn).also(&[
         "AUTH-25", "EMIT-10", "EVENT-02", "EVENT-03", "EVENT-06", "ROOM-01", "ROOM-02", "ROOM-03", "ROOM-05",
-        "ROOM-06", "TRANS-06",
+        "ROOM-06", "TRANS",
     ]),
     Mutant::new("root-open", "the root namespace is open", &["TRANS-05/root"], Place::Namespace("/")),
     Mutant::new("another-namespace", "another namespace is open", &["TRANS-05/others"], Place::Namespace("/admin")),

@@ -11,7 +11,11 @@ use crate::{
         html::matrix,
     },
     selftest::{self, Chosen, Fate, Matrix},
+    transcript::shorten,
 };
+
+/// How much is shown of what was seen in a case, in bytes.
+const GLANCE: usize = 400;
 
 /// What `selftest` runs against unless told otherwise.
 pub(super) const MUTANTS: &str = "fixtures/targets/mutants.toml";
@@ -57,9 +61,8 @@ fn tell(fate: &Fate) {
     if !survived.is_empty() {
         println!("            not by {}; it does this: {}", survived.join(", "), fate.mutant.breaks);
     }
-    let unexplained = fate.unexplained();
-    if !unexplained.is_empty() {
-        println!("            failed though its entry does not say so: {}", unexplained.join(", "));
+    for (case, seen) in &fate.unexplained {
+        println!("            {case} failed though the entry does not say so: {}", shorten(seen, GLANCE));
     }
 }
 
@@ -74,16 +77,15 @@ fn conclude(matrix: &Matrix, reports: &[Choice]) -> u8 {
             return no_verdict(&format!("{}: {error}", path.display()));
         }
     }
-    if !matrix.red_without_mutant.is_empty() {
-        let red: Vec<_> = matrix.red_without_mutant.iter().map(String::as_str).collect();
-        println!("  RED without any mutant: {}", red.join(", "));
+    for (case, seen) in &matrix.red_without_mutant {
+        println!("  RED without any mutant: {case}: {}", shorten(seen, GLANCE));
     }
     if !matrix.idle.is_empty() {
         let idle: Vec<_> = matrix.idle.iter().map(String::as_str).collect();
         println!("  not yet proven able to fail by any mutant: {}", idle.join(", "));
     }
     let killed = matrix.fates.iter().filter(|fate| fate.survived().is_empty()).count();
-    let unexplained: usize = matrix.fates.iter().map(|fate| fate.unexplained().len()).sum();
+    let unexplained: usize = matrix.fates.iter().map(|fate| fate.unexplained.len()).sum();
     println!(
         "  sound server red {} · mutants killed {killed}/{} · failures unexplained {unexplained} · MUST cases idle {}   → {}",
         matrix.red_without_mutant.len(),

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use memchr::memmem::Finder;
+
 use super::resp::{Decoder, Resp};
 use crate::{proxy::ReadAlong, transcript::Transcript};
 
@@ -16,8 +18,8 @@ pub struct Tap(Arc<Mutex<Vec<Arc<Listener>>>>);
 #[derive(Debug)]
 struct Listener {
     transcript: Transcript,
-    /// `None` where everything is of interest.
-    names: Option<Mutex<Vec<String>>>,
+    /// `None` where everything is of interest. Each command of a server is searched for the names of all its cases.
+    names: Option<Mutex<Vec<Finder<'static>>>>,
 }
 
 /// Ends with this.
@@ -61,7 +63,7 @@ impl Tap {
 
 impl Listener {
     fn wants(&self, text: &str) -> bool {
-        self.names.as_ref().is_none_or(|names| lock(names).iter().any(|name| text.contains(name.as_str())))
+        self.names.as_ref().is_none_or(|names| lock(names).iter().any(|name| name.find(text.as_bytes()).is_some()))
     }
 }
 
@@ -69,7 +71,7 @@ impl Listening {
     /// From now on, what mentions `name` is of interest.
     pub fn mention(&self, name: &str) {
         if let Some(names) = &self.listener.names {
-            lock(names).push(name.to_owned());
+            lock(names).push(Finder::new(name).into_owned());
         }
     }
 }

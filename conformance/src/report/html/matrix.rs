@@ -32,7 +32,7 @@ impl Cell {
         match (named, failed) {
             (true, true) => Self::Killed,
             (true, false) => Self::Survived,
-            _ if fate.unexplained().contains(&case) => Self::Unexplained,
+            _ if fate.unexplained.contains_key(case) => Self::Unexplained,
             _ if failed || fate.not_run.contains(case) => Self::Explained,
             _ if !faces(fate, case) => Self::NotFaced,
             _ => Self::Passed,
@@ -70,7 +70,7 @@ pub fn render(matrix: &Matrix) -> String {
 
 fn verdict(html: &mut String, matrix: &Matrix) {
     let killed = matrix.fates.iter().filter(|fate| fate.survived().is_empty()).count();
-    let unexplained: usize = matrix.fates.iter().map(|fate| fate.unexplained().len()).sum();
+    let unexplained: usize = matrix.fates.iter().map(|fate| fate.unexplained.len()).sum();
     let (class, word, says) = if matrix.holds() {
         ("passed", "PROVEN", "Every case can fail, and fails for what it is there for.")
     } else {
@@ -96,15 +96,15 @@ fn verdict(html: &mut String, matrix: &Matrix) {
 /// Everything that the verdict rests on where it is a bad one.
 fn trouble(html: &mut String, matrix: &Matrix) {
     let mut told = Vec::new();
-    let red = matrix.red_without_mutant.iter().map(|id| format!("{} is red on the sound server", code(id)));
-    told.extend(red);
+    for (id, seen) in &matrix.red_without_mutant {
+        told.push(format!("{} is red on the sound server: {}", code(id), text(seen)));
+    }
     for fate in &matrix.fates {
         let name = code(&fate.mutant.name);
         told.extend(fate.survived().iter().map(|id| format!("{name} is not caught by {}", code(id))));
-        let unexplained = fate.unexplained();
-        told.extend(
-            unexplained.iter().map(|id| format!("{name} is caught by {}, which its entry does not name", code(id))),
-        );
+        for (id, seen) in &fate.unexplained {
+            told.push(format!("{name} is caught by {}, which its entry does not name: {}", code(id), text(seen)));
+        }
     }
     told.extend(matrix.idle.iter().map(|id| format!("{} has caught no mutant", code(id))));
     if !told.is_empty() {
@@ -144,7 +144,7 @@ fn table(html: &mut String, matrix: &Matrix) {
 fn mutants(html: &mut String, matrix: &Matrix) {
     html.push_str("<h2>Mutants</h2><dl class=\"entries\">\n");
     for fate in &matrix.fates {
-        let (class, word) = match (fate.survived().is_empty(), fate.unexplained().is_empty()) {
+        let (class, word) = match (fate.survived().is_empty(), fate.unexplained.is_empty()) {
             (false, _) => ("failed", "survived"),
             (true, false) => ("not-run", "unexplained"),
             (true, true) => ("passed", "caught"),
@@ -207,8 +207,15 @@ mod tests {
         let failed = own(&["A-01/x", "B-01/x", "C-01/x"]).into_iter().collect();
         Matrix {
             cases: own(&["A-01/x", "A-02/x", "B-01/x", "C-01/x", "D-01/x"]),
-            red_without_mutant: BTreeSet::new(),
-            fates: vec![Fate { mutant, failed, not_run: BTreeSet::new(), profiles: BTreeSet::new(), took_s: 1.0 }],
+            red_without_mutant: BTreeMap::new(),
+            fates: vec![Fate {
+                mutant,
+                failed,
+                not_run: BTreeSet::new(),
+                unexplained: [("C-01/x".to_owned(), "seen <here>".to_owned())].into(),
+                profiles: BTreeSet::new(),
+                took_s: 1.0,
+            }],
             idle: own(&["D-01/x"]).into_iter().collect(),
         }
     }
