@@ -29,6 +29,10 @@ serve *args:
 selftest *args:
     cargo run --quiet --package notify-conformance -- selftest "$@"
 
+# Let devices come and go while events are emitted and things fail, and check that nothing was lost
+churn *args:
+    cargo run --quiet --package notify-conformance -- churn --target fixtures/targets/reference.toml "$@"
+
 # Format, lints, documentation, dependencies
 check: server-without-c
     cargo fmt --all --check
@@ -67,3 +71,6 @@ ci: check
     just conformance-node
     just interop
     just selftest --profile core --redis local
+    just churn --seed 1
+    just churn
+    just churn --seed 1 --mode plain

@@ -1,5 +1,6 @@
 //! The command line: what may be said, and what is done about it. Returns exit codes and never exits by itself.
 
+mod churn;
 mod compare;
 mod doctor;
 mod init;
@@ -79,6 +80,9 @@ enum Command {
         #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = matrix_report)]
         report: Vec<Choice>,
     },
+    /// Let devices come and go while events are emitted and things fail, and check that nothing was lost, doubled, reordered,
+    /// leaked or late; 0 where that is so.
+    Churn(Box<churn::ChurnArgs>),
     /// Check the target file and everything that a run needs, step by step.
     Doctor(GroundArgs),
     /// Write a target file that explains itself.
@@ -173,6 +177,7 @@ pub async fn run(cli: Cli) -> u8 {
             let ground = GroundArgs { target: Some(target), ..ground };
             selftest::prove(&ground.options(0), usize::from(at_once), &chosen, &report).await
         }
+        Command::Churn(args) => churn::happen(&args).await,
         Command::Doctor(args) => doctor::examine(&args.options(0)).await,
         Command::Init(args) => init::write(&args),
     }

@@ -8,6 +8,7 @@ pub mod bench;
 pub mod canary;
 pub mod case;
 pub mod cases;
+pub mod churn;
 pub mod cli;
 pub mod client;
 pub mod compare;

@@ -1,0 +1,425 @@
+//! Holds a history against the contract: lost, duplicated, reordered, leaked, late. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::history::{Connection, Record, What};
+
+/// How long after a cut the server may still believe in the connection.
+const UNNOTICED_US: u64 = 2_000_000;
+
+/// What is promised.
+#[derive(Debug, Clone, Copy)]
+pub struct Promise {
+    /// Clients acknowledge: nothing is lost, and what was not acknowledged comes again (SPEC 9). Otherwise what was on its way
+    /// to a connection that broke is lost, and nothing comes twice (SPEC 10).
+    pub acknowledging: bool,
+    /// How long an event may take to a user who is connected, while nothing fails.
+    pub within: Duration,
+}
+
+/// How a promise was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An accepted event never arrived.
+    Lost,
+    /// An event came twice where it may not.
+    Duplicated,
+    /// An event came after one that was accepted later.
+    Reordered,
+    /// A user was sent what was not emitted for that user.
+    Leaked,
+    /// An event lay there while its user was connected.
+    Late,
+    /// An event came with another `eventId` than it was accepted with, or than it had before.
+    Altered,
+    /// `queued.events` told of a loss, and there was none to be.
+    Dropped,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Lost, Self::Duplicated, Self::Reordered, Self::Leaked, Self::Late, Self::Altered, Self::Dropped];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+            Self::Reordered => "reordered",
+            Self::Leaked => "leaked",
+            Self::Late => "late",
+            Self::Altered => "altered",
+            Self::Dropped => "dropped",
+        })
+    }
+}
+
+/// One broken promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// When it was seen, in microseconds; of a lost event, when it was accepted.
+    pub at_us: u64,
+    /// The user, by number.
+    pub user: usize,
+    /// The event, where it has a number.
+    pub n: Option<u64>,
+    /// How.
+    pub kind: Kind,
+    /// In words.
+    pub says: String,
+}
+
+/// All violations, by time.
+pub fn check(records: &[Record], promise: Promise) -> Vec<Violation> {
+    let faults = faults(records);
+    let mut of_users: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        if let Some(user) = record.user {
+            of_users.entry(user).or_default().push(record);
+        }
+    }
+    let mut found: Vec<Violation> = of_users
+        .into_iter()
+        .flat_map(|(user, records)| Line::of(user, &records, promise, &faults).violations())
+        .collect();
+    found.sort_by_key(|violation| violation.at_us);
+    found
+}
+
+fn faults(records: &[Record]) -> Vec<(u64, u64)> {
+    let interval = |record: &Record| match record.what {
+        What::Fault { until_us, .. } => Some((record.at_us, until_us)),
+        _ => None,
+    };
+    records.iter().filter_map(interval).collect()
+}
+
+/// The time line of one user.
+struct Line<'a> {
+    user: usize,
+    promise: Promise,
+    faults: &'a [(u64, u64)],
+    accepted: BTreeMap<u64, Accepted<'a>>,
+    arrivals: Vec<Arrival<'a>>,
+    connections: BTreeMap<Connection, Span>,
+    found: Vec<Violation>,
+}
+
+struct Accepted<'a> {
+    at_us: u64,
+    id: Option<&'a str>,
+    live: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    at_us: u64,
+    on: Connection,
+    n: u64,
+    id: Option<&'a str>,
+    queued: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    from_us: u64,
+    /// The end, where it has one.
+    to_us: u64,
+    broken: bool,
+}
+
+impl<'a> Line<'a> {
+    fn of(user: usize, records: &[&'a Record], promise: Promise, faults: &'a [(u64, u64)]) -> Self {
+        let mut line = Self {
+            user,
+            promise,
+            faults,
+            accepted: BTreeMap::new(),
+            arrivals: Vec::new(),
+            connections: BTreeMap::new(),
+            found: Vec::new(),
+        };
+        records.iter().for_each(|record| line.read(record));
+        line
+    }
+
+    fn read(&mut self, record: &'a Record) {
+        let at_us = record.at_us;
+        match &record.what {
+            What::Accepted { n, event_id, delivery } => {
+                let live = delivery.as_deref() != Some("queued");
+                self.accepted.insert(*n, Accepted { at_us, id: event_id.as_deref(), live });
+            }
+            What::Connected(on) => {
+                self.connections.insert(*on, Span { from_us: at_us, to_us: u64::MAX, broken: false });
+            }
+            What::Received { on, n, event_id, queued } => {
+                self.arrivals.push(Arrival { at_us, on: *on, n: *n, id: event_id.as_deref(), queued: *queued });
+            }
+            What::Stray { payload, .. } => {
+                self.tell(at_us, None, Kind::Leaked, format!("{payload} was never emitted for this user"));
+            }
+            What::Missed { dropped, .. } => {
+                let says = format!("{dropped} events dropped, though the queue was never full and none was too old");
+                self.tell(at_us, None, Kind::Dropped, says);
+            }
+            What::Left(on) => self.end(*on, at_us, false),
+            What::Broken { on, .. } => self.end(*on, at_us, true),
+            What::Emitting { .. }
+            | What::Refused { .. }
+            | What::Unanswered { .. }
+            | What::NotConnected { .. }
+            | What::Fault { .. } => {}
+        }
+    }
+
+    fn end(&mut self, on: Connection, at_us: u64, broken: bool) {
+        if let Some(span) = self.connections.get_mut(&on) {
+            (span.to_us, span.broken) = (at_us, broken);
+        }
+    }
+
+    fn tell(&mut self, at_us: u64, n: Option<u64>, kind: Kind, says: String) {
+        self.found.push(Violation { at_us, user: self.user, n, kind, says });
+    }
+
+    fn violations(mut self) -> Vec<Violation> {
+        self.duplicates();
+        self.order();
+        self.losses();
+        self.found
+    }
+
+    /// What comes again, and under which id.
+    fn duplicates(&mut self) {
+        let mut ids: BTreeMap<u64, &str> = self.accepted.iter().filter_map(|(n, it)| Some((*n, it.id?))).collect();
+        let (mut on_connection, mut on_device) = (HashSet::new(), HashSet::new());
+        let (mut queued, mut live) = (BTreeSet::new(), BTreeSet::new());
+        for it in self.arrivals.clone() {
+            if let Some(id) = it.id
+                && *ids.entry(it.n).or_insert(id) != id
+            {
+                let says = format!("event {} came as {id} and is {}", it.n, ids[&it.n]);
+                self.tell(it.at_us, Some(it.n), Kind::Altered, says);
+            }
+            let again_here = !on_connection.insert((it.on, it.n));
+            let again_on_device = !on_device.insert((it.on.device, it.n));
+            let again_in_queue = it.queued && !queued.insert(it.n);
+            if !it.queued {
+                live.insert(it.n);
+            }
+            let both = queued.contains(&it.n) && live.contains(&it.n);
+            let says = match self.promise.acknowledging {
+                _ if again_here => "twice on one connection",
+                true => continue,
+                false if again_on_device => "twice to one device",
+                false if again_in_queue => "in two queued.events",
+                false if both => "live and in queued.events",
+                false => continue,
+            };
+            self.tell(it.at_us, Some(it.n), Kind::Duplicated, format!("event {} came {says}", it.n));
+        }
+    }
+
+    /// What a device sees for the first time is later than all that it has seen. Events of which nobody knows when they
+    /// were accepted, if at all, have no place.
+    fn order(&mut self) {
+        let mut seen: BTreeMap<usize, (u64, HashSet<u64>)> = BTreeMap::new();
+        for it in self.arrivals.clone() {
+            if !self.accepted.contains_key(&it.n) {
+                continue;
+            }
+            let (latest, all) = seen.entry(it.on.device).or_default();
+            if !all.insert(it.n) {
+                continue;
+            }
+            if it.n < *latest {
+                let says = format!("event {} came to device {} after event {latest}", it.n, it.on.device);
+                self.tell(it.at_us, Some(it.n), Kind::Reordered, says);
+            }
+            *latest = it.n.max(*latest);
+        }
+    }
+
+    fn losses(&mut self) {
+        let mut first: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut last_on: BTreeMap<Connection, u64> = BTreeMap::new();
+        for it in &self.arrivals {
+            first.entry(it.n).or_insert(it.at_us);
+            last_on.entry(it.on).and_modify(|last| *last = it.n.max(*last)).or_insert(it.n);
+        }
+        let mut found = Vec::new();
+        for (n, it) in &self.accepted {
+            match first.get(n) {
+                None if !self.promise.acknowledging && self.excused(*n, it, &last_on) => {}
+                None => found.push((it.at_us, *n, Kind::Lost, format!("event {n} was accepted and never came"))),
+                Some(came_us) => {
+                    if let Some((on, due_us)) = self.overdue(it.at_us, *came_us) {
+                        let late = Duration::from_micros(came_us - due_us) + self.promise.within;
+                        let says = format!("event {n} came after {late:?}, while {on:?} was connected");
+                        found.push((*came_us, *n, Kind::Late, says));
+                    }
+                }
+            }
+        }
+        for (at_us, n, kind, says) in found {
+            self.tell(at_us, Some(n), kind, says);
+        }
+    }
+
+    /// Without acknowledgements, what was on its way to a connection that broke is lost; what came after it on the same
+    /// connection proves that it was not.
+    fn excused(&self, n: u64, accepted: &Accepted<'_>, last_on: &BTreeMap<Connection, u64>) -> bool {
+        accepted.live
+            && self.connections.iter().any(|(on, span)| {
+                span.broken
+                    && span.from_us <= accepted.at_us
+                    && accepted.at_us <= span.to_us.saturating_add(UNNOTICED_US)
+                    && last_on.get(on).is_none_or(|last| *last < n)
+            })
+    }
+
+    /// The connection on which an event should have come before it did, and by when.
+    fn overdue(&self, accepted_us: u64, came_us: u64) -> Option<(Connection, u64)> {
+        let within = u64::try_from(self.promise.within.as_micros()).unwrap_or(u64::MAX);
+        self.connections.iter().find_map(|(on, span)| {
+            let from = accepted_us.max(span.from_us);
+            let due = from.saturating_add(within);
+            let calm = !self.faults.iter().any(|(begin, end)| *begin < due && from < end.saturating_add(within));
+            (due < span.to_us && due < came_us && calm).then_some((*on, due))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ON: Connection = Connection { device: 0, connection: 1 };
+    const AGAIN: Connection = Connection { device: 0, connection: 2 };
+    const OTHER: Connection = Connection { device: 1, connection: 1 };
+
+    fn accepted(n: u64) -> What {
+        What::Accepted { n, event_id: Some(format!("id-{n}")), delivery: Some("live".into()) }
+    }
+
+    fn queued(n: u64) -> What {
+        What::Accepted { n, event_id: Some(format!("id-{n}")), delivery: Some("queued".into()) }
+    }
+
+    fn live(on: Connection, n: u64) -> What {
+        What::Received { on, n, event_id: Some(format!("id-{n}")), queued: false }
+    }
+
+    fn from_queue(on: Connection, n: u64) -> What {
+        What::Received { on, n, event_id: Some(format!("id-{n}")), queued: true }
+    }
+
+    fn broken(on: Connection) -> What {
+        What::Broken { on, how: "cut".into() }
+    }
+
+    /// A second lies between any two.
+    fn found(acknowledging: bool, line: &[What]) -> Vec<(Kind, Option<u64>)> {
+        let records: Vec<_> = (0..)
+            .zip(line)
+            .map(|(second, what)| Record { at_us: second * 1_000_000, user: Some(0), what: what.clone() })
+            .collect();
+        let promise = Promise { acknowledging, within: Duration::from_millis(2_500) };
+        check(&records, promise).into_iter().map(|violation| (violation.kind, violation.n)).collect()
+    }
+
+    #[test]
+    fn what_came_once_in_order_breaks_nothing() {
+        let line = [queued(1), What::Connected(ON), from_queue(ON, 1), accepted(2), live(ON, 2), What::Left(ON)];
+        assert_eq!(found(false, &line), []);
+        assert_eq!(found(true, &line), []);
+    }
+
+    #[test]
+    fn an_accepted_event_that_never_came_is_lost() {
+        let line = [What::Connected(ON), accepted(1), accepted(2), live(ON, 2), What::Left(ON)];
+        assert_eq!(found(false, &line), [(Kind::Lost, Some(1))]);
+        assert_eq!(found(true, &line), [(Kind::Lost, Some(1))]);
+        assert_eq!(found(false, &[What::Refused { n: 1, why: "503".into() }]), []);
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_a_connection_that_broke_is_lost_only_without_acknowledgements() {
+        let line = [What::Connected(ON), accepted(1), live(ON, 1), accepted(2), broken(ON), accepted(3)];
+        assert_eq!(found(false, &line), []);
+        assert_eq!(found(true, &line), [(Kind::Lost, Some(2)), (Kind::Lost, Some(3))]);
+    }
+
+    #[test]
+    fn a_broken_connection_excuses_neither_what_was_overtaken_nor_what_was_queued_nor_what_came_much_later() {
+        let overtaken = [What::Connected(ON), accepted(1), accepted(2), live(ON, 2), broken(ON)];
+        assert_eq!(found(false, &overtaken), [(Kind::Lost, Some(1))]);
+        assert_eq!(found(false, &[What::Connected(ON), queued(1), broken(ON)]), [(Kind::Lost, Some(1))]);
+        let idle = What::Refused { n: 0, why: String::new() };
+        let later = [What::Connected(ON), broken(ON), idle.clone(), idle, accepted(1)];
+        assert_eq!(found(false, &later), [(Kind::Lost, Some(1))]);
+    }
+
+    #[test]
+    fn nothing_comes_twice_without_acknowledgements_and_with_them_only_on_another_connection() {
+        let line = [What::Connected(ON), accepted(1), live(ON, 1), live(ON, 1)];
+        assert_eq!(found(false, &line), [(Kind::Duplicated, Some(1))]);
+        assert_eq!(found(true, &line), [(Kind::Duplicated, Some(1))]);
+        let line = [What::Connected(ON), accepted(1), live(ON, 1), broken(ON), from_queue(AGAIN, 1)];
+        assert_eq!(found(false, &line), [(Kind::Duplicated, Some(1))]);
+        assert_eq!(found(true, &line), []);
+        let line = [queued(1), What::Connected(ON), from_queue(ON, 1), What::Connected(OTHER), from_queue(OTHER, 1)];
+        assert_eq!(found(false, &line), [(Kind::Duplicated, Some(1))]);
+        let line = [accepted(1), What::Connected(ON), What::Connected(OTHER), live(ON, 1), from_queue(OTHER, 1)];
+        assert_eq!(found(false, &line), [(Kind::Duplicated, Some(1))]);
+    }
+
+    #[test]
+    fn each_device_gets_a_live_event() {
+        let line = [What::Connected(ON), What::Connected(OTHER), accepted(1), live(ON, 1), live(OTHER, 1)];
+        assert_eq!(found(false, &line), []);
+    }
+
+    #[test]
+    fn what_a_device_sees_first_comes_in_the_order_of_acceptance() {
+        let line = [What::Connected(ON), accepted(1), accepted(2), live(ON, 2), live(ON, 1)];
+        assert_eq!(found(false, &line), [(Kind::Reordered, Some(1))]);
+        assert_eq!(found(true, &line), [(Kind::Reordered, Some(1))]);
+        let again = [What::Connected(ON), accepted(1), accepted(2), live(ON, 1), live(ON, 2), from_queue(AGAIN, 1)];
+        assert_eq!(found(true, &again), []);
+        let unknown = What::Unanswered { n: 1, why: "broken".into() };
+        assert_eq!(found(true, &[What::Connected(ON), unknown, accepted(2), live(ON, 2), live(ON, 1)]), []);
+    }
+
+    #[test]
+    fn what_lies_there_while_the_user_is_connected_is_late() {
+        let idle = What::Refused { n: 0, why: String::new() };
+        let line = [What::Connected(ON), queued(1), idle.clone(), idle.clone(), idle.clone(), What::Left(ON)];
+        let came = [line.as_slice(), &[What::Connected(AGAIN), from_queue(AGAIN, 1)]].concat();
+        assert_eq!(found(false, &came), [(Kind::Late, Some(1))]);
+        let away = [queued(1), idle.clone(), idle.clone(), idle.clone(), What::Connected(ON), from_queue(ON, 1)];
+        assert_eq!(found(false, &away), []);
+        let fault = What::Fault { name: "redis-pause".into(), until_us: 3_000_000 };
+        let failing = [What::Connected(ON), queued(1), fault, idle.clone(), idle, live(ON, 1)];
+        assert_eq!(found(true, &failing), []);
+    }
+
+    #[test]
+    fn other_ids_strangers_and_told_losses_are_violations() {
+        let other = What::Received { on: ON, n: 1, event_id: Some("else".into()), queued: false };
+        assert_eq!(found(true, &[accepted(1), What::Connected(ON), other]), [(Kind::Altered, Some(1))]);
+        let stray = What::Stray { on: ON, payload: "x".into() };
+        assert_eq!(found(true, &[stray]), [(Kind::Leaked, None)]);
+        assert_eq!(found(true, &[What::Missed { on: ON, dropped: 2 }]), [(Kind::Dropped, None)]);
+    }
+}

@@ -1,0 +1,166 @@
+//! What happened to the events of each user, seen from both sides, on one clock. Knows nothing of what is right.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// Time since the workload began, in microseconds.
+    pub at_us: u64,
+    /// The user, by number; `None` where it concerns all.
+    pub user: Option<usize>,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// A connection of a user: the device, and which of its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Connection {
+    /// The device, by number.
+    pub device: usize,
+    /// Counts from 1.
+    pub connection: usize,
+}
+
+/// What can happen. Events are named by the number that they carry, which counts up for each user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum What {
+    /// A request with the event is on its way.
+    Emitting {
+        /// The event.
+        n: u64,
+    },
+    /// It was accepted.
+    Accepted {
+        /// The event.
+        n: u64,
+        /// Its `eventId`, where the answer tells.
+        event_id: Option<String>,
+        /// `live` or `queued`, where the answer tells.
+        delivery: Option<String>,
+    },
+    /// It was refused. It may have been stored all the same, where the store answered too late.
+    Refused {
+        /// The event.
+        n: u64,
+        /// The answer.
+        why: String,
+    },
+    /// Nobody knows whether it was accepted.
+    Unanswered {
+        /// The event.
+        n: u64,
+        /// What there was in an answer's place.
+        why: String,
+    },
+    /// A CONNECT was accepted.
+    Connected(Connection),
+    /// A CONNECT was not accepted.
+    NotConnected {
+        /// Which.
+        #[serde(flatten)]
+        on: Connection,
+        /// Why not.
+        why: String,
+    },
+    /// An event arrived.
+    Received {
+        /// Where.
+        #[serde(flatten)]
+        on: Connection,
+        /// The event.
+        n: u64,
+        /// Its `eventId`.
+        event_id: Option<String>,
+        /// Whether it came in `queued.events`.
+        queued: bool,
+    },
+    /// A payload arrived that was never emitted for this user.
+    Stray {
+        /// Where.
+        #[serde(flatten)]
+        on: Connection,
+        /// Its `eventId` and its addressee.
+        payload: String,
+    },
+    /// `queued.events` told of lost events.
+    Missed {
+        /// Where.
+        #[serde(flatten)]
+        on: Connection,
+        /// How many.
+        dropped: u64,
+    },
+    /// A connection ended as its device wished, and everything that the server had sent was read.
+    Left(Connection),
+    /// A connection broke.
+    Broken {
+        /// Which.
+        #[serde(flatten)]
+        on: Connection,
+        /// How.
+        how: String,
+    },
+    /// Something was done to the server, its store or its lines.
+    Fault {
+        /// What.
+        name: String,
+        /// When it was over, in microseconds.
+        until_us: u64,
+    },
+}
+
+/// What has happened so far. Clones share it.
+#[derive(Debug, Clone)]
+pub struct History {
+    began: Instant,
+    records: Arc<Mutex<Vec<Record>>>,
+}
+
+impl History {
+    /// Begins now.
+    pub fn begin() -> Self {
+        Self { began: Instant::now(), records: Arc::default() }
+    }
+
+    /// Time since the beginning, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        micros(self.began.elapsed())
+    }
+
+    /// Notes what has just happened to a user.
+    pub fn note(&self, user: usize, what: What) {
+        // The time is read under the lock, so that records are in the order of their times.
+        let mut records = self.lock();
+        let at_us = self.now_us();
+        records.push(Record { at_us, user: Some(user), what });
+    }
+
+    /// Notes a fault that began at `at_us` and is over.
+    pub fn note_fault(&self, at_us: u64, name: &str) {
+        let mut records = self.lock();
+        let until_us = self.now_us();
+        let at = records.partition_point(|record| record.at_us <= at_us);
+        records.insert(at, Record { at_us, user: None, what: What::Fault { name: name.to_owned(), until_us } });
+    }
+
+    /// Everything so far, by time.
+    pub fn records(&self) -> Vec<Record> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

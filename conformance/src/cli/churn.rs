@@ -1,0 +1,238 @@
+//! `churn` on the command line: the workload's flags, and its end for people.
+
+use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, ValueEnum};
+use tokio::sync::mpsc;
+
+use super::{GroundArgs, interrupt::Interrupt, no_verdict};
+use crate::{
+    churn::{
+        self, Report, Workload,
+        check::{Kind, Violation},
+        faults::FaultKind,
+        history::{Record, What},
+    },
+    exit, ground,
+};
+
+/// How much of a user's time line is shown around a violation.
+const SHOWN: usize = 40;
+
+#[derive(Debug, Args, Clone)]
+pub(super) struct ChurnArgs {
+    #[command(flatten)]
+    ground: GroundArgs,
+    /// Repeats the workload and the faults of another run.
+    #[arg(long, value_name = "HEX", value_parser = |text: &str| u64::from_str_radix(text, 16))]
+    seed: Option<u64>,
+    /// How long events are emitted, such as 60s or 10m.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = time)]
+    duration: Duration,
+    /// Whether devices acknowledge. With acknowledgements nothing may be lost.
+    #[arg(long, default_value = "ack", value_name = "MODE")]
+    mode: Mode,
+    /// How many users.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    users: u16,
+    /// How many devices each user has.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    devices: u16,
+    /// How many events a second are emitted for each user.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rate: u16,
+    /// What fails: cut, half-open, kill, redis-pause, redis-cut, all or none [default: all with acknowledgements, else none].
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    faults: Vec<String>,
+    /// The mean time between two faults of the server or its store.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = time)]
+    fault_every: Duration,
+    /// Write all that has happened, a JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Ack,
+    Plain,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time such as 90s, 10m or 1h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
+    match number.checked_mul(seconds) {
+        Some(0) | None => Err(wrong()),
+        Some(seconds) => Ok(Duration::from_secs(seconds)),
+    }
+}
+
+impl ChurnArgs {
+    fn workload(&self) -> Result<Workload, String> {
+        let acknowledging = self.mode == Mode::Ack;
+        let mut faults = BTreeSet::new();
+        for name in &self.faults {
+            match name.as_str() {
+                "all" => faults.extend(FaultKind::ALL),
+                "none" => {}
+                name => {
+                    let kind = FaultKind::from_str(name).map_err(|why| format!("--faults: {why}, all, none"))?;
+                    faults.insert(kind);
+                }
+            }
+        }
+        if self.faults.is_empty() && acknowledging {
+            faults.extend(FaultKind::ALL);
+        }
+        Ok(Workload {
+            seed: self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
+            duration: self.duration,
+            users: usize::from(self.users),
+            devices: usize::from(self.devices),
+            pause: Duration::from_secs(1) / u32::from(self.rate),
+            acknowledging,
+            faults,
+            fault_every: self.fault_every,
+        })
+    }
+}
+
+/// Lets the workload happen, and tells what was wrong; returns the exit code.
+pub(super) async fn happen(args: &ChurnArgs) -> u8 {
+    let workload = match args.workload() {
+        Ok(workload) => workload,
+        Err(why) => return super::usage(&why),
+    };
+    let mut interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return no_verdict(&error),
+    };
+    let (events, _inbox) = mpsc::unbounded_channel();
+    let suite = match ground::prepare(&args.ground.options(workload.seed), &events).await {
+        Ok(suite) => suite,
+        Err(error) => return no_verdict(&error),
+    };
+    println!("  churn     {}", describe(&workload));
+    let reported = tokio::select! {
+        report = churn::run(&suite, &workload) => report.map_err(|fault| fault.to_string()),
+        () = interrupt.came() => Err("interrupted".to_owned()),
+    };
+    ground::clear(suite).await;
+    match reported {
+        Ok(report) => conclude(args, &workload, &report),
+        Err(why) => no_verdict(&format!("{why}\nthe same again: --seed {:x}", workload.seed)),
+    }
+}
+
+fn describe(workload: &Workload) -> String {
+    let faults: Vec<_> = workload.faults.iter().map(|kind| kind.name()).collect();
+    format!(
+        "seed {:x} · {:?} · {} users with {} devices each, {} · faults: {}",
+        workload.seed,
+        workload.duration,
+        workload.users,
+        workload.devices,
+        if workload.acknowledging { "which acknowledge" } else { "which acknowledge nothing" },
+        if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
+    )
+}
+
+fn conclude(args: &ChurnArgs, workload: &Workload, report: &Report) -> u8 {
+    if let Some(path) = &args.history
+        && let Err(error) = std::fs::write(path, lines(&report.records))
+    {
+        return no_verdict(&format!("the history could not be written: {}: {error}", path.display()));
+    }
+    let tally = &report.tally;
+    println!(
+        "  events    {} emitted · {} accepted · {} refused · {} unanswered · {} arrivals",
+        tally.emitted, tally.accepted, tally.refused, tally.unanswered, tally.arrivals
+    );
+    println!(
+        "  devices   {} connections, {} of them broken · {} faults",
+        tally.connections, tally.broken, tally.faults
+    );
+    if let Some(first) = report.violations.first() {
+        print!("{}", time_line(first, &report.records));
+    }
+    let counts: Vec<_> = Kind::ALL.into_iter().map(|kind| format!("{kind} {}", count(report, kind))).collect();
+    let counts = counts.join(" · ");
+    if tally.arrivals == 0 {
+        return no_verdict(&"no event arrived at all, so nothing is shown");
+    }
+    if report.violations.is_empty() {
+        println!("  {counts}   → CONSISTENT");
+        return exit::CONFORMANT;
+    }
+    println!("  {counts}   → NOT CONSISTENT");
+    println!("  the same workload and faults again: --seed {:x}", workload.seed);
+    exit::NOT_CONFORMANT
+}
+
+fn count(report: &Report, kind: Kind) -> usize {
+    report.violations.iter().filter(|violation| violation.kind == kind).count()
+}
+
+fn lines(records: &[Record]) -> String {
+    records.iter().filter_map(|record| serde_json::to_string(record).ok()).map(|line| line + "\n").collect()
+}
+
+/// What happened to the user around the violation: everything about the event, and what stands nearest to it.
+fn time_line(violation: &Violation, records: &[Record]) -> String {
+    let concerns = |record: &&Record| record.user.is_none_or(|user| user == violation.user);
+    let all: Vec<_> = records.iter().filter(concerns).collect();
+    let about = |record: &Record| violation.n.is_some() && number(&record.what) == violation.n;
+    let centre = all.iter().position(|record| about(record) || record.at_us >= violation.at_us).unwrap_or(0);
+    let mut text = String::new();
+    let _ = writeln!(text, "  first violation, of user {}: {}: {}", violation.user, violation.kind, violation.says);
+    for (place, record) in all.iter().enumerate() {
+        if place.abs_diff(centre) <= SHOWN / 2 || about(record) {
+            let mark = if about(record) { '>' } else { ' ' };
+            let what = serde_json::to_string(&record.what).unwrap_or_default();
+            let seconds = Duration::from_micros(record.at_us).as_secs_f64();
+            let _ = writeln!(text, "   {mark} {seconds:>10.6} {what}");
+        }
+    }
+    text
+}
+
+fn number(what: &What) -> Option<u64> {
+    match what {
+        What::Emitting { n }
+        | What::Accepted { n, .. }
+        | What::Refused { n, .. }
+        | What::Unanswered { n, .. }
+        | What::Received { n, .. } => Some(*n),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit() {
+        assert_eq!(time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("10m"), Ok(Duration::from_secs(600)));
+        for wrong in ["", "s", "0s", "10", "1.5m", "-1s", "10ms", "99999999999999999999h"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_line_shows_what_concerns_the_user_and_marks_the_event() {
+        let record = |user, n| Record { at_us: 1_500_000, user, what: What::Emitting { n } };
+        let violation = Violation { at_us: 0, user: 1, n: Some(7), kind: Kind::Lost, says: "gone".into() };
+        let text = time_line(&violation, &[record(Some(1), 7), record(Some(2), 7), record(Some(1), 8)]);
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains(">   1.500000 {\"what\":\"emitting\",\"n\":7}"), "{text}");
+    }
+}
