@@ -87,13 +87,18 @@ export class Reference {
     return answer.json();
   }
 
-  /** Emits until the server has noticed that the user is gone; answers the event that it queued. */
-  async emitOnceOffline(user, eventType, metadata) {
+  /**
+   * Emits until the server has noticed that the user is gone; answers every event, the last of which it queued. The ones
+   * before were handed to the connection; those that it had not taken when it ended are queued too.
+   */
+  async emitUntilOffline(user, eventType, metadata) {
     const limit = AbortSignal.timeout(ANSWER_LIMIT_MS);
+    const answers = [];
     while (!limit.aborted) {
       const answer = await this.emit(user, eventType, metadata);
+      answers.push(answer);
       if (answer.delivery === 'queued') {
-        return answer;
+        return answers;
       }
     }
     throw new Error(`the server takes the user for connected ${ANSWER_LIMIT_MS} ms after it left`);
