@@ -73,4 +73,4 @@ ci: check
     just selftest --profile core --redis local
     just churn --seed 1
     just churn
-    just churn --seed 1 --mode plain
+    just churn --seed 1 --mode plain --duration 20s

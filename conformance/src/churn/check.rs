@@ -8,10 +8,12 @@ use std::{
 
 use serde::Serialize;
 
-use super::history::{Connection, Record, What};
+use super::history::{Connection, HALF_OPEN, Record, What};
 
 /// How long after a cut the server may still believe in the connection.
 const UNNOTICED_US: u64 = 2_000_000;
+/// How long it may where nobody tells it: until the heartbeat of SPEC 1 fails.
+const HALF_OPEN_US: u64 = 60_000_000;
 
 /// What is promised.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +136,8 @@ struct Span {
     from_us: u64,
     /// The end, where it has one.
     to_us: u64,
-    broken: bool,
+    /// Until when the server may believe in it, where it broke.
+    believed_us: Option<u64>,
 }
 
 impl<'a> Line<'a> {
@@ -160,7 +163,7 @@ impl<'a> Line<'a> {
                 self.accepted.insert(*n, Accepted { at_us, id: event_id.as_deref(), live });
             }
             What::Connected(on) => {
-                self.connections.insert(*on, Span { from_us: at_us, to_us: u64::MAX, broken: false });
+                self.connections.insert(*on, Span { from_us: at_us, to_us: u64::MAX, believed_us: None });
             }
             What::Received { on, n, event_id, queued } => {
                 self.arrivals.push(Arrival { at_us, on: *on, n: *n, id: event_id.as_deref(), queued: *queued });
@@ -172,8 +175,9 @@ impl<'a> Line<'a> {
                 let says = format!("{dropped} events dropped, though the queue was never full and none was too old");
                 self.tell(at_us, None, Kind::Dropped, says);
             }
-            What::Left(on) => self.end(*on, at_us, false),
-            What::Broken { on, .. } => self.end(*on, at_us, true),
+            What::Left(on) => self.end(*on, at_us, None),
+            What::Broken { on, how } if how == HALF_OPEN => self.end(*on, at_us, Some(at_us + HALF_OPEN_US)),
+            What::Broken { on, .. } => self.end(*on, at_us, Some(at_us + UNNOTICED_US)),
             What::Emitting { .. }
             | What::Refused { .. }
             | What::Unanswered { .. }
@@ -182,9 +186,9 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn end(&mut self, on: Connection, at_us: u64, broken: bool) {
+    fn end(&mut self, on: Connection, at_us: u64, believed_us: Option<u64>) {
         if let Some(span) = self.connections.get_mut(&on) {
-            (span.to_us, span.broken) = (at_us, broken);
+            (span.to_us, span.believed_us) = (at_us, believed_us);
         }
     }
 
@@ -281,9 +285,8 @@ impl<'a> Line<'a> {
     fn excused(&self, n: u64, accepted: &Accepted<'_>, last_on: &BTreeMap<Connection, u64>) -> bool {
         accepted.live
             && self.connections.iter().any(|(on, span)| {
-                span.broken
-                    && span.from_us <= accepted.at_us
-                    && accepted.at_us <= span.to_us.saturating_add(UNNOTICED_US)
+                span.from_us <= accepted.at_us
+                    && span.believed_us.is_some_and(|until| accepted.at_us <= until)
                     && last_on.get(on).is_none_or(|last| *last < n)
             })
     }
@@ -366,8 +369,12 @@ mod tests {
         assert_eq!(found(false, &overtaken), [(Kind::Lost, Some(1))]);
         assert_eq!(found(false, &[What::Connected(ON), queued(1), broken(ON)]), [(Kind::Lost, Some(1))]);
         let idle = What::Refused { n: 0, why: String::new() };
-        let later = [What::Connected(ON), broken(ON), idle.clone(), idle, accepted(1)];
+        let later = [What::Connected(ON), broken(ON), idle.clone(), idle.clone(), accepted(1)];
         assert_eq!(found(false, &later), [(Kind::Lost, Some(1))]);
+        let half_open = What::Broken { on: ON, how: HALF_OPEN.into() };
+        let unnoticed = [What::Connected(ON), half_open, idle.clone(), idle, accepted(1)];
+        assert_eq!(found(false, &unnoticed), []);
+        assert_eq!(found(true, &unnoticed), [(Kind::Lost, Some(1))]);
     }
 
     #[test]
@@ -392,7 +399,7 @@ mod tests {
 
     #[test]
     fn what_a_device_sees_first_comes_in_the_order_of_acceptance() {
-        let line = [What::Connected(ON), accepted(1), accepted(2), live(ON, 2), live(ON, 1)];
+        let line = [accepted(1), accepted(2), What::Connected(ON), live(ON, 2), live(ON, 1)];
         assert_eq!(found(false, &line), [(Kind::Reordered, Some(1))]);
         assert_eq!(found(true, &line), [(Kind::Reordered, Some(1))]);
         let again = [What::Connected(ON), accepted(1), accepted(2), live(ON, 1), live(ON, 2), from_queue(AGAIN, 1)];

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    history::{Connection, History, What},
+    history::{Connection, HALF_OPEN, History, What},
     phase::{Phase, Phases},
     unseen::Unseen,
 };
@@ -127,7 +127,7 @@ impl Device {
             }
             Leaving::HalfOpen => {
                 line.black_hole();
-                self.note(What::Broken { on, how: "half-open".to_owned() });
+                self.note(What::Broken { on, how: HALF_OPEN.to_owned() });
                 return Some((client, line));
             }
         }

@@ -19,6 +19,9 @@ pub struct Record {
     pub what: What,
 }
 
+/// How a connection broke that has fallen silent, so that nobody told the server.
+pub const HALF_OPEN: &str = "half-open";
+
 /// A connection of a user: the device, and which of its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Connection {
