@@ -4,6 +4,7 @@ mod emission;
 mod faults;
 mod hooks;
 mod http;
+mod nodes;
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +14,14 @@ use std::{
 use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 use serde_json::{Value, json};
 
-pub use self::{emission::Emission, http::Answer};
+pub use self::{emission::Emission, http::Answer, nodes::no_redis};
 use crate::{
     client::{Client, Opening, Transport, Wire},
     expect::{Outcome, inconclusive, mismatch},
     instance::{Changes, Instance, InstanceError, chain},
     redact::Secrets,
     redis::{Database, RedisServer, tap::Listening},
-    target::Target,
+    target::{ProcessTarget, Target},
     token::{SignError, Signer},
     transcript::Transcript,
 };
@@ -55,6 +56,7 @@ pub struct Bench {
     transcript: Transcript,
     random: Arc<Mutex<StdRng>>,
     own: Arc<Mutex<Vec<Arc<Instance>>>>,
+    own_redis: Arc<Mutex<Vec<Arc<RedisServer>>>>,
     /// What the case hears of its servers' Redis.
     listening: Arc<Mutex<Vec<Listening>>>,
 }
@@ -87,6 +89,7 @@ impl Bench {
             transcript,
             random: Arc::new(Mutex::new(StdRng::from_seed(seed))),
             own: Arc::default(),
+            own_redis: Arc::default(),
             listening: Arc::new(Mutex::new(listening)),
         }
     }
@@ -262,9 +265,7 @@ impl Bench {
     /// # Errors
     /// Where it cannot be started.
     pub async fn own_server_with(&self, changes: &Changes, signer: Option<Signer>) -> Outcome<Self> {
-        let bench = self.prepared_server(changes, signer).await?;
-        bench.instance.boot().await.map_err(|error| self.failed("a server of the case's own", &error))?;
-        Ok(bench)
+        self.prepared_server(changes, signer).await?.booted().await
     }
 
     /// As [`Bench::own_server_with`], but not started.
@@ -272,16 +273,23 @@ impl Bench {
     /// # Errors
     /// Where what it needs is not to be had.
     pub async fn prepared_server(&self, changes: &Changes, signer: Option<Signer>) -> Outcome<Self> {
-        let Some(process) = &self.target().process else {
-            return Err(inconclusive("the target runs already: the suite cannot start a server of the case's own"));
-        };
         let redis = self.suite.redis.clone().filter(|_| self.target().declares("redis"));
-        let instance = Instance::prepare(self.target(), process, redis, changes).await;
+        let instance = Instance::prepare(self.target(), self.process()?, redis, changes).await;
+        Ok(Self { signer: signer.unwrap_or_else(|| self.signer.clone()), ..self.take_in(instance)? })
+    }
+
+    fn process(&self) -> Outcome<&ProcessTarget> {
+        let none = || inconclusive("the target runs already: the suite cannot start a server of the case's own");
+        self.target().process.as_ref().ok_or_else(none)
+    }
+
+    /// A server that was prepared is the case's own from here on.
+    fn take_in(&self, instance: Result<Instance, InstanceError>) -> Outcome<Self> {
         let instance = Arc::new(instance.map_err(|error| self.failed("a server of the case's own", &error))?);
         let listening = instance.tap().map(|tap| tap.listen(&self.transcript));
         self.listening.lock().unwrap_or_else(PoisonError::into_inner).extend(listening);
         self.own.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&instance));
-        Ok(Self { instance, signer: signer.unwrap_or_else(|| self.signer.clone()), ..self.clone() })
+        Ok(Self { instance, ..self.clone() })
     }
 
     /// Restarts this server, which must be the case's own.
@@ -311,10 +319,17 @@ impl Bench {
         }
     }
 
-    /// Stops the servers of the case's own.
+    /// Stops the servers of the case's own, and then what they stood on.
     pub async fn finish(self) {
         let own = std::mem::take(&mut *self.own.lock().unwrap_or_else(PoisonError::into_inner));
+        let own_redis = std::mem::take(&mut *self.own_redis.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self);
+        for instance in &own {
+            instance.end().await;
+        }
+        for redis in own_redis {
+            redis.stop().await;
+        }
         for instance in own.into_iter().filter_map(Arc::into_inner) {
             instance.stop().await;
         }

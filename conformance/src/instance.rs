@@ -49,11 +49,17 @@ struct Running {
     ready: Check,
     started: Mutex<Option<Started>>,
     output: std::sync::Mutex<Vec<Output>>,
-    database: Option<Database>,
-    redis: Option<Arc<RedisServer>>,
+    lent: Option<Arc<Lent>>,
     proxy: Option<Proxy>,
     tap: Tap,
     _data: DataFolder,
+}
+
+/// The database that a server has, for itself or with further nodes.
+#[derive(Debug)]
+struct Lent {
+    redis: Arc<RedisServer>,
+    database: Database,
 }
 
 /// A folder for the server's own files; it goes with the server.
@@ -154,26 +160,52 @@ impl Instance {
         redis: Option<Arc<RedisServer>>,
         changes: &Changes,
     ) -> Result<Self, InstanceError> {
+        let lent = match redis {
+            Some(redis) => Some(Arc::new(Lent { database: redis.lend().await?, redis })),
+            None => None,
+        };
+        Self::with(target, process, lent, changes).await
+    }
+
+    /// As [`Self::prepare`], on the database of this one: a further node.
+    ///
+    /// # Errors
+    /// Where anything that it needs is not to be had.
+    pub async fn prepare_beside(
+        &self,
+        target: &Target,
+        process: &ProcessTarget,
+        changes: &Changes,
+    ) -> Result<Self, InstanceError> {
+        let lent = self.running.as_ref().and_then(|running| running.lent.clone());
+        Self::with(target, process, lent, changes).await
+    }
+
+    async fn with(
+        target: &Target,
+        process: &ProcessTarget,
+        lent: Option<Arc<Lent>>,
+        changes: &Changes,
+    ) -> Result<Self, InstanceError> {
         let port = free_port()?;
         let data = DataFolder::create()?;
         let mut values = target.values();
         values.set("port", port.to_string());
         values.set("data_dir", data.0.display().to_string());
         values.set("cargo_target_dir", cargo_target_dir());
-        let (mut database, mut proxy, tap) = (None, None, Tap::default());
-        if let Some(redis) = &redis {
-            let lent = redis.lend().await?;
+        let (mut proxy, tap) = (None, Tap::default());
+        if let Some(Lent { database: lent, .. }) = lent.as_deref() {
             let reader = tap.clone();
             let before = Proxy::read_along(lent.address.to_string(), move || reader.connection()).await?;
             values.set("redis_host", before.address().ip().to_string());
             values.set("redis_port", before.address().port().to_string());
             values.set("redis_password", lent.address.password.clone().unwrap_or_default());
             values.set("redis_db", lent.index.to_string());
-            (database, proxy) = (Some(lent), Some(before));
+            proxy = Some(before);
         }
         let base = format!("http://127.0.0.1:{port}");
         let mut facts = json!({"port": port, "url": base, "data_dir": data.0.display().to_string()});
-        if let Some(database) = &database {
+        if let Some(Lent { database, .. }) = lent.as_deref() {
             facts["redis_host"] = values.text("{redis_host}")?.into();
             facts["redis_port"] = values.text("{redis_port}")?.into();
             facts["redis_db"] = database.index.into();
@@ -197,8 +229,7 @@ impl Instance {
             ready,
             started: Mutex::new(None),
             output: std::sync::Mutex::default(),
-            database,
-            redis,
+            lent,
             proxy,
             tap,
             _data: data,
@@ -251,6 +282,52 @@ impl Instance {
         self.boot().await
     }
 
+    /// SIGKILL; the process is not started again.
+    ///
+    /// # Errors
+    /// Where the target's own command cannot kill.
+    pub async fn kill(&self) -> Result<(), InstanceError> {
+        match self.take().await {
+            Some(started) => started.kill().await,
+            None => Ok(()),
+        }
+    }
+
+    /// SIGTERM; waits until the process has ended, and tells how.
+    ///
+    /// # Errors
+    /// Where it does not end within `within`, or is no process of the suite's.
+    pub async fn terminate(&self, within: Duration) -> Result<std::process::ExitStatus, InstanceError> {
+        match self.take().await {
+            Some(Started::Process(mut process)) => Ok(process.terminate(within).await?),
+            _ => Err(std::io::Error::other("the server is no process of the suite's that runs").into()),
+        }
+    }
+
+    /// SIGSTOP: the process stands still where it is, and its connections stay open.
+    ///
+    /// # Errors
+    /// Where it is no process of the suite's.
+    pub async fn pause(&self) -> Result<(), InstanceError> {
+        self.with_process(Process::pause).await
+    }
+
+    /// SIGCONT: a paused process goes on.
+    ///
+    /// # Errors
+    /// Where it is no process of the suite's.
+    pub async fn resume(&self) -> Result<(), InstanceError> {
+        self.with_process(Process::resume).await
+    }
+
+    async fn with_process(&self, what: impl FnOnce(&Process)) -> Result<(), InstanceError> {
+        let none = || InstanceError::from(std::io::Error::other("the server is no process of the suite's that runs"));
+        let started = self.running.as_ref().ok_or_else(none)?.started.lock().await;
+        let Some(Started::Process(process)) = started.as_ref() else { return Err(none()) };
+        what(process);
+        Ok(())
+    }
+
     /// Whether the process, if it is the suite's, still runs.
     pub async fn still_runs(&self) -> bool {
         let Some(running) = &self.running else { return true };
@@ -272,7 +349,7 @@ impl Instance {
 
     /// The database that the server was given, if any.
     pub fn database(&self) -> Option<&Database> {
-        self.running.as_ref()?.database.as_ref()
+        Some(&self.running.as_ref()?.lent.as_ref()?.database)
     }
 
     /// The proxy before the server's Redis, if any.
@@ -314,7 +391,8 @@ impl Instance {
     pub async fn stop(self) {
         self.end().await;
         let Some(running) = self.running else { return };
-        if let (Some(redis), Some(database)) = (&running.redis, running.database) {
+        // The last node of a database gives it back.
+        if let Some(Lent { redis, database }) = running.lent.and_then(Arc::into_inner) {
             // A database that cannot be emptied is not lent again; nothing else depends on it.
             let _ = redis.take_back(database).await;
         }

@@ -36,8 +36,19 @@ pub struct Proxy {
 struct Line {
     /// Connections of an earlier number are closed. A flag would not do: a cut that is restored at once could go unseen.
     cuts: u64,
+    /// Connections of an earlier number carry nothing until they are cut.
+    strandings: u64,
     mode: Mode,
     delay: Duration,
+    /// The most that is carried at a time.
+    chunk_bytes: usize,
+}
+
+/// What a connection was born into.
+#[derive(Debug, Clone, Copy)]
+struct Birth {
+    cuts: u64,
+    strandings: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +102,13 @@ impl Proxy {
     async fn along(way: Way) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let (line, state) = watch::channel(Line { cuts: 0, mode: Mode::Open, delay: Duration::ZERO });
+        let (line, state) = watch::channel(Line {
+            cuts: 0,
+            strandings: 0,
+            mode: Mode::Open,
+            delay: Duration::ZERO,
+            chunk_bytes: CHUNK_BYTES,
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, way, state));
         Ok(Self { address, line, _tasks: tasks })
@@ -116,7 +133,22 @@ impl Proxy {
         self.line.send_modify(|line| line.mode = Mode::Silent);
     }
 
-    /// Lets everything through again. A delay stays.
+    /// Leaves every connection of now half-open: open on either side, and silent for good. New ones are as good as ever. So
+    /// a peer looks whose machine was started anew, or whose address is another one's by now.
+    pub fn strand(&self) {
+        self.line.send_modify(|line| line.strandings += 1);
+    }
+
+    /// Carries so many bytes at a time and rests for so long after them, in each direction: a line that trickles. A delay
+    /// of zero ends it.
+    pub fn trickle(&self, bytes: usize, rest: Duration) {
+        self.line.send_modify(|line| {
+            line.delay = rest;
+            line.chunk_bytes = if rest.is_zero() { CHUNK_BYTES } else { bytes.clamp(1, CHUNK_BYTES) };
+        });
+    }
+
+    /// Lets everything through again, but on connections that are half-open. A delay stays.
     pub fn restore(&self) {
         self.line.send_modify(|line| line.mode = Mode::Open);
     }
@@ -142,19 +174,19 @@ async fn accept(listener: TcpListener, way: Way, line: watch::Receiver<Line>) {
 
 /// Dropping the streams closes them: that is how a cut works.
 async fn connection(client: TcpStream, way: Way, mut line: watch::Receiver<Line>) {
-    let Line { cuts, mode, .. } = *line.borrow();
+    let Line { cuts, strandings, mode, .. } = *line.borrow();
     if mode == Mode::Cut {
         return;
     }
-    let carrier = line.clone();
+    let (carrier, birth) = (line.clone(), Birth { cuts, strandings });
     tokio::select! {
         _ = line.wait_for(|line| line.cuts != cuts) => {}
-        _ = carry(client, &way, carrier, cuts) => {}
+        _ = carry(client, &way, carrier, birth) => {}
     }
 }
 
-async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>, cuts: u64) -> io::Result<()> {
-    passable(&mut line, cuts).await?;
+async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>, birth: Birth) -> io::Result<()> {
+    passable(&mut line, birth).await?;
     let mut server = timeout(DIAL_LIMIT, TcpStream::connect(&*way.upstream)).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -168,8 +200,9 @@ async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>
     };
     // The first error ends both ways: a side that is gone leaves the other nobody to talk to.
     tokio::try_join!(
-        pump(client_reads, server_writes, line.clone(), cuts, |bytes| read(bytes, |reader, bytes| reader.forth(bytes))),
-        pump(server_reads, client_writes, line, cuts, |bytes| read(bytes, |reader, bytes| reader.back(bytes))),
+        pump(client_reads, server_writes, line.clone(), birth, |bytes| read(bytes, |reader, bytes| reader
+            .forth(bytes))),
+        pump(server_reads, client_writes, line, birth, |bytes| read(bytes, |reader, bytes| reader.back(bytes))),
     )?;
     Ok(())
 }
@@ -178,18 +211,19 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut line: watch::Receiver<Line>,
-    cuts: u64,
+    birth: Birth,
     read: impl Fn(&[u8]),
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let length = from.read(&mut chunk).await?;
+        let limit = line.borrow().chunk_bytes;
+        let length = from.read(&mut chunk[..limit]).await?;
         let delay = line.borrow().delay;
         if !delay.is_zero() {
             sleep(delay).await;
         }
         // After reading and not before, so that nothing that comes in after a cut is still carried.
-        passable(&mut line, cuts).await?;
+        passable(&mut line, birth).await?;
         match length {
             0 => return to.shutdown().await,
             length => {
@@ -200,11 +234,12 @@ async fn pump(
     }
 }
 
-/// Waits while the line is silent.
-async fn passable(line: &mut watch::Receiver<Line>, cuts: u64) -> io::Result<()> {
-    let now = line.wait_for(|line| line.mode != Mode::Silent || line.cuts != cuts).await;
+/// Waits while the line is silent; for ever, where the connection is half-open and nothing cuts it.
+async fn passable(line: &mut watch::Receiver<Line>, birth: Birth) -> io::Result<()> {
+    let carries = |line: &Line| line.mode != Mode::Silent && line.strandings == birth.strandings;
+    let now = line.wait_for(|line| carries(line) || line.cuts != birth.cuts).await;
     match now {
-        Ok(line) if line.cuts == cuts => Ok(()),
+        Ok(line) if line.cuts == birth.cuts => Ok(()),
         _ => Err(io::ErrorKind::ConnectionAborted.into()),
     }
 }
@@ -322,6 +357,32 @@ mod tests {
         assert!(says_back(&mut stream).await);
         assert!(sent.elapsed() >= Duration::from_millis(80));
         proxy.delay(Duration::ZERO);
+        assert!(says_back(&mut stream).await);
+    }
+
+    #[tokio::test]
+    async fn a_stranded_connection_stays_open_and_silent_while_new_ones_work() {
+        let proxy = Proxy::start(echo().await.0).await.expect("a proxy");
+        let mut old = open(&proxy).await;
+        assert!(says_back(&mut old).await);
+        proxy.strand();
+        proxy.restore();
+        old.write_all(b"ping").await.expect("the connection is open");
+        assert!(timeout(QUIET, old.read(&mut [0; 1])).await.is_err(), "neither answered nor closed");
+        assert!(says_back(&mut open(&proxy).await).await);
+        proxy.cut();
+        assert_eq!(old.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_trickles_carries_a_few_bytes_at_a_time() {
+        let proxy = Proxy::start(echo().await.0).await.expect("a proxy");
+        let mut stream = open(&proxy).await;
+        proxy.trickle(1, Duration::from_millis(20));
+        let sent = Instant::now();
+        assert!(says_back(&mut stream).await);
+        assert!(sent.elapsed() >= Duration::from_millis(4 * 20));
+        proxy.trickle(1, Duration::ZERO);
         assert!(says_back(&mut stream).await);
     }
 

@@ -3,6 +3,7 @@
 //! Lends each server under test an empty database. What is found in a database is looked at by [`inspect`].
 
 mod container;
+mod faults;
 pub mod inspect;
 mod lending;
 mod local;
@@ -104,6 +105,9 @@ pub enum RedisError {
         /// How long was waited.
         limit: Duration,
     },
+    /// What should have happened to a Redis did not.
+    #[error("nothing can be done to the Redis: {0}")]
+    Fault(String),
     /// A command failed.
     #[error("the run's Redis does not answer")]
     Command(#[from] redis::RedisError),
@@ -155,13 +159,13 @@ impl RedisServer {
     pub async fn start(choice: &RedisChoice, image: &str) -> Result<Self, RedisError> {
         let mut ways = Vec::new();
         if matches!(choice, RedisChoice::Auto | RedisChoice::Container) {
-            match Self::in_container(image).await {
+            match Self::in_container(image, false).await {
                 Ok(server) => return Ok(server),
                 Err(why) => ways.push(("container", why)),
             }
         }
         if matches!(choice, RedisChoice::Auto | RedisChoice::Local) {
-            match Self::local().await {
+            match Self::local(false).await {
                 Ok(server) => return Ok(server),
                 Err(why) => ways.push(("local", why)),
             }
@@ -170,6 +174,32 @@ impl RedisServer {
             match Self::at(url).await {
                 Ok(server) => return Ok(server),
                 Err(why) => ways.push(("url", why)),
+            }
+        }
+        Err(RedisError::None(ways))
+    }
+
+    /// One more, of the same origin, of which nobody else knows: for what happens to a whole Redis. Beside somebody's own
+    /// it is a container, or else a local process. One that `keeps` has what was written when it starts again.
+    ///
+    /// # Errors
+    /// Where none can be started.
+    pub async fn another(&self, keeps: bool) -> Result<Self, RedisError> {
+        let mut ways = Vec::new();
+        if !matches!(self.source, Source::Local(_)) {
+            let image = match &self.source {
+                Source::Container(container) => &container.image,
+                Source::Local(_) | Source::Url(_) => DEFAULT_IMAGE,
+            };
+            match Self::in_container(image, keeps).await {
+                Ok(server) => return Ok(server),
+                Err(why) => ways.push(("container", why)),
+            }
+        }
+        if !matches!(self.source, Source::Container(_)) {
+            match Self::local(keeps).await {
+                Ok(server) => return Ok(server),
+                Err(why) => ways.push(("local", why)),
             }
         }
         Err(RedisError::None(ways))
@@ -231,15 +261,15 @@ impl RedisServer {
         }
     }
 
-    async fn in_container(image: &str) -> Result<Self, String> {
+    async fn in_container(image: &str, keeps: bool) -> Result<Self, String> {
         let password = random_password();
-        let (container, address) = container::start(image, &password, DATABASES).await?;
+        let (container, address) = container::start(image, &password, DATABASES, keeps).await?;
         Self::ready(Source::Container(Box::new(container)), Lending::of_our_own(address, DATABASES)).await
     }
 
-    async fn local() -> Result<Self, String> {
+    async fn local(keeps: bool) -> Result<Self, String> {
         let password = random_password();
-        let (local, address) = local::start(&password, DATABASES).await?;
+        let (local, address) = local::start(&password, DATABASES, keeps).await?;
         Self::ready(Source::Local(Box::new(local)), Lending::of_our_own(address, DATABASES)).await
     }
 

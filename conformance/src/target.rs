@@ -34,6 +34,8 @@ pub const CAPABILITIES: &[&str] = &[
     "backpressure",
     "expiry",
     "refresh",
+    "cluster",
+    "resilience",
 ];
 
 /// A target file, checked.

@@ -45,14 +45,21 @@ pub(super) struct Container {
     running: Mutex<Option<ContainerAsync<GenericImage>>>,
 }
 
-pub(super) async fn start(image: &str, password: &str, databases: u32) -> Result<(Container, RedisAddress), String> {
+/// One that `keeps` has what was written when it starts again.
+pub(super) async fn start(
+    image: &str,
+    password: &str,
+    databases: u32,
+    keeps: bool,
+) -> Result<(Container, RedisAddress), String> {
     let docker = daemon().await?;
     remove_orphans(&docker).await;
     let port = free_port().map_err(|error| error.to_string())?;
     let (name, tag) = split_tag(image);
     let databases = databases.to_string();
+    let kept = if keeps { "yes" } else { "no" };
     let command =
-        ["redis-server", "--requirepass", password, "--databases", &databases, "--save", "", "--appendonly", "no"];
+        ["redis-server", "--requirepass", password, "--databases", &databases, "--save", "", "--appendonly", kept];
     let leftover = Leftover::new(docker);
     let request = GenericImage::new(name, tag)
         .with_wait_for(WaitFor::Nothing)
@@ -92,6 +99,33 @@ impl Container {
         let mut words = container.stdout_to_vec().await.unwrap_or_default();
         words.extend(container.stderr_to_vec().await.unwrap_or_default());
         Err(format!("the container of {} ended:\n{}", self.image, String::from_utf8_lossy(&words)))
+    }
+
+    pub(super) async fn pause(&self) -> Result<(), String> {
+        self.ask(async |container| container.pause().await).await
+    }
+
+    pub(super) async fn resume(&self) -> Result<(), String> {
+        self.ask(async |container| container.unpause().await).await
+    }
+
+    /// Ends its Redis as an operator would; the container stays.
+    pub(super) async fn halt(&self) -> Result<(), String> {
+        self.ask(async |container| container.stop_with_timeout(Some(10)).await).await
+    }
+
+    /// Starts it again on the same port, with what it has kept.
+    pub(super) async fn begin(&self) -> Result<(), String> {
+        self.ask(async |container| container.start().await).await
+    }
+
+    async fn ask(
+        &self,
+        what: impl AsyncFnOnce(&ContainerAsync<GenericImage>) -> testcontainers::core::error::Result<()>,
+    ) -> Result<(), String> {
+        let running = self.running.lock().await;
+        let Some(container) = running.as_ref() else { return Err("the container was removed".to_owned()) };
+        what(container).await.map_err(|error| error.to_string())
     }
 
     pub(super) async fn stop(&self) {

@@ -1,6 +1,6 @@
-//! `redis-server` from `PATH`, on a free port of loopback, without persistence.
+//! `redis-server` from `PATH`, on a free port of loopback; with a file of what was written, where it is to keep it.
 
-use std::{collections::BTreeMap, error::Error, time::Duration};
+use std::{collections::BTreeMap, error::Error, path::PathBuf, time::Duration};
 
 use tokio::sync::Mutex;
 
@@ -10,12 +10,21 @@ use crate::{
     process::{Launch, Process},
 };
 
+/// How long it may take to end.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
 /// A Redis process; it is killed when this is dropped, and when the suite is killed.
 #[derive(Debug)]
-pub(super) struct Local(Mutex<Process>);
+pub(super) struct Local {
+    launch: Launch,
+    process: Mutex<Process>,
+    folder: PathBuf,
+}
 
-pub(super) async fn start(password: &str, databases: u32) -> Result<(Local, RedisAddress), String> {
+pub(super) async fn start(password: &str, databases: u32, keeps: bool) -> Result<(Local, RedisAddress), String> {
     let port = free_port().map_err(|error| error.to_string())?;
+    let folder = std::env::temp_dir().join(format!("notify-conformance-redis-{:016x}", rand::random::<u64>()));
+    std::fs::create_dir_all(&folder).map_err(|error| format!("no folder for redis-server: {error}"))?;
     let command = [
         "redis-server",
         "--port",
@@ -29,23 +38,33 @@ pub(super) async fn start(password: &str, databases: u32) -> Result<(Local, Redi
         "--save",
         "",
         "--appendonly",
-        "no",
+        if keeps { "yes" } else { "no" },
     ];
     let launch =
-        Launch { command: command.map(str::to_owned).to_vec(), env: BTreeMap::new(), directory: std::env::temp_dir() };
-    let process = Process::start(&launch).map_err(|error| {
+        Launch { command: command.map(str::to_owned).to_vec(), env: BTreeMap::new(), directory: folder.clone() };
+    let process = match run(&launch) {
+        Ok(process) => process,
+        Err(why) => {
+            let _ = std::fs::remove_dir_all(&folder);
+            return Err(why);
+        }
+    };
+    let address = RedisAddress { host: "127.0.0.1".to_owned(), port, password: Some(password.to_owned()) };
+    Ok((Local { launch, process: Mutex::new(process), folder }, address))
+}
+
+fn run(launch: &Launch) -> Result<Process, String> {
+    Process::start(launch).map_err(|error| {
         let cause = error.source().map(|cause| format!(" ({cause})")).unwrap_or_default();
         format!("{error}{cause}")
-    })?;
-    let address = RedisAddress { host: "127.0.0.1".to_owned(), port, password: Some(password.to_owned()) };
-    Ok((Local(Mutex::new(process)), address))
+    })
 }
 
 impl Local {
     /// # Errors
     /// Where it has ended, with its last words.
     pub(super) async fn still_runs(&self) -> Result<(), String> {
-        let mut process = self.0.lock().await;
+        let mut process = self.process.lock().await;
         match process.exited(Duration::ZERO).await {
             Ok(status) => Err(format!("redis-server ended ({status}):\n{}", process.output().text())),
             Err(_) => Ok(()),
@@ -53,7 +72,33 @@ impl Local {
     }
 
     pub(super) async fn stop(&self) {
-        self.0.lock().await.kill().await;
+        self.process.lock().await.kill().await;
+    }
+
+    pub(super) async fn pause(&self) {
+        self.process.lock().await.pause();
+    }
+
+    pub(super) async fn resume(&self) {
+        self.process.lock().await.resume();
+    }
+
+    /// Ends it as an operator would.
+    pub(super) async fn halt(&self) -> Result<(), String> {
+        let ended = self.process.lock().await.terminate(END_LIMIT).await;
+        ended.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Starts it again on the same port, with what it has kept.
+    pub(super) async fn begin(&self) -> Result<(), String> {
+        *self.process.lock().await = run(&self.launch)?;
+        Ok(())
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

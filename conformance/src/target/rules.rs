@@ -37,6 +37,12 @@ fn capabilities(target: &Target, notes: &Notes<'_>) {
         ("restart", "[process]", target.process.is_some()),
         ("config", "[process] with `command`: how a server ends is seen of the suite's own only", is_own(target)),
         ("redis", "[process]", target.process.is_some()),
+        ("resilience", "[process] with `command`: how a server ends is seen of the suite's own only", is_own(target)),
+        (
+            "cluster",
+            "[process] with `command`, and \"redis\", by which nodes meet",
+            is_own(target) && target.declares("redis"),
+        ),
     ] {
         if target.declares(capability) && !there {
             notes.problem("capabilities", format!("{capability:?} needs {section}"));

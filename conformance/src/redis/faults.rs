@@ -1,0 +1,171 @@
+//! What can happen to a whole Redis. For one of a case's own ([`RedisServer::another`]) alone: everybody who uses it suffers.
+
+use redis::{AsyncCommands, RedisResult};
+
+use super::{RedisError, RedisServer, Source, connect, first_answer};
+
+impl RedisServer {
+    /// Stops it where it stands: its connections stay open and nothing is answered.
+    ///
+    /// # Errors
+    /// Where it cannot be done to this Redis.
+    pub async fn pause(&self) -> Result<(), RedisError> {
+        match &self.source {
+            Source::Container(container) => told(container.pause().await),
+            Source::Local(local) => {
+                local.pause().await;
+                Ok(())
+            }
+            Source::Url(_) => Err(somebodys()),
+        }
+    }
+
+    /// Lets a paused one go on.
+    ///
+    /// # Errors
+    /// Where it cannot be done to this Redis.
+    pub async fn resume(&self) -> Result<(), RedisError> {
+        match &self.source {
+            Source::Container(container) => told(container.resume().await),
+            Source::Local(local) => {
+                local.resume().await;
+                Ok(())
+            }
+            Source::Url(_) => Err(somebodys()),
+        }
+    }
+
+    /// Ends it as an operator would.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn halt(&self) -> Result<(), RedisError> {
+        match &self.source {
+            Source::Container(container) => told(container.halt().await),
+            Source::Local(local) => told(local.halt().await),
+            Source::Url(_) => Err(somebodys()),
+        }
+    }
+
+    /// Starts it again where it was, with what it has kept; returns once it answers.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub async fn begin(&self) -> Result<(), RedisError> {
+        match &self.source {
+            Source::Container(container) => told(container.begin().await)?,
+            Source::Local(local) => told(local.begin().await)?,
+            Source::Url(_) => return Err(somebodys()),
+        }
+        first_answer(&self.address, &self.source).await.map(drop).map_err(|why| RedisError::Fault(why))
+    }
+
+    /// Makes it refuse what is written, as a replica does: of a master that nobody can reach, so that it keeps its data.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn refuse_writes(&self) -> Result<(), RedisError> {
+        self.command(&["REPLICAOF", "127.0.0.1", "1"]).await
+    }
+
+    /// Takes writes again after [`Self::refuse_writes`].
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn take_writes(&self) -> Result<(), RedisError> {
+        self.command(&["REPLICAOF", "NO", "ONE"]).await
+    }
+
+    /// Changes a setting of the running Redis.
+    ///
+    /// # Errors
+    /// Where it does not answer, or has no such setting.
+    pub async fn set(&self, setting: &str, value: &str) -> Result<(), RedisError> {
+        self.command(&["CONFIG", "SET", setting, value]).await
+    }
+
+    /// Closes every connection that others have to it.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn drop_clients(&self) -> Result<(), RedisError> {
+        for kind in ["normal", "pubsub"] {
+            self.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything, as one does that is replaced by a new one.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn forget(&self) -> Result<(), RedisError> {
+        let mut redis = connect(&self.address, 0).await?;
+        Ok(redis.flushall::<()>().await?)
+    }
+
+    async fn command(&self, words: &[&str]) -> Result<(), RedisError> {
+        let mut redis = connect(&self.address, 0).await?;
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let done: RedisResult<redis::Value> = command.query_async(&mut redis).await;
+        Ok(done.map(drop)?)
+    }
+}
+
+fn told(outcome: Result<(), String>) -> Result<(), RedisError> {
+    outcome.map_err(RedisError::Fault)
+}
+
+fn somebodys() -> RedisError {
+    RedisError::Fault("it is somebody's own".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redis::for_a_test;
+
+    async fn write(server: &RedisServer) -> RedisResult<()> {
+        connect(&server.address, 0).await?.set("a", 1).await
+    }
+
+    async fn read(server: &RedisServer) -> Option<u32> {
+        connect(&server.address, 0).await.ok()?.get("a").await.ok()?
+    }
+
+    #[tokio::test]
+    async fn one_that_keeps_has_its_data_after_a_restart_and_another_has_none() {
+        let Some(first) = for_a_test().await else { return };
+        for (keeps, found) in [(true, Some(1)), (false, None)] {
+            let server = first.another(keeps).await.expect("another");
+            write(&server).await.expect("it takes writes");
+            server.halt().await.expect("it ends");
+            assert!(write(&server).await.is_err(), "it has ended");
+            server.begin().await.expect("it starts again");
+            assert_eq!(read(&server).await, found);
+            server.stop().await;
+        }
+        first.stop().await;
+    }
+
+    #[tokio::test]
+    async fn it_pauses_and_refuses_writes_and_keeps_its_data() {
+        let Some(server) = for_a_test().await else { return };
+        write(&server).await.expect("it takes writes");
+        server.refuse_writes().await.expect("it answers");
+        assert!(write(&server).await.is_err(), "a replica");
+        server.take_writes().await.expect("it answers");
+        server.set("maxmemory", "1").await.expect("it answers");
+        assert!(write(&server).await.is_err(), "full");
+        server.set("maxmemory", "0").await.expect("it answers");
+        assert_eq!(read(&server).await, Some(1));
+        server.pause().await.expect("a process");
+        assert_eq!(read(&server).await, None);
+        server.resume().await.expect("a process");
+        assert_eq!(read(&server).await, Some(1));
+        server.forget().await.expect("it answers");
+        assert_eq!(read(&server).await, None);
+        server.stop().await;
+    }
+}
