@@ -57,7 +57,7 @@ impl RedisServer {
             Source::Local(local) => told(local.begin().await)?,
             Source::Url(_) => return Err(somebodys()),
         }
-        first_answer(&self.address, &self.source).await.map(drop).map_err(|why| RedisError::Fault(why))
+        first_answer(&self.address, &self.source).await.map(drop).map_err(RedisError::Fault)
     }
 
     /// Makes it refuse what is written, as a replica does: of a master that nobody can reach, so that it keeps its data.
