@@ -7,9 +7,11 @@ mod emitter;
 pub mod faults;
 pub mod history;
 mod phase;
+mod strike;
+mod system;
 mod unseen;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
@@ -21,15 +23,15 @@ use self::{
     check::{Promise, Violation},
     device::{Device, Leaving},
     emitter::Emitter,
-    faults::FaultKind,
+    faults::{FaultKind, Faults},
     history::{History, Record, What},
     phase::{Conductor, Phase},
+    system::System,
     unseen::Unseen,
 };
 use crate::{
     bench::{Bench, Suite},
     expect::Outcome,
-    instance::Changes,
 };
 
 /// How long everything that was accepted may take to arrive once nothing fails any more.
@@ -46,6 +48,8 @@ pub struct Workload {
     pub seed: u64,
     /// How long events are emitted.
     pub duration: Duration,
+    /// How many servers, on one database.
+    pub nodes: usize,
     /// How many users.
     pub users: usize,
     /// How many devices each has.
@@ -55,8 +59,8 @@ pub struct Workload {
     /// Whether devices acknowledge.
     pub acknowledging: bool,
     /// What fails.
-    pub faults: BTreeSet<FaultKind>,
-    /// The mean pause between two faults of the server or its store.
+    pub faults: Faults,
+    /// The mean time between two faults of the servers or of Redis that have none of their own.
     pub fault_every: Duration,
 }
 
@@ -69,6 +73,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// How much of everything there was.
     pub tally: Tally,
+    /// The first thing that the suite itself could not do: then there is no verdict.
+    pub own_fault: Option<String>,
 }
 
 /// How much of everything there was.
@@ -88,7 +94,7 @@ pub struct Tally {
     pub connections: usize,
     /// Connections that broke.
     pub broken: usize,
-    /// Faults of the server and its store.
+    /// Faults of the servers and of Redis.
     pub faults: usize,
 }
 
@@ -105,7 +111,11 @@ impl Tally {
                 What::Connected(_) => &mut tally.connections,
                 What::Broken { .. } => &mut tally.broken,
                 What::Fault { .. } => &mut tally.faults,
-                What::NotConnected { .. } | What::Stray { .. } | What::Missed { .. } | What::Left(_) => continue,
+                What::NotConnected { .. }
+                | What::Stray { .. }
+                | What::Missed { .. }
+                | What::Left(_)
+                | What::OwnFault { .. } => continue,
             };
             *count += 1;
         }
@@ -113,29 +123,33 @@ impl Tally {
     }
 }
 
-/// Lets the workload happen to a server of its own, and checks the history.
+/// Lets the workload happen to servers of its own, and checks the history.
 ///
 /// # Errors
-/// Where the server cannot be started, or does not come back after a fault.
+/// Where a server or its Redis cannot be started, or does not come back after a fault.
 pub async fn run(suite: &Arc<Suite>, workload: &Workload) -> Outcome<Report> {
+    system::allow_open_files();
     let bench = Bench::new(Arc::clone(suite), "churn", 0);
-    let report = on_server(&bench, workload).await;
+    let report = on(&bench, workload).await;
     bench.finish().await;
     report
 }
 
-async fn on_server(bench: &Bench, workload: &Workload) -> Outcome<Report> {
-    let fails = workload.faults.iter().any(|kind| !kind.is_of_devices());
-    let server = if fails { bench.own_server_with(&Changes::default(), None).await? } else { bench.clone() };
+async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
+    let fails = workload.nodes > 1 || workload.faults.keys().any(|kind| !kind.is_of_devices());
+    let system = match fails {
+        true => System::start(bench, workload.nodes, workload.faults.contains_key(&FaultKind::RedisRestart)).await?,
+        false => System::shared(bench),
+    };
     let history = History::begin();
     let (conductor, phases) = Conductor::begin();
     let (mut devices, mut emitters, mut unseen) = (JoinSet::new(), JoinSet::new(), Vec::new());
     for number in 0..workload.users {
-        let user = server.user().await?;
+        let user = system.nodes[0].user().await?;
         let of_user = Unseen::default();
         for device in 0..workload.devices {
             let device = Device {
-                bench: server.clone(),
+                system: system.clone(),
                 user: user.clone(),
                 number,
                 device,
@@ -149,7 +163,7 @@ async fn on_server(bench: &Bench, workload: &Workload) -> Outcome<Report> {
             devices.spawn(device.live());
         }
         let emitter = Emitter {
-            bench: server.clone(),
+            system: system.clone(),
             user,
             number,
             pause: workload.pause,
@@ -161,9 +175,9 @@ async fn on_server(bench: &Bench, workload: &Workload) -> Outcome<Report> {
         emitters.spawn(emitter.emit());
         unseen.push(of_user);
     }
-    let kinds = workload.faults.iter().copied().filter(|kind| !kind.is_of_devices()).collect();
-    let schedule = faults::schedule(kinds, workload.fault_every, workload.dice(u64::MAX, 0));
-    let (failed, ()) = tokio::join!(faults::happen(&server, schedule, &history, phases), async {
+    let dice = |stream| workload.dice(u64::MAX - stream, 0);
+    let schedule = faults::schedule(&workload.faults, workload.fault_every, workload.nodes, dice);
+    let (failed, ()) = tokio::join!(strike::happen(&system, schedule, &history, phases), async {
         sleep(workload.duration).await;
         conductor.announce(Phase::Settling);
     });
@@ -181,14 +195,18 @@ async fn on_server(bench: &Bench, workload: &Workload) -> Outcome<Report> {
     failed?;
     let records = history.records();
     let promise = Promise { acknowledging: workload.acknowledging, within: WITHIN };
-    Ok(Report { violations: check::check(&records, promise), tally: Tally::of(&records), records })
+    let own_fault = records.iter().find_map(|record| match &record.what {
+        What::OwnFault { why } => Some(why.clone()),
+        _ => None,
+    });
+    Ok(Report { violations: check::check(&records, promise), tally: Tally::of(&records), own_fault, records })
 }
 
 impl Workload {
     fn leavings(&self) -> Vec<Leaving> {
         let mut leavings = vec![Leaving::Politely];
-        leavings.extend(self.faults.contains(&FaultKind::Cut).then_some(Leaving::Cut));
-        leavings.extend(self.faults.contains(&FaultKind::HalfOpen).then_some(Leaving::HalfOpen));
+        leavings.extend(self.faults.contains_key(&FaultKind::Cut).then_some(Leaving::Cut));
+        leavings.extend(self.faults.contains_key(&FaultKind::HalfOpen).then_some(Leaving::HalfOpen));
         leavings
     }
 

@@ -13,7 +13,7 @@ use super::history::{Connection, HALF_OPEN, Record, What};
 /// How long after a cut the server may still believe in the connection.
 const UNNOTICED_US: u64 = 2_000_000;
 /// How long it may where nobody tells it: until the heartbeat of SPEC 1 fails.
-const HALF_OPEN_US: u64 = 60_000_000;
+pub(super) const HALF_OPEN_FOR: Duration = Duration::from_secs(60);
 
 /// What is promised.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,8 @@ pub enum Kind {
     Reordered,
     /// A user was sent what was not emitted for that user.
     Leaked,
+    /// A device that was connected did not get an event, though it got later ones.
+    Skipped,
     /// An event lay there while its user was connected.
     Late,
     /// An event came with another `eventId` than it was accepted with, or than it had before.
@@ -47,8 +49,16 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Lost, Self::Duplicated, Self::Reordered, Self::Leaked, Self::Late, Self::Altered, Self::Dropped];
+    pub const ALL: [Self; 8] = [
+        Self::Lost,
+        Self::Duplicated,
+        Self::Reordered,
+        Self::Leaked,
+        Self::Skipped,
+        Self::Late,
+        Self::Altered,
+        Self::Dropped,
+    ];
 }
 
 impl fmt::Display for Kind {
@@ -58,6 +68,7 @@ impl fmt::Display for Kind {
             Self::Duplicated => "duplicated",
             Self::Reordered => "reordered",
             Self::Leaked => "leaked",
+            Self::Skipped => "skipped",
             Self::Late => "late",
             Self::Altered => "altered",
             Self::Dropped => "dropped",
@@ -105,11 +116,16 @@ fn faults(records: &[Record]) -> Vec<(u64, u64)> {
     records.iter().filter_map(interval).collect()
 }
 
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The time line of one user.
 struct Line<'a> {
     user: usize,
     promise: Promise,
     faults: &'a [(u64, u64)],
+    emitted_us: BTreeMap<u64, u64>,
     accepted: BTreeMap<u64, Accepted<'a>>,
     arrivals: Vec<Arrival<'a>>,
     connections: BTreeMap<Connection, Span>,
@@ -146,6 +162,7 @@ impl<'a> Line<'a> {
             user,
             promise,
             faults,
+            emitted_us: BTreeMap::new(),
             accepted: BTreeMap::new(),
             arrivals: Vec::new(),
             connections: BTreeMap::new(),
@@ -158,6 +175,9 @@ impl<'a> Line<'a> {
     fn read(&mut self, record: &'a Record) {
         let at_us = record.at_us;
         match &record.what {
+            What::Emitting { n } => {
+                self.emitted_us.insert(*n, at_us);
+            }
             What::Accepted { n, event_id, delivery } => {
                 let live = delivery.as_deref() != Some("queued");
                 self.accepted.insert(*n, Accepted { at_us, id: event_id.as_deref(), live });
@@ -176,12 +196,12 @@ impl<'a> Line<'a> {
                 self.tell(at_us, None, Kind::Dropped, says);
             }
             What::Left(on) => self.end(*on, at_us, None),
-            What::Broken { on, how } if how == HALF_OPEN => self.end(*on, at_us, Some(at_us + HALF_OPEN_US)),
+            What::Broken { on, how } if how == HALF_OPEN => self.end(*on, at_us, Some(at_us + micros(HALF_OPEN_FOR))),
             What::Broken { on, .. } => self.end(*on, at_us, Some(at_us + UNNOTICED_US)),
-            What::Emitting { .. }
-            | What::Refused { .. }
+            What::Refused { .. }
             | What::Unanswered { .. }
             | What::NotConnected { .. }
+            | What::OwnFault { .. }
             | What::Fault { .. } => {}
         }
     }
@@ -200,6 +220,7 @@ impl<'a> Line<'a> {
         self.duplicates();
         self.order();
         self.losses();
+        self.skips();
         self.found
     }
 
@@ -280,6 +301,36 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Every connected device receives every live event: where one received an event that was accepted later, nothing before
+    /// it may be missing that was emitted after it had connected.
+    fn skips(&mut self) {
+        let got: HashSet<(usize, u64)> = self.arrivals.iter().map(|it| (it.on.device, it.n)).collect();
+        let mut latest: BTreeMap<Connection, u64> = BTreeMap::new();
+        let mut found = Vec::new();
+        for it in self.arrivals.iter().filter(|it| self.accepted.contains_key(&it.n)) {
+            let Some(span) = self.connections.get(&it.on) else { continue };
+            // What comes again is older than what came before.
+            let before = latest.entry(it.on).or_insert(0);
+            for (n, skipped) in self.accepted.range(*before + 1..it.n.max(*before + 1)) {
+                let connected = self.emitted_us.get(n).is_some_and(|emitted_us| span.from_us < *emitted_us);
+                if connected && !got.contains(&(it.on.device, *n)) && self.calm(skipped.at_us, it.at_us) {
+                    let says = format!("event {n} did not come to {:?}, which got event {} later", it.on, it.n);
+                    found.push((it.at_us, *n, says));
+                }
+            }
+            *before = it.n.max(*before);
+        }
+        for (at_us, n, says) in found {
+            self.tell(at_us, Some(n), Kind::Skipped, says);
+        }
+    }
+
+    /// Whether no fault happened between the two, nor so shortly before that it was not over.
+    fn calm(&self, from_us: u64, to_us: u64) -> bool {
+        let within = micros(self.promise.within);
+        !self.faults.iter().any(|(begin, end)| *begin < to_us && from_us < end.saturating_add(within))
+    }
+
     /// Without acknowledgements, what was on its way to a connection that broke is lost; what came after it on the same
     /// connection proves that it was not.
     fn excused(&self, n: u64, accepted: &Accepted<'_>, last_on: &BTreeMap<Connection, u64>) -> bool {
@@ -293,12 +344,11 @@ impl<'a> Line<'a> {
 
     /// The connection on which an event should have come before it did, and by when.
     fn overdue(&self, accepted_us: u64, came_us: u64) -> Option<(Connection, u64)> {
-        let within = u64::try_from(self.promise.within.as_micros()).unwrap_or(u64::MAX);
+        let within = micros(self.promise.within);
         self.connections.iter().find_map(|(on, span)| {
             let from = accepted_us.max(span.from_us);
             let due = from.saturating_add(within);
-            let calm = !self.faults.iter().any(|(begin, end)| *begin < due && from < end.saturating_add(within));
-            (due < span.to_us && due < came_us && calm).then_some((*on, due))
+            (due < span.to_us && due < came_us && self.calm(from, due)).then_some((*on, due))
         })
     }
 }
@@ -335,7 +385,12 @@ mod tests {
     fn found(acknowledging: bool, line: &[What]) -> Vec<(Kind, Option<u64>)> {
         let records: Vec<_> = (0..)
             .zip(line)
-            .map(|(second, what)| Record { at_us: second * 1_000_000, user: Some(0), what: what.clone() })
+            .map(|(second, what)| Record {
+                at_us: second * 1_000_000,
+                user: Some(0),
+                node: Some(0),
+                what: what.clone(),
+            })
             .collect();
         let promise = Promise { acknowledging, within: Duration::from_millis(2_500) };
         check(&records, promise).into_iter().map(|violation| (violation.kind, violation.n)).collect()
@@ -395,6 +450,21 @@ mod tests {
     fn each_device_gets_a_live_event() {
         let line = [What::Connected(ON), What::Connected(OTHER), accepted(1), live(ON, 1), live(OTHER, 1)];
         assert_eq!(found(false, &line), []);
+    }
+
+    #[test]
+    fn a_device_that_was_connected_is_skipped_by_nothing() {
+        let emitting = |n| What::Emitting { n };
+        let connected = [What::Connected(ON), What::Connected(OTHER), emitting(1), accepted(1), live(ON, 1)];
+        let next = [emitting(2), accepted(2), live(ON, 2), live(OTHER, 2)];
+        let skipped = [connected.as_slice(), &next].concat();
+        assert_eq!(found(true, &skipped), [(Kind::Skipped, Some(1))]);
+        assert_eq!(found(false, &skipped), [(Kind::Skipped, Some(1))]);
+        assert_eq!(found(true, &connected), [], "it may come yet");
+        let later = [What::Connected(ON), emitting(1), accepted(1), live(ON, 1), What::Connected(OTHER)];
+        assert_eq!(found(true, &[later.as_slice(), &next].concat()), [], "it was not there");
+        let fault = What::Fault { name: "redis-cut".into(), until_us: 4_000_000 };
+        assert_eq!(found(true, &[connected.as_slice(), &[fault], &next].concat()), [], "its node was cut off");
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! One device of a user: connects, reads, acknowledges, goes away in one manner or another, and comes back, as its dice say.
+//! One device of a user: connects to a node, reads, acknowledges, goes away in one manner or another, and comes back, as its
+//! dice say.
 
-use std::{ops::Range, time::Duration};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use rand::{RngExt, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    check::HALF_OPEN_FOR,
     history::{Connection, HALF_OPEN, History, What},
     phase::{Phase, Phases},
+    system::{System, own_fault},
     unseen::Unseen,
 };
 use crate::{
@@ -28,6 +31,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// Of how many stays one acknowledges nothing.
 const SILENT_ONE_IN: u32 = 8;
+/// How long a token is used: to sign one for each connection would be half of what the suite does.
+const TOKEN_FOR: Duration = Duration::from_secs(60);
 
 /// How a device goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub(super) enum Leaving {
 
 /// What the device of a user is like.
 pub(super) struct Device {
-    pub(super) bench: Bench,
+    pub(super) system: System,
     pub(super) user: User,
     /// The user's number.
     pub(super) number: usize,
@@ -57,54 +62,108 @@ pub(super) struct Device {
     pub(super) phases: Phases,
 }
 
+/// What a device does with one connection. Always as many dice, so that a run repeats another's choices, however it goes.
+struct Plan {
+    node: usize,
+    stays: Duration,
+    /// Whether it acknowledges nothing.
+    silent: bool,
+    leaving: Leaving,
+    away: Duration,
+}
+
+impl Plan {
+    fn draw(nodes: usize, leavings: &[Leaving], dice: &mut StdRng) -> Self {
+        Self {
+            node: dice.random_range(0..nodes),
+            stays: Duration::from_millis(dice.random_range(STAY_MS)),
+            silent: dice.random_ratio(1, SILENT_ONE_IN),
+            leaving: leavings[dice.random_range(0..leavings.len())],
+            away: Duration::from_millis(dice.random_range(AWAY_MS)),
+        }
+    }
+}
+
+/// One stay.
+#[derive(Clone, Copy)]
+struct Stay {
+    node: usize,
+    on: Connection,
+    acknowledges: bool,
+}
+
+/// A connection that has fallen silent, with its line.
+struct Silent {
+    since: Instant,
+    _held: (Client, Proxy),
+}
+
 impl Device {
     /// Until the end of the workload.
     pub(super) async fn live(mut self) {
-        // Lines that have fallen silent stay so: were they dropped, the server would be told.
-        let mut silent = Vec::new();
+        // Lines that have fallen silent stay so while the server may believe in them: were they dropped, it would be told.
+        let mut silent: VecDeque<Silent> = VecDeque::new();
+        let mut token = None;
         for connection in 1.. {
-            let on = Connection { device: self.device, connection };
             if self.phases.now() == Phase::Over {
                 return;
             }
-            match self.connect().await {
+            while silent.pop_front_if(|line| line.since.elapsed() > HALF_OPEN_FOR).is_some() {}
+            let on = Connection { device: self.device, connection };
+            let plan = Plan::draw(self.system.nodes.len(), &self.leavings, &mut self.dice);
+            match self.connect(plan.node, &mut token).await {
                 Ok((client, line)) => {
-                    self.note(What::Connected(on));
-                    silent.extend(self.stay(client, line, on).await);
+                    self.note(plan.node, What::Connected(on));
+                    silent.extend(self.stay(client, line, on, &plan).await);
                     if self.phases.now() == Phase::Busy {
-                        sleep(Duration::from_millis(self.dice.random_range(AWAY_MS))).await;
+                        sleep(plan.away).await;
                     }
                 }
                 Err(fault) => {
-                    self.note(What::NotConnected { on, why: fault.to_string() });
+                    if let Some(why) = own_fault(&fault) {
+                        self.note(plan.node, What::OwnFault { why });
+                    }
+                    self.note(plan.node, What::NotConnected { on, why: fault.to_string() });
                     sleep(RETRY).await;
                 }
             }
         }
     }
 
-    async fn connect(&self) -> Outcome<(Client, Proxy)> {
-        let mut auth = json!({"token": self.bench.token(&self.user).await?});
+    async fn connect(&self, node: usize, token: &mut Option<(Instant, String)>) -> Outcome<(Client, Proxy)> {
+        let node = &self.system.nodes[node];
+        let mut auth = json!({"token": self.token(node, token).await?});
         if self.acknowledging {
             auth["ack"] = true.into();
         }
-        let line = self.bench.line().await?;
-        let opening = self.bench.opening_over(&line, Transport::WebSocket);
-        let mut client = self.bench.attempt_raw(opening, Some(auth)).await?;
+        let line = node.line().await?;
+        let opening = node.opening_over(&line, Transport::WebSocket);
+        let mut client = node.attempt_raw(opening, Some(auth)).await?;
         client.expect_accepted().await?;
         Ok((client, line))
     }
 
+    async fn token(&self, node: &Bench, token: &mut Option<(Instant, String)>) -> Outcome<String> {
+        if let Some((since, token)) = token
+            && since.elapsed() < TOKEN_FOR
+        {
+            return Ok(token.clone());
+        }
+        let fresh = node.token(&self.user).await?;
+        *token = Some((Instant::now(), fresh.clone()));
+        Ok(fresh)
+    }
+
     /// Reads until it is time to go; returns a line that has fallen silent with the client at its end.
-    async fn stay(&mut self, mut client: Client, line: Proxy, on: Connection) -> Option<(Client, Proxy)> {
-        let until = Instant::now() + Duration::from_millis(self.dice.random_range(STAY_MS));
+    async fn stay(&mut self, mut client: Client, line: Proxy, on: Connection, plan: &Plan) -> Option<Silent> {
+        let until = Instant::now() + plan.stays;
         let busy = self.phases.now() == Phase::Busy;
-        let silent = self.acknowledging && busy && self.dice.random_ratio(1, SILENT_ONE_IN);
-        let leaving = self.leavings[self.dice.random_range(0..self.leavings.len())];
+        let node = plan.node;
+        let stay = Stay { node, on, acknowledges: !(busy && self.acknowledging && plan.silent) };
         let read = async {
             loop {
                 if let Some(arrival) = client.next(LEAVE_LIMIT).await {
-                    self.take(&mut client, arrival, on, !silent).await?;
+                    self.take(&mut client, arrival, stay).await?;
                 }
             }
         };
@@ -116,44 +175,47 @@ impl Device {
         };
         if let Ok(ended) = ended {
             let how = ended.err().map_or_else(String::new, |fault| fault.to_string());
-            self.note(What::Broken { on, how });
+            self.note(node, What::Broken { on, how });
             return None;
         }
-        match leaving {
-            Leaving::Politely => self.leave(client, on, !silent).await,
+        match plan.leaving {
+            Leaving::Politely => self.leave(client, stay).await,
             Leaving::Cut => {
                 line.cut();
-                self.note(What::Broken { on, how: "cut".to_owned() });
+                self.note(node, What::Broken { on, how: "cut".to_owned() });
             }
             Leaving::HalfOpen => {
                 line.black_hole();
-                self.note(What::Broken { on, how: HALF_OPEN.to_owned() });
-                return Some((client, line));
+                self.note(node, What::Broken { on, how: HALF_OPEN.to_owned() });
+                return Some(Silent { since: Instant::now(), _held: (client, line) });
             }
         }
         None
     }
 
-    async fn leave(&self, mut client: Client, on: Connection, acknowledges: bool) {
+    async fn leave(&self, mut client: Client, stay: Stay) {
         let read = async {
             client.leave().await?;
             loop {
                 match client.next(LEAVE_LIMIT).await {
                     Some(Arrival::Closed(_)) => return Ok(()),
-                    Some(arrival) => self.take(&mut client, arrival, on, acknowledges).await?,
+                    Some(arrival) => self.take(&mut client, arrival, stay).await?,
                     None => {}
                 }
             }
         };
         let ended: Result<Outcome, _> = timeout(LEAVE_LIMIT, read).await;
-        self.note(match ended {
+        let Stay { node, on, .. } = stay;
+        let what = match ended {
             Ok(Ok(())) => What::Left(on),
             Ok(Err(fault)) => What::Broken { on, how: fault.to_string() },
             Err(_) => What::Broken { on, how: "the server did not close it".to_owned() },
-        });
+        };
+        self.note(node, what);
     }
 
-    async fn take(&self, client: &mut Client, arrival: Arrival, on: Connection, acknowledges: bool) -> Outcome {
+    async fn take(&self, client: &mut Client, arrival: Arrival, stay: Stay) -> Outcome {
+        let Stay { node, on, acknowledges } = stay;
         let (name, args, ack) = match arrival {
             Arrival::Event { name, args, ack } => (name, args, ack),
             Arrival::Disconnected => return Ok(()),
@@ -165,10 +227,10 @@ impl Device {
             (true, _) => &[],
             (false, _) => &args,
         };
-        payloads.iter().for_each(|payload| self.receive(payload, on, queued));
+        payloads.iter().for_each(|payload| self.receive(payload, stay, queued));
         let dropped = args.get(1).and_then(|loss| loss["dropped"].as_u64()).filter(|dropped| queued && *dropped > 0);
         if let Some(dropped) = dropped {
-            self.note(What::Missed { on, dropped });
+            self.note(node, What::Missed { on, dropped });
         }
         if acknowledges && ack.is_some() {
             match client.acknowledge(&Delivery { args, ack }, Vec::new()).await {
@@ -180,22 +242,22 @@ impl Device {
         Ok(())
     }
 
-    fn receive(&self, payload: &Value, on: Connection, queued: bool) {
+    fn receive(&self, payload: &Value, Stay { node, on, .. }: Stay, queued: bool) {
         let event_id = payload["eventId"].as_str().map(str::to_owned);
         let (metadata, n) = (&payload["metadata"], payload["metadata"]["n"].as_u64());
         match n.filter(|n| metadata["targetUserId"] == *self.user.id && self.unseen.was_emitted(*n)) {
             Some(n) => {
-                self.note(What::Received { on, n, event_id, queued });
+                self.note(node, What::Received { on, n, event_id, queued });
                 self.unseen.seen(n);
             }
             None => {
                 let payload = format!("the event {event_id:?} for {}, number {n:?}", metadata["targetUserId"]);
-                self.note(What::Stray { on, payload });
+                self.note(node, What::Stray { on, payload });
             }
         }
     }
 
-    fn note(&self, what: What) {
-        self.history.note(self.number, what);
+    fn note(&self, node: usize, what: What) {
+        self.history.note(self.number, node, what);
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::{
     history::{History, What},
     phase::{Phase, Phases},
+    system::{System, own_fault},
     unseen::Unseen,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 const UNSEEN_AT_MOST: usize = 30;
 
 pub(super) struct Emitter {
-    pub(super) bench: Bench,
+    pub(super) system: System,
     pub(super) user: User,
     /// The user's number.
     pub(super) number: usize,
@@ -39,24 +40,32 @@ impl Emitter {
                 () = self.unseen.at_most(UNSEEN_AT_MOST) => {}
                 () = self.phases.settling() => return,
             }
+            // Always as many dice, so that a run repeats another's choices, however it goes.
+            let node = self.dice.random_range(0..self.system.nodes.len());
+            let pause = self.pause.mul_f64(self.dice.random_range(0.0..2.0));
             let n = self.unseen.next();
-            self.history.note(self.number, What::Emitting { n });
-            let outcome = self.one(n).await.unwrap_or_else(|fault| What::Unanswered { n, why: fault.to_string() });
+            self.history.note(self.number, node, What::Emitting { n });
+            let outcome = self.one(&self.system.nodes[node], n).await.unwrap_or_else(|fault| {
+                if let Some(why) = own_fault(&fault) {
+                    self.history.note(self.number, node, What::OwnFault { why });
+                }
+                What::Unanswered { n, why: fault.to_string() }
+            });
             if !matches!(outcome, What::Accepted { .. }) {
                 self.unseen.seen(n);
             }
-            self.history.note(self.number, outcome);
-            sleep(self.pause.mul_f64(self.dice.random_range(0.0..2.0))).await;
+            self.history.note(self.number, node, outcome);
+            sleep(pause).await;
         }
     }
 
-    async fn one(&self, n: u64) -> Outcome<What> {
-        let event = self.bench.numbered(&self.user, usize::try_from(n).unwrap_or(usize::MAX));
-        if !self.bench.target().declares("control") {
-            self.bench.emit(&event).await?;
+    async fn one(&self, node: &Bench, n: u64) -> Outcome<What> {
+        let event = node.numbered(&self.user, usize::try_from(n).unwrap_or(usize::MAX));
+        if !node.target().declares("control") {
+            node.emit(&event).await?;
             return Ok(What::Accepted { n, event_id: None, delivery: None });
         }
-        let answer = self.bench.control("POST", "/events", &event.body()).await?;
+        let answer = node.control("POST", "/events", &event.body()).await?;
         if answer.status != 202 {
             return Ok(What::Refused { n, why: answer.describe() });
         }

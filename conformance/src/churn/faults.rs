@@ -1,12 +1,8 @@
-//! What is done to the server and its store while the workload runs, and when: drawn from the seed before it begins.
+//! Ways to fail, and when each happens: drawn from the seed before the workload begins. Knows nothing of how they are done.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use rand::{RngExt, rngs::StdRng};
-use tokio::time::sleep;
-
-use super::{history::History, phase::Phases};
-use crate::{bench::Bench, expect::Outcome};
 
 /// A way to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,17 +11,20 @@ pub enum FaultKind {
     Cut,
     /// The lines of devices fall silent, and nobody tells the server.
     HalfOpen,
-    /// The server is killed by SIGKILL and started again.
+    /// A node is killed by SIGKILL and started again.
     Kill,
-    /// The server's Redis does not answer for a while.
+    /// Redis answers no node for a while.
     RedisPause,
-    /// The connections between the server and its Redis are cut.
+    /// The connections between a node and Redis are cut for a while.
     RedisCut,
+    /// Redis ends, and starts again with its data.
+    RedisRestart,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Cut, Self::HalfOpen, Self::Kill, Self::RedisPause, Self::RedisCut];
+    pub const ALL: [Self; 6] =
+        [Self::Cut, Self::HalfOpen, Self::Kill, Self::RedisPause, Self::RedisCut, Self::RedisRestart];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -35,12 +34,18 @@ impl FaultKind {
             Self::Kill => "kill",
             Self::RedisPause => "redis-pause",
             Self::RedisCut => "redis-cut",
+            Self::RedisRestart => "redis-restart",
         }
     }
 
-    /// Whether it happens to devices, each by itself, and not to the server.
-    pub(super) fn is_of_devices(self) -> bool {
+    /// Whether it happens to devices, each by itself, and not to the servers.
+    pub fn is_of_devices(self) -> bool {
         matches!(self, Self::Cut | Self::HalfOpen)
+    }
+
+    /// Whether it happens to one node, and not to all.
+    pub(super) fn is_of_a_node(self) -> bool {
+        matches!(self, Self::Kill | Self::RedisCut)
     }
 }
 
@@ -59,61 +64,64 @@ impl FromStr for FaultKind {
     }
 }
 
+/// What fails; of a fault of the servers or of Redis, also the mean time between two of its kind, where it has one of its own.
+pub type Faults = BTreeMap<FaultKind, Option<Duration>>;
+
 /// One fault of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
-    kind: FaultKind,
-    /// The pause before it.
-    after: Duration,
-    lasts: Duration,
+    pub(super) kind: FaultKind,
+    /// When, since the beginning.
+    pub(super) at: Duration,
+    /// To which node, where it happens to one.
+    pub(super) node: usize,
+    pub(super) lasts: Duration,
 }
 
-/// A schedule without end.
-pub(super) fn schedule(kinds: Vec<FaultKind>, every: Duration, mut dice: StdRng) -> impl Iterator<Item = Fault> {
-    std::iter::from_fn(move || {
-        (!kinds.is_empty()).then(|| Fault {
-            kind: kinds[dice.random_range(0..kinds.len())],
-            after: every.mul_f64(dice.random_range(0.5..1.5)),
-            lasts: Duration::from_millis(dice.random_range(200..2_500)),
-        })
-    })
+/// A schedule without end, by time. Kinds without a mean time of their own take turns, as the dice say, every `every`.
+pub(super) fn schedule(
+    faults: &Faults,
+    every: Duration,
+    nodes: usize,
+    dice: impl Fn(u64) -> StdRng,
+) -> impl Iterator<Item = Fault> {
+    let of_servers = || faults.iter().filter(|(kind, _)| !kind.is_of_devices());
+    let taking_turns: Vec<_> = of_servers().filter(|(_, own)| own.is_none()).map(|(kind, _)| *kind).collect();
+    let alone = of_servers().filter_map(|(kind, own)| Some((vec![*kind], (*own)?)));
+    let groups = std::iter::once((taking_turns, every)).filter(|(kinds, _)| !kinds.is_empty()).chain(alone);
+    let mut streams: Vec<_> =
+        (0..).zip(groups).map(|(number, (kinds, every))| Stream::new(kinds, every, nodes, dice(number))).collect();
+    std::iter::from_fn(move || streams.iter_mut().min_by_key(|stream| stream.next.at).map(Stream::advance))
 }
 
-/// Lets them happen while the workload is busy; all is well again when this returns.
-///
-/// # Errors
-/// Where the server does not come back.
-pub(super) async fn happen(
-    server: &Bench,
-    faults: impl Iterator<Item = Fault>,
-    history: &History,
-    mut phases: Phases,
-) -> Outcome<usize> {
-    let mut happened = 0;
-    for fault in faults {
-        tokio::select! {
-            () = sleep(fault.after) => {}
-            () = phases.settling() => break,
-        }
-        let began = history.now_us();
-        match fault.kind {
-            FaultKind::Kill => server.kill_and_restart().await?,
-            FaultKind::RedisPause => {
-                server.redis_line()?.black_hole();
-                sleep(fault.lasts).await;
-                server.redis_line()?.restore();
-            }
-            FaultKind::RedisCut => {
-                server.redis_line()?.cut();
-                sleep(fault.lasts).await;
-                server.redis_line()?.restore();
-            }
-            FaultKind::Cut | FaultKind::HalfOpen => continue,
-        }
-        happened += 1;
-        history.note_fault(began, fault.kind.name());
+/// Faults of some kinds, one after the other.
+struct Stream {
+    kinds: Vec<FaultKind>,
+    every: Duration,
+    nodes: usize,
+    dice: StdRng,
+    next: Fault,
+}
+
+impl Stream {
+    fn new(kinds: Vec<FaultKind>, every: Duration, nodes: usize, mut dice: StdRng) -> Self {
+        let next = draw(&kinds, every, nodes, Duration::ZERO, &mut dice);
+        Self { kinds, every, nodes, dice, next }
     }
-    Ok(happened)
+
+    fn advance(&mut self) -> Fault {
+        let next = draw(&self.kinds, self.every, self.nodes, self.next.at, &mut self.dice);
+        std::mem::replace(&mut self.next, next)
+    }
+}
+
+fn draw(kinds: &[FaultKind], every: Duration, nodes: usize, after: Duration, dice: &mut StdRng) -> Fault {
+    Fault {
+        kind: kinds[dice.random_range(0..kinds.len())],
+        at: after + every.mul_f64(dice.random_range(0.5..1.5)),
+        node: dice.random_range(0..nodes),
+        lasts: Duration::from_millis(dice.random_range(200..2_500)),
+    }
 }
 
 #[cfg(test)]
@@ -122,15 +130,41 @@ mod tests {
 
     use super::*;
 
+    const EVERY: Duration = Duration::from_secs(5);
+
+    fn drawn(faults: &[(FaultKind, Option<u64>)], seed: u64) -> Vec<Fault> {
+        let faults = faults.iter().map(|(kind, own)| (*kind, own.map(Duration::from_secs))).collect();
+        schedule(&faults, EVERY, 3, |stream| StdRng::seed_from_u64(seed + stream)).take(100).collect()
+    }
+
     #[test]
     fn a_seed_gives_one_schedule() {
-        let of = |seed| -> Vec<_> {
-            let kinds = vec![FaultKind::Kill, FaultKind::RedisCut];
-            schedule(kinds, Duration::from_secs(5), StdRng::seed_from_u64(seed)).take(20).collect()
-        };
-        assert_eq!(of(1), of(1));
-        assert_ne!(of(1), of(2));
-        assert_eq!(schedule(Vec::new(), Duration::from_secs(5), StdRng::seed_from_u64(1)).count(), 0);
+        let kinds = [(FaultKind::Kill, None), (FaultKind::RedisCut, None)];
+        assert_eq!(drawn(&kinds, 1), drawn(&kinds, 1));
+        assert_ne!(drawn(&kinds, 1), drawn(&kinds, 2));
+        assert_eq!(drawn(&[], 1), []);
+        assert_eq!(drawn(&[(FaultKind::Cut, None)], 1), [], "devices have dice of their own");
+    }
+
+    #[test]
+    fn kinds_take_turns_and_every_node_has_its_share() {
+        let drawn = drawn(&[(FaultKind::Kill, None), (FaultKind::RedisRestart, None)], 1);
+        for kind in [FaultKind::Kill, FaultKind::RedisRestart] {
+            assert!(drawn.iter().filter(|fault| fault.kind == kind).count() > 20, "{kind}");
+        }
+        for node in 0..3 {
+            assert!(drawn.iter().filter(|fault| fault.node == node).count() > 10, "{node}");
+        }
+        let mean = drawn.last().expect("one").at.as_secs_f64() / 100.0;
+        assert!((4.0..6.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn a_kind_with_a_time_of_its_own_keeps_it_and_all_stand_by_time() {
+        let drawn = drawn(&[(FaultKind::Kill, Some(30)), (FaultKind::RedisRestart, Some(120))], 1);
+        assert!(drawn.is_sorted_by_key(|fault| fault.at));
+        let restarts = drawn.iter().filter(|fault| fault.kind == FaultKind::RedisRestart).count();
+        assert!((15..25).contains(&restarts), "one in five: {restarts}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Record {
     pub at_us: u64,
     /// The user, by number; `None` where it concerns all.
     pub user: Option<usize>,
+    /// The node, by number; `None` where it concerns all.
+    pub node: Option<usize>,
     /// What.
     #[serde(flatten)]
     pub what: What,
@@ -111,7 +113,12 @@ pub enum What {
         /// How.
         how: String,
     },
-    /// Something was done to the server, its store or its lines.
+    /// The suite itself could not do something: no verdict.
+    OwnFault {
+        /// What.
+        why: String,
+    },
+    /// Something was done to a node, or to the store or lines of some.
     Fault {
         /// What.
         name: String,
@@ -138,20 +145,21 @@ impl History {
         micros(self.began.elapsed())
     }
 
-    /// Notes what has just happened to a user.
-    pub fn note(&self, user: usize, what: What) {
+    /// Notes what has just happened to a user at a node.
+    pub fn note(&self, user: usize, node: usize, what: What) {
         // The time is read under the lock, so that records are in the order of their times.
         let mut records = self.lock();
         let at_us = self.now_us();
-        records.push(Record { at_us, user: Some(user), what });
+        records.push(Record { at_us, user: Some(user), node: Some(node), what });
     }
 
-    /// Notes a fault that began at `at_us` and is over.
-    pub fn note_fault(&self, at_us: u64, name: &str) {
+    /// Notes a fault of a node, or of all, that began at `at_us` and is over.
+    pub fn note_fault(&self, at_us: u64, node: Option<usize>, name: &str) {
         let mut records = self.lock();
         let until_us = self.now_us();
         let at = records.partition_point(|record| record.at_us <= at_us);
-        records.insert(at, Record { at_us, user: None, what: What::Fault { name: name.to_owned(), until_us } });
+        let what = What::Fault { name: name.to_owned(), until_us };
+        records.insert(at, Record { at_us, user: None, node, what });
     }
 
     /// Everything so far, by time.

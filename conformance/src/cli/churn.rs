@@ -1,6 +1,6 @@
 //! `churn` on the command line: the workload's flags, and its end for people.
 
-use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use crate::{
     churn::{
         self, Report, Workload,
         check::{Kind, Violation},
-        faults::FaultKind,
+        faults::{FaultKind, Faults},
         history::{Record, What},
     },
     exit, ground,
@@ -32,6 +32,9 @@ pub(super) struct ChurnArgs {
     /// Whether devices acknowledge. With acknowledgements nothing may be lost.
     #[arg(long, default_value = "ack", value_name = "MODE")]
     mode: Mode,
+    /// How many servers, on one Redis; devices and emitters are spread over them.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    nodes: u8,
     /// How many users.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     users: u16,
@@ -41,10 +44,11 @@ pub(super) struct ChurnArgs {
     /// How many events a second are emitted for each user.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rate: u16,
-    /// What fails: cut, half-open, kill, redis-pause, redis-cut, all or none [default: all with acknowledgements, else none].
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; a fault of the servers or of
+    /// Redis may have a mean time of its own, as in kill=30s [default: all with acknowledgements, else none].
+    #[arg(long, value_name = "KIND[=TIME]", value_delimiter = ',')]
     faults: Vec<String>,
-    /// The mean time between two faults of the server or its store.
+    /// The mean time between two faults of the servers or of Redis that have none of their own.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = time)]
     fault_every: Duration,
     /// Write all that has happened, a JSON object a line.
@@ -74,26 +78,44 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn faults(names: &[String]) -> Result<Faults, String> {
+    let mut faults = Faults::new();
+    for name in names {
+        let (name, own) = match name.split_once('=') {
+            Some((name, every)) => (name, Some(time(every)?)),
+            None => (name.as_str(), None),
+        };
+        match name {
+            "all" if own.is_none() => {
+                for kind in FaultKind::ALL {
+                    // What has a time of its own keeps it.
+                    faults.entry(kind).or_insert(None);
+                }
+            }
+            "none" if own.is_none() => {}
+            name => {
+                let kind = FaultKind::from_str(name).map_err(|why| format!("{why}, all, none"))?;
+                if own.is_some() && kind.is_of_devices() {
+                    return Err(format!("{kind} happens to each device by itself, and has no time"));
+                }
+                faults.insert(kind, own);
+            }
+        }
+    }
+    Ok(faults)
+}
+
 impl ChurnArgs {
     fn workload(&self) -> Result<Workload, String> {
         let acknowledging = self.mode == Mode::Ack;
-        let mut faults = BTreeSet::new();
-        for name in &self.faults {
-            match name.as_str() {
-                "all" => faults.extend(FaultKind::ALL),
-                "none" => {}
-                name => {
-                    let kind = FaultKind::from_str(name).map_err(|why| format!("--faults: {why}, all, none"))?;
-                    faults.insert(kind);
-                }
-            }
-        }
+        let mut faults = faults(&self.faults).map_err(|why| format!("--faults: {why}"))?;
         if self.faults.is_empty() && acknowledging {
-            faults.extend(FaultKind::ALL);
+            faults.extend(FaultKind::ALL.map(|kind| (kind, None)));
         }
         Ok(Workload {
             seed: self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
             duration: self.duration,
+            nodes: usize::from(self.nodes),
             users: usize::from(self.users),
             devices: usize::from(self.devices),
             pause: Duration::from_secs(1) / u32::from(self.rate),
@@ -132,16 +154,22 @@ pub(super) async fn happen(args: &ChurnArgs) -> u8 {
 }
 
 fn describe(workload: &Workload) -> String {
-    let faults: Vec<_> = workload.faults.iter().map(|kind| kind.name()).collect();
+    let faults: Vec<_> = workload.faults.iter().map(fault).collect();
     format!(
-        "seed {:x} · {:?} · {} users with {} devices each, {} · faults: {}",
+        "seed {:x} · {:?} · {} node{} · {} users with {} devices each, {} · faults: {}",
         workload.seed,
         workload.duration,
+        workload.nodes,
+        if workload.nodes == 1 { "" } else { "s" },
         workload.users,
         workload.devices,
         if workload.acknowledging { "which acknowledge" } else { "which acknowledge nothing" },
         if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
     )
+}
+
+fn fault((kind, own): (&FaultKind, &Option<Duration>)) -> String {
+    own.map_or_else(|| kind.to_string(), |every| format!("{kind} every {every:?}"))
 }
 
 fn conclude(args: &ChurnArgs, workload: &Workload, report: &Report) -> u8 {
@@ -164,6 +192,9 @@ fn conclude(args: &ChurnArgs, workload: &Workload, report: &Report) -> u8 {
     }
     let counts: Vec<_> = Kind::ALL.into_iter().map(|kind| format!("{kind} {}", count(report, kind))).collect();
     let counts = counts.join(" · ");
+    if let Some(why) = &report.own_fault {
+        return no_verdict(&format!("the suite itself failed, and so the history says nothing: {why}"));
+    }
     if tally.arrivals == 0 {
         return no_verdict(&"no event arrived at all, so nothing is shown");
     }
@@ -197,7 +228,8 @@ fn time_line(violation: &Violation, records: &[Record]) -> String {
             let mark = if about(record) { '>' } else { ' ' };
             let what = serde_json::to_string(&record.what).unwrap_or_default();
             let seconds = Duration::from_micros(record.at_us).as_secs_f64();
-            let _ = writeln!(text, "   {mark} {seconds:>10.6} {what}");
+            let node = record.node.map_or_else(|| "every node".to_owned(), |node| format!("node {node}"));
+            let _ = writeln!(text, "   {mark} {seconds:>10.6} {node:<10} {what}");
         }
     }
     text
@@ -228,11 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_may_have_a_time_of_its_own() {
+        let read = |text: &str| faults(&text.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let own = read("kill=30s,redis-restart=2m,cut").expect("right");
+        assert_eq!(own[&FaultKind::Kill], Some(Duration::from_secs(30)));
+        assert_eq!((own[&FaultKind::Cut], own.len()), (None, 3));
+        let all = read("kill=30s,all").expect("right");
+        assert_eq!((all[&FaultKind::Kill], all.len()), (Some(Duration::from_secs(30)), FaultKind::ALL.len()));
+        assert!(read("none").expect("right").is_empty());
+        for wrong in ["flood", "cut=3s", "kill=", "kill=often", "all=3s"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_time_line_shows_what_concerns_the_user_and_marks_the_event() {
-        let record = |user, n| Record { at_us: 1_500_000, user, what: What::Emitting { n } };
+        let record = |user, n| Record { at_us: 1_500_000, user, node: Some(1), what: What::Emitting { n } };
         let violation = Violation { at_us: 0, user: 1, n: Some(7), kind: Kind::Lost, says: "gone".into() };
         let text = time_line(&violation, &[record(Some(1), 7), record(Some(2), 7), record(Some(1), 8)]);
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert!(text.contains(">   1.500000 {\"what\":\"emitting\",\"n\":7}"), "{text}");
+        assert!(text.contains(">   1.500000 node 1     {\"what\":\"emitting\",\"n\":7}"), "{text}");
     }
 }
