@@ -33,6 +33,10 @@ selftest *args:
 churn *args:
     cargo run --quiet --package notify-conformance -- churn --target fixtures/targets/reference.toml "$@"
 
+# Measure what every event and every connection costs: `just bench "queue"`
+bench *args:
+    cargo bench --package notify-server --bench hot_paths -- "$@"
+
 # Format, lints, documentation, dependencies
 check: server-without-c
     cargo fmt --all --check
