@@ -40,6 +40,7 @@ impl Bench {
     pub async fn own_redis(&self, keeps: bool) -> Outcome<Arc<RedisServer>> {
         let Some(redis) = &self.suite.redis else { return Err(inconclusive("the run has no Redis")) };
         let redis = Arc::new(redis.another(keeps).await.map_err(|error| no_redis(&error))?);
+        redis.address().password.iter().for_each(|password| self.transcript.hide_token(password));
         self.own_redis.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&redis));
         Ok(redis)
     }

@@ -80,7 +80,7 @@ pub(super) async fn join(t: &Bench, user: &User) -> Outcome<Client> {
 }
 
 /// The next live event, which asks for an acknowledgement and has the number `n`.
-async fn live_event(device: &mut Client, n: usize) -> Outcome<Delivery> {
+pub(super) async fn live_event(device: &mut Client, n: usize) -> Outcome<Delivery> {
     let delivery = device.expect_delivery("record.accessed").await?;
     numbered(&delivery.args, [n])?;
     expect::that(delivery.ack.is_some(), "an event that asks for an acknowledgement", "it does not")?;
@@ -88,7 +88,7 @@ async fn live_event(device: &mut Client, n: usize) -> Outcome<Delivery> {
 }
 
 /// The queue, which asks for an acknowledgement and holds these numbers.
-async fn queue(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome<Delivery> {
+pub(super) async fn queue(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome<Delivery> {
     let delivery = device.expect_delivery("queued.events").await?;
     let payloads = delivery.args.first().and_then(Value::as_array).cloned().unwrap_or_default();
     numbered(&payloads, expected)?;
@@ -104,7 +104,7 @@ fn told(delivery: &Delivery, dropped: u64) -> Outcome {
 
 /// What is queued for the user is this in the end: a server may take its time to remove what was acknowledged, and until
 /// then it may come again.
-async fn in_the_end(t: &Bench, user: &User, expected: &[u64]) -> Outcome {
+pub(super) async fn in_the_end(t: &Bench, user: &User, expected: &[u64]) -> Outcome {
     let deadline = Instant::now() + IN_THE_END;
     let mut poll = interval(POLL);
     loop {
@@ -138,7 +138,7 @@ async fn in_the_end(t: &Bench, user: &User, expected: &[u64]) -> Outcome {
 }
 
 /// Waits until the server has read all that the device has sent: a `ping` is answered after that.
-async fn settle(device: &mut Client) -> Outcome {
+pub(super) async fn settle(device: &mut Client) -> Outcome {
     device.call("ping", vec![]).await.map(drop)
 }
 

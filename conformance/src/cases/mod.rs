@@ -2,12 +2,17 @@
 
 mod acks;
 mod auth;
+mod cluster;
 mod config;
 mod emit;
+mod ending;
 mod events;
+mod failure;
+mod nodes;
 mod numbers;
 mod order;
 mod origins;
+mod outage;
 mod queue;
 mod rights;
 mod rooms;
@@ -36,6 +41,11 @@ pub fn all() -> Vec<Case> {
         order::CASES,
         slow::CASES,
         rights::CASES,
+        cluster::CASES,
+        nodes::CASES,
+        outage::CASES,
+        failure::CASES,
+        ending::CASES,
     ]
     .concat()
 }

@@ -2,7 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::expect::{Outcome, mismatch};
+use crate::{
+    client::Client,
+    expect::{Outcome, mismatch},
+};
+
+/// The device receives these live events, one by one and nothing between them.
+pub(super) async fn receives(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome {
+    for n in expected {
+        numbered(&[device.expect_event("record.accessed").await?], [n])?;
+    }
+    Ok(())
+}
 
 /// The numbers of the payloads are exactly these, in this order.
 pub(super) fn numbered(payloads: &[Value], expected: impl IntoIterator<Item = usize>) -> Outcome {

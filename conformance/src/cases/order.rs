@@ -53,7 +53,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Reads until the event `last` has come or the connection is closed: the numbers in the order in which they came.
-async fn read_until(device: &mut Client, last: u64) -> Outcome<Vec<u64>> {
+pub(super) async fn read_until(device: &mut Client, last: u64) -> Outcome<Vec<u64>> {
     let mut seen = Vec::new();
     while !seen.contains(&last) {
         match device.next(DUE).await {
@@ -69,7 +69,7 @@ async fn read_until(device: &mut Client, last: u64) -> Outcome<Vec<u64>> {
     Ok(seen)
 }
 
-fn exactly(seen: &[u64], expected: impl IntoIterator<Item = u64>) -> Outcome {
+pub(super) fn exactly(seen: &[u64], expected: impl IntoIterator<Item = u64>) -> Outcome {
     let expected: Vec<_> = expected.into_iter().collect();
     expect::equal("the events", &json!(expected), &json!(seen))
 }

@@ -77,14 +77,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Connects, and what is queued is numbered like this.
-async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
+pub(super) async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
     let mut device = t.connect_raw(user, Transport::WebSocket).await?;
     numbered(&device.expect_queued().await?, expected)?;
     Ok(device)
 }
 
 /// Connects, and nothing is queued: the first thing to arrive is what is emitted now.
-async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
+pub(super) async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
     let mut device = t.connect_raw(user, Transport::WebSocket).await?;
     let sentinel = t.event_for(user);
     t.emit(&sentinel).await?;

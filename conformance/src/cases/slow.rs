@@ -49,12 +49,12 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// An event of almost the size that is allowed, so that buffers fill in reasonable time.
-fn big(t: &Bench, user: &User, n: usize) -> Emission {
+pub(super) fn big(t: &Bench, user: &User, n: usize) -> Emission {
     t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(48 * 1024)}))
 }
 
 /// A client over a line of its own, which then carries nothing any more.
-async fn stalled(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
+pub(super) async fn stalled(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
     let line = t.line().await?;
     let auth = json!({"token": t.token(user).await?, "ack": ack});
     let mut device = t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?;

@@ -1,0 +1,224 @@
+//! SPEC 14: a node that is killed, stands still or ends, and what the other one makes of it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    QUIET, acks,
+    emit::body_for,
+    numbers::receives,
+    order::{exactly, read_until},
+    queue::{finds, finds_nothing},
+};
+use crate::{
+    bench::{Bench, User},
+    case::{Case, Need},
+    client::Transport,
+    expect::{self, Outcome},
+};
+
+/// How long a killed node's clients may count as connected.
+const FALSE_PRESENCE: Duration = Duration::from_secs(15);
+/// How long a node that does not answer may hold up another.
+const HELD_UP: Duration = Duration::from_secs(5);
+/// A short time to stand still, and one after which nobody waits for the node any more.
+const SHORT: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(16);
+/// How long a process may take to end.
+const END: Duration = Duration::from_secs(10);
+
+const OWN: &[Need] = &[Need::OwnServer];
+const CONTROL: &[Need] = &[Need::OwnServer, Need::Capability("control")];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("CLUSTER-11/killed", "a killed node's clients count as away in time, and nothing is lost", |t| {
+        Box::pin(killed(t))
+    })
+    .needs(OWN)
+    .also(&["CLUSTER-12"]),
+    Case::new("CLUSTER-12/at-once", "who goes to the other node at once has everything, in order", |t| {
+        Box::pin(moves_at_once(t, false))
+    })
+    .needs(OWN),
+    Case::new(
+        "CLUSTER-12/acknowledging",
+        "so has a client that acknowledges, what it had not acknowledged included",
+        |t| Box::pin(moves_at_once(t, true)),
+    )
+    .needs(&[Need::OwnServer, Need::Capability("ack")]),
+    Case::new("CLUSTER-12/comes-back", "a killed node that is started again serves its users as before", |t| {
+        Box::pin(comes_back(t))
+    })
+    .needs(OWN),
+    Case::new("CLUSTER-13/short", "a node that stands still for a moment loses and doubles nothing", |t| {
+        Box::pin(stands_still(t, SHORT))
+    })
+    .needs(OWN),
+    Case::new("CLUSTER-13/long", "nor does one that stood still until nobody counted on it", |t| {
+        Box::pin(stands_still(t, LONG))
+    })
+    .needs(OWN),
+    Case::new("CLUSTER-13/moved-away", "who left a node that stands still finds everything at the other", |t| {
+        Box::pin(moved_away(t))
+    })
+    .needs(OWN),
+    Case::new("CLUSTER-14/others", "a node that stands still holds up nobody at the other", |t| Box::pin(others(t)))
+        .needs(CONTROL),
+    Case::new("CLUSTER-15/ended", "an ended node leaves no presence, and nothing is lost", |t| Box::pin(ended(t)))
+        .needs(OWN),
+];
+
+async fn killed(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    let mut device = b.connect_raw(&alice, Transport::WebSocket).await?;
+    a.emit_numbered(&alice, 1, 1).await?;
+    receives(&mut device, [1]).await?;
+    b.kill().await?;
+    let when = Instant::now();
+    a.emit_numbered(&alice, 2, 4).await?;
+    // The passing of time is what is tested here.
+    sleep_until(when + FALSE_PRESENCE).await;
+    let began = Instant::now();
+    let answer = a.control("POST", "/events", &body_for(&alice, 5)).await?;
+    answer.expect_status(202)?;
+    expect::equal("the delivery", &json!("queued"), &answer.json()["delivery"])?;
+    // Nobody is waited for any more.
+    expect::that(began.elapsed() < HELD_UP / 5, "an answer at once", format!("{:?}", began.elapsed()))?;
+    finds(&a, &alice, 2..=5).await.map(drop)
+}
+
+async fn connect(t: &Bench, user: &User, acknowledging: bool) -> Outcome<crate::client::Client> {
+    match acknowledging {
+        true => acks::join(t, user).await,
+        false => t.connect_raw(user, Transport::WebSocket).await,
+    }
+}
+
+async fn moves_at_once(t: Bench, acknowledging: bool) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    let mut device = connect(&b, &alice, acknowledging).await?;
+    a.emit_numbered(&alice, 1, 2).await?;
+    exactly(&read_until(&mut device, 2).await?, 1..=2)?;
+    b.kill().await?;
+    a.emit_numbered(&alice, 3, 6).await?;
+    let mut device = connect(&a, &alice, acknowledging).await?;
+    a.emit_numbered(&alice, 7, 9).await?;
+    // What was not acknowledged comes again; what a plain client was handed does not.
+    let first = if acknowledging { 1 } else { 3 };
+    exactly(&read_until(&mut device, 9).await?, first..=9)?;
+    device.expect_silence(QUIET).await
+}
+
+async fn comes_back(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    let device = b.connect_raw(&alice, Transport::WebSocket).await?;
+    b.kill().await?;
+    drop(device);
+    a.emit_numbered(&alice, 1, 3).await?;
+    b.boot().await?;
+    let mut device = b.connect_raw(&alice, Transport::WebSocket).await?;
+    a.emit_numbered(&alice, 4, 5).await?;
+    b.emit_numbered(&alice, 6, 6).await?;
+    exactly(&read_until(&mut device, 6).await?, 1..=6)?;
+    device.expect_silence(QUIET).await
+}
+
+async fn stands_still(t: Bench, how_long: Duration) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let (alice, bob) = (a.user().await?, a.user().await?);
+    let mut at_b = b.connect_raw(&alice, Transport::WebSocket).await?;
+    let (mut bob_at_a, mut bob_at_b) =
+        (a.connect_raw(&bob, Transport::WebSocket).await?, b.connect_raw(&bob, Transport::WebSocket).await?);
+    b.pause().await?;
+    let began = Instant::now();
+    a.emit_numbered(&alice, 1, 3).await?;
+    a.emit_numbered(&bob, 1, 2).await?;
+    receives(&mut bob_at_a, 1..=2).await?;
+    // The passing of time is what is tested here.
+    sleep_until(began + how_long).await;
+    b.resume().await?;
+    exactly(&read_until(&mut at_b, 3).await?, 1..=3)?;
+    exactly(&read_until(&mut bob_at_b, 2).await?, 1..=2)?;
+    // It is a node like any other again.
+    a.emit_numbered(&alice, 4, 5).await?;
+    b.emit_numbered(&bob, 3, 4).await?;
+    receives(&mut at_b, 4..=5).await?;
+    receives(&mut bob_at_b, 3..=4).await?;
+    receives(&mut bob_at_a, 3..=4).await?;
+    at_b.expect_silence(QUIET).await?;
+    bob_at_b.expect_silence(QUIET).await
+}
+
+async fn moved_away(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    let device = b.connect_raw(&alice, Transport::WebSocket).await?;
+    b.pause().await?;
+    drop(device);
+    a.emit_numbered(&alice, 1, 3).await?;
+    let mut device = a.connect_raw(&alice, Transport::WebSocket).await?;
+    a.emit_numbered(&alice, 4, 5).await?;
+    exactly(&read_until(&mut device, 5).await?, 1..=5)?;
+    b.resume().await?;
+    // Once the other has gone on, and has served somebody, nothing of it comes here.
+    let bob = b.user().await?;
+    b.connect_raw(&bob, Transport::WebSocket).await?;
+    a.emit_numbered(&alice, 6, 6).await?;
+    receives(&mut device, [6]).await?;
+    device.expect_silence(QUIET).await?;
+    device.disconnect().await;
+    finds_nothing(&a, &alice).await.map(drop)
+}
+
+async fn others(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let (alice, bob) = (a.user().await?, a.user().await?);
+    let mut alice_at_a = a.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut bob_at_a = a.connect_raw(&bob, Transport::WebSocket).await?;
+    let _bob_at_b = b.connect_raw(&bob, Transport::WebSocket).await?;
+    b.pause().await?;
+    for n in 1..=3 {
+        let began = Instant::now();
+        a.emit_numbered(&alice, n, n).await?;
+        receives(&mut alice_at_a, [n]).await?;
+        expect::that(began.elapsed() < HELD_UP / 5, "a delivery at once", format!("after {:?}", began.elapsed()))?;
+        let (answer, delivered) = tokio::join!(a.emit_numbered(&bob, n, n), async {
+            let began = Instant::now();
+            receives(&mut bob_at_a, [n]).await?;
+            let took = began.elapsed();
+            expect::that(
+                took < HELD_UP / 5,
+                "a delivery at once, though a device stands still",
+                format!("after {took:?}"),
+            )
+        });
+        answer?;
+        delivered?;
+        let took = began.elapsed();
+        expect::that(took < HELD_UP, format!("an emission within {HELD_UP:?}"), format!("{took:?}"))?;
+    }
+    b.resume().await
+}
+
+async fn ended(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let (alice, bob) = (a.user().await?, a.user().await?);
+    let device = b.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut bob_at_a = a.connect_raw(&bob, Transport::WebSocket).await?;
+    let _bob_at_b = b.connect_raw(&bob, Transport::WebSocket).await?;
+    b.terminate(END).await?;
+    drop(device);
+    let answer = a.control("POST", "/events", &body_for(&alice, 1)).await?;
+    answer.expect_status(202)?;
+    expect::equal("the delivery", &json!("queued"), &answer.json()["delivery"])?;
+    a.emit_numbered(&bob, 1, 2).await?;
+    receives(&mut bob_at_a, 1..=2).await?;
+    bob_at_a.disconnect().await;
+    finds(&a, &alice, [1]).await?;
+    finds_nothing(&a, &bob).await.map(drop)
+}

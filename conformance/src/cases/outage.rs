@@ -1,0 +1,237 @@
+//! SPEC 15: a store that is away in each of the ways in which it can be, and what one node does meanwhile and after.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::{
+    QUIET, acks,
+    emit::body_for,
+    numbers::{numbered, numbers, receives},
+};
+use crate::{
+    bench::{Bench, User, no_redis},
+    case::{Case, Need},
+    client::Transport,
+    expect::{self, Outcome, mismatch},
+    redis::RedisServer,
+};
+
+/// How soon the store's state shows, how soon all works again, and how long an answer may take meanwhile.
+pub(super) const SOON: Duration = Duration::from_secs(5);
+/// How often to look.
+const POLL: Duration = Duration::from_millis(50);
+
+const ALL: &[&str] = &["FAIL-02", "FAIL-03", "FAIL-04", "FAIL-05", "FAIL-06", "FAIL-07", "FAIL-08"];
+const NEEDS: &[Need] = &[Need::OwnServer, Need::Capability("control"), Need::Capability("config")];
+const ACK: &[Need] = &[Need::OwnServer, Need::Capability("ack")];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("FAIL-01/ended", "the server outlives a store that ends and starts again", |t| {
+        Box::pin(outlived(t, Away::Ended))
+    })
+    .needs(NEEDS)
+    .also(ALL),
+    Case::new("FAIL-01/standing-still", "… one that stands still", |t| Box::pin(outlived(t, Away::StandingStill)))
+        .needs(NEEDS)
+        .also(ALL),
+    Case::new("FAIL-01/cut-off", "… one that cannot be reached", |t| Box::pin(outlived(t, Away::CutOff)))
+        .needs(NEEDS)
+        .also(ALL),
+    Case::new("FAIL-01/silent", "… one of which nothing is heard", |t| Box::pin(outlived(t, Away::Silent)))
+        .needs(NEEDS)
+        .also(ALL),
+    Case::new("FAIL-01/replica", "… one that has become a replica", |t| Box::pin(outlived(t, Away::Replica)))
+        .needs(NEEDS)
+        .also(ALL),
+    Case::new("FAIL-01/full", "… one that is full", |t| Box::pin(outlived(t, Away::Full))).needs(NEEDS).also(ALL),
+    Case::new("FAIL-03/ended", "what a client that acknowledges cannot be promised is not delivered to it", |t| {
+        Box::pin(not_half_done(t, Away::Ended))
+    })
+    .needs(ACK),
+    Case::new("FAIL-03/replica", "nor where the store has become a replica", |t| {
+        Box::pin(not_half_done(t, Away::Replica))
+    })
+    .needs(ACK),
+    Case::new("FAIL-03/full", "nor where it is full", |t| Box::pin(not_half_done(t, Away::Full))).needs(ACK),
+    Case::new("FAIL-11/cut-off", "acknowledgements that cannot be stored cost nothing", |t| {
+        Box::pin(acknowledging(t, Away::CutOff))
+    })
+    .needs(OWN),
+    Case::new("FAIL-11/replica", "nor do those that the store refuses", |t| Box::pin(acknowledging(t, Away::Replica)))
+        .needs(OWN),
+];
+
+const OWN: &[Need] = &[Need::OwnServer];
+
+/// How a store is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Away {
+    Ended,
+    StandingStill,
+    CutOff,
+    Silent,
+    Replica,
+    Full,
+}
+
+/// A server, and a store that can go away.
+pub(super) struct Outage {
+    pub(super) server: Bench,
+    redis: Option<Arc<RedisServer>>,
+    away: Away,
+}
+
+impl Outage {
+    pub(super) async fn prepare(t: &Bench, away: Away) -> Outcome<Self> {
+        if matches!(away, Away::CutOff | Away::Silent) {
+            return Ok(Self { server: t.own_server(&[]).await?, redis: None, away });
+        }
+        let redis = t.own_redis(true).await?;
+        Ok(Self { server: t.own_server_on(&redis).await?, redis: Some(redis), away })
+    }
+
+    pub(super) async fn begins(&self) -> Outcome {
+        self.server.transcript().note(format!("the store goes away: {:?}", self.away));
+        let Some(redis) = &self.redis else {
+            let line = self.server.redis_line()?;
+            if self.away == Away::Silent {
+                line.black_hole()
+            } else {
+                line.cut()
+            }
+            return Ok(());
+        };
+        let done = match self.away {
+            Away::Ended => redis.halt().await,
+            Away::Replica => redis.refuse_writes().await,
+            Away::Full => redis.set("maxmemory", "1").await,
+            _ => redis.pause().await,
+        };
+        done.map_err(|error| no_redis(&error))
+    }
+
+    pub(super) async fn ends(&self) -> Outcome {
+        let done = match (&self.redis, self.away) {
+            (None, _) => {
+                self.server.redis_line()?.restore();
+                Ok(())
+            }
+            (Some(redis), Away::Ended) => redis.begin().await,
+            (Some(redis), Away::Replica) => redis.take_writes().await,
+            (Some(redis), Away::Full) => redis.set("maxmemory", "0").await,
+            (Some(redis), _) => redis.resume().await,
+        };
+        self.server.transcript().note("the store returns");
+        done.map_err(|error| no_redis(&error))
+    }
+
+    /// Whether what was refused may have been taken all the same: by a store that was asked and did not answer.
+    fn may_have_taken(&self) -> bool {
+        matches!(self.away, Away::StandingStill | Away::Silent)
+    }
+}
+
+/// `/readyz` is answered with this status by `deadline`.
+pub(super) async fn readiness(t: &Bench, status: u16, deadline: Instant) -> Outcome {
+    let mut poll = interval(POLL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        poll.tick().await;
+        let answer = t.http("GET", "/readyz", &[], None::<String>).await?;
+        let late = Instant::now() > deadline;
+        if answer.status == status && !late {
+            return Ok(());
+        }
+        if late {
+            return Err(mismatch(format!("/readyz answered with {status} by then"), answer.describe()));
+        }
+    }
+}
+
+/// An emission is answered with this status, and in time.
+pub(super) async fn answered(t: &Bench, user: &User, n: usize, status: u16) -> Outcome {
+    let answer = timeout(SOON, t.control("POST", "/events", &body_for(user, n))).await;
+    answer.map_err(|_| mismatch(format!("an answer within {SOON:?}"), "none"))??.expect_status(status)
+}
+
+async fn outlived(t: Bench, away: Away) -> Outcome {
+    let outage = Outage::prepare(&t, away).await?;
+    let t = &outage.server;
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    t.emit_numbered(&bob, 1, 2).await?;
+    receives(&mut device, [1]).await?;
+    outage.begins().await?;
+    let began = Instant::now();
+    for n in 2..=4 {
+        answered(t, &alice, n, 202).await?;
+        receives(&mut device, [n]).await?;
+    }
+    readiness(t, 503, began + SOON).await?;
+    answered(t, &bob, 3, 503).await?;
+    t.http("GET", "/healthz", &[], None::<String>).await?.expect_status(200)?;
+    answered(t, &alice, 5, 202).await?;
+    receives(&mut device, [5]).await?;
+    expect::equal("the answer to ping:", &json!(["pong"]), &Value::Array(device.call("ping", vec![]).await?))?;
+    outage.ends().await?;
+    readiness(t, 200, Instant::now() + SOON).await?;
+    answered(t, &bob, 4, 202).await?;
+    answered(t, &alice, 6, 202).await?;
+    receives(&mut device, [6]).await?;
+    let queued = t.connect_raw(&bob, Transport::WebSocket).await?.expect_queued().await?;
+    if !(outage.may_have_taken() && numbers(&queued) == [1, 2, 3, 4]) {
+        numbered(&queued, [1, 2, 4])?;
+    }
+    // The same connection all the time, and to it nothing comes twice.
+    device.expect_silence(QUIET).await
+}
+
+async fn not_half_done(t: Bench, away: Away) -> Outcome {
+    let outage = Outage::prepare(&t, away).await?;
+    let t = &outage.server;
+    let alice = t.user().await?;
+    let mut device = acks::join(t, &alice).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    acks::live_event(&mut device, 1).await?;
+    outage.begins().await?;
+    for n in 2..=3 {
+        answered(t, &alice, n, 503).await?;
+    }
+    device.expect_silence(QUIET).await?;
+    outage.ends().await?;
+    readiness(t, 200, Instant::now() + SOON).await?;
+    t.emit_numbered(&alice, 4, 4).await?;
+    acks::live_event(&mut device, 4).await?;
+    device.disconnect().await;
+    acks::queue(&mut acks::join(t, &alice).await?, [1, 4]).await.map(drop)
+}
+
+async fn acknowledging(t: Bench, away: Away) -> Outcome {
+    let outage = Outage::prepare(&t, away).await?;
+    let t = &outage.server;
+    let alice = t.user().await?;
+    let mut device = acks::join(t, &alice).await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    let mut events = Vec::new();
+    for n in 1..=3 {
+        events.push(acks::live_event(&mut device, n).await?);
+    }
+    outage.begins().await?;
+    for event in &events[..2] {
+        device.acknowledge(event, vec![]).await?;
+    }
+    acks::settle(&mut device).await?;
+    device.expect_silence(QUIET).await?;
+    outage.ends().await?;
+    readiness(t, 200, Instant::now() + SOON).await?;
+    t.emit_numbered(&alice, 4, 4).await?;
+    acks::live_event(&mut device, 4).await?;
+    device.disconnect().await;
+    let again = acks::join(t, &alice).await?.expect_delivery("queued.events").await?;
+    let found = numbers(again.args[0].as_array().map(Vec::as_slice).unwrap_or_default());
+    let told = "3 and 4 at the end, in order, and nothing twice";
+    expect::that(found.ends_with(&[3, 4]) && found.is_sorted_by(|a, b| a < b), told, format!("{found:?}"))
+}
