@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    cluster::Stay,
     event::Payload,
     queue::{Backlog, EntryId, OfflineQueue},
     turns::Turn,
@@ -21,6 +22,7 @@ pub struct Admission {
     loss: Loss,
     /// Where handing over is delivering.
     removes: Option<Arc<dyn OfflineQueue>>,
+    stay: Option<Arc<Stay>>,
     turn: Turn,
 }
 
@@ -42,6 +44,7 @@ impl Admission {
         user_id: &str,
         backlog: Backlog,
         removes: Option<Arc<dyn OfflineQueue>>,
+        stay: Option<Arc<Stay>>,
         turn: Turn,
     ) -> Self {
         let ids: Vec<EntryId> = backlog.entries.iter().map(|entry| entry.id).collect();
@@ -52,7 +55,19 @@ impl Admission {
         }
         let dropped = backlog.dropped + damaged as u64;
         let loss = Loss { complete: dropped == 0, dropped, counted: backlog.dropped };
-        Self { room, user_id: user_id.to_owned(), payloads, ids, loss, removes, turn }
+        Self { room, user_id: user_id.to_owned(), payloads, ids, loss, removes, stay, turn }
+    }
+
+    /// The presence of the user on this node, where there are others: to be held for as long as the client is here.
+    #[must_use]
+    pub fn stay(&self) -> Option<Arc<Stay>> {
+        self.stay.clone()
+    }
+
+    /// The newest entry of the queue that the client will have been given, or need not be.
+    pub(crate) fn newest(&self) -> EntryId {
+        let queued = self.ids.last().copied().unwrap_or_default();
+        self.stay.as_ref().map_or(queued, |stay| stay.newest.max(queued))
     }
 
     /// Hands over what was queued to a client that acknowledges nothing, by `send`, which says whether the client has taken

@@ -7,10 +7,12 @@ use socketioxide::SocketIo;
 
 use crate::{
     auth::{JwtVerifier, VerifyToken},
+    cluster::Peers,
     config::{Config, Secret, StoreConfig},
     http::{self, Control},
     idempotency::Answers,
     keeper::Acknowledging,
+    local,
     notifications::{Deliver, NotificationsService},
     origins::{self, Origins},
     queue::{AckQueue, OfflineQueue},
@@ -19,7 +21,7 @@ use crate::{
     session::{SessionStore, StoredSessions, VerifySession},
     socket::{self, Door},
     sockets::Sockets,
-    store::{Limits, Probe, StoreError, Stores, embedded::EmbeddedStore, redis::RedisStore},
+    store::{BoxFuture, Limits, Probe, StoreError, Stores, embedded::EmbeddedStore, redis::RedisStore},
     wire::{Sessions, transport},
 };
 
@@ -48,6 +50,8 @@ pub struct Collaborators {
     pub rules: Arc<dyn Rules>,
     /// Lies between the service and the sockets; usually nothing does.
     pub wrap_deliver: WrapDeliver,
+    /// The other nodes, where there may be any.
+    pub peers: Option<Arc<dyn Peers>>,
     /// Who may come in from a browser (SPEC.md, 7).
     pub origins: Origins,
     /// The service credential (EMIT-01).
@@ -62,7 +66,7 @@ impl Collaborators {
     /// # Errors
     /// Where the store cannot be opened. A Redis that does not answer is no error yet.
     pub fn from_config(config: &Config) -> Result<Self, StoreError> {
-        let stores = open_store(&config.store, config.limits)?;
+        let (stores, peers) = open_store(&config.store, config.limits)?;
         Ok(Self {
             tokens: Arc::new(JwtVerifier::new(config.algorithm, config.key.clone())),
             sessions: Arc::new(StoredSessions(stores.sessions.clone())),
@@ -74,6 +78,7 @@ impl Collaborators {
             probe: stores.probe,
             rules: Arc::new(Standard),
             wrap_deliver: Box::new(|deliver| deliver),
+            peers,
             origins: config.origins.clone(),
             ingest_token: config.ingest_token.clone(),
             connect_timeout: socket::CONNECT_TIMEOUT,
@@ -81,11 +86,30 @@ impl Collaborators {
     }
 }
 
-fn open_store(config: &StoreConfig, limits: Limits) -> Result<Stores, StoreError> {
+fn open_store(config: &StoreConfig, limits: Limits) -> Result<(Stores, Option<Arc<dyn Peers>>), StoreError> {
     Ok(match config {
-        StoreConfig::Redis(redis) => Stores::of(RedisStore::new(redis, limits)?),
-        StoreConfig::Embedded(directory) => Stores::of(EmbeddedStore::open(directory, limits)?),
+        StoreConfig::Redis(redis) => {
+            let store = RedisStore::new(redis, limits)?;
+            let cluster = store.cluster();
+            (Stores::of(store), Some(Arc::new(cluster)))
+        }
+        StoreConfig::Embedded(directory) => (Stores::of(EmbeddedStore::open(directory, limits)?), None),
     })
+}
+
+/// Asks the store and whether this node has joined the others.
+struct Ready {
+    probe: Arc<dyn Probe>,
+    peers: Arc<dyn Peers>,
+}
+
+impl Probe for Ready {
+    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.peers.ready()?;
+            self.probe.probe().await
+        })
+    }
 }
 
 /// The application.
@@ -96,18 +120,23 @@ pub struct App {
     pub service: NotificationsService,
     /// The sockets, to close them in the end.
     pub io: SocketIo,
-    /// For whoever ends sessions by another way than the routes, as another node does.
+    /// For whoever ends sessions on this node by another way than the routes.
     pub rights: Rights,
+    /// The other nodes, to take leave of them in the end.
+    pub peers: Option<Arc<dyn Peers>>,
 }
 
 impl App {
-    /// Builds the application.
+    /// Builds the application. With other nodes it needs a runtime, and joins them.
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = socket::build(with.connect_timeout, with.ack_timeout);
         let (acknowledging, rights) = (Acknowledging::default(), Rights::default());
         let deliver = (with.wrap_deliver)(Arc::new(Sockets::new(io.clone(), acknowledging.clone())));
-        let service = NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver);
+        let peers = with.peers;
+        let service =
+            NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver, peers.clone());
+        let here = local::Here { service: service.clone(), sessions: with.sessions.clone(), rights: rights.clone() };
         let door = Door {
             tokens: with.tokens,
             sessions: with.sessions,
@@ -119,13 +148,21 @@ impl App {
         };
         socket::open(&io, Arc::new(door));
         let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
-        let session_store = Arc::new(Telling { store: with.session_store, rights: rights.clone() });
-        let control = Control::new(service.clone(), session_store, with.answers, with.probe, with.ingest_token);
+        let session_store =
+            Arc::new(Telling { store: with.session_store, rights: rights.clone(), peers: peers.clone() });
+        let probe = match &peers {
+            Some(peers) => Arc::new(Ready { probe: with.probe, peers: peers.clone() }),
+            None => with.probe,
+        };
+        let control = Control::new(service.clone(), session_store, with.answers, probe, with.ingest_token);
         let sockets = any(transport::handle).with_state(transport);
         let router = http::routes(control)
             .route("/socket.io", sockets.clone())
             .route("/socket.io/", sockets)
             .layer(middleware::from_fn_with_state(Arc::new(with.origins), origins::guard));
-        Self { router, service, io, rights }
+        if let Some(peers) = &peers {
+            peers.join(Arc::new(here));
+        }
+        Self { router, service, io, rights, peers }
     }
 }

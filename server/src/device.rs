@@ -1,7 +1,7 @@
 //! One connected client: what it is handed, how much of that may wait for it, and when it is given up.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,8 +13,9 @@ use tokio::{
 };
 
 use crate::{
-    admission::Loss,
-    event::Outgoing,
+    admission::{Admission, Loss},
+    cluster::Stay,
+    event::{Outgoing, Sent},
     keeper::Keeper,
     queue::EntryId,
     rights::Grant,
@@ -46,11 +47,30 @@ pub(crate) struct Device {
     keeper: Option<Keeper>,
     /// What it rests on.
     grant: Mutex<Grant>,
+    /// Where there are other nodes.
+    stay: Option<Arc<Stay>>,
+    /// The newest entry of the queue that it was given.
+    newest: Mutex<EntryId>,
 }
 
 impl Device {
-    pub(crate) fn new(user_id: String, wire: Arc<Session>, keeper: Option<Keeper>, grant: Grant) -> Arc<Self> {
-        Arc::new(Self { user_id, wire, keeper, grant: Mutex::new(grant) })
+    /// Somebody who is about to be given what `admission` holds.
+    pub(crate) fn new(
+        user_id: String,
+        wire: Arc<Session>,
+        keeper: Option<Keeper>,
+        grant: Grant,
+        admission: &Admission,
+    ) -> Arc<Self> {
+        let (stay, newest) = (admission.stay(), Mutex::new(admission.newest()));
+        Arc::new(Self { user_id, wire, keeper, grant: Mutex::new(grant), stay, newest })
+    }
+
+    /// Is here no more, though the connection may still be cleaned up.
+    pub(crate) fn end_stay(&self) {
+        if let Some(stay) = &self.stay {
+            stay.end();
+        }
     }
 
     /// From now on it rests on this.
@@ -70,7 +90,34 @@ impl Device {
 
     /// Offers an event that is stored until it is acknowledged.
     pub(crate) async fn offer_kept(&self, socket: &SocketRef, event: &Outgoing, entry: EntryId) -> bool {
-        self.hand_in_time(socket, event, || Handed::Kept, Some(entry)).await
+        self.offer_once(socket, event, entry, || Handed::Kept).await
+    }
+
+    /// Offers an event that is stored until a transport has taken it.
+    pub(crate) async fn offer_stored(&self, socket: &SocketRef, event: &Outgoing, entry: EntryId, sent: &Sent) -> bool {
+        self.offer_once(socket, event, entry, || Handed::Stored(sent.clone())).await
+    }
+
+    /// What it was given with the queue, it is not given again. Only within the user's turn, so in the order of the entries.
+    async fn offer_once(
+        &self,
+        socket: &SocketRef,
+        event: &Outgoing,
+        entry: EntryId,
+        handed: impl Fn() -> Handed,
+    ) -> bool {
+        if *self.newest() >= entry {
+            return true;
+        }
+        let taken = self.hand_in_time(socket, event, handed, Some(entry)).await;
+        if taken {
+            *self.newest() = entry;
+        }
+        taken
+    }
+
+    fn newest(&self) -> MutexGuard<'_, EntryId> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands over a queue; true once the transport has taken it.

@@ -101,6 +101,17 @@ pub struct Outgoing {
     pub json: Box<RawValue>,
 }
 
+/// Called when a transport has taken an event; once for each connection.
+pub type Sent = std::sync::Arc<dyn Fn() + Send + Sync>;
+
+impl Outgoing {
+    /// A payload that was written before; `None` where it is damaged.
+    pub(crate) fn read(json: Box<RawValue>) -> Option<Self> {
+        let Payload { event_id, event_type, .. } = serde_json::from_str(json.get()).ok()?;
+        Some(Self { event_id, event_type, json })
+    }
+}
+
 impl From<Payload> for Outgoing {
     fn from(payload: Payload) -> Self {
         let json = serde_json::value::to_raw_value(&payload)

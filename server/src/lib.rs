@@ -7,11 +7,13 @@
 //!   waits for what they acknowledge; [`rights`] closes the connections of those whose token or session ends, `wire` the connections of those who break the protocol; [`origins`] keeps
 //!   strange browsers out.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
+//! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
 //! - [`queue`] is the offline queue, [`idempotency`] the memory for repeated requests, [`store`] where both are kept.
 
 pub mod admission;
 pub mod app;
 pub mod auth;
+pub mod cluster;
 pub mod config;
 pub mod dev;
 mod device;
@@ -19,6 +21,7 @@ pub mod event;
 pub mod http;
 pub mod idempotency;
 mod keeper;
+mod local;
 pub mod notifications;
 pub mod origins;
 pub mod queue;

@@ -14,12 +14,15 @@ use uuid::Uuid;
 
 use crate::{
     admission::Admission,
-    event::{Draft, EventType, Outgoing},
+    cluster::{Peers, Standing, Stay},
+    event::{Draft, EventType, Outgoing, Sent},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue},
     rules::Rules,
     store::{BoxFuture, StoreError},
     turns::{Turn, Turns},
 };
+
+mod nodes;
 
 /// Hands an event to the connected clients of a room.
 pub trait Deliver: Send + Sync + 'static {
@@ -34,6 +37,23 @@ pub trait Deliver: Send + Sync + 'static {
     /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`, until it is acknowledged.
     fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, _entry: EntryId) -> BoxFuture<'a, bool> {
         self.deliver(room, event)
+    }
+
+    /// The same for an event that is stored, as `entry`, until a transport has taken it, which calls `sent`.
+    fn deliver_stored<'a>(
+        &'a self,
+        room: &'a str,
+        event: &'a Outgoing,
+        _entry: EntryId,
+        sent: Sent,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let taken = self.deliver(room, event).await;
+            if taken {
+                sent();
+            }
+            taken
+        })
     }
 
     /// Takes back what clients of the room that are gone were handed and nobody was sent, in its order.
@@ -90,6 +110,8 @@ struct Inner {
     queue: Arc<dyn OfflineQueue>,
     acks: Arc<dyn AckQueue>,
     deliver: Arc<dyn Deliver>,
+    /// Where there are other nodes.
+    peers: Option<Arc<dyn Peers>>,
     turns: Turns,
     /// What was taken back and could not be queued yet, by user; waits for the store to answer again.
     taken_back: Mutex<HashMap<String, Vec<Outgoing>>>,
@@ -102,9 +124,10 @@ impl NotificationsService {
         queue: Arc<dyn OfflineQueue>,
         acks: Arc<dyn AckQueue>,
         deliver: Arc<dyn Deliver>,
+        peers: Option<Arc<dyn Peers>>,
     ) -> Self {
         let (turns, taken_back) = (Turns::new(), Mutex::default());
-        Self(Arc::new(Inner { rules, queue, acks, deliver, turns, taken_back }))
+        Self(Arc::new(Inner { rules, queue, acks, deliver, peers, turns, taken_back }))
     }
 
     /// Tells that a record was looked at.
@@ -205,11 +228,12 @@ impl NotificationsService {
     /// Where the queue cannot be read. The client has to be refused then: were it let in, what is queued would lie there
     /// until the next connect, and could grow too old.
     pub async fn admit(&self, user_id: &str) -> Result<Admission, StoreError> {
+        let stay = self.announce(user_id, false).await?;
         let (room, turn) = self.enter(user_id).await?;
         let backlog = Backlog { entries: self.0.queue.read(user_id).await?, dropped: 0 };
         // While another client acknowledges, handing over is not delivering.
         let removes = (!self.0.deliver.acknowledged(&room)).then(|| self.0.queue.clone());
-        Ok(Admission::new(room, user_id, backlog, removes, turn))
+        Ok(Admission::new(room, user_id, backlog, removes, stay, turn))
     }
 
     /// The same for a client that acknowledges.
@@ -217,9 +241,19 @@ impl NotificationsService {
     /// # Errors
     /// Where the queue cannot be read.
     pub async fn admit_acknowledging(&self, user_id: &str) -> Result<Admission, StoreError> {
+        let stay = self.announce(user_id, true).await?;
         let (room, turn) = self.enter(user_id).await?;
-        let backlog = self.0.acks.backlog(user_id, !self.0.deliver.acknowledged(&room)).await?;
-        Ok(Admission::new(room, user_id, backlog, None, turn))
+        let elsewhere = stay.as_ref().is_some_and(|stay| stay.acknowledged_elsewhere);
+        let backlog = self.0.acks.backlog(user_id, !elsewhere && !self.0.deliver.acknowledged(&room)).await?;
+        Ok(Admission::new(room, user_id, backlog, None, stay, turn))
+    }
+
+    /// Tells the other nodes, where there are any. Not within the turn: they wait for theirs.
+    async fn announce(&self, user_id: &str, acknowledges: bool) -> Result<Option<Arc<Stay>>, StoreError> {
+        match &self.0.peers {
+            Some(peers) => Ok(Some(Arc::new(peers.enter(user_id, acknowledges).await?))),
+            None => Ok(None),
+        }
     }
 
     /// Takes the turn, and queues first what a connection was not sent that has just broken: this may be its successor.
@@ -258,12 +292,17 @@ impl NotificationsService {
     }
 
     async fn hand_over(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
-        let _turn = self.0.turns.take(recipient).await;
+        let turn = self.0.turns.take(recipient).await;
         let room = self.0.rules.room(recipient);
-        if self.0.deliver.acknowledged(&room) {
-            self.0.keep_and_deliver(recipient, &room, &events).await
-        } else {
-            self.0.deliver_or_queue(recipient, &room, &events).await
+        let acknowledged = self.0.deliver.acknowledged(&room);
+        match self.0.peers.as_ref().map(|peers| (peers, peers.standing(recipient))) {
+            None if acknowledged => self.0.keep_and_deliver(recipient, &room, &events).await,
+            None => self.0.deliver_or_queue(recipient, &room, &events).await,
+            Some((_, Standing::Alone)) if !acknowledged => self.0.deliver_or_queue(recipient, &room, &events).await,
+            Some((peers, standing)) => {
+                let may_be_alone = standing == Standing::Unsure && !acknowledged;
+                self.0.route(&**peers, recipient, &room, &events, turn, may_be_alone).await
+            }
         }
     }
 }

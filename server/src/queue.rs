@@ -12,7 +12,7 @@ pub struct Queued {
 }
 
 /// Names an entry within its user's queue: a time and a counter, in the order of arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(pub u64, pub u64);
 
 /// One capped, ageing queue per user.

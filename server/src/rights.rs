@@ -3,12 +3,13 @@
 //! Whoever ends a session tells it here, on every node; nothing else has to be told.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use crate::{
+    cluster::Peers,
     session::{Session, SessionStore, now_ms},
     store::{BoxFuture, StoreError},
     wire,
@@ -77,6 +78,19 @@ impl Rights {
         self.close(strangers);
     }
 
+    /// The same for connections of one user.
+    pub(crate) fn end_session_of(&self, user_id: &str, session_id: &str) {
+        let of_user = |inner: &Inner| {
+            inner.of_session(session_id).filter(|it| it.user_id == user_id).filter_map(|it| it.wire.upgrade()).collect()
+        };
+        self.close(of_user);
+    }
+
+    /// On which sessions connections rest, each with a user.
+    pub(crate) fn all(&self) -> HashSet<(String, String)> {
+        self.lock().rights.values().map(|right| (right.session_id.clone(), right.user_id.clone())).collect()
+    }
+
     /// Closes those whose token has expired.
     fn end_expired(&self, now_ms: i64) {
         self.close(|inner| {
@@ -129,18 +143,27 @@ async fn look(rights: Weak<Mutex<Inner>>) {
 pub(crate) struct Telling {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) rights: Rights,
+    pub(crate) peers: Option<Arc<dyn Peers>>,
+}
+
+impl Telling {
+    async fn end(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError> {
+        match but_for {
+            Some(owner) => self.rights.end_session_but_for(owner, session_id),
+            None => self.rights.end_session(session_id),
+        }
+        match &self.peers {
+            Some(peers) => peers.end_session(session_id, but_for).await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl SessionStore for Telling {
     fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.store.put_session(id, session).await?;
-            if session.is_live() {
-                self.rights.end_session_but_for(&session.user_id, id);
-            } else {
-                self.rights.end_session(id);
-            }
-            Ok(())
+            self.end(id, session.is_live().then_some(&session.user_id)).await
         })
     }
 
@@ -148,7 +171,7 @@ impl SessionStore for Telling {
         Box::pin(async move {
             let revoked = self.store.revoke_session(id).await?;
             // Also where there is none: an earlier attempt may have been cut off after the store had forgotten it.
-            self.rights.end_session(id);
+            self.end(id, None).await?;
             Ok(revoked)
         })
     }

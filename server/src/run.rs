@@ -84,6 +84,9 @@ async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(),
     let config = Config::from_source(settings)?;
     let stopped = stopped();
     let collaborators = Collaborators::from_config(&config)?;
+    if let Some(peers) = &collaborators.peers {
+        peers.check().await?;
+    }
     let cannot_listen = |error| RunError::Listen(format!("{}:{}", config.host, config.port), error);
     let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(cannot_listen)?;
     let bound = listener.local_addr().map_err(cannot_listen)?;

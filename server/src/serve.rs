@@ -66,6 +66,9 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
     let closed = sockets::close(&app.io, &app.service, CLOSE_TIMEOUT);
     let drained = tokio::time::timeout(DRAIN_TIMEOUT, closing.closed());
     let (closed, drained) = tokio::join!(closed, drained);
+    if let Some(peers) = app.peers {
+        peers.leave().await;
+    }
     tracing::info!(sockets = closed, requests = drained.is_ok(), "closed");
 }
 

@@ -175,7 +175,7 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, 
     })?;
     let keeper =
         acknowledges.then(|| Keeper::start(user_id.clone(), door.acks.clone(), wire.clone(), &door.acknowledging));
-    Ok(Guest { device: Device::new(user_id, wire, keeper, grant), admission })
+    Ok(Guest { device: Device::new(user_id, wire, keeper, grant, &admission), admission })
 }
 
 impl Door {
@@ -220,6 +220,7 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
         if gone.wire.outbox().len() > 0 {
             service.take_back(&gone.user_id).await;
         }
+        gone.end_stay();
     });
     socket.join(admission.room.clone());
     if !socket.connected() {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::{
     device::Device,
-    event::Outgoing,
+    event::{Outgoing, Sent},
     keeper::Acknowledging,
     notifications::{Deliver, NotificationsService},
     queue::EntryId,
@@ -103,6 +103,29 @@ impl Deliver for Sockets {
             any(sockets.iter().map(async |socket| match socket.extensions.get::<Arc<Device>>() {
                 Some(device) => device.offer_kept(socket, event, entry).await,
                 None => hand(socket, event),
+            }))
+            .await
+        })
+    }
+
+    fn deliver_stored<'a>(
+        &'a self,
+        room: &'a str,
+        event: &'a Outgoing,
+        entry: EntryId,
+        sent: Sent,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let sockets = self.sockets(room);
+            any(sockets.iter().map(async |socket| match socket.extensions.get::<Arc<Device>>() {
+                Some(device) => device.offer_stored(socket, event, entry, &sent).await,
+                None => {
+                    let handed = hand(socket, event);
+                    if handed {
+                        sent();
+                    }
+                    handed
+                }
             }))
             .await
         })

@@ -30,6 +30,12 @@ pub enum StoreError {
     /// It has answered something that it should never answer.
     #[error("the store gave an answer that makes no sense")]
     Senseless,
+    /// It is of a kind that spreads its keys, or only points at others.
+    #[error("redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one")]
+    Unsupported(String),
+    /// This node is out of touch with the others.
+    #[error("this node has not joined the others")]
+    NotJoined,
     /// The thread that writes is gone, as while the process ends.
     #[error("the store is closed")]
     Closed,

@@ -3,11 +3,7 @@
 
 mod support;
 
-use std::{
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
@@ -16,7 +12,7 @@ use notify_server::{
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
 };
-use support::{Scratch, prefixed::Prefixed, server::from_now};
+use support::{Scratch, prefixed::Prefixed, redis::LocalRedis, server::from_now};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -340,36 +336,14 @@ async fn the_store_answers_a_probe(open: Open<'_>) {
     open(limits(50, DAY)).probe().await.unwrap();
 }
 
-/// A `redis-server` of this test run, stopped when it is dropped.
-struct LocalRedis {
-    child: Child,
-    _scratch: Scratch,
-}
-
-impl Drop for LocalRedis {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
 /// Where Redis is, and what keeps it running; why there is none otherwise.
 fn find_redis() -> Result<(RedisConfig, Option<LocalRedis>), String> {
     if let Ok(url) = std::env::var("NOTIFY_TEST_REDIS_URL") {
         return Ok((from_url(&url).ok_or("NOTIFY_TEST_REDIS_URL is not redis://HOST:PORT[/DB]")?, None));
     }
-    let scratch = Scratch::new();
-    // The port is free now, and nobody is likely to take it in between.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = port.map_err(|error| error.to_string())?.port();
-    let child = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .current_dir(scratch.path())
-        .stdout(Stdio::null())
-        .spawn()
+    let redis = LocalRedis::start()
         .map_err(|error| format!("redis-server cannot be started ({error}), and NOTIFY_TEST_REDIS_URL is not set"))?;
-    let config = RedisConfig { host: "127.0.0.1".into(), port, password: None, db: 0 };
-    Ok((config, Some(LocalRedis { child, _scratch: scratch })))
+    Ok((redis.config(), Some(redis)))
 }
 
 fn from_url(url: &str) -> Option<RedisConfig> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use notify_server::{
-    event::Outgoing,
+    event::{Outgoing, Sent},
     idempotency::Answers,
     notifications::Deliver,
     queue::EntryId,
@@ -135,6 +135,16 @@ impl Deliver for Faulty {
 
     fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, entry: EntryId) -> BoxFuture<'a, bool> {
         self.deliver.deliver_kept(room, event, entry)
+    }
+
+    fn deliver_stored<'a>(
+        &'a self,
+        room: &'a str,
+        event: &'a Outgoing,
+        entry: EntryId,
+        sent: Sent,
+    ) -> BoxFuture<'a, bool> {
+        self.deliver.deliver_stored(room, event, entry, sent)
     }
 
     fn take_unsent(&self, room: &str) -> Vec<Outgoing> {

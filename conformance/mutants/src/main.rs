@@ -59,7 +59,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if let Some(Place::Setting(breaks)) = place {
         breaks(&mut config);
     }
-    let sound = Collaborators::from_config(&config)?;
+    let mut sound = Collaborators::from_config(&config)?;
+    if place.is_some() {
+        // What is broken in one process is not to be made good for by way of the nodes.
+        sound.peers = None;
+    }
     let app = match place {
         Some(Place::Part(breaks)) => App::new(breaks(sound, &config)),
         Some(place) => around(place, sound),

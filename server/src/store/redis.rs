@@ -1,8 +1,9 @@
 //! The store on Redis: a stream per user, a string per session and per answer. Each step is one command or one script, so
 //! that it is atomic for every node.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
+use peers::Link;
 use redis::{
     Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -13,11 +14,13 @@ use tokio::task::JoinHandle;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
+    cluster::Cluster,
     idempotency::{ANSWER_TTL, Answers},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
     session::{Session, SessionStore},
 };
 
+pub(crate) mod peers;
 mod scripts;
 
 /// How long a command may take, the connecting included. A Redis that is down must not hold a request (EMIT-07, AUTH-23).
@@ -43,8 +46,10 @@ pub struct RedisConfig {
 
 /// Queues, sessions and answers in Redis.
 pub struct RedisStore {
+    client: Client,
     connection: ConnectionManager,
-    scripts: Scripts,
+    scripts: Arc<Scripts>,
+    db: i64,
     heartbeat: JoinHandle<()>,
 }
 
@@ -72,8 +77,15 @@ impl RedisStore {
             .set_number_of_retries(0)
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
-        let connection = ConnectionManager::new_lazy_with_config(client, manager)?;
-        Ok(Self { heartbeat: tokio::spawn(keep_trying(connection.clone())), connection, scripts: Scripts::new(limits) })
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), manager)?;
+        let heartbeat = tokio::spawn(keep_trying(connection.clone()));
+        Ok(Self { client, connection, scripts: Arc::new(Scripts::new(limits)), db: config.db, heartbeat })
+    }
+
+    /// The way to the other nodes that share this Redis.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        Cluster::new(Link::new(self.client.clone(), self.connection.clone(), self.scripts.clone(), self.db))
     }
 
     async fn run<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
@@ -116,13 +128,16 @@ fn answer_key(key: &str) -> String {
     format!("notify:answer:{key}")
 }
 
+/// The ids, how many nodes have heard of them, and whether somebody acknowledges.
+type Appended = (Vec<String>, usize, bool);
+
 /// As Redis returns an entry of a stream.
 type Entry = (String, Vec<Vec<u8>>);
 
 impl OfflineQueue for RedisStore {
     fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let _: Vec<String> = self.run(self.scripts.append(user_id).arg(payloads)).await?;
+            let _: Appended = self.run(self.scripts.append(user_id).arg(payloads)).await?;
             Ok(())
         })
     }
@@ -146,7 +161,7 @@ impl AckQueue for RedisStore {
         payloads: &'a [&'a str],
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
-            let ids: Vec<String> = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
+            let (ids, ..): Appended = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
             ids.iter().map(|id| entry_id(id)).collect::<Option<_>>().ok_or(StoreError::Senseless)
         })
     }
@@ -167,7 +182,7 @@ fn names(ids: &[EntryId]) -> Vec<String> {
     ids.iter().map(|EntryId(time, counter)| format!("{time}-{counter}")).collect()
 }
 
-fn entry_id(name: &str) -> Option<EntryId> {
+pub(crate) fn entry_id(name: &str) -> Option<EntryId> {
     let (time, counter) = name.split_once('-')?;
     Some(EntryId(time.parse().ok()?, counter.parse().ok()?))
 }

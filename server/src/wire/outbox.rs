@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::event::Outgoing;
+use crate::event::{Outgoing, Sent};
 
 /// An event on its way to one or several clients that acknowledge nothing.
 pub(crate) struct Shared {
@@ -42,6 +42,8 @@ pub(crate) enum Handed {
     Event(Arc<Shared>),
     /// One that is in the store until it is acknowledged.
     Kept,
+    /// One that is in the store until a transport has taken it; whoever removes it is told.
+    Stored(Sent),
     /// A queue that is removed from the store once it was sent.
     Queue(oneshot::Sender<()>),
 }
@@ -90,6 +92,7 @@ impl Outbox {
             match handed {
                 Handed::Event(shared) => drop(shared.release(true)),
                 Handed::Queue(sent) => drop(sent.send(())),
+                Handed::Stored(sent) => sent(),
                 Handed::Kept => {}
             }
         }
@@ -100,7 +103,7 @@ impl Outbox {
         self.bytes = 0;
         let events = self.waiting.drain(..).filter_map(|(handed, _)| match handed {
             Handed::Event(shared) => shared.release(false).then_some(shared),
-            Handed::Kept | Handed::Queue(_) => None,
+            Handed::Kept | Handed::Stored(_) | Handed::Queue(_) => None,
         });
         events.collect()
     }
@@ -149,6 +152,22 @@ mod tests {
         other.sent(1);
         assert!(one.take_unsent().is_empty());
         assert_eq!(other.take_unsent().len(), 1);
+    }
+
+    #[test]
+    fn a_stored_event_tells_when_it_was_sent_and_is_left_to_nobody() {
+        let mut outbox = Outbox::default();
+        let count = Arc::new(AtomicUsize::new(0));
+        for _ in 0..2 {
+            let count = count.clone();
+            let sent: Sent = Arc::new(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+            });
+            outbox.push(Handed::Stored(sent), 1);
+        }
+        outbox.sent(1);
+        assert!(outbox.take_unsent().is_empty());
+        assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 
     #[test]

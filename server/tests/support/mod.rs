@@ -5,7 +5,9 @@
 pub(crate) mod client;
 pub(crate) mod doubles;
 pub(crate) mod http;
+pub(crate) mod node;
 pub(crate) mod prefixed;
+pub(crate) mod redis;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

@@ -17,7 +17,11 @@ use notify_server::{
     rules::Standard,
     serve::serve,
     session::{Session, SessionStore, StoredSessions},
-    store::{Limits, Stores, embedded::EmbeddedStore},
+    store::{
+        Limits, Stores,
+        embedded::EmbeddedStore,
+        redis::{RedisConfig, RedisStore},
+    },
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -27,6 +31,8 @@ use super::{PATIENCE, Scratch, client::number};
 pub(crate) const JWT_SECRET: &str = "a-secret-for-tests-only-of-no-worth-at-all";
 pub(crate) const INGEST_TOKEN: &str = "a-credential-for-tests-only";
 pub(crate) const ORIGIN: &str = "http://app.example.test:3001";
+
+const LIMITS: Limits = Limits { max_events: 50, ttl: Duration::from_secs(86_400) };
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -45,13 +51,28 @@ impl Server {
 
     /// A server some of whose collaborators are others.
     pub(crate) async fn with(change: impl FnOnce(&mut Collaborators)) -> Self {
-        Self::with_limits(Limits { max_events: 50, ttl: Duration::from_secs(86_400) }, change).await
+        Self::with_limits(LIMITS, change).await
     }
 
     /// A server whose queues have other limits.
     pub(crate) async fn with_limits(limits: Limits, change: impl FnOnce(&mut Collaborators)) -> Self {
         let scratch = Scratch::new();
         let stores = Stores::of(EmbeddedStore::open(scratch.path(), limits).expect("the directory is new"));
+        Self::on(stores, scratch, change).await
+    }
+
+    /// A server on a Redis, as one node of those that share it.
+    pub(crate) async fn on_redis(config: &RedisConfig, change: impl FnOnce(&mut Collaborators)) -> Self {
+        let store = RedisStore::new(config, LIMITS).expect("the settings make sense");
+        let cluster = store.cluster();
+        Self::on(Stores::of(store), Scratch::new(), |collaborators| {
+            collaborators.peers = Some(Arc::new(cluster));
+            change(collaborators);
+        })
+        .await
+    }
+
+    async fn on(stores: Stores, scratch: Scratch, change: impl FnOnce(&mut Collaborators)) -> Self {
         let (sessions, acks) = (stores.sessions.clone(), stores.acks.clone());
         let mut collaborators = Collaborators {
             tokens: Arc::new(JwtVerifier::new(Algorithm::HS256, DecodingKey::from_secret(JWT_SECRET.as_bytes()))),
@@ -64,6 +85,7 @@ impl Server {
             probe: stores.probe,
             rules: Arc::new(Standard),
             wrap_deliver: Box::new(|deliver| deliver),
+            peers: None,
             origins: Origins::parse(ORIGIN).expect("this is an origin"),
             ingest_token: INGEST_TOKEN.to_owned().into(),
             connect_timeout: Duration::from_secs(7),

@@ -1,12 +1,12 @@
-//! What Redis does for a queue, each in one atomic step. Two keys of one slot: the stream with the events, and the ledger,
-//! which counts what was lost.
+//! What Redis does for a user, each in one atomic step. Three keys of one slot: the stream with the events, the ledger, which
+//! counts what was lost, and who is present: a node each, with whether somebody acknowledges there.
 //!
 //! The ledger notes how many events are held. What is missing from the stream the next time was lost, however that came
 //! about: by age, by the cap, with its key, or by an eviction. It outlives the stream, or there would be nobody to tell.
 
 use redis::{Script, ScriptInvocation};
 
-use crate::{queue::KEPT_AT_MOST, store::Limits};
+use crate::{cluster::Mode, queue::KEPT_AT_MOST, store::Limits};
 
 /// How long the ledger of a user who acknowledges is kept after the last event or connect.
 const REMEMBERED_MS: u128 = 30 * 24 * 60 * 60 * 1_000;
@@ -14,9 +14,12 @@ const REMEMBERED_MS: u128 = 30 * 24 * 60 * 60 * 1_000;
 /// That of everybody else, who may yet begin to; not longer than a queue, whose TTL is a promise to forget.
 const DAY_MS: u128 = 24 * 60 * 60 * 1_000;
 
+/// How long a presence is kept that nobody renews or takes back, as of the users of a node that has died.
+const PRESENCE_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// A key of the wrong type was damaged from outside and is started anew (QUEUE-15).
 const COMMON: &str = r"
-local queue, ledger = KEYS[1], KEYS[2]
+local queue, ledger, present = KEYS[1], KEYS[2], KEYS[3]
 local cap, ttl, long, short = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FIRST = 5
 
@@ -25,6 +28,20 @@ local function read(key, ...)
   if type(answer) ~= 'table' or not answer.err then return answer end
   redis.call('DEL', key)
   return redis.call(...)
+end
+
+-- The nodes where the user is, and whether somebody acknowledges on any but this one. A node without a lease is dead.
+local function nodes(this)
+  local known, live, acks = read(present, 'HGETALL', present), {}, false
+  for i = 1, #known, 2 do
+    if redis.call('EXISTS', 'notify:node:' .. known[i]) == 1 then
+      live[#live + 1] = known[i]
+      acks = acks or (known[i + 1] == 'ack' and known[i] ~= this)
+    else
+      redis.call('HDEL', present, known[i])
+    end
+  end
+  return live, acks
 end
 
 local function oldest()
@@ -57,16 +74,29 @@ local function remove(first)
 end
 ";
 
-/// What is too old goes first, so that it does not count; then the cap. The key expires with its last entry.
+/// What is too old goes first, so that it does not count; then the cap. The key expires with its last entry. With a channel
+/// the events are handed to every node where the user is; the cap is for those who are nowhere, or not listened for.
 const APPEND: &str = r"
+local bound, channel, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], FIRST + 3
+local live, anybody = nodes()
 local left, dropped, acks = account()
-local gone, ids = 0, {}
+local gone, ids, heard = 0, {}, 0
 if left > 0 then gone = redis.call('XTRIM', queue, 'MINID', oldest()) end
-for i = FIRST, #ARGV do ids[#ids + 1] = redis.call('XADD', queue, '*', 'payload', ARGV[i]) end
+for i = PAYLOADS, #ARGV do ids[#ids + 1] = redis.call('XADD', queue, '*', 'payload', ARGV[i]) end
+if channel ~= '' then
+  local unheard = 0
+  for _, node in ipairs(live) do
+    if redis.call('PUBSUB', 'NUMSUB', channel .. node)[2] == 0 then unheard = 1 end
+  end
+  local head = {'events', anybody and 1 or 0, #live, unheard, table.concat(ids, ',')}
+  local text = table.concat(head, ' ') .. '\n' .. body
+  for _, node in ipairs(live) do heard = heard + redis.call('PUBLISH', channel .. node, text) end
+end
+if anybody or heard > 0 then cap = bound end
 if left + #ids - gone > cap then gone = gone + redis.call('XTRIM', queue, 'MAXLEN', cap) end
 redis.call('PEXPIRE', queue, ttl)
 note(left + #ids - gone, dropped + gone, acks)
-return ids
+return {ids, heard, anybody and 1 or 0}
 ";
 
 const READ: &str = r"
@@ -74,12 +104,51 @@ if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
 return redis.call('XRANGE', queue, oldest(), '+')
 ";
 
-/// After a delivery to a client that acknowledges nothing, so what was lost before it is not told any more.
+/// After a delivery to a client that acknowledges nothing, so what was lost before it is not told any more. Where somebody
+/// acknowledges, it was no delivery. While the user is present the stream stays: it knows its last id, which devices compare.
 const REMOVE: &str = r"
+local live, anybody = nodes()
+if anybody then return end
 local _, _, acks = account()
 local left = remove(FIRST)
-if left == 0 then redis.call('DEL', queue) end
+if left == 0 and #live == 0 then redis.call('DEL', queue) end
 note(left, 0, acks)
+";
+
+/// After a live event was taken by a client that acknowledges nothing.
+const CLAIM: &str = r"
+local _, anybody = nodes()
+if anybody then return end
+local _, dropped, acks = account()
+note(remove(FIRST), dropped, acks)
+";
+
+/// Notes that the user is on this node, and tells the other nodes where the user is. Nothing where the node is taken for
+/// dead: it has to join anew.
+const ENTER: &str = r"
+local this, mode, lifetime, channel, text = unpack(ARGV, FIRST)
+if redis.call('EXISTS', 'notify:node:' .. this) == 0 then return false end
+redis.call('HSET', present, this, mode)
+redis.call('PEXPIRE', present, lifetime)
+local live, anybody = nodes(this)
+local heard, newest = 0, '0-0'
+for _, node in ipairs(live) do
+  if channel ~= '' and node ~= this then heard = heard + redis.call('PUBLISH', channel .. node, text) end
+end
+if redis.call('TYPE', queue).ok == 'stream' then
+  local about = redis.call('XINFO', 'STREAM', queue)
+  for i = 1, #about, 2 do
+    if about[i] == 'last-generated-id' then newest = about[i + 1] end
+  end
+end
+return {#live - 1, heard, anybody and 1 or 0, newest}
+";
+
+/// Notes that the user is on this node no more. An empty stream is of no use then, unless somebody may still acknowledge.
+const LEAVE: &str = r"
+redis.call('HDEL', present, ARGV[FIRST])
+local left, _, acks = account()
+if left == 0 and not acks and redis.call('EXISTS', present) == 0 then redis.call('DEL', queue) end
 ";
 
 const BACKLOG: &str = r"
@@ -101,8 +170,11 @@ pub(super) struct Scripts {
     append: Script,
     read: Script,
     remove: Script,
+    claim: Script,
     backlog: Script,
     confirm: Script,
+    enter: Script,
+    leave: Script,
     limits: Limits,
 }
 
@@ -113,18 +185,51 @@ impl Scripts {
             append: script(APPEND),
             read: script(READ),
             remove: script(REMOVE),
+            claim: script(CLAIM),
             backlog: script(BACKLOG),
             confirm: script(CONFIRM),
+            enter: script(ENTER),
+            leave: script(LEAVE),
             limits,
         }
     }
 
     pub(super) fn append(&self, user_id: &str) -> ScriptInvocation<'_> {
-        self.call(&self.append, user_id, self.limits.max_events)
+        self.route(user_id, "", "")
     }
 
     pub(super) fn keep(&self, user_id: &str) -> ScriptInvocation<'_> {
-        self.call(&self.append, user_id, self.limits.max_events.max(KEPT_AT_MOST))
+        let mut call = self.call(&self.append, user_id, self.bound());
+        call.arg(self.bound()).arg("").arg("");
+        call
+    }
+
+    /// The same as [`Scripts::append`] for events that are handed to every node where the user is, at the channel that begins
+    /// so.
+    pub(super) fn route(&self, user_id: &str, channel: &str, body: &str) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.append, user_id, self.limits.max_events);
+        call.arg(self.bound()).arg(channel).arg(body);
+        call
+    }
+
+    pub(super) fn claim(&self, user_id: &str) -> ScriptInvocation<'_> {
+        self.call(&self.claim, user_id, 0)
+    }
+
+    pub(super) fn enter(&self, user_id: &str, node: &str, mode: Mode) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.enter, user_id, 0);
+        call.arg(node).arg(mode.name()).arg(PRESENCE_MS);
+        call
+    }
+
+    pub(super) fn leave(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.leave, user_id, 0);
+        call.arg(node);
+        call
+    }
+
+    fn bound(&self) -> usize {
+        self.limits.max_events.max(KEPT_AT_MOST)
     }
 
     pub(super) fn read(&self, user_id: &str) -> ScriptInvocation<'_> {
@@ -150,6 +255,7 @@ impl Scripts {
         // The braces make one slot of a user's keys; the letters before the id keep them from being empty.
         let mut call = script.key(format!("notify:{{u:{user_id}}}:queue"));
         call.key(format!("notify:{{u:{user_id}}}:ledger"))
+            .key(format!("notify:{{u:{user_id}}}:present"))
             .arg(cap)
             .arg(ttl.to_string())
             .arg(REMEMBERED_MS.max(ttl).to_string())

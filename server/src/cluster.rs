@@ -1,0 +1,159 @@
+//! What a node asks of the other nodes that share its store, and what they ask of it. [`Cluster`] does it over Redis.
+//!
+//! A *node* is one server process. It is known by an id for as long as its lease and its subscription hold without a gap;
+//! after one it joins anew, under a new id, and catches up. So what is said to an id was heard, or the id is gone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    queue::EntryId,
+    store::{BoxFuture, StoreError},
+};
+
+mod asked;
+mod claims;
+mod inbox;
+mod lanes;
+mod member;
+mod message;
+mod node;
+mod users;
+
+pub(crate) use message::BEAT;
+pub use node::Cluster;
+pub(crate) use users::Mode;
+
+/// The other nodes, as the service sees them.
+pub trait Peers: Send + Sync + 'static {
+    /// Asks, before anything begins, whether the store is one that nodes can share. One that does not answer is none yet.
+    ///
+    /// # Errors
+    /// Where it is of a kind that they cannot.
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Begins: from now on this node is one of them, and what they say is told to `local`.
+    fn join(&self, local: Arc<dyn Local>);
+
+    /// Whether this node is one of them, for `/readyz`.
+    ///
+    /// # Errors
+    /// Where it has not joined, has not caught up, or has lost touch.
+    fn ready(&self) -> Result<(), StoreError>;
+
+    /// Tells that a client of a user is about to be let in, before the user's queue is read. When this returns, whatever
+    /// another node does for the user from then on takes this node into account.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked. The client has to be refused then.
+    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Stay, StoreError>>;
+
+    /// Where an event for a user has to go. Asks nobody.
+    fn standing(&self, user_id: &str) -> Standing;
+
+    /// Stores events, and hands them to every node where the user is, this one included, in one atomic step: all nodes see
+    /// the events of a user in one order. What it returns is to be awaited when the user's turn was given back.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>>;
+
+    /// Tells that a transport has taken an event that was stored: it is removed, unless somebody acknowledges.
+    fn claim(&self, user_id: &str, entry: EntryId);
+
+    /// Tells every node that a session has ended, for everybody or for everybody but its owner.
+    ///
+    /// # Errors
+    /// Where they cannot be told.
+    fn end_session<'a>(
+        &'a self,
+        session_id: &'a str,
+        but_for: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Takes leave, so that nobody waits for the lease to end. Nothing works afterwards.
+    fn leave(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What the other nodes ask of this one.
+pub trait Local: Send + Sync + 'static {
+    /// Hands events to the clients that a user has here, within the user's turn; for each event, whether a client has it.
+    fn receive<'a>(&'a self, user_id: &'a str, events: Vec<Arrived>) -> BoxFuture<'a, Vec<bool>>;
+
+    /// Completes when whatever was begun for the user here has been done, and what was not sent is in the queue.
+    fn settle<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Hands over whatever the queue holds that a client of the user here has not been given yet.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn catch_up<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Closes what rests on a session.
+    fn end_session(&self, session_id: &str, but_for: Option<&str>);
+
+    /// Closes whatever rests on a session that holds no longer.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn verify_sessions(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// An event that is stored and was handed to this node.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// Its name in the user's queue.
+    pub entry: EntryId,
+    /// The payload.
+    pub payload: Box<RawValue>,
+    /// Whether some client of the user acknowledges, here or elsewhere.
+    pub acknowledged: bool,
+}
+
+/// For each event, whether some client has taken it.
+pub type Taken = BoxFuture<'static, Vec<bool>>;
+
+/// Where an event has to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The user is here and nowhere else: clients that do not acknowledge can be handed it without anybody being asked.
+    Alone,
+    /// It has to be routed.
+    Elsewhere,
+    /// It is to be routed; where that is impossible, it is as if the user were alone: the other nodes have no store either.
+    Unsure,
+}
+
+/// The presence of one client of a user on this node. Ends when it is dropped.
+pub struct Stay {
+    /// The newest entry of the user's queue when it began: whatever is not newer is in the queue, or was not for this client.
+    pub newest: EntryId,
+    /// Whether clients on other nodes acknowledge.
+    pub acknowledged_elsewhere: bool,
+    end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Stay {
+    /// A stay; `end` is called once, when it ends.
+    pub fn new(newest: EntryId, acknowledged_elsewhere: bool, end: impl FnOnce() + Send + 'static) -> Self {
+        Self { newest, acknowledged_elsewhere, end: Mutex::new(Some(Box::new(end))) }
+    }
+
+    /// Ends it now.
+    pub fn end(&self) {
+        // Taken out first: what it calls may come here again.
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(end) = end {
+            end();
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

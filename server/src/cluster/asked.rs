@@ -1,0 +1,96 @@
+//! Questions to other nodes, and their answers as they come in. Knows nothing of how either travels.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+type Answer = Vec<bool>;
+
+/// The questions of this node that are open.
+#[derive(Clone, Default)]
+pub(super) struct Asked(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    last: AtomicU64,
+    open: Mutex<HashMap<u64, mpsc::UnboundedSender<Answer>>>,
+}
+
+/// A question. Nobody waits for its answers any more once it is dropped.
+pub(super) struct Question {
+    pub(super) n: u64,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    asked: Asked,
+}
+
+impl Asked {
+    /// To be called before the question is asked: its answers may come at once.
+    pub(super) fn open(&self) -> Question {
+        let n = self.0.last.fetch_add(1, Ordering::Relaxed);
+        let (sender, answers) = mpsc::unbounded_channel();
+        self.lock().insert(n, sender);
+        Question { n, answers, asked: self.clone() }
+    }
+
+    pub(super) fn answer(&self, n: u64, answer: Answer) {
+        if let Some(sender) = self.lock().get(&n) {
+            sender.send(answer).ok();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, mpsc::UnboundedSender<Answer>>> {
+        // Every change is a single call, so a panic elsewhere cannot have left it half done.
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Question {
+    /// The answers of so many nodes, or of those that answer in time: for each event, whether anybody has taken it.
+    pub(super) async fn gather(mut self, nodes: usize, events: usize, within: Duration) -> Answer {
+        let deadline = Instant::now() + within;
+        let mut taken = vec![false; events];
+        for _ in 0..nodes {
+            let Ok(Some(answer)) = timeout_at(deadline, self.answers.recv()).await else {
+                tracing::debug!("a node has not answered in time");
+                break;
+            };
+            taken.iter_mut().zip(answer).for_each(|(taken, too)| *taken |= too);
+        }
+        taken
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.asked.lock().remove(&self.n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_are_gathered_and_nothing_is_left_behind() {
+        let asked = Asked::default();
+        let (one, other) = (asked.open(), asked.open());
+        asked.answer(one.n, vec![false, true]);
+        asked.answer(other.n, vec![true, true]);
+        asked.answer(one.n, vec![false, false]);
+        assert_eq!(one.gather(2, 2, Duration::from_secs(60)).await, [false, true]);
+        // One of two nodes stays silent.
+        assert_eq!(other.gather(2, 3, Duration::ZERO).await, [true, true, false]);
+        asked.answer(0, vec![true]);
+        assert!(asked.lock().is_empty());
+    }
+}

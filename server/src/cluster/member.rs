@@ -1,0 +1,206 @@
+//! Membership: a lease that is renewed, a subscription that is listened to, and what is done when either had a gap.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use redis::aio::PubSubStream;
+use tokio::time::{MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use super::node::{Membership, NOT_JOINED, Node};
+use crate::store::{StoreError, redis::peers::Server};
+
+/// How often the lease is renewed, and how long to wait before joining is tried again.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How many heartbeats may go unheard by this node itself before its subscription counts as broken.
+const UNHEARD: u64 = 3;
+
+/// How many users are seen to at once after a gap.
+const AT_ONCE: usize = 64;
+
+/// After how many heartbeats everybody's presence is told again: eight hours, a third of how long it is kept.
+const RENEW_AFTER: u64 = 8 * 60 * 60;
+
+/// Why a membership has ended.
+#[derive(Debug, thiserror::Error)]
+enum Gap {
+    #[error("the subscription has ended")]
+    Ended,
+    #[error("the subscription is silent")]
+    Silent,
+    #[error("the lease has ended")]
+    Lapsed,
+}
+
+/// Joins, and joins again whenever there was a gap.
+pub(super) async fn run(node: Arc<Node>) {
+    let (mut number, mut epoch, mut told) = (0, None, None);
+    let mut former = None;
+    loop {
+        let id = Uuid::new_v4();
+        let (mut heard, now) = match join(&node, id, number == 0).await {
+            Ok(joined) => joined,
+            Err(error) => {
+                node.answers.store(false, Ordering::SeqCst);
+                // Once for each reason: it may last.
+                let reason = error.to_string();
+                if told.as_ref() != Some(&reason) {
+                    tracing::warn!(%error, "this node cannot join the others");
+                }
+                told = Some(reason);
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        told = None;
+        number += 1;
+        let lost = epoch.replace(now.clone()).is_some_and(|before| before != now);
+        node.settled.store(false, Ordering::SeqCst);
+        node.answers.store(true, Ordering::SeqCst);
+        if former.is_some() {
+            // What had a gap here may have had one elsewhere, too.
+            node.claims.hold(None);
+        }
+        node.membership.send_replace(Membership { number, id });
+        tracing::info!(node = %id, "joined");
+        let gap = tokio::select! {
+            gap = listen(&node, &mut heard) => gap,
+            gap = renew(&node, id) => gap,
+            never = settle(&node, number, lost, former) => never,
+        };
+        former = Some(id);
+        node.membership.send_replace(NOT_JOINED);
+        tracing::warn!(node = %id, %gap, "out of touch with the others");
+    }
+}
+
+/// Listens first, so that nothing is missed once the lease says that this node lives.
+async fn join(node: &Node, id: Uuid, first: bool) -> Result<(PubSubStream, String), StoreError> {
+    let server = node.link.inspect().await?;
+    check(&server)?;
+    if first && server.eviction != "noeviction" {
+        tracing::warn!(
+            maxmemory_policy = server.eviction,
+            "redis may throw away queues, sessions and presence when it is full: nothing that was accepted is safe; \
+             set maxmemory-policy to noeviction"
+        );
+    }
+    let heard = node.link.listen(id).await?;
+    let epoch = node.link.begin(id).await?;
+    Ok((heard, epoch))
+}
+
+/// Whether nodes can work with this server.
+///
+/// # Errors
+/// Where they cannot.
+pub(super) fn check(server: &Server) -> Result<(), StoreError> {
+    match server.mode.as_str() {
+        "cluster" | "sentinel" => Err(StoreError::Unsupported(server.mode.clone())),
+        _ => Ok(()),
+    }
+}
+
+async fn listen(node: &Arc<Node>, heard: &mut PubSubStream) -> Gap {
+    while let Some(message) = heard.next().await {
+        match message.get_payload::<String>() {
+            Ok(text) => node.take_in(&text),
+            Err(error) => tracing::warn!(%error, "another node has said what is no text"),
+        }
+    }
+    Gap::Ended
+}
+
+async fn renew(node: &Arc<Node>, id: Uuid) -> Gap {
+    let mut ticks = interval(HEARTBEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut unheard, mut heard, mut sent) = (0, 0, 0);
+    loop {
+        ticks.tick().await;
+        // Those of the ticks before, which had all the time to come in.
+        let beats = node.inbox.beats.load(Ordering::SeqCst);
+        let hears = beats > std::mem::replace(&mut heard, beats);
+        let renewed = node.link.renew(id).await;
+        if let (Err(error), true) = (&renewed, node.answers.load(Ordering::SeqCst)) {
+            tracing::warn!(%error, "the lease could not be renewed");
+        }
+        node.answers.store(renewed.is_ok(), Ordering::SeqCst);
+        match renewed {
+            Ok(false) => return Gap::Lapsed,
+            Ok(true) => unheard = if hears { 0 } else { unheard + 1 },
+            Err(_) => {}
+        }
+        if unheard > UNHEARD {
+            return Gap::Silent;
+        }
+        sent += 1;
+        if sent % RENEW_AFTER == 0 {
+            tokio::spawn(tell_again(node.clone()));
+        }
+    }
+}
+
+async fn tell_again(node: Arc<Node>) {
+    let told = stream::iter(node.users.all()).map(|user_id| {
+        let node = node.clone();
+        async move { node.tell_of(&user_id, true).await }
+    });
+    let outcomes: Vec<_> = told.buffer_unordered(AT_ONCE).collect().await;
+    if let Some(error) = outcomes.into_iter().find_map(Result::err) {
+        tracing::warn!(%error, "the presence of some users could not be told again");
+    }
+}
+
+/// Makes good for what was missed: looks whether the sessions still hold, tells where everybody is, and hands over what was stored
+/// meanwhile. Never completes.
+async fn settle(node: &Arc<Node>, number: u64, lost: bool, former: Option<Uuid>) -> Gap {
+    if lost {
+        // What is not there was lost, not revoked.
+        tracing::warn!("redis has lost its data; connections stay, though their sessions are gone");
+    } else if let Some(local) = node.local() {
+        while let Err(error) = local.verify_sessions().await {
+            tracing::warn!(%error, "sessions could not be verified again yet");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+    let mut left = node.users.all();
+    while !left.is_empty() {
+        let seen_to = stream::iter(left).map(|user_id| see_to(node, user_id, number)).buffer_unordered(AT_ONCE);
+        left = seen_to.collect::<Vec<_>>().await.into_iter().flatten().collect();
+        if !left.is_empty() {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+    // Until here the former lease has told the others that somebody has to find in the store what could not be said.
+    if let Some(id) = former
+        && let Err(error) = node.link.end(id).await
+    {
+        tracing::debug!(%error, "a lease could not be ended");
+    }
+    node.settled.store(true, Ordering::SeqCst);
+    std::future::pending().await
+}
+
+/// The user again where the store could not be asked.
+async fn see_to(node: &Arc<Node>, user_id: String, number: u64) -> Option<String> {
+    let outcome = async {
+        node.tell_of(&user_id, true).await?;
+        if let (true, Some(local)) = (node.users.is_behind(&user_id, number), node.local()) {
+            local.catch_up(&user_id).await?;
+            node.users.caught_up(&user_id, number);
+        }
+        Ok::<_, StoreError>(())
+    };
+    match outcome.await {
+        Ok(()) => None,
+        Err(error) => {
+            tracing::warn!(%error, "a user has to wait for what was missed");
+            Some(user_id)
+        }
+    }
+}

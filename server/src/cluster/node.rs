@@ -1,0 +1,258 @@
+//! This process as one node among others over Redis: the face of [`Peers`]. What comes in is `inbox`'s, the lease `member`'s.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::timeout,
+};
+use uuid::Uuid;
+
+use super::{
+    Local, Peers, Standing, Stay, Taken, asked::Asked, claims, claims::Claims, inbox::Inbox, member, message,
+    users::Users,
+};
+use crate::{
+    queue::EntryId,
+    store::{BoxFuture, StoreError, redis::peers::Link},
+    turns::Turns,
+};
+
+/// How long an emitter waits for the nodes to hand over what they were given. It is in the store meanwhile.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// How long a client that connects waits for the other nodes to take note, and for this node to join.
+const NOTE: Duration = Duration::from_secs(2);
+
+/// How long to wait before a departure is told again to a store that did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A node over Redis.
+pub struct Cluster {
+    node: Arc<Node>,
+    work: Mutex<Option<(claims::Work, mpsc::UnboundedReceiver<String>)>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// A stretch of time in which nothing that was said to this node was missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Membership {
+    /// Counts them from 1; 0 is none.
+    pub(super) number: u64,
+    pub(super) id: Uuid,
+}
+
+pub(super) const NOT_JOINED: Membership = Membership { number: 0, id: Uuid::nil() };
+
+pub(super) struct Node {
+    pub(super) link: Arc<Link>,
+    pub(super) users: Users,
+    pub(super) asked: Asked,
+    pub(super) claims: Claims,
+    pub(super) inbox: Inbox,
+    pub(super) membership: watch::Sender<Membership>,
+    /// Whether the store has answered the last heartbeat, and whether everybody here is known to have missed nothing.
+    pub(super) answers: AtomicBool,
+    pub(super) settled: AtomicBool,
+    local: OnceLock<Arc<dyn Local>>,
+    /// One at a time tells the store of a user, so that it hears of changes in their order.
+    telling: Turns,
+    leaving: mpsc::UnboundedSender<String>,
+}
+
+impl Cluster {
+    pub(crate) fn new(link: Link) -> Self {
+        let (claims, claimed) = Claims::new();
+        let (leaving, left) = mpsc::unbounded_channel();
+        let node = Node {
+            link: Arc::new(link),
+            users: Users::new(),
+            asked: Asked::default(),
+            claims,
+            inbox: Inbox::default(),
+            membership: watch::Sender::new(NOT_JOINED),
+            answers: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+            local: OnceLock::new(),
+            telling: Turns::new(),
+            leaving,
+        };
+        Self { node: Arc::new(node), work: Mutex::new(Some((claimed, left))), tasks: Mutex::default() }
+    }
+}
+
+impl Peers for Cluster {
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.node.link.inspect().await.map_or(Ok(()), |server| member::check(&server)) })
+    }
+
+    fn join(&self, local: Arc<dyn Local>) {
+        let Some((claimed, left)) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        self.node.local.set(local).ok();
+        let tasks = [
+            tokio::spawn(claims::run(claimed, self.node.link.clone())).abort_handle(),
+            tokio::spawn(tell_departures(self.node.clone(), left)).abort_handle(),
+            tokio::spawn(member::run(self.node.clone())).abort_handle(),
+        ];
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        let node = &self.node;
+        match node.joined().number > 0 && node.settled.load(Ordering::SeqCst) && node.answers.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(StoreError::NotJoined),
+        }
+    }
+
+    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Stay, StoreError>> {
+        Box::pin(self.node.clone().enter(user_id, acknowledges))
+    }
+
+    fn standing(&self, user_id: &str) -> Standing {
+        match self.node.users.standing(user_id, self.node.joined().number) {
+            // The store does not answer, so it need not be asked.
+            Standing::Unsure if !self.node.answers.load(Ordering::SeqCst) => Standing::Alone,
+            standing => standing,
+        }
+    }
+
+    fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
+        Box::pin(async move {
+            let (node, events) = (self.node.clone(), payloads.len());
+            let question = node.asked.open();
+            let body = message::events(node.joined().id, question.n, user_id, payloads);
+            let routed = node.link.route(user_id, payloads, &body).await?;
+            let user_id = user_id.to_owned();
+            let taken: Taken = Box::pin(async move {
+                let taken = question.gather(routed.heard, events, HAND_OVER).await;
+                let nobody = !taken.contains(&true);
+                // They listened for somebody who has gone, so the cap was not applied.
+                let uncapped = routed.heard > 0 && nobody && !routed.acknowledged;
+                if uncapped && let Err(error) = node.link.trim(&user_id).await {
+                    tracing::debug!(%error, "a queue could not be cut to its cap");
+                }
+                taken
+            });
+            Ok(taken)
+        })
+    }
+
+    fn claim(&self, user_id: &str, entry: EntryId) {
+        self.node.claims.take(user_id, entry);
+    }
+
+    fn end_session<'a>(
+        &'a self,
+        session_id: &'a str,
+        but_for: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.node.link.tell_all(&message::ended(session_id, but_for)).await })
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            timeout(NOTE, self.node.claims.flush(None)).await.ok();
+            for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                task.abort();
+            }
+            let Membership { number, id } = self.node.membership.send_replace(NOT_JOINED);
+            if number > 0
+                && let Err(error) = self.node.link.end(id).await
+            {
+                tracing::warn!(%error, "the other nodes will take this one for alive until its lease ends");
+            }
+        })
+    }
+}
+
+impl Node {
+    pub(super) fn joined(&self) -> Membership {
+        *self.membership.borrow()
+    }
+
+    pub(super) fn local(&self) -> Option<&Arc<dyn Local>> {
+        self.local.get()
+    }
+
+    async fn enter(self: Arc<Self>, user_id: &str, acknowledges: bool) -> Result<Stay, StoreError> {
+        let mut membership = self.membership.subscribe();
+        let joined = timeout(NOTE, membership.wait_for(|joined| joined.number > 0)).await;
+        let joined = *joined.map_err(|_| StoreError::NotJoined)?.map_err(|_| StoreError::Closed)?;
+        self.users.arrive(user_id, acknowledges, joined.number);
+        // From here on, whoever gives up has arrived, and departs.
+        let (node, user) = (self.clone(), user_id.to_owned());
+        let departs = Stay::new(EntryId(0, 0), false, move || {
+            node.users.depart(&user, acknowledges);
+            node.leaving.send(user).ok();
+        });
+        let question = self.asked.open();
+        let tell = message::shared(Some((joined.id, question.n)), user_id);
+        let entered = {
+            let _turn = self.telling.take(user_id).await;
+            self.register(user_id, Some(&tell)).await?
+        };
+        let Some((newest, acknowledged_elsewhere, heard)) = entered else { return Err(StoreError::NotJoined) };
+        // Not within anybody's turn: the other nodes may be waiting for this one.
+        question.gather(heard, 0, NOTE).await;
+        // Or the client may be given again what it was given on the connection before.
+        self.claims.flush(Some(user_id)).await;
+        Ok(Stay::new(newest, acknowledged_elsewhere, move || departs.end()))
+    }
+
+    /// Tells the store that a user is here, and takes note of where else. Within the user's turn of telling.
+    async fn register(&self, user_id: &str, tell: Option<&str>) -> Result<Option<(EntryId, bool, usize)>, StoreError> {
+        let (joined, heard) = (self.joined(), self.users.heard(user_id));
+        let Some(mode) = self.users.mode(user_id) else { return Ok(None) };
+        let Some(entered) = self.link.enter(joined.id, user_id, mode, tell).await? else { return Ok(None) };
+        self.users.note(user_id, joined.number, mode, entered.elsewhere > 0, heard);
+        Ok(Some((entered.newest, entered.acknowledged_elsewhere, entered.heard)))
+    }
+
+    /// Tells the store how a user is here now, where that is not what it was told last; the other nodes, too, with `anew`.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    pub(super) async fn tell_of(&self, user_id: &str, anew: bool) -> Result<(), StoreError> {
+        let _turn = self.telling.take(user_id).await;
+        let joined = self.joined();
+        let told = self.users.registered(user_id, joined.number);
+        match self.users.mode(user_id) {
+            Some(mode) if anew || told != Some(mode) => {
+                let tell = anew.then(|| message::shared(None, user_id));
+                self.register(user_id, tell.as_deref()).await?;
+            }
+            Some(_) => {}
+            None => {
+                if told.is_some() {
+                    // Or the next node would read a queue that still has what a client here was given.
+                    self.claims.flush(Some(user_id)).await;
+                    self.link.leave(joined.id, user_id).await?;
+                }
+                self.users.left(user_id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the store of those whose last client has gone, or last client that acknowledges.
+async fn tell_departures(node: Arc<Node>, mut left: mpsc::UnboundedReceiver<String>) {
+    while let Some(user_id) = left.recv().await {
+        let node = node.clone();
+        tokio::spawn(async move {
+            if let Err(error) = node.tell_of(&user_id, false).await {
+                tracing::debug!(%error, "a departure could not be told yet");
+                tokio::time::sleep(RETRY).await;
+                node.leaving.send(user_id).ok();
+            }
+        });
+    }
+}

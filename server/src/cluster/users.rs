@@ -1,0 +1,219 @@
+//! Who is on this node, and what is known of where else they are. Pure; asks nobody.
+//!
+//! `joined` is the number of a membership, as `member` counts them; what was learnt in an earlier one counts no more.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::Standing;
+
+/// Into how many parts the users are divided, so that a look at one hardly ever waits for another.
+const SHARDS: usize = 64;
+
+/// How a user is present on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// No client acknowledges.
+    Plain,
+    /// Some client does.
+    Ack,
+}
+
+impl Mode {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Ack => "ack",
+        }
+    }
+}
+
+pub(super) struct Users {
+    shards: Vec<Mutex<HashMap<String, User>>>,
+    // Randomly keyed, so that nobody outside can choose ids that share a shard.
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct User {
+    devices: usize,
+    acknowledging: usize,
+    /// What the store was told, and in which membership.
+    registered: Option<(u64, Mode)>,
+    /// Whether the user may be elsewhere, too.
+    shared: bool,
+    /// The number of the last message that said so.
+    heard: u64,
+    /// In which membership nothing was missed.
+    caught_up: u64,
+}
+
+impl Users {
+    pub(super) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+
+    /// One more client.
+    pub(super) fn arrive(&self, user_id: &str, acknowledges: bool, joined: u64) {
+        let mut shard = self.shard(user_id);
+        // The first reads the queue itself: nothing can have been missed before.
+        let user = shard.entry(user_id.to_owned()).or_insert_with(|| User { caught_up: joined, ..User::default() });
+        user.devices += 1;
+        user.acknowledging += usize::from(acknowledges);
+    }
+
+    /// One less. The user stays known until [`Users::left`].
+    pub(super) fn depart(&self, user_id: &str, acknowledges: bool) {
+        self.change(user_id, |user| {
+            user.devices -= 1;
+            user.acknowledging -= usize::from(acknowledges);
+        });
+    }
+
+    /// How the user is present, if at all.
+    pub(super) fn mode(&self, user_id: &str) -> Option<Mode> {
+        let shard = self.shard(user_id);
+        let user = shard.get(user_id).filter(|user| user.devices > 0)?;
+        Some(if user.acknowledging > 0 { Mode::Ack } else { Mode::Plain })
+    }
+
+    /// What the store was told last, in this membership.
+    pub(super) fn registered(&self, user_id: &str, joined: u64) -> Option<Mode> {
+        self.shard(user_id).get(user_id)?.registered.filter(|(when, _)| *when == joined).map(|(_, mode)| mode)
+    }
+
+    /// The number of the last message that said that the user is elsewhere, too; to be asked before the store is.
+    pub(super) fn heard(&self, user_id: &str) -> u64 {
+        self.shard(user_id).get(user_id).map_or(0, |user| user.heard)
+    }
+
+    /// The store was told, and has said whether the user is elsewhere. What was heard meanwhile is newer.
+    pub(super) fn note(&self, user_id: &str, joined: u64, mode: Mode, elsewhere: bool, heard: u64) {
+        self.change(user_id, |user| {
+            user.registered = Some((joined, mode));
+            user.shared = elsewhere || user.heard != heard;
+        });
+    }
+
+    /// The store was told that the user has gone. Forgets the user, unless another client has come.
+    pub(super) fn left(&self, user_id: &str) {
+        let mut shard = self.shard(user_id);
+        match shard.get_mut(user_id) {
+            Some(user) if user.devices > 0 => user.registered = None,
+            _ => drop(shard.remove(user_id)),
+        }
+    }
+
+    /// A message of this number says that the user is elsewhere, too.
+    pub(super) fn mark_shared(&self, user_id: &str, number: u64) {
+        self.change(user_id, |user| {
+            user.shared = true;
+            user.heard = number;
+        });
+    }
+
+    /// A message of this number says that the user is nowhere else.
+    pub(super) fn mark_alone(&self, user_id: &str, number: u64) {
+        self.change(user_id, |user| user.shared &= user.heard > number);
+    }
+
+    pub(super) fn standing(&self, user_id: &str, joined: u64) -> Standing {
+        match self.shard(user_id).get(user_id) {
+            Some(user) if user.devices == 0 || user.shared => Standing::Elsewhere,
+            Some(user) if user.registered.is_some_and(|(when, _)| when == joined) => Standing::Alone,
+            Some(_) => Standing::Unsure,
+            None => Standing::Elsewhere,
+        }
+    }
+
+    /// Whether the user is here and may have missed something.
+    pub(super) fn is_behind(&self, user_id: &str, joined: u64) -> bool {
+        self.shard(user_id).get(user_id).is_some_and(|user| user.caught_up != joined)
+    }
+
+    pub(super) fn caught_up(&self, user_id: &str, joined: u64) {
+        self.change(user_id, |user| user.caught_up = joined);
+    }
+
+    /// Everybody who is here.
+    pub(super) fn all(&self) -> Vec<String> {
+        (0..SHARDS).flat_map(|shard| self.lock(shard).keys().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    fn change(&self, user_id: &str, change: impl FnOnce(&mut User)) {
+        if let Some(user) = self.shard(user_id).get_mut(user_id) {
+            change(user);
+        }
+    }
+
+    fn shard(&self, user_id: &str) -> MutexGuard<'_, HashMap<String, User>> {
+        self.lock(self.hasher.hash_one(user_id) as usize % SHARDS)
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, HashMap<String, User>> {
+        // No change can panic half way.
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_alone_only_by_what_the_store_has_said_in_this_membership() {
+        let users = Users::new();
+        assert_eq!(users.standing("a", 1), Standing::Elsewhere);
+        users.arrive("a", false, 1);
+        assert_eq!(users.standing("a", 1), Standing::Unsure);
+        users.note("a", 1, Mode::Plain, false, 0);
+        assert_eq!(users.standing("a", 1), Standing::Alone);
+        assert_eq!(users.standing("a", 2), Standing::Unsure);
+        users.note("a", 2, Mode::Plain, true, 0);
+        assert_eq!(users.standing("a", 2), Standing::Elsewhere);
+    }
+
+    #[test]
+    fn what_was_heard_while_the_store_was_asked_counts() {
+        let users = Users::new();
+        users.arrive("a", false, 1);
+        let heard = users.heard("a");
+        users.mark_shared("a", 5);
+        users.note("a", 1, Mode::Plain, false, heard);
+        assert_eq!(users.standing("a", 1), Standing::Elsewhere);
+        users.mark_alone("a", 4);
+        assert_eq!(users.standing("a", 1), Standing::Elsewhere, "the message is older");
+        users.mark_alone("a", 6);
+        assert_eq!(users.standing("a", 1), Standing::Alone);
+    }
+
+    #[test]
+    fn a_user_is_forgotten_with_the_last_client() {
+        let users = Users::new();
+        users.arrive("a", true, 1);
+        users.arrive("a", false, 1);
+        assert_eq!(users.mode("a"), Some(Mode::Ack));
+        users.depart("a", true);
+        assert_eq!(users.mode("a"), Some(Mode::Plain));
+        users.left("a");
+        assert_eq!(users.all(), ["a"]);
+        users.depart("a", false);
+        assert_eq!(users.mode("a"), None);
+        users.left("a");
+        assert!(users.all().is_empty());
+    }
+
+    #[test]
+    fn only_who_was_here_before_may_have_missed_something() {
+        let users = Users::new();
+        users.arrive("a", false, 1);
+        assert!(!users.is_behind("a", 1) && !users.is_behind("nobody", 1));
+        users.arrive("a", false, 2);
+        assert!(users.is_behind("a", 2));
+        users.caught_up("a", 2);
+        assert!(!users.is_behind("a", 2));
+    }
+}

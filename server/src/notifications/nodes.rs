@@ -1,0 +1,99 @@
+//! The service among other nodes: what it routes to them, and what it does for them.
+
+use std::sync::Arc;
+
+use super::{Delivery, Inner, NotificationsService, Outcomes, Outgoing, receipt};
+use crate::{
+    cluster::{Arrived, Peers},
+    queue::EntryId,
+    store::StoreError,
+    turns::Turn,
+};
+
+impl Inner {
+    /// Stores events and hands them to all nodes where the recipient is, this one included. Whoever may be alone is handed them
+    /// here where that fails.
+    pub(super) async fn route(
+        &self,
+        peers: &dyn Peers,
+        recipient: &str,
+        room: &str,
+        events: &[(usize, Outgoing)],
+        turn: Turn,
+        may_be_alone: bool,
+    ) -> Outcomes {
+        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json.get()).collect();
+        let routed = match self.enqueue(recipient, room, &[]).await {
+            Ok(()) => peers.route(recipient, &payloads).await,
+            Err(error) => Err(error),
+        };
+        match routed {
+            Ok(taken) => {
+                // This node hands them over in its turn, too; and two that waited for each other would wait in a circle.
+                drop(turn);
+                let taken = taken.await.into_iter().map(|taken| if taken { Delivery::Live } else { Delivery::Queued });
+                events.iter().zip(taken).map(|((place, event), how)| (*place, Ok(receipt(event, how)))).collect()
+            }
+            Err(_) if may_be_alone => self.deliver_or_queue(recipient, room, events).await,
+            Err(error) => {
+                tracing::warn!(%error, events = events.len(), "events could not be routed");
+                vec![(events[0].0, Err(error))]
+            }
+        }
+    }
+
+    /// Offers a stored event to the clients of a room. Where nobody acknowledges, it is removed once one was sent it.
+    async fn hand_stored(
+        &self,
+        user_id: &str,
+        room: &str,
+        event: &Outgoing,
+        entry: EntryId,
+        acknowledged: bool,
+    ) -> bool {
+        match &self.peers {
+            Some(peers) if !acknowledged => {
+                let (peers, user_id) = (peers.clone(), user_id.to_owned());
+                self.deliver.deliver_stored(room, event, entry, Arc::new(move || peers.claim(&user_id, entry))).await
+            }
+            _ => self.deliver.deliver_kept(room, event, entry).await,
+        }
+    }
+}
+
+impl NotificationsService {
+    /// Hands over what was stored and handed to this node; for each event, whether a client has it.
+    pub(crate) async fn receive(&self, user_id: &str, events: Vec<Arrived>) -> Vec<bool> {
+        let _turn = self.0.turns.take(user_id).await;
+        let room = self.0.rules.room(user_id);
+        let mut taken = Vec::with_capacity(events.len());
+        for Arrived { entry, payload, acknowledged } in events {
+            taken.push(match Outgoing::read(payload) {
+                Some(event) => self.0.hand_stored(user_id, &room, &event, entry, acknowledged).await,
+                None => false,
+            });
+        }
+        taken
+    }
+
+    /// Completes when whatever was begun for a user is done, and what was not sent to clients that are gone is queued.
+    pub(crate) async fn settle(&self, user_id: &str) {
+        if let Err(error) = self.enter(user_id).await {
+            tracing::warn!(%error, "unsent events could not be queued yet");
+        }
+    }
+
+    /// Hands over what the queue holds, to each client what it was not given yet.
+    pub(crate) async fn catch_up(&self, user_id: &str) -> Result<(), StoreError> {
+        let (room, _turn) = self.enter(user_id).await?;
+        let acknowledged = self.0.deliver.acknowledged(&room);
+        for entry in self.0.queue.read(user_id).await? {
+            let payload = serde_json::value::RawValue::from_string(entry.payload).ok();
+            // Damaged ones are told and removed by the next drain.
+            if let Some(event) = payload.and_then(Outgoing::read) {
+                self.0.hand_stored(user_id, &room, &event, entry.id, acknowledged).await;
+            }
+        }
+        Ok(())
+    }
+}

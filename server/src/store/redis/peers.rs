@@ -1,0 +1,208 @@
+//! What nodes need of Redis beyond a store: leases, presence, and a way to speak to each other. Decides nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    Client, IntoConnectionInfo, Script,
+    aio::{ConnectionManager, PubSubStream},
+};
+use uuid::Uuid;
+
+use super::{Appended, CONNECT_TIMEOUT, Scripts, entry_id, in_time, names};
+use crate::{
+    cluster::{BEAT, Mode},
+    queue::EntryId,
+    store::StoreError,
+};
+
+/// How long a node that is not heard of counts as alive: with what comes on top, less than the 15 s of false presence that are
+/// allowed.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How long Redis remembers which data it had, after the last node was there.
+const EPOCH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+
+/// Renews the lease, or begins it. Being a write, it fails where Redis takes none. The epoch is drawn by whoever comes first, so
+/// that all see when Redis has lost what it had.
+const RENEW: &str = r"
+local lease, epoch = KEYS[1], KEYS[2]
+local lasts, drawn, kept, begins, channel, beat = unpack(ARGV)
+if begins == '0' and redis.call('EXISTS', lease) == 0 then return false end
+redis.call('SET', lease, '1', 'PX', lasts)
+redis.call('SET', epoch, drawn, 'NX')
+redis.call('PEXPIRE', epoch, kept)
+redis.call('PUBLISH', channel, beat)
+return redis.call('GET', epoch)
+";
+
+/// The way of one node to the others.
+pub(crate) struct Link {
+    client: Client,
+    connection: ConnectionManager,
+    scripts: Arc<Scripts>,
+    renew: Script,
+    /// The channels of all databases are one set, so they carry the number of theirs.
+    channels: String,
+}
+
+/// What the store has said of a user who was noted as present.
+pub(crate) struct Entered {
+    /// On how many other nodes the user is.
+    pub(crate) elsewhere: usize,
+    /// How many of them were told.
+    pub(crate) heard: usize,
+    /// Whether somebody acknowledges there.
+    pub(crate) acknowledged_elsewhere: bool,
+    /// The newest entry of the queue, removed or not.
+    pub(crate) newest: EntryId,
+}
+
+/// Events that were stored.
+pub(crate) struct Routed {
+    /// How many nodes were handed them.
+    pub(crate) heard: usize,
+    /// Whether somebody acknowledges.
+    pub(crate) acknowledged: bool,
+}
+
+/// What a server says of itself.
+pub(crate) struct Server {
+    /// `standalone`, `cluster` or `sentinel`.
+    pub(crate) mode: String,
+    /// What it throws away when it is full.
+    pub(crate) eviction: String,
+}
+
+impl Link {
+    pub(super) fn new(client: Client, connection: ConnectionManager, scripts: Arc<Scripts>, db: i64) -> Self {
+        Self { client, connection, scripts, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
+    }
+
+    /// What server this is. On a connection that chooses no database: other kinds of servers know none.
+    pub(crate) async fn inspect(&self) -> Result<Server, StoreError> {
+        let info = self.client.get_connection_info();
+        let login = info.redis_settings().clone().set_db(0);
+        let client = Client::open(info.addr().clone().into_connection_info()?.set_redis_settings(login))?;
+        let mut connection = connecting(client.get_multiplexed_async_connection()).await?;
+        let about: String = in_time(redis::cmd("INFO").query_async(&mut connection)).await?;
+        let field = |name: &str| {
+            let value = about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.unwrap_or_default().trim().to_owned()
+        };
+        Ok(Server { mode: field("redis_mode"), eviction: field("maxmemory_policy") })
+    }
+
+    /// Listens to what is said to a node, and to all.
+    pub(crate) async fn listen(&self, node: Uuid) -> Result<PubSubStream, StoreError> {
+        let mut listening = connecting(self.client.get_async_pubsub()).await?;
+        in_time(listening.subscribe(&[self.channel(node), self.channel_of_all()])).await?;
+        Ok(listening.into_on_message())
+    }
+
+    /// Begins a lease; returns the epoch.
+    pub(crate) async fn begin(&self, node: Uuid) -> Result<String, StoreError> {
+        self.lease(node, true).await?.ok_or(StoreError::Senseless)
+    }
+
+    /// Renews a lease, and sends the node a sign of life; false where the lease has ended.
+    pub(crate) async fn renew(&self, node: Uuid) -> Result<bool, StoreError> {
+        Ok(self.lease(node, false).await?.is_some())
+    }
+
+    async fn lease(&self, node: Uuid, begins: bool) -> Result<Option<String>, StoreError> {
+        let mut call = self.renew.key(lease_key(node));
+        call.key("notify:epoch").arg(LEASE.as_millis().to_string()).arg(Uuid::new_v4().to_string());
+        call.arg(EPOCH_MS).arg(u8::from(begins)).arg(self.channel(node)).arg(BEAT);
+        in_time(call.invoke_async(&mut self.connection.clone())).await
+    }
+
+    /// Ends a lease: every presence of the node is void from now on.
+    pub(crate) async fn end(&self, node: Uuid) -> Result<(), StoreError> {
+        let mut del = redis::cmd("DEL");
+        in_time(del.arg(lease_key(node)).query_async::<()>(&mut self.connection.clone())).await
+    }
+
+    /// Notes a user as present, and tells the other nodes where the user is, if there is something to tell; `None` where the
+    /// lease of the node has ended.
+    pub(crate) async fn enter(
+        &self,
+        node: Uuid,
+        user_id: &str,
+        mode: Mode,
+        tell: Option<&str>,
+    ) -> Result<Option<Entered>, StoreError> {
+        let mut call = self.scripts.enter(user_id, &node.to_string(), mode);
+        let channel = if tell.is_some() { self.channel_of_one() } else { String::new() };
+        call.arg(channel).arg(tell.unwrap_or_default());
+        let entered: Option<(usize, usize, bool, String)> =
+            in_time(call.invoke_async(&mut self.connection.clone())).await?;
+        let Some((elsewhere, heard, acknowledged_elsewhere, newest)) = entered else { return Ok(None) };
+        let newest = entry_id(&newest).ok_or(StoreError::Senseless)?;
+        Ok(Some(Entered { elsewhere, heard, acknowledged_elsewhere, newest }))
+    }
+
+    /// Notes a user as gone from a node.
+    pub(crate) async fn leave(&self, node: Uuid, user_id: &str) -> Result<(), StoreError> {
+        let call = self.scripts.leave(user_id, &node.to_string());
+        in_time(call.invoke_async(&mut self.connection.clone())).await
+    }
+
+    /// Stores events, and hands them with `body` to every node where the user is.
+    pub(crate) async fn route(&self, user_id: &str, payloads: &[&str], body: &str) -> Result<Routed, StoreError> {
+        let mut call = self.scripts.route(user_id, &self.channel_of_one(), body);
+        let (_, heard, acknowledged): Appended =
+            in_time(call.arg(payloads).invoke_async(&mut self.connection.clone())).await?;
+        Ok(Routed { heard, acknowledged })
+    }
+
+    /// Cuts a queue to its cap, where nobody acknowledges.
+    pub(crate) async fn trim(&self, user_id: &str) -> Result<(), StoreError> {
+        let call = self.scripts.append(user_id);
+        let _: Appended = in_time(call.invoke_async(&mut self.connection.clone())).await?;
+        Ok(())
+    }
+
+    /// Removes entries that were taken, unless somebody acknowledges.
+    pub(crate) async fn claim(&self, user_id: &str, entries: &[EntryId]) -> Result<(), StoreError> {
+        let mut call = self.scripts.claim(user_id);
+        in_time(call.arg(names(entries)).invoke_async(&mut self.connection.clone())).await
+    }
+
+    /// Says something to one node.
+    pub(crate) async fn tell(&self, node: Uuid, text: &str) -> Result<(), StoreError> {
+        self.publish(&self.channel(node), text).await
+    }
+
+    /// Says something to all nodes.
+    pub(crate) async fn tell_all(&self, text: &str) -> Result<(), StoreError> {
+        self.publish(&self.channel_of_all(), text).await
+    }
+
+    async fn publish(&self, channel: &str, text: &str) -> Result<(), StoreError> {
+        let mut publish = redis::cmd("PUBLISH");
+        in_time(publish.arg(channel).arg(text).query_async::<()>(&mut self.connection.clone())).await
+    }
+
+    fn channel(&self, node: Uuid) -> String {
+        format!("{}{node}", self.channel_of_one())
+    }
+
+    fn channel_of_one(&self) -> String {
+        format!("{}to:", self.channels)
+    }
+
+    fn channel_of_all(&self) -> String {
+        format!("{}all", self.channels)
+    }
+}
+
+fn lease_key(node: Uuid) -> String {
+    format!("notify:node:{node}")
+}
+
+async fn connecting<T>(connection: impl Future<Output = redis::RedisResult<T>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connection).await {
+        Ok(connected) => Ok(connected?),
+        Err(_) => Err(StoreError::TimedOut(CONNECT_TIMEOUT)),
+    }
+}

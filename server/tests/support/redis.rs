@@ -1,0 +1,99 @@
+//! A `redis-server` of a test's own, which can be paused, stopped and started again.
+
+use std::{
+    io,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use notify_server::store::redis::RedisConfig;
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+
+use super::{PATIENCE, Scratch};
+
+/// Stopped when it is dropped. Keeps nothing on the disk.
+pub(crate) struct LocalRedis {
+    child: Child,
+    port: u16,
+    arguments: Vec<String>,
+    scratch: Scratch,
+}
+
+impl LocalRedis {
+    pub(crate) fn start() -> io::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// With further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> io::Result<Self> {
+        // The port is free now, and nobody is likely to take it in between.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let scratch = Scratch::new();
+        let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
+        Ok(Self { child: spawn(port, &arguments, &scratch)?, port, arguments, scratch })
+    }
+
+    pub(crate) fn config(&self) -> RedisConfig {
+        RedisConfig { host: "127.0.0.1".into(), port: self.port, password: None, db: 0 }
+    }
+
+    /// Gone as by `kill -9`, with all that it held.
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// After [`LocalRedis::stop`].
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.port, &self.arguments, &self.scratch).expect("it could be started before");
+    }
+
+    /// Keeps its connections and answers nothing, until [`LocalRedis::resume`].
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("there is a kill").success());
+    }
+
+    /// A connection, as soon as it answers.
+    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(("127.0.0.1", self.port)).expect("this is an address");
+        let began = Instant::now();
+        loop {
+            match client.get_multiplexed_async_connection().await {
+                Ok(connection) => return connection,
+                Err(error) => assert!(began.elapsed() < PATIENCE, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The answer to a command.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        let mut asked = redis::cmd(command[0]);
+        asked.arg(&command[1..]).query_async(&mut self.connection().await).await.expect("redis takes the command")
+    }
+}
+
+impl Drop for LocalRedis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn spawn(port: u16, arguments: &[String], scratch: &Scratch) -> io::Result<Child> {
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(arguments)
+        .current_dir(scratch.path())
+        .stdout(Stdio::null())
+        .spawn()
+}
