@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
+    ops::Range,
     time::Duration,
 };
 
@@ -37,7 +38,7 @@ pub enum Kind {
     Reordered,
     /// A user was sent what was not emitted for that user.
     Leaked,
-    /// A device that was connected did not get an event, though it got later ones.
+    /// A device that was connected did not get an event, though it got later ones, or left after that.
     Skipped,
     /// An event lay there while its user was connected.
     Late,
@@ -150,10 +151,21 @@ struct Arrival<'a> {
 #[derive(Clone, Copy)]
 struct Span {
     from_us: u64,
+    /// Since when its device was about to go; what was handed over before has to be read.
+    leaving_us: Option<u64>,
     /// The end, where it has one.
     to_us: u64,
     /// Until when the server may believe in it, where it broke.
     believed_us: Option<u64>,
+}
+
+/// Events of which the live ones must have come to a connection, or to its device before, by a moment.
+struct Gap {
+    on: Connection,
+    numbers: Range<u64>,
+    until_us: u64,
+    /// What happened then.
+    did: &'static str,
 }
 
 impl<'a> Line<'a> {
@@ -183,7 +195,8 @@ impl<'a> Line<'a> {
                 self.accepted.insert(*n, Accepted { at_us, id: event_id.as_deref(), live });
             }
             What::Connected(on) => {
-                self.connections.insert(*on, Span { from_us: at_us, to_us: u64::MAX, believed_us: None });
+                self.connections
+                    .insert(*on, Span { from_us: at_us, leaving_us: None, to_us: u64::MAX, believed_us: None });
             }
             What::Received { on, n, event_id, queued } => {
                 self.arrivals.push(Arrival { at_us, on: *on, n: *n, id: event_id.as_deref(), queued: *queued });
@@ -194,6 +207,11 @@ impl<'a> Line<'a> {
             What::Missed { dropped, .. } => {
                 let says = format!("{dropped} events dropped, though the queue was never full and none was too old");
                 self.tell(at_us, None, Kind::Dropped, says);
+            }
+            What::Leaving(on) => {
+                if let Some(span) = self.connections.get_mut(on) {
+                    span.leaving_us = Some(at_us);
+                }
             }
             What::Left(on) => self.end(*on, at_us, None),
             What::Broken { on, how } if how == HALF_OPEN => self.end(*on, at_us, Some(at_us + micros(HALF_OPEN_FOR))),
@@ -301,28 +319,46 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Every connected device receives every live event: where one received an event that was accepted later, nothing before
-    /// it may be missing that was emitted after it had connected.
+    /// Every connected device receives every live event that was emitted after it had connected: before any that was accepted
+    /// later, and before it has gone.
     fn skips(&mut self) {
         let got: HashSet<(usize, u64)> = self.arrivals.iter().map(|it| (it.on.device, it.n)).collect();
-        let mut latest: BTreeMap<Connection, u64> = BTreeMap::new();
-        let mut found = Vec::new();
-        for it in self.arrivals.iter().filter(|it| self.accepted.contains_key(&it.n)) {
-            let Some(span) = self.connections.get(&it.on) else { continue };
-            // What comes again is older than what came before.
-            let before = latest.entry(it.on).or_insert(0);
-            for (n, skipped) in self.accepted.range(*before + 1..it.n.max(*before + 1)) {
-                let connected = self.emitted_us.get(n).is_some_and(|emitted_us| span.from_us < *emitted_us);
-                if connected && !got.contains(&(it.on.device, *n)) && self.calm(skipped.at_us, it.at_us) {
-                    let says = format!("event {n} did not come to {:?}, which got event {} later", it.on, it.n);
-                    found.push((it.at_us, *n, says));
+        let mut found = BTreeMap::new();
+        for gap in self.gaps() {
+            let Some(span) = self.connections.get(&gap.on) else { continue };
+            for (n, it) in self.accepted.range(gap.numbers).filter(|(_, it)| it.live && it.at_us < gap.until_us) {
+                let was_here = self.emitted_us.get(n).is_some_and(|emitted_us| span.from_us < *emitted_us);
+                if was_here && !got.contains(&(gap.on.device, *n)) && self.calm(it.at_us, gap.until_us) {
+                    let says =
+                        || format!("event {n} did not come to {:?}, which {} after it was accepted", gap.on, gap.did);
+                    found.entry((gap.on, *n)).or_insert_with(|| (gap.until_us, says()));
                 }
             }
-            *before = it.n.max(*before);
         }
-        for (at_us, n, says) in found {
+        for ((_, n), (at_us, says)) in found {
             self.tell(at_us, Some(n), Kind::Skipped, says);
         }
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        let mut gaps = Vec::new();
+        let mut latest: BTreeMap<Connection, u64> = BTreeMap::new();
+        for it in self.arrivals.iter().filter(|it| self.accepted.contains_key(&it.n)) {
+            let before = latest.entry(it.on).or_insert(0);
+            // What comes again is older than what came before.
+            if it.n > *before {
+                gaps.push(Gap { on: it.on, numbers: *before + 1..it.n, until_us: it.at_us, did: "got a later one" });
+                *before = it.n;
+            }
+        }
+        for (on, span) in &self.connections {
+            // Of a connection that broke nobody knows what was on its way.
+            let Some(leaving_us) = span.leaving_us.filter(|_| span.believed_us.is_none()) else { continue };
+            let first = latest.get(on).map_or(0, |latest| latest + 1);
+            let end = self.accepted.range(first..).find(|(_, it)| it.at_us >= leaving_us).map_or(u64::MAX, |(n, _)| *n);
+            gaps.push(Gap { on: *on, numbers: first..end, until_us: leaving_us, did: "left" });
+        }
+        gaps
     }
 
     /// Whether no fault happened between the two, nor so shortly before that it was not over.
@@ -461,6 +497,10 @@ mod tests {
         assert_eq!(found(true, &skipped), [(Kind::Skipped, Some(1))]);
         assert_eq!(found(false, &skipped), [(Kind::Skipped, Some(1))]);
         assert_eq!(found(true, &connected), [], "it may come yet");
+        let leaves = [What::Leaving(OTHER), What::Left(OTHER)];
+        assert_eq!(found(false, &[connected.as_slice(), &leaves].concat()), [(Kind::Skipped, Some(1))]);
+        let breaks = [What::Leaving(OTHER), broken(OTHER)];
+        assert_eq!(found(false, &[connected.as_slice(), &breaks].concat()), [], "it was on its way");
         let later = [What::Connected(ON), emitting(1), accepted(1), live(ON, 1), What::Connected(OTHER)];
         assert_eq!(found(true, &[later.as_slice(), &next].concat()), [], "it was not there");
         let fault = What::Fault { name: "redis-cut".into(), until_us: 4_000_000 };

@@ -194,6 +194,7 @@ impl Device {
     }
 
     async fn leave(&self, mut client: Client, stay: Stay) {
+        self.note(stay.node, What::Leaving(stay.on));
         let read = async {
             client.leave().await?;
             loop {

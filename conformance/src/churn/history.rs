@@ -103,6 +103,8 @@ pub enum What {
         /// How many.
         dropped: u64,
     },
+    /// A device is about to say that it goes.
+    Leaving(Connection),
     /// A connection ended as its device wished, and everything that the server had sent was read.
     Left(Connection),
     /// A connection broke.
