@@ -1,2 +1,3 @@
-//! Skeleton.
+//! The binary; the library does everything.
+
 fn main() {}

@@ -1,0 +1,3 @@
+//! A load harness for real-time notification servers.
+
+pub mod results;
