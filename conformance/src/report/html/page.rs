@@ -1,4 +1,4 @@
-//! The frame of every page that the suite writes: head, style, theme, and what scripts all pages share. Knows nothing of what
+//! The frame of every page that the suite and the load harness write: head, style, theme, and what scripts all pages share. Knows nothing of what
 //! a page shows.
 //!
 //! A page is made of a [`Page`]; whatever goes into its body as text goes through [`text`]. `page.css` has the colours of both
@@ -22,8 +22,14 @@ pub struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// The whole document.
+    /// The whole document, as the suite writes it.
     pub fn render(&self) -> String {
+        self.written_by("notify-conformance")
+    }
+
+    /// The whole document, written by the workspace's tool of this name.
+    pub fn written_by(&self, tool: &str) -> String {
+        let tool = text(tool);
         let title = text(self.title);
         let (style, script) = (concat!("\n", include_str!("page.css")), include_str!("page.js"));
         let (own_style, own_script, body) = (self.style, self.script, self.body);
@@ -38,17 +44,17 @@ impl Page<'_> {
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"/>
 <meta name="color-scheme" content="light dark"/>
-<meta name="generator" content="notify-conformance {version}"/>
+<meta name="generator" content="{tool} {version}"/>
 <title>{title}</title>
 <style>{style}{own_style}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the content</a>
-<div class="top"><span class="brand">notify-conformance</span><button type="button" id="theme" class="needs-script">Theme: system</button></div>
+<div class="top"><span class="brand">{tool}</span><button type="button" id="theme" class="needs-script">Theme: system</button></div>
 <main id="main">
 {body}
 </main>
-<footer>Written by notify-conformance {version}. This page loads nothing and sends nothing.</footer>
+<footer>Written by {tool} {version}. This page loads nothing and sends nothing.</footer>
 <script nonce="{nonce}">{script}{own_script}</script>
 </body>
 </html>
