@@ -175,6 +175,7 @@ mod tests {
             ("duplicated==0", "duplicated!=0"),
             ("refused<1", "refused>=1"),
             ("rate>=19900", "rate>=20000/s"),
+            ("accepted_rate>19986", "accepted_rate>19987"),
             ("cpu_per_100k<3.3s", "cpu_per_100k<3200ms"),
             ("rss_per_connection<=30KiB", "rss_per_connection<28kib"),
             ("rss_per_connection<1MiB", "rss_per_connection>1mib"),
@@ -189,7 +190,7 @@ mod tests {
         for (text, named) in [
             (
                 "p98<20ms",
-                "no figure \"p98\"; there are rate, p50, p90, p99, p999, max, missing, duplicated, refused, cpu_per_100k, rss_per_connection",
+                "no figure \"p98\"; there are rate, accepted_rate, p50, p90, p99, p999, max, missing, duplicated, refused, cpu_per_100k, rss_per_connection",
             ),
             ("<20ms", "no figure \"\""),
             ("p99", "no operator in \"p99\"; there are <, <=, >, >=, == and !="),

@@ -80,7 +80,8 @@ impl Change {
 /// Compares two measurements, each of one run or of several rounds of the same.
 pub fn compare(a: &[Results], b: &[Results]) -> Comparison {
     let by_spread = a.len() >= ROUNDS && b.len() >= ROUNDS;
-    let changes = Figure::ALL.into_iter().filter_map(|figure| {
+    let told = |figure: &Figure| a.iter().chain(b).any(|run| figure.tells_more(run));
+    let changes = Figure::ALL.into_iter().filter(told).filter_map(|figure| {
         let (a, b) = (Spread::of(a, figure)?, Spread::of(b, figure)?);
         let noise = match figure.kind() {
             _ if by_spread => Some(a.relative().max(b.relative())),

@@ -9,6 +9,8 @@ use crate::{results::Results, units};
 pub enum Figure {
     /// Deliveries (in a scenario that only connects: connects) a second.
     Rate,
+    /// Events that the server accepted a second.
+    AcceptedRate,
     /// The median of the scenario's latency.
     P50,
     /// 90 in 100 are at most this.
@@ -48,8 +50,9 @@ pub enum Kind {
 
 impl Figure {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Rate,
+        Self::AcceptedRate,
         Self::P50,
         Self::P90,
         Self::P99,
@@ -66,6 +69,7 @@ impl Figure {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rate => "rate",
+            Self::AcceptedRate => "accepted_rate",
             Self::P50 => "p50",
             Self::P90 => "p90",
             Self::P99 => "p99",
@@ -87,7 +91,7 @@ impl Figure {
     /// What it counts.
     pub const fn kind(self) -> Kind {
         match self {
-            Self::Rate => Kind::Rate,
+            Self::Rate | Self::AcceptedRate => Kind::Rate,
             Self::P50 | Self::P90 | Self::P99 | Self::P999 | Self::Max => Kind::Latency,
             Self::Missing | Self::Duplicated | Self::Refused => Kind::Count,
             Self::CpuPer100k => Kind::Seconds,
@@ -97,7 +101,7 @@ impl Figure {
 
     /// Whether more of it is better; of all others less is.
     pub const fn more_is_better(self) -> bool {
-        matches!(self, Self::Rate)
+        matches!(self, Self::Rate | Self::AcceptedRate)
     }
 
     /// Its value in the unit of its kind; `None` where it was not measured, as the latency of a run in which nothing arrived.
@@ -106,6 +110,7 @@ impl Figure {
         let of_latency = |us: u64| (latency.count > 0).then_some(us as f64);
         match self {
             Self::Rate => Some(rate(results)),
+            Self::AcceptedRate => Some(results.rates.accepted_per_s).filter(|per_s| *per_s > 0.0),
             Self::P50 => of_latency(latency.p50_us),
             Self::P90 => of_latency(latency.p90_us),
             Self::P99 => of_latency(latency.p99_us),
@@ -117,6 +122,12 @@ impl Figure {
             Self::CpuPer100k => resources.server_cpu_s_per_100k,
             Self::RssPerConnection => resources.server_rss_per_connection_bytes,
         }
+    }
+
+    /// Whether it says anything that another does not: where each event has one receiver, as many are accepted as delivered.
+    pub fn tells_more(self, results: &Results) -> bool {
+        let rates = &results.rates;
+        self != Self::AcceptedRate || (rates.accepted_per_s / rates.delivered_per_s - 1.0).abs() > 0.01
     }
 
     /// A value of it, for people.
@@ -134,6 +145,7 @@ impl Figure {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Rate => "rate",
+            Self::AcceptedRate => "events accepted",
             Self::P50 => "latency p50",
             Self::P90 => "latency p90",
             Self::P99 => "latency p99",
@@ -182,6 +194,16 @@ mod tests {
         assert_eq!(Figure::P99.of(&results), Some(1_720.0));
         results.latency.count = 0;
         assert_eq!(Figure::P99.of(&results), None);
+    }
+
+    #[test]
+    fn the_rate_of_acceptance_is_told_where_it_is_another_than_that_of_deliveries() {
+        let mut results = sample::good();
+        assert!(!Figure::AcceptedRate.tells_more(&results) && Figure::P99.tells_more(&results));
+        results.rates.accepted_per_s /= 10.0;
+        assert!(Figure::AcceptedRate.tells_more(&results));
+        results.rates.accepted_per_s = 0.0;
+        assert_eq!(Figure::AcceptedRate.of(&results), None);
     }
 
     #[test]

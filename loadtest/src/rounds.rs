@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// The figures that are set against a base. Counts of what must not happen are told as failures.
-const FIGURES: [Figure; 5] = [Figure::Rate, Figure::P50, Figure::P99, Figure::CpuPer100k, Figure::RssPerConnection];
+const FIGURES: [Figure; 6] =
+    [Figure::Rate, Figure::AcceptedRate, Figure::P50, Figure::P99, Figure::CpuPer100k, Figure::RssPerConnection];
 
 /// Median, least and greatest of several.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -154,10 +155,11 @@ impl Rounds {
         let mut table =
             Table::new(["figure", "target", "median (least … greatest)", against.as_str()]).with_words_in(1);
         let base = load.targets.iter().find(|(target, _)| *target == self.base).map(|(_, rounds)| rounds.as_slice());
+        let told = |figure: Figure| load.targets.iter().flat_map(|it| &it.1).any(|run| figure.tells_more(run));
         for figure in FIGURES {
             let mut words = figure.words();
             for (target, rounds) in &load.targets {
-                let Some(spread) = Spread::of(rounds, figure) else { continue };
+                let Some(spread) = Spread::of(rounds, figure).filter(|_| told(figure)) else { continue };
                 let ratio = base
                     .filter(|_| *target != self.base)
                     .and_then(|base| ratios(rounds, base, figure))

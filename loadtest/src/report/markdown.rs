@@ -18,7 +18,7 @@ pub fn render(results: &Results) -> String {
     let _ = writeln!(text, "{}.\n", cell(&summary::reason(results)));
     let mut figures = Table::new(["figure", "value"]);
     for figure in Figure::ALL {
-        if let Some(value) = figure.of(results) {
+        if let Some(value) = figure.of(results).filter(|_| figure.tells_more(results)) {
             let words = if figure == Figure::Rate { summary::things(results) } else { figure.words() };
             figures.row([words.to_owned(), figure.show(value)]);
         }

@@ -39,8 +39,8 @@ pub(crate) fn good() -> Results {
         },
         counts: Counts { sent: 599_610, accepted: 599_610, expected: 599_610, delivered: 599_610, ..Counts::default() },
         rates: Rates { accepted_per_s: 19_987.0, delivered_per_s: 19_987.0, handshakes_per_s: 0.0 },
-        latency: latency("delivery", "intended send time to arrival", [610, 1_100, 1_720, 4_100, 8_300]),
-        further: vec![latency("emit", "request to answer", [410, 800, 1_300, 3_000, 6_900])],
+        latency: latency("delivery", "the intended send time", [610, 1_100, 1_720, 4_100, 8_300]),
+        further: vec![latency("emit", "the intended send time", [410, 800, 1_300, 3_000, 6_900])],
         series: (1..=30).map(|at| second(at, 1_720)).collect(),
         resources: Resources {
             server_cpu_s: Some(19.2),
@@ -71,8 +71,7 @@ pub(crate) fn failed() -> Results {
     results.scenario.users = 1;
     results.counts.delivered -= 12;
     results.counts.missing = 12;
-    results.latency =
-        latency("delivery", "intended send time to arrival", [700, 1_900, 3_100_000, 3_190_000, 3_204_000]);
+    results.latency = latency("delivery", "the intended send time", [700, 1_900, 3_100_000, 3_190_000, 3_204_000]);
     for second in &mut results.series[13..16] {
         (second.p50_us, second.p99_us) = (None, None);
         (second.delivered_per_s, second.accepted_per_s, second.server_cpu) = (0.0, 0.0, Some(0.0));

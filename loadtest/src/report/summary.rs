@@ -150,7 +150,7 @@ pub(super) fn latencies(results: &Results) -> impl Iterator<Item = &Latency> {
 
 /// The percentiles of each latency.
 pub(super) fn latency_table(results: &Results) -> Option<Table> {
-    let mut table = Table::new(["latency", "p50", "p90", "p99", "p99.9", "max", "mean", "count", "measured"]);
+    let mut table = Table::new(["latency", "p50", "p90", "p99", "p99.9", "max", "mean", "count", "measured from"]);
     let mut any = false;
     for each in latencies(results) {
         any = true;
