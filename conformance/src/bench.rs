@@ -257,7 +257,7 @@ impl Bench {
             };
             set.insert(variable.clone(), (*value).to_owned());
         }
-        self.own_server_with(&Changes { set, unset: Vec::new() }, None).await
+        self.own_server_with(&Changes { set, ..Changes::default() }, None).await
     }
 
     /// A server of the case's own with its environment changed, and with another signer if its key is another.

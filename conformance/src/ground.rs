@@ -189,7 +189,10 @@ async fn reach(http: &reqwest::Client, url: &str) -> Result<Instance, GroundErro
 }
 
 /// A shipped file, from this folder or one above it: `just` and `cargo` may be called from anywhere in the checkout.
-fn shipped(file: &str) -> Result<PathBuf, GroundError> {
+///
+/// # Errors
+/// Where it is in none of them.
+pub fn shipped(file: &str) -> Result<PathBuf, GroundError> {
     let here = std::env::current_dir().map_err(|_| GroundError::NoTarget)?;
     here.ancestors().map(|folder| folder.join(file)).find(|path| path.is_file()).ok_or(GroundError::NoTarget)
 }

@@ -87,6 +87,8 @@ pub struct Changes {
     pub set: BTreeMap<String, String>,
     /// Variables to leave out.
     pub unset: Vec<String>,
+    /// Whether the server reaches its Redis without the proxy that reads along, which costs time.
+    pub without_proxy: bool,
 }
 
 /// Why there is no server to test.
@@ -195,13 +197,17 @@ impl Instance {
         values.set("cargo_target_dir", cargo_target_dir());
         let (mut proxy, tap) = (None, Tap::default());
         if let Some(Lent { database: lent, .. }) = lent.as_deref() {
-            let reader = tap.clone();
-            let before = Proxy::read_along(lent.address.to_string(), move || reader.connection()).await?;
-            values.set("redis_host", before.address().ip().to_string());
-            values.set("redis_port", before.address().port().to_string());
+            let (mut host, mut port) = (lent.address.host.clone(), lent.address.port);
+            if !changes.without_proxy {
+                let reader = tap.clone();
+                let before = Proxy::read_along(lent.address.to_string(), move || reader.connection()).await?;
+                (host, port) = (before.address().ip().to_string(), before.address().port());
+                proxy = Some(before);
+            }
+            values.set("redis_host", host);
+            values.set("redis_port", port.to_string());
             values.set("redis_password", lent.address.password.clone().unwrap_or_default());
             values.set("redis_db", lent.index.to_string());
-            proxy = Some(before);
         }
         let base = format!("http://127.0.0.1:{port}");
         let mut facts = json!({"port": port, "url": base, "data_dir": data.0.display().to_string()});
@@ -340,6 +346,11 @@ impl Instance {
     /// How much memory the server's process has in RAM, in KiB, where that is known.
     pub async fn resident_kib(&self) -> Option<u64> {
         self.running.as_ref()?.started.lock().await.as_ref()?.resident_kib()
+    }
+
+    /// The id of the server's process, where it is the suite's own and runs.
+    pub async fn process_id(&self) -> Option<u32> {
+        self.running.as_ref()?.started.lock().await.as_ref()?.process_id()
     }
 
     /// Whether the suite hears what the server says: its process is the suite's own.

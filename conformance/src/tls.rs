@@ -1,8 +1,17 @@
-//! One TLS configuration for all clients: to load the system's certificates takes longer than most cases.
+//! Connections, and one TLS configuration for all clients: to load the system's certificates takes longer than most cases.
 
 use std::{io, sync::OnceLock};
 
 use native_tls::TlsConnector;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+/// A TCP stream, with or without TLS.
+pub trait Bytes: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug> Bytes for S {}
 
 /// A connector that trusts what the system trusts. Cheap after the first time.
 ///
@@ -24,4 +33,20 @@ pub fn connector() -> io::Result<TlsConnector> {
 pub fn http() -> io::Result<reqwest::Client> {
     let builder = reqwest::Client::builder().no_proxy().use_preconfigured_tls(connector()?);
     builder.build().map_err(io::Error::other)
+}
+
+/// Connects to a server. TLS is done here and not by a feature of tungstenite: the reference server shares that crate, and
+/// must not get OpenSSL by it when the whole workspace is built at once.
+///
+/// # Errors
+/// Where the server cannot be reached, or its certificate is not trusted.
+pub async fn dial(host: &str, port: u16, secure: bool) -> io::Result<Box<dyn Bytes>> {
+    let tcp = TcpStream::connect((host, port)).await?;
+    // Small packets at once: what is measured is the server, not Nagle's algorithm.
+    tcp.set_nodelay(true)?;
+    if !secure {
+        return Ok(Box::new(tcp));
+    }
+    let stream = tokio_native_tls::TlsConnector::from(connector()?).connect(host, tcp).await;
+    Ok(Box::new(stream.map_err(io::Error::other)?))
 }

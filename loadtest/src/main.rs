@@ -1,3 +1,14 @@
-//! The binary; the library does everything.
+//! The binary: hands its arguments to the library and its exit code to the system.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use notify_load::{cli, machine};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    // Before anything is started, so that servers inherit it. Where it fails, a run that needs more is refused later.
+    let _ = machine::raise_open_files();
+    ExitCode::from(cli::run(cli).await)
+}

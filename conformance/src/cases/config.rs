@@ -46,6 +46,7 @@ fn changes<const N: usize>(set: [(&str, &str); N], unset: &[&str]) -> Changes {
     Changes {
         set: set.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         unset: unset.iter().map(|name| (*name).to_owned()).collect(),
+        ..Changes::default()
     }
 }
 

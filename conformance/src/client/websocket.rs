@@ -6,11 +6,7 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::{Mutex, mpsc::UnboundedSender},
-};
+use tokio::sync::{Mutex, mpsc::UnboundedSender};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request, http},
@@ -21,14 +17,9 @@ use super::{
     wire::{Background, Incoming, Opening, WireError},
 };
 use crate::{
-    tls,
+    tls::{self, Bytes},
     transcript::{Transcript, shorten},
 };
-
-/// A TCP stream, with or without TLS.
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug> Bytes for S {}
 
 type Stream = WebSocketStream<Box<dyn Bytes>>;
 type Sink = Arc<Mutex<SplitSink<Stream, Message>>>;
@@ -163,23 +154,13 @@ async fn dial(opening: &Opening, sid: Option<&str>, transcript: &Transcript) -> 
     }
 }
 
-/// TLS is done here and not by a feature of tungstenite: the reference server shares that crate, and must not get OpenSSL
-/// by it when the whole workspace is built at once.
 async fn connect(request: &Request) -> Result<Box<dyn Bytes>, WireError> {
     let failed = |error: &dyn std::fmt::Display| WireError::Io(error.to_string());
     let uri = request.uri();
     let host = uri.host().ok_or_else(|| failed(&"the URL has no host"))?;
-    let tls = uri.scheme_str() == Some("wss");
-    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let tcp = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
-    // Small packets at once: what is measured is the server, not Nagle's algorithm.
-    tcp.set_nodelay(true).map_err(|error| failed(&error))?;
-    if !tls {
-        return Ok(Box::new(tcp));
-    }
-    let connector = tls::connector().map_err(|error| failed(&error))?;
-    let stream = tokio_native_tls::TlsConnector::from(connector).connect(host, tcp).await;
-    Ok(Box::new(stream.map_err(|error| failed(&error))?))
+    let secure = uri.scheme_str() == Some("wss");
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    tls::dial(host, port, secure).await.map_err(|error| failed(&error))
 }
 
 async fn next_text(socket: &mut Stream) -> Result<String, WireError> {

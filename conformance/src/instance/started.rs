@@ -71,6 +71,13 @@ impl Started {
         }
     }
 
+    pub(super) fn process_id(&self) -> Option<u32> {
+        match self {
+            Self::Process(process) => process.id(),
+            Self::Hooked(_) => None,
+        }
+    }
+
     /// Ends it as an operator would.
     pub(super) async fn terminate(self) -> Result<(), InstanceError> {
         match self {

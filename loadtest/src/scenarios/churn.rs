@@ -1,15 +1,16 @@
-//! Users connect at a rate, stay, and leave: so many are connected at a time, and none for long.
+//! Connections come at a rate, stay for two seconds and leave: what coming and going costs, and whether memory comes back.
 
 use std::time::Duration;
 
-use crate::{connects, fault::Fault, ground::Ground, measured::Measured, settings::Settings};
+use super::handshake;
+use crate::{fault::Fault, ground::Ground, measured::Measured, settings::Settings};
 
-/// The rate where none is asked for.
-const RATE: f64 = 200.0;
+/// How long each stays.
+pub const STAY: Duration = Duration::from_secs(2);
 
-/// A thousand connections, 200 of which change each second. Measured once as many leave as come.
+/// 200 connects a second: 400 connections at a time.
 pub fn defaults() -> Settings {
-    Settings { rate: Some(RATE), emitters: 64, warmup: Duration::from_secs(6), ..Settings::default() }
+    Settings { rate: Some(200.0), duration: Duration::from_secs(30), ..handshake::defaults() }
 }
 
 /// Lets it happen.
@@ -17,8 +18,5 @@ pub fn defaults() -> Settings {
 /// # Errors
 /// Where it cannot be carried out.
 pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault> {
-    let stay = Duration::from_secs_f64(settings.connections as f64 / settings.rate.unwrap_or(RATE));
-    let mut measured = connects::run(ground, settings, "churn", stay).await?;
-    measured.notes.push(("stay".to_owned(), format!("{:.1} s each", stay.as_secs_f64())));
-    Ok(measured)
+    handshake::connects(ground, settings, "churn", STAY).await
 }

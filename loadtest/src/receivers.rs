@@ -1,0 +1,176 @@
+//! The pool of receivers: thousands of light clients that note what arrives and how late. Knows nothing of who emits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use tokio::{sync::oneshot, task::JoinSet};
+
+use crate::{
+    http::Address,
+    latency::{Recorder, micros},
+    ledger::{Inbox, Ledger},
+    mark::marks,
+    people::People,
+    socket::{Socket, SocketError},
+};
+
+/// How many connect at a time where it does not matter.
+pub const AT_ONCE: usize = 64;
+
+/// Whom a receiver belongs to, and how it behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// The user's index.
+    pub user: u32,
+    /// What it does.
+    pub manner: Manner,
+}
+
+/// How a receiver behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Receives.
+    Plain,
+    /// Receives and acknowledges.
+    Acknowledging,
+    /// Connects, and never reads again.
+    Stalled,
+}
+
+/// What the receivers of a run share.
+#[derive(Debug)]
+pub struct Post {
+    /// The books.
+    pub ledger: Ledger,
+    /// From the intended send time to the arrival, or from [`Post::count_from`].
+    pub delivery: Recorder,
+    /// From the first byte to the answered CONNECT.
+    pub handshake: Recorder,
+    /// Where it is not 0: from when latencies count, whenever the events were sent.
+    from_us: AtomicU64,
+    /// The beginning of the run's clock.
+    pub origin: Instant,
+    /// Connections that are open.
+    pub open: AtomicU64,
+    /// Connections that the server has closed or that broke.
+    pub lost: AtomicU64,
+}
+
+/// Connected receivers; they end with this.
+#[derive(Debug, Default)]
+pub struct Receivers {
+    tasks: JoinSet<()>,
+    /// What those have got that have to get everything.
+    pub inboxes: Vec<Arc<Inbox>>,
+}
+
+impl Post {
+    /// With empty books for `users`.
+    pub fn new(users: usize) -> Arc<Self> {
+        let (ledger, origin) = (Ledger::new(users), Instant::now());
+        let (open, lost) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (delivery, handshake, from_us) = (Recorder::default(), Recorder::default(), AtomicU64::new(0));
+        Arc::new(Self { ledger, delivery, handshake, from_us, origin, open, lost })
+    }
+
+    /// From now on latencies count from `moment`: events that have waited in a queue were not late by that.
+    pub fn count_from(&self, moment: Instant) {
+        self.from_us.store(self.at_us(moment).max(1), Relaxed);
+    }
+
+    /// A moment by the run's clock.
+    pub fn at_us(&self, moment: Instant) -> u64 {
+        micros(moment.saturating_duration_since(self.origin))
+    }
+}
+
+impl Receivers {
+    /// Connects further receivers, `at_once` at a time; returns once all are connected.
+    ///
+    /// # Errors
+    /// Where one cannot connect.
+    pub async fn connect(
+        &mut self,
+        post: &Arc<Post>,
+        address: &Address,
+        people: &Arc<People>,
+        devices: &[Device],
+        at_once: usize,
+    ) -> Result<(), SocketError> {
+        let mut waiting = Vec::with_capacity(at_once);
+        for device in devices {
+            let inbox = (device.manner != Manner::Stalled).then(|| post.ledger.open_inbox(device.user));
+            self.inboxes.extend(inbox.clone());
+            let (ready, connected) = oneshot::channel();
+            let token = people.token(device.user).to_owned();
+            let acks = device.manner == Manner::Acknowledging;
+            self.tasks.spawn(live(Arc::clone(post), address.clone(), token, acks, inbox, ready));
+            waiting.push(connected);
+            if waiting.len() == at_once {
+                settle(&mut waiting).await?;
+            }
+        }
+        settle(&mut waiting).await
+    }
+}
+
+async fn settle(waiting: &mut Vec<oneshot::Receiver<Result<(), SocketError>>>) -> Result<(), SocketError> {
+    for connected in waiting.drain(..) {
+        connected.await.unwrap_or(Err(SocketError::Closed))?;
+    }
+    Ok(())
+}
+
+/// The life of one receiver.
+async fn live(
+    post: Arc<Post>,
+    address: Address,
+    token: String,
+    acks: bool,
+    inbox: Option<Arc<Inbox>>,
+    ready: oneshot::Sender<Result<(), SocketError>>,
+) {
+    let began = Instant::now();
+    let socket = match Socket::connect(&address, &token, acks).await {
+        Ok(socket) => socket,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    post.handshake.record(post.handshake.shard(), micros(began.elapsed()));
+    // Thousands of them are of no use any more.
+    drop((address, token));
+    post.open.fetch_add(1, Relaxed);
+    let _ = ready.send(Ok(()));
+    match inbox {
+        Some(inbox) => receive(socket, &post, &inbox, acks).await,
+        None => stall(socket).await,
+    }
+    post.open.fetch_sub(1, Relaxed);
+    post.lost.fetch_add(1, Relaxed);
+}
+
+/// Holds the connection and never reads.
+async fn stall(socket: Socket) {
+    let _held = socket;
+    std::future::pending().await
+}
+
+async fn receive(mut socket: Socket, post: &Post, inbox: &Inbox, acks: bool) {
+    let shard = post.delivery.shard();
+    while let Ok(packet) = socket.receive().await {
+        let now_us = post.at_us(Instant::now());
+        for mark in marks(&packet) {
+            if post.ledger.arrive(inbox, mark, now_us) {
+                let from_us = post.from_us.load(Relaxed);
+                post.delivery.record(shard, now_us.saturating_sub(if from_us > 0 { from_us } else { mark.at_us }));
+            }
+        }
+        if acks && socket.acknowledge(&packet).await.is_err() {
+            return;
+        }
+    }
+}
