@@ -129,7 +129,6 @@ impl Attack {
         configuration.users = Some(self.order.hands);
         configuration.increase_rate = Some("10000".to_owned());
         configuration.iterations = Some(1);
-        configuration.no_reset_metrics = true;
         configuration.no_print_metrics = true;
         // Both controllers listen for commands otherwise.
         configuration.no_telnet = true;
