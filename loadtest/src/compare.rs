@@ -77,6 +77,77 @@ impl Change {
     }
 }
 
+/// Two files of results side by side: each load on each target by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparisons {
+    /// The load with its target, and what came of it.
+    pub each: Vec<(String, Comparison)>,
+    /// What only one of the files has.
+    pub alone: Vec<String>,
+}
+
+/// Compares what two files hold. Where each holds one load on one target, these are compared, whatever they are.
+pub fn compare_all(a: &[Results], b: &[Results]) -> Comparisons {
+    let (mut a, mut b) = (sorted(a), sorted(b));
+    if let ([(name, a)], [(_, b)]) = (a.as_slice(), b.as_slice()) {
+        return Comparisons { each: vec![(name.clone(), compare(a, b))], alone: Vec::new() };
+    }
+    let mut each = Vec::new();
+    a.retain(|(name, before)| {
+        let Some(at) = b.iter().position(|(other, _)| other == name) else { return true };
+        let (name, after) = b.remove(at);
+        each.push((name, compare(before, &after)));
+        false
+    });
+    let only = |file: &'static str| move |(name, _): (String, Vec<Results>)| format!("only {file} holds {name}");
+    let alone = a.into_iter().map(only("A")).chain(b.into_iter().map(only("B")));
+    Comparisons { each, alone: alone.collect() }
+}
+
+/// Rounds of the same together.
+fn sorted(runs: &[Results]) -> Vec<(String, Vec<Results>)> {
+    let mut sorted: Vec<(String, Vec<Results>)> = Vec::new();
+    for run in runs {
+        let name = format!("{} on {}", key(run), run.environment.target);
+        match sorted.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, rounds)) => rounds.push(run.clone()),
+            None => sorted.push((name, vec![run.clone()])),
+        }
+    }
+    sorted
+}
+
+impl Comparisons {
+    /// Whether a figure is worse by more than noise, or there was nothing to compare.
+    pub fn is_worse(&self) -> bool {
+        self.each.is_empty() || self.each.iter().any(|(_, comparison)| comparison.is_worse())
+    }
+
+    /// For the terminal.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, comparison) in &self.each {
+            let _ = writeln!(text, "{}\n\n{}", line(name), comparison.text());
+        }
+        for alone in &self.alone {
+            let _ = writeln!(text, "{}", line(alone));
+        }
+        text
+    }
+
+    /// For a pull request.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (name, comparison) in &self.each {
+            let _ = writeln!(text, "{}\n{}", crate::table::cell(name), comparison.markdown());
+        }
+        for alone in &self.alone {
+            let _ = writeln!(text, "> {}\n", crate::table::cell(alone));
+        }
+        text
+    }
+}
+
 /// Compares two measurements, each of one run or of several rounds of the same.
 pub fn compare(a: &[Results], b: &[Results]) -> Comparison {
     let by_spread = a.len() >= ROUNDS && b.len() >= ROUNDS;
@@ -269,6 +340,29 @@ mod tests {
         assert_eq!(meaning(&comparison, Figure::Missing), Meaning::Worse);
         assert_eq!(comparison.text().lines().last(), Some("WORSE: missing"));
         assert!(comparison.markdown().starts_with("### WORSE: missing\n"));
+    }
+
+    #[test]
+    fn each_target_is_compared_with_itself() {
+        let named = |name: &str, per_s: f64| {
+            run(|it| {
+                it.environment.target = name.into();
+                it.rates.delivered_per_s = per_s;
+            })
+        };
+        let a = [named("reference", 30_000.0), named("node", 5_000.0), named("floor", 40_000.0)];
+        let b = [named("node", 1_000.0), named("reference", 31_000.0)];
+        let comparisons = compare_all(&a, &b);
+        let found: Vec<_> = comparisons.each.iter().map(|(_, it)| meaning(it, Figure::Rate)).collect();
+        assert_eq!(found, [Meaning::Noise, Meaning::Worse]);
+        assert!(
+            comparisons.is_worse() && comparisons.text().contains("only A holds unicast"),
+            "{}",
+            comparisons.text()
+        );
+        // Two files of one run each are compared although the targets differ.
+        assert_eq!(compare_all(&a[..1], &b[..1]).each.len(), 1);
+        assert!(compare_all(&a[2..], &b).is_worse(), "nothing to compare is no good news");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Several targets measured back to back over several rounds: medians, and ratios to a base, each with its spread.
+//! Several targets measured back to back over several rounds: medians, and the ratio of one of them to each other, with spreads.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::{
     units::{line, number_of, rate, ratio},
 };
 
-/// The figures that are set against a base. Counts of what must not happen are told as failures.
+/// The figures that are set against each other. Counts of what must not happen are told as failures.
 const FIGURES: [Figure; 6] =
     [Figure::Rate, Figure::AcceptedRate, Figure::P50, Figure::P99, Figure::CpuPer100k, Figure::RssPerConnection];
 
@@ -70,30 +70,30 @@ pub fn key(results: &Results) -> String {
 pub struct Load {
     /// Such as `unicast, 5,000 connections, …`.
     pub name: String,
-    /// Each target with its rounds in the order in which they were measured; the base is not set apart.
+    /// Each target with its rounds in the order in which they were measured.
     pub targets: Vec<(String, Vec<Results>)>,
 }
 
-/// The measurements of several loads, and the target that the others are set against.
+/// The measurements of several loads, and the target that is set against the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rounds {
     loads: Vec<Load>,
-    base: String,
+    subject: String,
 }
 
 /// Why runs cannot be set against each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unpaired {
-    /// The base was never measured.
-    #[error("no run is of the base {base:?}; there are runs of {found}")]
-    NoBase {
-        /// The base.
-        base: String,
+    /// The subject was never measured.
+    #[error("no run is of {subject:?}; there are runs of {found}")]
+    NoSubject {
+        /// What was to be set against the others.
+        subject: String,
         /// The targets that there are.
         found: String,
     },
     /// A target has more rounds than another, so that they cannot be paired.
-    #[error("{load}: {target} has {rounds} rounds, and {base} has {base_rounds}")]
+    #[error("{load}: {target} has {rounds} rounds, and {subject} has {subject_rounds}")]
     Uneven {
         /// The load.
         load: String,
@@ -101,10 +101,10 @@ pub enum Unpaired {
         target: String,
         /// Its rounds.
         rounds: usize,
-        /// The base.
-        base: String,
+        /// What it was to be set against.
+        subject: String,
         /// Its rounds.
-        base_rounds: usize,
+        subject_rounds: usize,
     },
 }
 
@@ -112,8 +112,8 @@ impl Rounds {
     /// Sorts runs by load, target and date.
     ///
     /// # Errors
-    /// Where the base is not among the targets, or a target has other rounds than the base has.
-    pub fn new(mut runs: Vec<Results>, base: &str) -> Result<Self, Unpaired> {
+    /// Where the subject is not among the targets, or a target has other rounds than the subject has.
+    pub fn new(mut runs: Vec<Results>, subject: &str) -> Result<Self, Unpaired> {
         runs.sort_by(|a, b| a.environment.date.cmp(&b.environment.date));
         let mut loads: Vec<Load> = Vec::new();
         for run in runs {
@@ -128,41 +128,41 @@ impl Rounds {
                 None => targets.push((run.environment.target.clone(), vec![run])),
             }
         }
-        let found = |load: &Load| load.targets.iter().any(|(target, _)| target == base);
+        let found = |load: &Load| load.targets.iter().any(|(target, _)| target == subject);
         if !loads.iter().any(found) {
             let mut names: Vec<_> = loads.iter().flat_map(|load| load.targets.iter().map(|it| it.0.as_str())).collect();
             names.sort_unstable();
             names.dedup();
-            return Err(Unpaired::NoBase { base: base.to_owned(), found: names.join(", ") });
+            return Err(Unpaired::NoSubject { subject: subject.to_owned(), found: names.join(", ") });
         }
         for load in &loads {
-            let Some((_, of_base)) = load.targets.iter().find(|(target, _)| target == base) else { continue };
-            if let Some((target, rounds)) = load.targets.iter().find(|(_, rounds)| rounds.len() != of_base.len()) {
+            let Some((_, own)) = load.targets.iter().find(|(target, _)| target == subject) else { continue };
+            if let Some((target, rounds)) = load.targets.iter().find(|(_, rounds)| rounds.len() != own.len()) {
                 return Err(Unpaired::Uneven {
                     load: load.name.clone(),
                     target: target.clone(),
                     rounds: rounds.len(),
-                    base: base.to_owned(),
-                    base_rounds: of_base.len(),
+                    subject: subject.to_owned(),
+                    subject_rounds: own.len(),
                 });
             }
         }
-        Ok(Self { loads, base: base.to_owned() })
+        Ok(Self { loads, subject: subject.to_owned() })
     }
 
     fn table(&self, load: &Load) -> Table {
-        let against = format!("÷ {}", self.base);
+        let against = format!("{} ÷ it", self.subject);
         let mut table =
             Table::new(["figure", "target", "median (least … greatest)", against.as_str()]).with_words_in(1);
-        let base = load.targets.iter().find(|(target, _)| *target == self.base).map(|(_, rounds)| rounds.as_slice());
+        let own = load.targets.iter().find(|(target, _)| *target == self.subject).map(|(_, rounds)| rounds.as_slice());
         let told = |figure: Figure| load.targets.iter().flat_map(|it| &it.1).any(|run| figure.tells_more(run));
         for figure in FIGURES {
             let mut words = figure.words();
             for (target, rounds) in &load.targets {
                 let Some(spread) = Spread::of(rounds, figure).filter(|_| told(figure)) else { continue };
-                let ratio = base
-                    .filter(|_| *target != self.base)
-                    .and_then(|base| ratios(rounds, base, figure))
+                let ratio = own
+                    .filter(|_| *target != self.subject)
+                    .and_then(|own| ratios(own, rounds, figure))
                     .map_or_else(|| "–".to_owned(), |spread| spread.show(ratio));
                 table.row([words.to_owned(), target.clone(), spread.show(|value| figure.show(value)), ratio]);
                 words = "";
@@ -233,12 +233,12 @@ impl Rounds {
 }
 
 /// Of each round by itself, for what slows one down slows its neighbour down, too.
-fn ratios(rounds: &[Results], base: &[Results], figure: Figure) -> Option<Spread> {
-    let ratio = |(run, base): (&Results, &Results)| {
-        let (value, base) = (figure.of(run)?, figure.of(base)?);
-        (base != 0.0).then(|| value / base)
+fn ratios(rounds: &[Results], others: &[Results], figure: Figure) -> Option<Spread> {
+    let ratio = |(run, other): (&Results, &Results)| {
+        let (value, other) = (figure.of(run)?, figure.of(other)?);
+        (other != 0.0).then(|| value / other)
     };
-    Spread::over(rounds.iter().zip(base).map(ratio).collect::<Option<Vec<_>>>()?)
+    Spread::over(rounds.iter().zip(others).map(ratio).collect::<Option<Vec<_>>>()?)
 }
 
 #[cfg(test)]
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_ratio_is_that_of_neighbours_and_not_of_medians() {
-        let text = Rounds::new(alternating(), "node").expect("they pair").text();
+        let text = Rounds::new(alternating(), "reference").expect("they pair").text();
         // 6, 7 and 8; the ratio of the medians would be 6.4.
         assert!(text.contains("7.00× (6.00× … 8.00×)"), "{text}");
         assert!(text.contains("32,000/s (30,000/s … 42,000/s)"), "{text}");
@@ -282,7 +282,7 @@ mod tests {
             batched.scenario.batch = 100;
             runs.push(batched);
         }
-        let markdown = Rounds::new(runs, "node").expect("they pair").markdown();
+        let markdown = Rounds::new(runs, "reference").expect("they pair").markdown();
         assert_eq!(markdown.matches("\n**unicast, 5,000 connections").count(), 2, "{markdown}");
         assert!(markdown.contains("batches of 100"), "{markdown}");
     }
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn what_cannot_be_paired_is_named() {
         let error = Rounds::new(alternating(), "floor").expect_err("there is none").to_string();
-        assert_eq!(error, "no run is of the base \"floor\"; there are runs of node, reference");
+        assert_eq!(error, "no run is of \"floor\"; there are runs of node, reference");
         let mut runs = alternating();
         runs.pop();
         let error = Rounds::new(runs, "node").expect_err("one is missing").to_string();
@@ -302,7 +302,7 @@ mod tests {
         let mut runs = alternating();
         runs[1].verdict.passed = false;
         runs[3].resources.client_was_bottleneck = true;
-        let text = Rounds::new(runs, "node").expect("they pair").text();
+        let text = Rounds::new(runs, "reference").expect("they pair").text();
         assert!(text.contains("1 of 3 rounds of reference failed"), "{text}");
         assert!(text.contains("1 of 3 rounds of reference were limited by the harness"), "{text}");
     }

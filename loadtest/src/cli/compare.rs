@@ -6,7 +6,7 @@ use clap::Args;
 use notify_conformance::exit;
 
 use super::usage;
-use crate::{compare::compare, report::json};
+use crate::{compare::compare_all, report::json};
 
 #[derive(Debug, Args, Clone)]
 pub(super) struct CompareArgs {
@@ -26,7 +26,7 @@ pub(super) fn run(args: &CompareArgs) -> u8 {
         (Ok(a), Ok(b)) => (a, b),
         (Err(code), _) | (_, Err(code)) => return code,
     };
-    let comparison = compare(&a, &b);
+    let comparison = compare_all(&a, &b);
     print!("{}", if args.markdown { comparison.markdown() } else { comparison.text() });
     if comparison.is_worse() { exit::NOT_CONFORMANT } else { exit::CONFORMANT }
 }

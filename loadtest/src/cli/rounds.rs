@@ -18,7 +18,7 @@ pub(super) struct RoundsArgs {
     /// The scenario.
     #[arg(value_enum)]
     scenario: Kind,
-    /// The target files, the base of the ratios first.
+    /// The target files; the first one is set against each other.
     #[arg(long, required = true, value_name = "FILE,FILE,…", value_delimiter = ',')]
     targets: Vec<String>,
     /// How often each of them is run.
@@ -27,9 +27,9 @@ pub(super) struct RoundsArgs {
     /// Write the results of every run into one JSON file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Print Markdown.
-    #[arg(long)]
-    markdown: bool,
+    /// Write the table as Markdown, too.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     #[command(flatten)]
     redis: RedisArgs,
     #[command(flatten)]
@@ -74,10 +74,16 @@ fn conclude(args: &RoundsArgs, runs: Vec<crate::results::Results>) -> u8 {
         }
     }
     let passed = runs.iter().all(|run| run.verdict.passed);
-    let base = runs.first().map(|run| run.environment.target.clone()).unwrap_or_default();
-    match Rounds::new(runs, &base) {
-        Ok(rounds) => print!("{}", if args.markdown { rounds.markdown() } else { rounds.text() }),
+    let subject = runs.first().map(|run| run.environment.target.clone()).unwrap_or_default();
+    let rounds = match Rounds::new(runs, &subject) {
+        Ok(rounds) => rounds,
         Err(why) => return no_verdict(&why),
+    };
+    print!("{}", rounds.text());
+    if let Some(path) = &args.markdown
+        && let Err(error) = std::fs::write(path, rounds.markdown())
+    {
+        return no_verdict(&format!("cannot write {}: {error}", path.display()));
     }
     if passed { exit::CONFORMANT } else { exit::NOT_CONFORMANT }
 }

@@ -2,14 +2,18 @@
 
 use crate::{
     figure::{Figure, only_connects},
-    results::{Growth, Latency, Results, Scenario},
+    results::{Growth, Latency, Results},
     table::Table,
     units::{bytes, count, latency, number_of, percent, rate, seconds},
 };
 
 /// What was done, in a line.
-pub(super) fn load(scenario: &Scenario) -> String {
-    let mut parts = vec![number_of(scenario.connections, "connection")];
+pub(super) fn load(results: &Results) -> String {
+    let scenario = &results.scenario;
+    let mut parts = Vec::new();
+    if scenario.connections > 0 {
+        parts.push(number_of(scenario.connections, "connection"));
+    }
     if scenario.users != scenario.connections {
         parts.push(number_of(scenario.users, "user"));
     }
@@ -20,7 +24,9 @@ pub(super) fn load(scenario: &Scenario) -> String {
     if scenario.batch > 1 {
         parts.push(format!("batches of {}", count(scenario.batch as u64)));
     }
-    parts.push(format!("{} bytes", count(scenario.payload_bytes as u64)));
+    if !only_connects(results) {
+        parts.push(format!("{} bytes", count(scenario.payload_bytes as u64)));
+    }
     parts.push(format!("{} after {} of warm-up", time(scenario.duration_s), time(scenario.warmup_s)));
     parts.join(", ")
 }
@@ -197,7 +203,10 @@ pub(super) fn steps(step: &Growth) -> String {
 pub(super) fn facts(results: &Results) -> Vec<(String, String)> {
     let (environment, scenario) = (&results.environment, &results.scenario);
     let named = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut facts = vec![named("date", &environment.date), named("target", &environment.target)];
+    // Nobody needs the nanoseconds.
+    let date =
+        environment.date.split_once('.').map_or_else(|| environment.date.clone(), |(whole, _)| format!("{whole}Z"));
+    let mut facts = vec![named("date", &date), named("target", &environment.target)];
     facts.extend(environment.server_version.as_deref().map(|version| named("server", version)));
     facts.push(named("store", &environment.store));
     facts.extend(environment.commit.as_deref().map(|commit| named("commit", commit)));
@@ -205,7 +214,7 @@ pub(super) fn facts(results: &Results) -> Vec<(String, String)> {
     facts.extend(environment.processor.as_deref().map(|processor| named("processor", processor)));
     facts.push(named("cores", &environment.cores.to_string()));
     facts.push(named("harness", if environment.optimised { "optimised" } else { "not optimised" }));
-    facts.push(named("load", &load(scenario)));
+    facts.push(named("load", &load(results)));
     facts.extend(scenario.further.iter().cloned());
     facts.push(named("seed", &scenario.seed.to_string()));
     facts

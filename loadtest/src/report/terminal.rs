@@ -16,7 +16,7 @@ pub fn render(results: &Results) -> String {
         line(&environment.target),
         line(&environment.store)
     );
-    let _ = writeln!(text, "  {}", summary::load(&results.scenario));
+    let _ = writeln!(text, "  {}", summary::load(results));
     for (name, value) in &results.scenario.further {
         let _ = writeln!(text, "  {}: {}", line(name), line(value));
     }

@@ -33,7 +33,7 @@ fn name(latency: &Latency) -> &'static str {
         "delivery" => "delivery",
         "emit" => "emit",
         "handshake" => "handshake",
-        "ack" => "ack",
+        "append" => "append",
         "drain" => "drain",
         _ => "latency",
     }

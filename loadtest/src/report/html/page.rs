@@ -30,7 +30,7 @@ fn verdict(html: &mut String, results: &Results) {
         "<header class=\"verdict {class}\"><p class=\"target\">{} against {}: {}</p><h1>{}</h1><p class=\"reason\">{}</p><ul class=\"tiles\">",
         text(&results.scenario.name),
         text(&results.environment.target),
-        text(&summary::load(&results.scenario)),
+        text(&summary::load(results)),
         summary::verdict(results),
         text(&summary::reason(results))
     );
