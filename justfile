@@ -37,6 +37,35 @@ churn *args:
 bench *args:
     cargo bench --package notify-server --bench hot_paths -- "$@"
 
+# Half a minute of load on the reference on its embedded store, optimised: `just load --rate 5000 --connections 5000`
+load *args:
+    cargo run --quiet --release --package notify-load -- unicast --duration 30s "$@"
+
+# The reference, the Node peer and the floor under the same load, back to back, three rounds: medians and ratios (10 minutes)
+load-compare *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --quiet --release --package notify-load
+    targets=loadtest/targets/reference.toml,fixtures/targets/node.toml,loadtest/targets/floor.toml
+    compare() { target/release/notify-load rounds "$1" --targets "$targets" --redis local --duration 10s "${@:2}"; }
+    compare unicast --connections 5000 "$@"
+    compare unicast --connections 5000 --batch 100 "$@"
+    compare fanout --connections 1000 "$@"
+    compare handshake "$@"
+
+# A few seconds of load, unoptimised, to see that the harness works; nothing about speed
+load-smoke:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    smoke() {
+        cargo run --quiet --package notify-load -- "$1" --target fixtures/targets/reference-embedded.toml \
+            --connections 20 --duration 2s --warmup 200ms --assert missing==0 "${@:2}"
+    }
+    smoke unicast --rate 200 --assert duplicated==0
+    smoke fanout --rate 20 --assert duplicated==0
+    smoke ack --rate 100
+    smoke storm
+
 # Format, lints, documentation, dependencies
 check: server-without-c
     cargo fmt --all --check
@@ -74,6 +103,7 @@ ci: check
     just conformance-embedded
     just conformance-node
     just interop
+    just load-smoke
     just selftest --profile core --redis local
     just churn --seed 1
     just churn

@@ -79,14 +79,16 @@ pub struct Attack {
     pace: OnceLock<Pace>,
     begin: watch::Sender<Option<Instant>>,
     done: AtomicU64,
+    /// When the last act ended, in microseconds from the beginning: goose notices only later.
+    ended_us: AtomicU64,
 }
 
 impl Attack {
     /// Ready to be carried out.
     pub fn new(order: Order, deed: Arc<dyn Deed>) -> Arc<Self> {
-        let (everyone, done) = (Barrier::new(order.hands), AtomicU64::new(0));
+        let (everyone, done, ended_us) = (Barrier::new(order.hands), AtomicU64::new(0), AtomicU64::new(0));
         let (acts, pace, begin) = (Recorder::default(), OnceLock::new(), watch::Sender::new(None));
-        Arc::new(Self { order, deed, acts, everyone, pace, begin, done })
+        Arc::new(Self { order, deed, acts, everyone, pace, begin, done, ended_us })
     }
 
     /// Lets goose act; returns once every act has ended.
@@ -109,12 +111,18 @@ impl Attack {
     pub async fn begun(&self) -> Instant {
         let mut begin = self.begin.subscribe();
         let begun = begin.wait_for(Option::is_some).await.map(|begin| *begin);
-        begun.ok().flatten().expect("the sender lives as long as this, and a beginning was waited for")
+        // The sender lives as long as this, and a beginning was waited for.
+        begun.ok().flatten().unwrap_or_else(Instant::now)
     }
 
     /// Acts that were due and given up, because everything was late.
     pub fn given_up(&self) -> u64 {
         self.pace.get().map_or(0, Pace::given_up)
+    }
+
+    /// How long it took from the beginning to the end of the last act.
+    pub fn took(&self) -> Duration {
+        Duration::from_micros(self.ended_us.load(Relaxed))
     }
 
     /// How long it should take.
@@ -130,9 +138,8 @@ impl Attack {
         configuration.increase_rate = Some("10000".to_owned());
         configuration.iterations = Some(1);
         configuration.no_print_metrics = true;
-        // Both controllers listen for commands otherwise.
+        // This controller listens for commands otherwise; the other one does only where it is asked for.
         configuration.no_telnet = true;
-        configuration.no_websocket = true;
         configuration.quiet = 3;
         configuration.report_file = self.order.reports.iter().map(|path| path.display().to_string()).collect();
         configuration
@@ -142,12 +149,14 @@ impl Attack {
         let (method, name) = self.deed.name();
         let mut hand = Arc::clone(&self.deed).hand();
         let shard = self.acts.shard();
-        let end = self.start_together().await + self.order.duration;
+        let begun = self.start_together().await;
+        let end = begun + self.order.duration;
         while let Some(intended) = self.next(end).await {
             let Act { took, succeeded } = hand.act(intended).await;
             self.acts.record(shard, micros(took));
             let error = (!succeeded).then_some("refused or not answered");
             user.record_custom_request_duration(method, name, took, succeeded, None, error).await?;
+            self.ended_us.fetch_max(micros(begun.elapsed()), Relaxed);
         }
         Ok(())
     }

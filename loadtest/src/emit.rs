@@ -122,7 +122,7 @@ impl Letters {
     /// # Errors
     /// Where the target file does not say enough.
     pub fn new(ground: &Ground, people: Arc<People>, payload_bytes: usize, batch: usize) -> Result<Self, LetterError> {
-        let emit = ground.emit();
+        let emit = &ground.emit;
         let padding = payload_bytes.saturating_sub(BARE_BYTES + people.id(0).len());
         let metadata = json!({"targetUserId": USER, MEMBER: MARK, "pad": "x".repeat(padding)});
         let facts = ground.target.values();

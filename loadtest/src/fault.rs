@@ -20,7 +20,7 @@ pub enum Fault {
     #[error("a receiver cannot connect: {0}")]
     Socket(#[from] SocketError),
     /// Goose has failed.
-    #[error("goose: {0}")]
+    #[error("goose: {0:?}")]
     Goose(#[from] Box<goose::GooseError>),
     /// The server's process ended.
     #[error("the server has ended during the run; its last words:\n{0}")]

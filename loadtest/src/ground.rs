@@ -1,6 +1,6 @@
 //! What a run stands on: target file, Redis, the server, and what signs tokens. Knows nothing of scenarios.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, sync::Arc};
 
 use notify_conformance::{
     ground::{self, GroundError},
@@ -36,6 +36,10 @@ pub struct Ground {
     pub target: Target,
     /// Where the server is.
     pub address: Address,
+    /// The request that emits an event.
+    pub emit: Request,
+    /// The request that makes a session, where the target has sessions.
+    pub create_session: Option<Request>,
     /// Signs tokens with the target's key.
     pub signer: Signer,
     /// Its process, where the harness has started it.
@@ -94,10 +98,8 @@ impl Ground {
             Some(named) => ground::read_target(Some(named))?,
             None => Target::read(&ground::shipped(DEFAULT)?)?,
         };
-        http(&target.emit, "emit")?;
-        if let Some(sessions) = &target.sessions {
-            http(&sessions.create, "sessions.create")?;
-        }
+        // Before anything is started.
+        requests(&target)?;
         let signer = Signer::of(&target)?;
         let mut redis = None;
         if target.wants_redis() {
@@ -129,6 +131,7 @@ impl Ground {
         let unreachable = |source| Failed::Unreachable { url: secrets.redact(&instance.base), source };
         address.dial().await.map_err(unreachable)?;
         let process = instance.process_id().await;
+        let (emit, create_session) = requests(&target)?;
         let store = match &redis {
             Some(redis) => redis.describe(),
             None if target
@@ -140,18 +143,7 @@ impl Ground {
             }
             None => "unknown".to_owned(),
         };
-        Ok(Self { target, address, signer, process, store, instance, redis })
-    }
-
-    /// The request that emits an event.
-    pub fn emit(&self) -> &Request {
-        http(&self.target.emit, "emit").expect("it was looked at before the start")
-    }
-
-    /// The request that makes a session, where the target has sessions.
-    pub fn create_session(&self) -> Option<&Request> {
-        let hook = &self.target.sessions.as_ref()?.create;
-        Some(http(hook, "sessions.create").expect("it was looked at before the start"))
+        Ok(Self { target, address, emit, create_session, signer, process, store, instance, redis })
     }
 
     /// What the server has said, without secrets.
@@ -173,14 +165,15 @@ impl Ground {
     }
 }
 
+/// What emits an event, and what makes a session.
+fn requests(target: &Target) -> Result<(Request, Option<Request>), Failed> {
+    let create = target.sessions.as_ref().map(|sessions| http(&sessions.create, "sessions.create"));
+    Ok((http(&target.emit, "emit")?.clone(), create.transpose()?.cloned()))
+}
+
 fn http<'a>(hook: &'a Hook, name: &'static str) -> Result<&'a Request, Failed> {
     match hook {
         Hook::Http(request) => Ok(request),
         Hook::Command(_) => Err(Failed::Command(name)),
     }
-}
-
-/// The folder of the shipped target files, for what looks at all of them.
-pub fn targets() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/targets"))
 }

@@ -81,7 +81,7 @@ impl People {
 }
 
 async fn sessions(ground: &Ground, nonce: u32, indices: std::ops::Range<usize>) -> Result<(), PeopleError> {
-    let Some(create) = ground.create_session() else { return Ok(()) };
+    let Some(create) = &ground.create_session else { return Ok(()) };
     let mut http = Http::new(ground.address.clone());
     for index in indices {
         let values = ground.target.values();

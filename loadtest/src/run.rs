@@ -36,7 +36,9 @@ pub struct Plan {
 pub async fn run(plan: &Plan) -> Result<Results, Fault> {
     let mut steps = Vec::new();
     let sizes = if plan.growth.is_empty() { vec![plan.settings.connections] } else { plan.growth.clone() };
-    let (last, earlier) = sizes.split_last().expect("there is one at least");
+    let Some((last, earlier)) = sizes.split_last() else {
+        return Err(Fault::Nothing("there is no number of connections".to_owned()));
+    };
     let mut failures = Vec::new();
     for connections in earlier {
         let (settings, _, measured) = once(plan, *connections).await?;

@@ -87,18 +87,14 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
     let attack = Attack::new(order, emitting);
     let watching = tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&post) as _, ground.process, shape.name));
     attack.carry_out().await?;
-    let emitted = Instant::now();
     drained(&post).await;
     let (begun, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
     let sight = watch.end();
     if !ground.still_runs().await {
         return Err(Fault::ServerEnded(ground.output()));
     }
-    let arrived_us = post.ledger.last_arrival_us();
-    let elapsed = emitted
-        .saturating_duration_since(begun)
-        .max(Duration::from_micros(arrived_us).saturating_sub(begun.saturating_duration_since(post.origin)));
-
+    let arrived = Duration::from_micros(post.ledger.last_arrival_us()).saturating_sub(begun - post.origin);
+    let elapsed = attack.took().max(arrived);
     let mut measured = Measured::of(sight, elapsed);
     measured.latency = post.delivery.latency("delivery", from(settings));
     measured.further.push(attack.acts.latency("emit", from(settings)));

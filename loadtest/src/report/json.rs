@@ -74,9 +74,7 @@ pub fn read(path: &Path) -> Result<Vec<Results>, Unreadable> {
     }
     runs.into_iter()
         .map(|run| match run.get("schema") {
-            Some(found) if *found != Value::from(SCHEMA) => {
-                Err(Unreadable::Schema { path: path.clone(), found: found.clone() })
-            }
+            Some(found) if *found != SCHEMA => Err(Unreadable::Schema { path: path.clone(), found: found.clone() }),
             _ => Results::deserialize(run).map_err(form),
         })
         .collect()

@@ -46,9 +46,8 @@ pub(super) async fn fill(ground: &Ground, settings: &Settings, people: &Arc<Peop
     let attack = Attack::new(Order { most, duration, ..order(ground, settings) }, emitting);
     let watching = tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&post) as _, ground.process, "filling"));
     attack.carry_out().await?;
-    let ended = Instant::now();
-    let (begun, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
-    let mut measured = Measured::of(watch.end(), ended.saturating_duration_since(begun));
+    let (_, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
+    let mut measured = Measured::of(watch.end(), attack.took());
     measured.latency = attack.acts.latency("append", "the request");
     measured.users = users;
     measured.rss_before = rss_before;

@@ -62,11 +62,10 @@ pub(super) async fn connects(
     let attack = Attack::new(order, Arc::clone(&door) as Arc<dyn Deed>);
     let watching = tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&door) as _, ground.process, name));
     attack.carry_out().await?;
-    let ended = Instant::now();
-    let (begun, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
+    let (_, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
     let sight = watch.end();
     door.empty().await;
-    let mut measured = Measured::of(sight, ended.saturating_duration_since(begun));
+    let mut measured = Measured::of(sight, attack.took());
     let from = if settings.rate.is_some() { "the intended time" } else { "the first byte" };
     measured.latency = door.times.latency("handshake", from);
     measured.counts = Counts {
