@@ -10,6 +10,7 @@ use super::{
     emit::body_for,
     numbers::receives,
     order::{exactly, read_until},
+    outage::readiness,
     queue::{finds, finds_nothing},
 };
 use crate::{
@@ -30,6 +31,7 @@ const LONG: Duration = Duration::from_secs(16);
 const END: Duration = Duration::from_secs(10);
 
 const OWN: &[Need] = &[Need::OwnServer];
+const READY: &[Need] = &[Need::OwnServer, Need::Capability("control"), Need::Capability("config")];
 const CONTROL: &[Need] = &[Need::OwnServer, Need::Capability("control")];
 
 pub(super) const CASES: &[Case] = &[
@@ -55,11 +57,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new("CLUSTER-13/short", "a node that stands still for a moment loses and doubles nothing", |t| {
         Box::pin(stands_still(t, SHORT))
     })
-    .needs(OWN),
+    .needs(READY),
     Case::new("CLUSTER-13/long", "nor does one that stood still until nobody counted on it", |t| {
         Box::pin(stands_still(t, LONG))
     })
-    .needs(OWN),
+    .needs(READY),
     Case::new("CLUSTER-13/moved-away", "who left a node that stands still finds everything at the other", |t| {
         Box::pin(moved_away(t))
     })
@@ -144,14 +146,30 @@ async fn stands_still(t: Bench, how_long: Duration) -> Outcome {
     b.resume().await?;
     exactly(&read_until(&mut at_b, 3).await?, 1..=3)?;
     exactly(&read_until(&mut bob_at_b, 2).await?, 1..=2)?;
-    // It is a node like any other again.
-    a.emit_numbered(&alice, 4, 5).await?;
+    // It is a node like any other again, once the other counts on it and it says that it has caught up.
+    let last = emit_until_live(&a, &alice, 4).await?;
+    receives(&mut at_b, 4..=last).await?;
+    readiness(&b, 200, Instant::now() + HELD_UP).await?;
     b.emit_numbered(&bob, 3, 4).await?;
-    receives(&mut at_b, 4..=5).await?;
     receives(&mut bob_at_b, 3..=4).await?;
     receives(&mut bob_at_a, 3..=4).await?;
     at_b.expect_silence(QUIET).await?;
     bob_at_b.expect_silence(QUIET).await
+}
+
+/// Emits events, numbered from `first` on, until one is answered with the delivery `live`; returns the number of that one.
+async fn emit_until_live(t: &Bench, user: &User, first: usize) -> Outcome<usize> {
+    let deadline = Instant::now() + HELD_UP;
+    let mut n = first;
+    loop {
+        let answer = t.control("POST", "/events", &body_for(user, n)).await?;
+        answer.expect_status(202)?;
+        if answer.json()["delivery"] == "live" {
+            return Ok(n);
+        }
+        expect::that(Instant::now() < deadline, "the user connected by then", answer.describe())?;
+        n += 1;
+    }
 }
 
 async fn moved_away(t: Bench) -> Outcome {
