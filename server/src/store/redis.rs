@@ -3,11 +3,9 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use line::Line;
 use peers::Link;
-use redis::{
-    Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation};
 use scripts::Scripts;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -20,6 +18,7 @@ use crate::{
     session::{Session, SessionStore},
 };
 
+mod line;
 pub(crate) mod peers;
 mod scripts;
 
@@ -47,7 +46,7 @@ pub struct RedisConfig {
 /// Queues, sessions and answers in Redis.
 pub struct RedisStore {
     client: Client,
-    connection: ConnectionManager,
+    line: Line,
     scripts: Arc<Scripts>,
     db: i64,
     heartbeat: JoinHandle<()>,
@@ -72,24 +71,19 @@ impl RedisStore {
         }
         let address = ConnectionAddr::Tcp(config.host.clone(), config.port);
         let client = Client::open(address.into_connection_info()?.set_redis_settings(login))?;
-        // No retries: each command that finds no connection tries once, so that it fails fast and recovers at once.
-        let manager = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT));
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), manager)?;
-        let heartbeat = tokio::spawn(keep_trying(connection.clone()));
-        Ok(Self { client, connection, scripts: Arc::new(Scripts::new(limits)), db: config.db, heartbeat })
+        let line = Line::new(client.clone())?;
+        let heartbeat = tokio::spawn(keep_trying(line.clone()));
+        Ok(Self { client, line, scripts: Arc::new(Scripts::new(limits)), db: config.db, heartbeat })
     }
 
     /// The way to the other nodes that share this Redis.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        Cluster::new(Link::new(self.client.clone(), self.connection.clone(), self.scripts.clone(), self.db))
+        Cluster::new(Link::new(self.client.clone(), self.line.clone(), self.scripts.clone(), self.db))
     }
 
     async fn run<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        in_time(call.invoke_async(&mut self.connection.clone())).await
+        in_time(call.invoke_async(&mut self.line.connection())).await
     }
 }
 
@@ -99,17 +93,29 @@ impl Drop for RedisStore {
     }
 }
 
-async fn keep_trying(mut connection: ConnectionManager) {
+async fn keep_trying(line: Line) {
     let mut reachable = true;
     loop {
-        let answered = in_time(redis::cmd("PING").query_async::<()>(&mut connection)).await;
+        let answered = in_time(redis::cmd("PING").query_async::<()>(&mut line.connection())).await;
         match &answered {
             Ok(()) if !reachable => tracing::info!("redis answers again"),
             Err(error) if reachable => tracing::warn!(%error, "redis does not answer"),
             _ => {}
         }
         reachable = answered.is_ok();
+        // An error is an answer; where there is none, the connection may be dead and nobody have said so.
+        if answered.is_err_and(|error| is_silence(&error)) {
+            line.give_up();
+        }
         tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+fn is_silence(error: &StoreError) -> bool {
+    match error {
+        StoreError::TimedOut(_) => true,
+        StoreError::Redis(error) => error.is_timeout(),
+        _ => false,
     }
 }
 
@@ -206,7 +212,7 @@ impl SessionStore for RedisStore {
                 // Redis takes no time before its epoch; the first millisecond is past enough.
                 set.arg("PXAT").arg(end.max(1));
             }
-            in_time(set.query_async::<()>(&mut self.connection.clone())).await
+            in_time(set.query_async::<()>(&mut self.line.connection())).await
         })
     }
 
@@ -214,7 +220,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut del = redis::cmd("DEL");
             del.arg(session_key(id));
-            in_time(del.query_async::<bool>(&mut self.connection.clone())).await
+            in_time(del.query_async::<bool>(&mut self.line.connection())).await
         })
     }
 
@@ -222,7 +228,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut get = redis::cmd("GET");
             get.arg(session_key(id));
-            let stored: Option<Vec<u8>> = in_time(get.query_async(&mut self.connection.clone())).await?;
+            let stored: Option<Vec<u8>> = in_time(get.query_async(&mut self.line.connection())).await?;
             // One that cannot be read is as good as none: its user has to sign in again.
             let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
             Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
@@ -235,7 +241,7 @@ impl Answers for RedisStore {
         Box::pin(async move {
             let mut get = redis::cmd("GET");
             get.arg(answer_key(key));
-            in_time(get.query_async(&mut self.connection.clone())).await
+            in_time(get.query_async(&mut self.line.connection())).await
         })
     }
 
@@ -243,13 +249,13 @@ impl Answers for RedisStore {
         Box::pin(async move {
             let mut set = redis::cmd("SET");
             set.arg(answer_key(key)).arg(answer).arg("EX").arg(ANSWER_TTL.as_secs());
-            in_time(set.query_async::<()>(&mut self.connection.clone())).await
+            in_time(set.query_async::<()>(&mut self.line.connection())).await
         })
     }
 }
 
 impl Probe for RedisStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { in_time(redis::cmd("PING").query_async::<()>(&mut self.connection.clone())).await })
+        Box::pin(async move { in_time(redis::cmd("PING").query_async::<()>(&mut self.line.connection())).await })
     }
 }

@@ -2,13 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{
-    Client, IntoConnectionInfo, Script,
-    aio::{ConnectionManager, PubSubStream},
-};
+use redis::{Client, IntoConnectionInfo, Script, aio::PubSubStream};
 use uuid::Uuid;
 
-use super::{Appended, CONNECT_TIMEOUT, Scripts, entry_id, in_time, names};
+use super::{Appended, CONNECT_TIMEOUT, Line, Scripts, entry_id, in_time, names};
 use crate::{
     cluster::{BEAT, Mode},
     queue::EntryId,
@@ -38,7 +35,7 @@ return redis.call('GET', epoch)
 /// The way of one node to the others.
 pub(crate) struct Link {
     client: Client,
-    connection: ConnectionManager,
+    line: Line,
     scripts: Arc<Scripts>,
     renew: Script,
     /// The channels of all databases are one set, so they carry the number of theirs.
@@ -74,8 +71,8 @@ pub(crate) struct Server {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, connection: ConnectionManager, scripts: Arc<Scripts>, db: i64) -> Self {
-        Self { client, connection, scripts, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
+    pub(super) fn new(client: Client, line: Line, scripts: Arc<Scripts>, db: i64) -> Self {
+        Self { client, line, scripts, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
     }
 
     /// What server this is. On a connection that chooses no database: other kinds of servers know none.
@@ -113,13 +110,13 @@ impl Link {
         let mut call = self.renew.key(lease_key(node));
         call.key("notify:epoch").arg(LEASE.as_millis().to_string()).arg(Uuid::new_v4().to_string());
         call.arg(EPOCH_MS).arg(u8::from(begins)).arg(self.channel(node)).arg(BEAT);
-        in_time(call.invoke_async(&mut self.connection.clone())).await
+        in_time(call.invoke_async(&mut self.line.connection())).await
     }
 
     /// Ends a lease: every presence of the node is void from now on.
     pub(crate) async fn end(&self, node: Uuid) -> Result<(), StoreError> {
         let mut del = redis::cmd("DEL");
-        in_time(del.arg(lease_key(node)).query_async::<()>(&mut self.connection.clone())).await
+        in_time(del.arg(lease_key(node)).query_async::<()>(&mut self.line.connection())).await
     }
 
     /// Notes a user as present, and tells the other nodes where the user is, if there is something to tell; `None` where the
@@ -135,7 +132,7 @@ impl Link {
         let channel = if tell.is_some() { self.channel_of_one() } else { String::new() };
         call.arg(channel).arg(tell.unwrap_or_default());
         let entered: Option<(usize, usize, bool, String)> =
-            in_time(call.invoke_async(&mut self.connection.clone())).await?;
+            in_time(call.invoke_async(&mut self.line.connection())).await?;
         let Some((elsewhere, heard, acknowledged_elsewhere, newest)) = entered else { return Ok(None) };
         let newest = entry_id(&newest).ok_or(StoreError::Senseless)?;
         Ok(Some(Entered { elsewhere, heard, acknowledged_elsewhere, newest }))
@@ -144,28 +141,28 @@ impl Link {
     /// Notes a user as gone from a node.
     pub(crate) async fn leave(&self, node: Uuid, user_id: &str) -> Result<(), StoreError> {
         let call = self.scripts.leave(user_id, &node.to_string());
-        in_time(call.invoke_async(&mut self.connection.clone())).await
+        in_time(call.invoke_async(&mut self.line.connection())).await
     }
 
     /// Stores events, and hands them with `body` to every node where the user is.
     pub(crate) async fn route(&self, user_id: &str, payloads: &[&str], body: &str) -> Result<Routed, StoreError> {
         let mut call = self.scripts.route(user_id, &self.channel_of_one(), body);
         let (_, heard, acknowledged): Appended =
-            in_time(call.arg(payloads).invoke_async(&mut self.connection.clone())).await?;
+            in_time(call.arg(payloads).invoke_async(&mut self.line.connection())).await?;
         Ok(Routed { heard, acknowledged })
     }
 
     /// Cuts a queue to its cap, where nobody acknowledges.
     pub(crate) async fn trim(&self, user_id: &str) -> Result<(), StoreError> {
         let call = self.scripts.append(user_id);
-        let _: Appended = in_time(call.invoke_async(&mut self.connection.clone())).await?;
+        let _: Appended = in_time(call.invoke_async(&mut self.line.connection())).await?;
         Ok(())
     }
 
     /// Removes entries that were taken, unless somebody acknowledges.
     pub(crate) async fn claim(&self, user_id: &str, entries: &[EntryId]) -> Result<(), StoreError> {
         let mut call = self.scripts.claim(user_id);
-        in_time(call.arg(names(entries)).invoke_async(&mut self.connection.clone())).await
+        in_time(call.arg(names(entries)).invoke_async(&mut self.line.connection())).await
     }
 
     /// Says something to one node.
@@ -180,7 +177,7 @@ impl Link {
 
     async fn publish(&self, channel: &str, text: &str) -> Result<(), StoreError> {
         let mut publish = redis::cmd("PUBLISH");
-        in_time(publish.arg(channel).arg(text).query_async::<()>(&mut self.connection.clone())).await
+        in_time(publish.arg(channel).arg(text).query_async::<()>(&mut self.line.connection())).await
     }
 
     fn channel(&self, node: Uuid) -> String {
