@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{acks, boot, delivery, door, queue, routes, rules, sessions, tokens};
+use crate::{acks, boot, delivery, door, nodes, process, queue, routes, rules, sessions, storeless, tokens};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -36,6 +36,8 @@ pub(crate) enum Place {
     Routes(routes::Fault),
     /// The watch over transports, which is left out.
     Watch,
+    /// How the process ends, and what it does beside serving.
+    Process(process::Fault),
 }
 
 impl Mutant {
@@ -109,6 +111,15 @@ const fn boot(
     Mutant::new(name, breaks_what, killed_by, Place::Boot(fault))
 }
 
+const fn process(
+    name: &'static str,
+    breaks_what: &'static str,
+    killed_by: &'static [&'static str],
+    fault: process::Fault,
+) -> Mutant {
+    Mutant::new(name, breaks_what, killed_by, Place::Process(fault))
+}
+
 macro_rules! token {
     ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
         part($name, $what, &$killed_by, |sound, config| Collaborators {
@@ -169,6 +180,18 @@ macro_rules! delivery {
             wrap_deliver: Box::new(|deliver| Arc::new(delivery::Faulty::new(deliver, delivery::Fault::$fault))),
             ..sound
         })
+    };
+}
+
+macro_rules! node {
+    ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
+        part($name, $what, &$killed_by, |sound, _| nodes::breaks(sound, nodes::Fault::$fault))
+    };
+}
+
+macro_rules! storeless {
+    ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
+        part($name, $what, &$killed_by, |sound, _| storeless::breaks(sound, storeless::Fault::$fault))
     };
 }
 
@@ -653,4 +676,190 @@ static MUTANTS: &[Mutant] = &[
     .also(&["*"]),
     door("asks-everybody", "plain clients are asked to acknowledge", &["ACK-03/plain"], door::Fault::AsksEverybody)
         .also(&["ACK", "EXPIRY", "ORDER-06", "REVOKE", "SLOW-01", "SLOW-03"]),
+    node!(
+        "deaf",
+        "what other nodes hand to a node is handed to nobody",
+        ["CLUSTER-01/other-node", "CLUSTER-01/polling", "CLUSTER-01/every-device"],
+        Deaf
+    )
+    .also(&["CLUSTER"]),
+    node!(
+        "unseen",
+        "the other nodes do not hear of a node's clients",
+        ["CLUSTER-01/other-node", "CLUSTER-05/in-turn", "CLUSTER-12/comes-back"],
+        Unseen
+    )
+    .also(&["CLUSTER"]),
+    node!(
+        "presence-ignored",
+        "a node with a client of the user looks for no other",
+        ["CLUSTER-01/every-device", "CLUSTER-06/joins"],
+        PresenceIgnored
+    )
+    .also(&["CLUSTER"]),
+    node!(
+        "enters-as-plain",
+        "clients that acknowledge are told as plain to the other nodes",
+        ["CLUSTER-07/comes-again"],
+        EntersAsPlain
+    )
+    .also(&["CLUSTER-07", "CLUSTER-08", "CLUSTER-12"]),
+    node!(
+        "claims-nothing",
+        "what a client at another node has taken stays in the queue",
+        ["CLUSTER-02/delivered-elsewhere"],
+        ClaimsNothing
+    )
+    .also(&["CLUSTER"]),
+    node!(
+        "claims-beforehand",
+        "what is handed to a node is taken from the store first",
+        ["CLUSTER-07/comes-again", "CLUSTER-12/acknowledging"],
+        ClaimsBeforehand
+    )
+    .also(&["CLUSTER"]),
+    node!("puts-back", "what nobody at a node has taken is queued again", ["CLUSTER-06/leaves"], PutsBack)
+        .also(&["CLUSTER"]),
+    node!(
+        "holds-back",
+        "every other event is handed over late",
+        ["CLUSTER-05/in-turn", "CLUSTER-05/at-once"],
+        HoldsBack
+    )
+    .also(&["CLUSTER"]),
+    node!("waits-for-nobody", "no node is waited for", ["CLUSTER-16/live"], WaitsForNobody).also(&["CLUSTER"]),
+    node!("taken-by-all", "every node counts as having taken an event", ["CLUSTER-02/last-one-leaves"], TakenByAll)
+        .also(&["CLUSTER"]),
+    node!("waits-long", "a node that stands still holds up the others", ["CLUSTER-14/others"], WaitsLong)
+        .also(&["CLUSTER"]),
+    node!(
+        "ends-untold",
+        "a revocation is not told to the other nodes",
+        ["CLUSTER-09/websocket", "CLUSTER-09/polling", "CLUSTER-09/not-reading"],
+        EndsUntold
+    ),
+    node!(
+        "ends-told-late",
+        "a revocation is told to the other nodes after a while",
+        ["CLUSTER-09/websocket"],
+        EndsToldLate
+    )
+    .also(&["CLUSTER-09"]),
+    part("keys-per-node", "an Idempotency-Key is known to one node only", &["CLUSTER-10/repeated"], |sound, _| {
+        Collaborators { answers: Arc::<nodes::OwnMemory>::default(), ..sound }
+    }),
+    part(
+        "queue-per-node",
+        "each node has a queue of its own",
+        &["CLUSTER-03/drains", "CLUSTER-04/one-cap"],
+        |sound, _| Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound },
+    )
+    .also(&["CLUSTER"]),
+    node!(
+        "never-catches-up",
+        "what a node has missed is not looked for",
+        ["CLUSTER-13/long", "FAIL-14/short", "FAIL-14/long", "FAIL-14/half-open"],
+        CatchesUpNever
+    )
+    .also(&["CLUSTER", "FAIL"]),
+    node!(
+        "sessions-not-verified",
+        "a node that was cut off does not look whether sessions still hold",
+        ["FAIL-15/revoked"],
+        VerifiesNothing
+    ),
+    node!(
+        "always-asks",
+        "where a user is is asked in the store for every event",
+        ["FAIL-01/ended", "FAIL-01/standing-still", "FAIL-01/cut-off", "FAIL-01/silent"],
+        AlwaysAsks
+    )
+    .also(&["FAIL", "TERM"]),
+    node!(
+        "ready-out-of-touch",
+        "readiness is told whatever the node can do",
+        ["FAIL-01/replica", "FAIL-01/full"],
+        AlwaysReady
+    )
+    .also(&["FAIL"]),
+    node!(
+        "never-ready-again",
+        "a node that was not ready once is never again",
+        ["FAIL-07/both-nodes", "FAIL-08/kept", "FAIL-09/plain"],
+        NeverReadyAgain
+    )
+    .also(&["FAIL"]),
+    storeless!("dies-of-it", "the process dies of a store that fails", ["FAIL-11/cut-off", "FAIL-02/batch"], Dies)
+        .also(&["FAIL", "TERM"]),
+    storeless!(
+        "hangs",
+        "the answer comes long after the store has failed",
+        ["FAIL-01/cut-off", "FAIL-02/batch"],
+        Hangs
+    )
+    .also(&["FAIL", "TERM"]),
+    storeless!(
+        "accepts-anyway",
+        "what could not be stored is accepted",
+        ["FAIL-01/ended", "FAIL-08/flapping"],
+        Accepts
+    )
+    .also(&["FAIL"]),
+    storeless!(
+        "reads-in-haste",
+        "a queue that is slow to read counts as empty",
+        ["FAIL-10/slow", "FAIL-10/trickling"],
+        ReadsInHaste
+    )
+    .also(&["FAIL"]),
+    storeless!("hides-revocations", "a revocation that failed is confirmed", ["FAIL-12/revocation"], HidesRevocations),
+    storeless!("hides-keys", "a key that cannot be looked up counts as new", ["FAIL-13/idempotency"], HidesKeys),
+    process(
+        "drops-clients",
+        "clients are sent away while the store is",
+        &["FAIL-06/server-pings", "FAIL-01/cut-off"],
+        process::Fault::DropsClients,
+    )
+    .also(&["FAIL", "TERM"]),
+    process("ends-at-once", "SIGTERM ends the process on the spot", &["TERM-01/under-way"], process::Fault::EndsAtOnce)
+        .also(&["TERM"]),
+    process(
+        "ends-with-an-error",
+        "the process ends in order and says that it did not",
+        &["TERM-04/websocket", "TERM-05/not-reading", "TERM-05/half-a-request", "TERM-05/store-away"],
+        process::Fault::EndsWithAnError,
+    )
+    .also(&["TERM"]),
+    process(
+        "sends-away",
+        "clients are sent away from the namespace before the end",
+        &["TERM-04/websocket", "TERM-04/polling"],
+        process::Fault::SendsAway,
+    )
+    .also(&["TERM"]),
+    process(
+        "accepts-on",
+        "new connections are accepted after SIGTERM",
+        &["TERM-01/under-way"],
+        process::Fault::AcceptsOn,
+    )
+    .also(&["TERM"]),
+    process(
+        "waits-for-clients",
+        "the end waits until the clients have gone",
+        &["TERM-05/not-reading", "TERM-04/polling"],
+        process::Fault::WaitsForClients,
+    )
+    .also(&["TERM"]),
+    process(
+        "stores-nothing-more",
+        "from SIGTERM on nothing is stored",
+        &["TERM-03/plain"],
+        process::Fault::StoresNothingMore,
+    )
+    .also(&["TERM"]),
+    part("queue-of-the-process", "the queue ends with the process", &["TERM-06/next-process"], |sound, _| {
+        Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound }
+    })
+    .also(&["FAIL", "TERM"]),
 ];

@@ -8,10 +8,13 @@ mod boot;
 mod delivery;
 mod door;
 mod list;
+mod nodes;
+mod process;
 mod queue;
 mod routes;
 mod rules;
 mod sessions;
+mod storeless;
 mod tokens;
 mod unwatched;
 
@@ -27,6 +30,7 @@ use tracing_subscriber::EnvFilter;
 
 use door::Door;
 use list::Place;
+use process::Process;
 use routes::Surroundings;
 
 #[tokio::main]
@@ -59,23 +63,23 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if let Some(Place::Setting(breaks)) = place {
         breaks(&mut config);
     }
-    let mut sound = Collaborators::from_config(&config)?;
-    if place.is_some() {
-        // What is broken in one process is not to be made good for by way of the nodes.
-        sound.peers = None;
-    }
+    let process = Process::new(match place {
+        Some(Place::Process(fault)) => Some(*fault),
+        _ => None,
+    });
+    let sound = process.breaks(Collaborators::from_config(&config)?);
+    let probe = sound.probe.clone();
     let app = match place {
         Some(Place::Part(breaks)) => App::new(breaks(sound, &config)),
         Some(place) => around(place, sound),
         None => App::new(sound),
     };
     let listener = TcpListener::bind((config.host.as_str(), config.port)).await?;
-    let mut terminated = signal(SignalKind::terminate())?;
-    serve(listener, app, async move {
-        let _ = terminated.recv().await;
-    })
-    .await;
-    Ok(())
+    let terminated = signal(SignalKind::terminate())?;
+    process.accompanies(&app, probe);
+    let io = app.io.clone();
+    serve(listener, app, process.clone().told_to_end(terminated, io)).await;
+    Ok(process.ended()?)
 }
 
 /// An application of sound parts, with a fault around them.
@@ -115,7 +119,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
             (app.router, app.io) = late.put_before(app.router);
             door.replace(&app.io, app.service.clone());
         }
-        Place::Boot(_) | Place::Setting(_) | Place::Part(_) => {}
+        Place::Boot(_) | Place::Setting(_) | Place::Part(_) | Place::Process(_) => {}
     }
     app
 }

@@ -1,0 +1,309 @@
+//! One node among others, with one thing wrong: in what it tells them, in what it does at their word, and in what it does
+//! without its store.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use notify_server::{
+    Collaborators,
+    cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
+    idempotency::Answers,
+    queue::{AckQueue, EntryId, OfflineQueue},
+    store::{BoxFuture, StoreError},
+};
+
+/// What is wrong with the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What the others hand it is handed to nobody.
+    Deaf,
+    /// Where else a user is is not asked.
+    PresenceIgnored,
+    /// Its own clients are not told to the others.
+    Unseen,
+    /// Its clients that acknowledge are told as such that do not.
+    EntersAsPlain,
+    /// Where the user is is asked in the store for every event.
+    AlwaysAsks,
+    /// What a client has taken stays in the store.
+    ClaimsNothing,
+    /// What is handed to it is taken from the store first, whoever would have to acknowledge it.
+    ClaimsBeforehand,
+    /// What no client here has taken is put into the queue, where it is.
+    PutsBack,
+    /// Every other event is handed over late.
+    HoldsBack,
+    /// Nobody's confirmation is waited for.
+    WaitsForNobody,
+    /// Everything counts as taken by somebody.
+    TakenByAll,
+    /// A node that does not answer is waited for without end, almost.
+    WaitsLong,
+    /// The others are not told of the end of a session.
+    EndsUntold,
+    /// They are told after a while.
+    EndsToldLate,
+    /// What it missed is not looked for.
+    CatchesUpNever,
+    /// Whether the sessions still hold is not looked at.
+    VerifiesNothing,
+    /// It always says that it is ready.
+    AlwaysReady,
+    /// It is never ready again.
+    NeverReadyAgain,
+    /// What could not be routed is accepted.
+    AcceptsAnyway,
+    /// The process dies of what could not be routed.
+    DiesOfIt,
+    /// What could not be routed is refused after a long time.
+    Hangs,
+    /// That the others could not be told of the end of a session is not said.
+    EndsInVain,
+}
+
+/// How late is late.
+const LATE: Duration = Duration::from_millis(60);
+const TOO_LATE: Duration = Duration::from_millis(3_500);
+/// A node that takes longer than this stands still.
+const SLOW: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(7);
+/// How often to look whether it is ready.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The parts, with a faulty node among them.
+pub(crate) fn breaks(sound: Collaborators, fault: Fault) -> Collaborators {
+    let stores = Stores { queue: sound.queue.clone(), acks: sound.acks.clone() };
+    let faulty = |peers| -> Arc<dyn Peers> { Arc::new(Faulty::new(peers, stores, fault)) };
+    Collaborators { peers: sound.peers.map(faulty), ..sound }
+}
+
+/// What a faulty node reaches past the others.
+#[derive(Clone)]
+struct Stores {
+    queue: Arc<dyn OfflineQueue>,
+    acks: Arc<dyn AckQueue>,
+}
+
+/// A node with a fault.
+pub(crate) struct Faulty {
+    peers: Arc<dyn Peers>,
+    stores: Stores,
+    fault: Fault,
+    was_ready: Arc<AtomicBool>,
+    was_away: Arc<AtomicBool>,
+}
+
+impl Faulty {
+    fn new(peers: Arc<dyn Peers>, stores: Stores, fault: Fault) -> Self {
+        Self { peers, stores, fault, was_ready: Arc::default(), was_away: Arc::default() }
+    }
+
+    /// Notes that the node was ready once and then was not.
+    fn watch(&self) {
+        let (peers, was_ready, was_away) = (self.peers.clone(), self.was_ready.clone(), self.was_away.clone());
+        tokio::spawn(async move {
+            loop {
+                match peers.ready() {
+                    Ok(()) => was_ready.store(true, Ordering::SeqCst),
+                    Err(_) => drop(was_away.fetch_or(was_ready.load(Ordering::SeqCst), Ordering::SeqCst)),
+                };
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+    }
+}
+
+impl Peers for Faulty {
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.peers.check()
+    }
+
+    fn join(&self, local: Arc<dyn Local>) {
+        if self.fault == Fault::NeverReadyAgain {
+            self.watch();
+        }
+        let (stores, fault, count) = (self.stores.clone(), self.fault, AtomicUsize::new(0));
+        self.peers.join(Arc::new(Here { local, stores, fault, count }));
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        match self.fault {
+            Fault::AlwaysReady => Ok(()),
+            Fault::NeverReadyAgain if self.was_away.load(Ordering::SeqCst) => Err(StoreError::NotJoined),
+            _ => self.peers.ready(),
+        }
+    }
+
+    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Stay, StoreError>> {
+        match self.fault {
+            Fault::Unseen => Box::pin(async { Ok(Stay::new(EntryId(0, 0), false, || {})) }),
+            Fault::EntersAsPlain => self.peers.enter(user_id, false),
+            _ => self.peers.enter(user_id, acknowledges),
+        }
+    }
+
+    fn standing(&self, user_id: &str) -> Standing {
+        match self.fault {
+            Fault::PresenceIgnored => Standing::Alone,
+            Fault::AlwaysAsks => Standing::Elsewhere,
+            _ => self.peers.standing(user_id),
+        }
+    }
+
+    fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
+        Box::pin(async move {
+            let events = payloads.len();
+            let nobody = move || -> Taken { Box::pin(async move { vec![false; events] }) };
+            let taken = match (self.peers.route(user_id, payloads).await, self.fault) {
+                (Ok(taken), _) => taken,
+                (Err(_), Fault::AcceptsAnyway) => return Ok(nobody()),
+                (Err(_), Fault::DiesOfIt) => std::process::abort(),
+                (Err(error), Fault::Hangs) => {
+                    tokio::time::sleep(LONG).await;
+                    return Err(error);
+                }
+                (Err(error), _) => return Err(error),
+            };
+            Ok(match self.fault {
+                Fault::WaitsForNobody => {
+                    tokio::spawn(taken);
+                    nobody()
+                }
+                Fault::TakenByAll => Box::pin(async move { vec![true; taken.await.len()] }),
+                Fault::WaitsLong => Box::pin(async move {
+                    let began = Instant::now();
+                    let taken = taken.await;
+                    if began.elapsed() > SLOW {
+                        tokio::time::sleep(LONG).await;
+                    }
+                    taken
+                }),
+                _ => taken,
+            })
+        })
+    }
+
+    fn claim(&self, user_id: &str, entry: EntryId) {
+        if self.fault != Fault::ClaimsNothing {
+            self.peers.claim(user_id, entry);
+        }
+    }
+
+    fn end_session<'a>(
+        &'a self,
+        session_id: &'a str,
+        but_for: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::EndsUntold => Ok(()),
+                Fault::EndsToldLate => {
+                    let (peers, session, owner) =
+                        (self.peers.clone(), session_id.to_owned(), but_for.map(str::to_owned));
+                    tokio::spawn(async move {
+                        tokio::time::sleep(TOO_LATE).await;
+                        peers.end_session(&session, owner.as_deref()).await
+                    });
+                    Ok(())
+                }
+                Fault::EndsInVain => {
+                    self.peers.end_session(session_id, but_for).await.ok();
+                    Ok(())
+                }
+                _ => self.peers.end_session(session_id, but_for).await,
+            }
+        })
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        self.peers.leave()
+    }
+}
+
+/// What the others ask of a node with a fault.
+struct Here {
+    local: Arc<dyn Local>,
+    stores: Stores,
+    fault: Fault,
+    count: AtomicUsize,
+}
+
+impl Local for Here {
+    fn receive<'a>(&'a self, user_id: &'a str, events: Vec<Arrived>) -> BoxFuture<'a, Vec<bool>> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::Deaf => return vec![false; events.len()],
+                Fault::ClaimsBeforehand => {
+                    let entries: Vec<_> = events.iter().map(|event| event.entry).collect();
+                    self.stores.acks.confirm(user_id, &entries, 0).await.ok();
+                }
+                Fault::HoldsBack if self.count.fetch_add(1, Ordering::SeqCst) % 2 == 1 => {
+                    let (local, user) = (self.local.clone(), user_id.to_owned());
+                    let taken = vec![true; events.len()];
+                    tokio::spawn(async move {
+                        tokio::time::sleep(LATE).await;
+                        local.receive(&user, events).await
+                    });
+                    return taken;
+                }
+                Fault::PutsBack => {
+                    let taken = self.local.receive(user_id, events.clone()).await;
+                    let left = events.iter().zip(&taken).filter(|(_, taken)| !**taken);
+                    let left: Vec<_> = left.map(|(event, _)| event.payload.get()).collect();
+                    if !left.is_empty() {
+                        self.stores.queue.append(user_id, &left).await.ok();
+                    }
+                    return taken;
+                }
+                _ => {}
+            }
+            self.local.receive(user_id, events).await
+        })
+    }
+
+    fn settle<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+        self.local.settle(user_id)
+    }
+
+    fn catch_up<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        match self.fault {
+            Fault::CatchesUpNever => Box::pin(async { Ok(()) }),
+            _ => self.local.catch_up(user_id),
+        }
+    }
+
+    fn end_session(&self, session_id: &str, but_for: Option<&str>) {
+        self.local.end_session(session_id, but_for);
+    }
+
+    fn verify_sessions(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        match self.fault {
+            Fault::VerifiesNothing => Box::pin(async { Ok(()) }),
+            _ => self.local.verify_sessions(),
+        }
+    }
+}
+
+/// Answers that only this process remembers.
+#[derive(Default)]
+pub(crate) struct OwnMemory(Mutex<HashMap<String, String>>);
+
+impl Answers for OwnMemory {
+    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = answers.get(key).cloned();
+        Box::pin(async { Ok(answer) })
+    }
+
+    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.insert(key.to_owned(), answer.to_owned());
+        Box::pin(async { Ok(()) })
+    }
+}

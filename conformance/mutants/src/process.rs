@@ -1,0 +1,134 @@
+//! How a process ends, and what it does to its clients without its store, with one thing wrong.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use notify_server::{
+    App, Collaborators,
+    queue::{EntryId, OfflineQueue, Queued},
+    store::{BoxFuture, Probe, StoreError},
+};
+use socketioxide::SocketIo;
+use tokio::signal::unix::Signal;
+
+/// What is wrong with the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// SIGTERM ends it on the spot.
+    EndsAtOnce,
+    /// It ends in order, and says that it did not.
+    EndsWithAnError,
+    /// Clients are sent away from the namespace first, which they take as meant for them.
+    SendsAway,
+    /// It goes on accepting for a while.
+    AcceptsOn,
+    /// It waits for its clients to go by themselves.
+    WaitsForClients,
+    /// From SIGTERM on nothing is stored, and what is emitted is accepted.
+    StoresNothingMore,
+    /// It closes its clients' connections when the store is away.
+    DropsClients,
+}
+
+/// How long it goes on accepting.
+const ON: Duration = Duration::from_secs(3);
+/// How long what was sent may take to arrive.
+const SENT: Duration = Duration::from_millis(200);
+/// How often the store is asked.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A process with a fault, or with none.
+#[derive(Clone)]
+pub(crate) struct Process {
+    fault: Option<Fault>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Process {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
+        Self { fault, ending: Arc::default() }
+    }
+
+    /// Puts the fault into the parts, where it belongs there.
+    pub(crate) fn breaks(&self, sound: Collaborators) -> Collaborators {
+        match self.fault {
+            Some(Fault::StoresNothingMore) => {
+                let queue = Arc::new(Ending { queue: sound.queue.clone(), ending: self.ending.clone() });
+                Collaborators { queue, ..sound }
+            }
+            _ => sound,
+        }
+    }
+
+    /// Begins what goes on beside the application.
+    pub(crate) fn accompanies(&self, app: &App, probe: Arc<dyn Probe>) {
+        if self.fault == Some(Fault::DropsClients) {
+            let io = app.io.clone();
+            tokio::spawn(async move {
+                loop {
+                    if probe.probe().await.is_err() {
+                        send_away(&io);
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+            });
+        }
+    }
+
+    /// Completes when the application is to end.
+    pub(crate) async fn told_to_end(self, mut terminated: Signal, io: SocketIo) {
+        terminated.recv().await;
+        self.ending.store(true, Ordering::SeqCst);
+        match self.fault {
+            Some(Fault::EndsAtOnce) => std::process::exit(0),
+            Some(Fault::SendsAway) => {
+                send_away(&io);
+                tokio::time::sleep(SENT).await;
+            }
+            Some(Fault::AcceptsOn) => tokio::time::sleep(ON).await,
+            Some(Fault::WaitsForClients) => std::future::pending().await,
+            _ => {}
+        }
+    }
+
+    /// # Errors
+    /// Where it is to say that it did not end in order.
+    pub(crate) fn ended(&self) -> Result<(), &'static str> {
+        if self.fault == Some(Fault::EndsWithAnError) { Err("it did not end in order") } else { Ok(()) }
+    }
+}
+
+fn send_away(io: &SocketIo) {
+    let sockets = io.of("/notifications").map(|namespace| namespace.sockets()).unwrap_or_default();
+    for socket in sockets {
+        socket.disconnect().ok();
+    }
+}
+
+/// Stores nothing once the process ends.
+struct Ending {
+    queue: Arc<dyn OfflineQueue>,
+    ending: Arc<AtomicBool>,
+}
+
+impl OfflineQueue for Ending {
+    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        if self.ending.load(Ordering::SeqCst) {
+            return Box::pin(async { Ok(()) });
+        }
+        self.queue.append(user_id, payloads)
+    }
+
+    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        self.queue.read(user_id)
+    }
+
+    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.queue.remove(user_id, ids)
+    }
+}

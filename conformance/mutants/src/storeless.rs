@@ -1,0 +1,153 @@
+//! What a server does when its store fails it, with one thing wrong.
+
+use std::{sync::Arc, time::Duration};
+
+use notify_server::{
+    Collaborators,
+    idempotency::Answers,
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
+    session::{Session, SessionStore},
+    store::{BoxFuture, StoreError},
+};
+
+use crate::nodes;
+
+/// What is wrong without the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process dies of it.
+    Dies,
+    /// The answer is a long time in coming.
+    Hangs,
+    /// What cannot be stored is accepted.
+    Accepts,
+    /// A queue that is slow to read counts as empty.
+    ReadsInHaste,
+    /// A revocation that failed is confirmed.
+    HidesRevocations,
+    /// A key that cannot be looked up counts as new.
+    HidesKeys,
+}
+
+/// How long is too long for an answer, and for a step of a store.
+const LONG: Duration = Duration::from_secs(7);
+const HASTE: Duration = Duration::from_millis(80);
+
+/// The parts, with a fault.
+pub(crate) fn breaks(sound: Collaborators, fault: Fault) -> Collaborators {
+    let of_the_node = match fault {
+        Fault::Dies => Some(nodes::Fault::DiesOfIt),
+        Fault::Hangs => Some(nodes::Fault::Hangs),
+        Fault::Accepts => Some(nodes::Fault::AcceptsAnyway),
+        Fault::HidesRevocations => Some(nodes::Fault::EndsInVain),
+        Fault::ReadsInHaste | Fault::HidesKeys => None,
+    };
+    let sound = match of_the_node {
+        Some(fault) => nodes::breaks(sound, fault),
+        None => sound,
+    };
+    Collaborators {
+        queue: Arc::new(Failing { store: sound.queue.clone(), fault }),
+        acks: Arc::new(Failing { store: sound.acks.clone(), fault }),
+        session_store: Arc::new(Failing { store: sound.session_store.clone(), fault }),
+        answers: Arc::new(Failing { store: sound.answers.clone(), fault }),
+        ..sound
+    }
+}
+
+struct Failing<S: ?Sized> {
+    store: Arc<S>,
+    fault: Fault,
+}
+
+impl<S: ?Sized> Failing<S> {
+    /// What the fault makes of a failure to write.
+    async fn written<T>(&self, outcome: Result<T, StoreError>, pretended: T) -> Result<T, StoreError> {
+        match (outcome, self.fault) {
+            (Err(_), Fault::Dies) => std::process::abort(),
+            (Err(error), Fault::Hangs) => {
+                tokio::time::sleep(LONG).await;
+                Err(error)
+            }
+            (Err(_), Fault::Accepts) => Ok(pretended),
+            (outcome, _) => outcome,
+        }
+    }
+}
+
+impl OfflineQueue for Failing<dyn OfflineQueue> {
+    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.written(self.store.append(user_id, payloads).await, ()).await })
+    }
+
+    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::ReadsInHaste => {
+                    let read = tokio::time::timeout(HASTE, self.store.read(user_id)).await;
+                    read.unwrap_or_else(|_| Ok(Vec::new()))
+                }
+                _ => self.store.read(user_id).await,
+            }
+        })
+    }
+
+    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.remove(user_id, ids)
+    }
+}
+
+impl AckQueue for Failing<dyn AckQueue> {
+    fn keep<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+        Box::pin(async move {
+            let pretended = (0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect();
+            self.written(self.store.keep(user_id, payloads).await, pretended).await
+        })
+    }
+
+    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        self.store.backlog(user_id, trim)
+    }
+
+    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.written(self.store.confirm(user_id, ids, told).await, ()).await })
+    }
+}
+
+impl SessionStore for Failing<dyn SessionStore> {
+    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.put_session(id, session)
+    }
+
+    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            match (self.store.revoke_session(id).await, self.fault) {
+                (Err(_), Fault::HidesRevocations) => Ok(true),
+                (outcome, _) => outcome,
+            }
+        })
+    }
+
+    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
+        self.store.session(id)
+    }
+}
+
+impl Answers for Failing<dyn Answers> {
+    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+        Box::pin(async move {
+            match (self.store.answer(key).await, self.fault) {
+                (Err(_), Fault::HidesKeys) => Ok(None),
+                (outcome, _) => outcome,
+            }
+        })
+    }
+
+    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.keep_answer(key, answer)
+    }
+}
