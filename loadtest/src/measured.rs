@@ -44,6 +44,8 @@ pub struct Measured {
     pub rss_connected: Option<u64>,
     /// At the end.
     pub rss_end: Option<u64>,
+    /// The rate that was found, where the scenario looks for one.
+    pub rate: Option<f64>,
     /// Steps, where there are several.
     pub growth: Vec<Growth>,
     /// What only this scenario tells.

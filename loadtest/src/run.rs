@@ -119,7 +119,7 @@ fn put_together(environment: Environment, kind: Kind, settings: &Settings, mut m
             name: kind.name().to_owned(),
             connections: measured.connections,
             users: measured.users,
-            rate_per_s: settings.rate,
+            rate_per_s: measured.rate.or(settings.rate),
             emitters: settings.emitters,
             batch: settings.batch,
             payload_bytes: settings.payload_bytes,

@@ -45,6 +45,7 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
     let (rate, mut measured) = held.ok_or_else(|| {
         Fault::Nothing(format!("no rate kept p99 under {:?}; the lowest tried was {:.0}/s", settings.bound, steps[0].n))
     })?;
+    measured.rate = Some(rate);
     measured.growth = steps;
     measured.notes.push(("highest rate".to_owned(), format!("{rate:.0}/s with p99 under {:?}", settings.bound)));
     Ok(measured)
