@@ -27,7 +27,9 @@ pub(super) fn load(results: &Results) -> String {
     if !only_connects(results) {
         parts.push(format!("{} bytes", count(scenario.payload_bytes as u64)));
     }
-    parts.push(format!("{} after {} of warm-up", time(scenario.duration_s), time(scenario.warmup_s)));
+    let warmup =
+        if scenario.warmup_s > 0.0 { format!(" after {} of warm-up", time(scenario.warmup_s)) } else { String::new() };
+    parts.push(format!("{}{warmup}", time(scenario.duration_s)));
     parts.join(", ")
 }
 
@@ -167,31 +169,35 @@ pub(super) fn latency_table(results: &Results) -> Option<Table> {
     any.then(|| table.ending_in_words())
 }
 
-/// The steps of a run that has several.
+/// The steps of a run that has several. Those at rates share their connections: memory says nothing of them.
 pub(super) fn growth_table(results: &Results) -> Option<Table> {
     let first = results.growth.first()?;
+    let at_rates = at_rates(&results.growth);
     let bounded = results.growth.iter().any(|step| !step.held);
-    let rest = ["deliveries", "p50", "p99", "missing", "CPU per 100,000", "memory a connection"];
-    let of = if first.of == "rate" { "asked for" } else { first.of.as_str() };
-    let head = [of].into_iter().chain(rest).chain(bounded.then_some("bound"));
-    let mut table = Table::new(head);
+    let of = if at_rates { "asked for" } else { first.of.as_str() };
+    let head = [of, "deliveries", "p50", "p99", "missing", "CPU per 100,000"].into_iter();
+    let mut table =
+        Table::new(head.chain((!at_rates).then_some("memory a connection")).chain(bounded.then_some("bound")));
     for step in &results.growth {
         let or_none = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| "–".to_owned(), show);
-        table.row(
-            [
-                steps(step),
-                rate(step.delivered_per_s),
-                latency(step.p50_us as f64),
-                latency(step.p99_us as f64),
-                count(step.missing),
-                or_none(step.server_cpu_s_per_100k, seconds),
-                or_none(step.server_rss_per_connection_bytes, bytes),
-            ]
-            .into_iter()
-            .chain(bounded.then(|| if step.held { "held" } else { "broken" }.to_owned())),
-        );
+        let figures = [
+            steps(step),
+            rate(step.delivered_per_s),
+            latency(step.p50_us as f64),
+            latency(step.p99_us as f64),
+            count(step.missing),
+            or_none(step.server_cpu_s_per_100k, seconds),
+        ];
+        let memory = (!at_rates).then(|| or_none(step.server_rss_per_connection_bytes, bytes));
+        let held = bounded.then(|| if step.held { "held" } else { "broken" }.to_owned());
+        table.row(figures.into_iter().chain(memory).chain(held));
     }
     Some(table)
+}
+
+/// Whether it is the rate that grows.
+pub(super) fn at_rates(steps: &[Growth]) -> bool {
+    steps.first().is_some_and(|step| step.of == "rate")
 }
 
 /// How far a step went.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     figure::only_connects,
-    report::summary::latencies,
+    report::summary::{at_rates, latencies},
     results::{Growth, Latency, Results, Second},
     units::{bytes, count, latency, percent, rate, seconds},
 };
@@ -118,7 +118,7 @@ pub(super) fn over_time(results: &Results) -> Vec<Chart> {
 }
 
 fn moment(s: f64) -> String {
-    format!("{s:.0} s")
+    format!("{} s", format!("{s:.1}").trim_end_matches(".0"))
 }
 
 fn whole(number: f64) -> String {
@@ -150,7 +150,7 @@ pub(super) fn growth(results: &Results) -> Vec<Chart> {
     let line =
         |name, of: fn(&Growth) -> Option<f64>| Line { name, points: steps.iter().map(|it| (it.n, of(it))).collect() };
     let by = |title, show, lines, log| Chart { marked: true, ..chart(title, along, x(), show, lines, log) };
-    vec![
+    let mut charts = vec![
         by(
             "Latency as it grows",
             latency as fn(f64) -> String,
@@ -159,13 +159,16 @@ pub(super) fn growth(results: &Results) -> Vec<Chart> {
         ),
         by("Deliveries as it grows", rate, vec![line("deliveries", |it| Some(it.delivered_per_s))], false),
         by("Server CPU per 100,000 deliveries", seconds, vec![line("server", |it| it.server_cpu_s_per_100k)], false),
-        in_bytes(by(
+    ];
+    if !at_rates(steps) {
+        charts.push(in_bytes(by(
             "Server memory per connection",
             bytes,
             vec![line("server", |it| it.server_rss_per_connection_bytes)],
             false,
-        )),
-    ]
+        )));
+    }
+    charts
 }
 
 /// Bytes have an axis of their own.
@@ -227,7 +230,10 @@ mod tests {
         let mut churn = sample::good();
         churn.series[3].connections = 4_000;
         assert!(titles(&over_time(&churn)).contains(&"Connections over time"));
-        assert!(growth(&sample::good()).is_empty() && growth(&sample::growth()).len() == 4);
+        assert!(growth(&sample::good()).is_empty() && growth(&sample::growth()).len() == 3);
+        let mut by_connections = sample::growth();
+        by_connections.growth.iter_mut().for_each(|step| step.of = "connections".into());
+        assert!(titles(&growth(&by_connections)).contains(&"Server memory per connection"));
         let mut nothing = sample::good();
         (nothing.latency.count, nothing.further) = (0, Vec::new());
         assert!(percentiles(&nothing).is_none());
@@ -236,5 +242,6 @@ mod tests {
     #[test]
     fn shares_have_no_idle_zeros() {
         assert_eq!([0.0, 0.5, 0.99, 0.9999].map(share), ["0 %", "50 %", "99 %", "99.99 %"]);
+        assert_eq!([0.0, 0.5, 1.002, 30.0].map(moment), ["0 s", "0.5 s", "1 s", "30 s"]);
     }
 }

@@ -172,9 +172,9 @@ impl Chart {
 
 /// A round number as one says it: `5 ms` for `5.00 ms`.
 fn short(text: &str) -> String {
-    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let (number, unit) = text.split_at(text.find([' ', '/']).unwrap_or(text.len()));
     let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
-    format!("{number} {unit}").trim_end().to_owned()
+    format!("{number}{unit}")
 }
 
 #[cfg(test)]
@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn a_mark_has_no_idle_zeros() {
         assert_eq!(
-            ["5.00 ms", "10.0 ms", "500 µs", "0.50 s", "20,000/s"].map(short),
-            ["5 ms", "10 ms", "500 µs", "0.5 s", "20,000/s"]
+            ["5.00 ms", "10.0 ms", "500 µs", "0.50 s", "20,000/s", "50.0/s"].map(short),
+            ["5 ms", "10 ms", "500 µs", "0.5 s", "20,000/s", "50/s"]
         );
     }
 
