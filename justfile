@@ -47,7 +47,7 @@ load-compare *args:
     set -euo pipefail
     cargo build --quiet --release --package notify-load
     targets=loadtest/targets/reference.toml,fixtures/targets/node.toml,loadtest/targets/floor.toml
-    compare() { target/release/notify-load rounds "$1" --targets "$targets" --redis local --duration 10s "${@:2}"; }
+    compare() { "${CARGO_TARGET_DIR:-target}/release/notify-load" rounds "$1" --targets "$targets" --redis local --duration 10s "${@:2}"; }
     compare unicast --connections 5000 "$@"
     compare unicast --connections 5000 --batch 100 "$@"
     compare fanout --connections 1000 "$@"
@@ -57,8 +57,10 @@ load-compare *args:
 load-smoke:
     #!/usr/bin/env bash
     set -euo pipefail
+    # Built as the tests are: with the features of this package alone everything would be compiled once more.
+    cargo test --quiet --workspace --no-run
     smoke() {
-        cargo run --quiet --package notify-load -- "$1" --target fixtures/targets/reference-embedded.toml \
+        "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$1" --target fixtures/targets/reference-embedded.toml \
             --connections 20 --duration 2s --warmup 200ms --assert missing==0 "${@:2}"
     }
     smoke unicast --rate 200 --assert duplicated==0
