@@ -114,6 +114,7 @@ impl Tally {
                 What::NotConnected { .. }
                 | What::Stray { .. }
                 | What::Missed { .. }
+                | What::Connecting(_)
                 | What::Leaving(_)
                 | What::Left(_)
                 | What::OwnFault { .. } => continue,

@@ -9,7 +9,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::history::{Connection, HALF_OPEN, Record, What};
+use super::{
+    faults::FaultKind,
+    history::{Connection, HALF_OPEN, Record, What},
+};
 
 /// How long after a cut the server may still believe in the connection.
 const UNNOTICED_US: u64 = 2_000_000;
@@ -109,12 +112,23 @@ pub fn check(records: &[Record], promise: Promise) -> Vec<Violation> {
     found
 }
 
-fn faults(records: &[Record]) -> Vec<(u64, u64)> {
-    let interval = |record: &Record| match record.what {
-        What::Fault { until_us, .. } => Some((record.at_us, until_us)),
+/// A fault of a node, or of all.
+struct Fault {
+    from_us: u64,
+    to_us: u64,
+    /// The node that could not reach the store while others could.
+    cut_off: Option<usize>,
+}
+
+fn faults(records: &[Record]) -> Vec<Fault> {
+    let fault = |record: &Record| match &record.what {
+        What::Fault { name, until_us } => {
+            let cut_off = record.node.filter(|_| name == FaultKind::RedisCut.name());
+            Some(Fault { from_us: record.at_us, to_us: *until_us, cut_off })
+        }
         _ => None,
     };
-    records.iter().filter_map(interval).collect()
+    records.iter().filter_map(fault).collect()
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -125,16 +139,19 @@ fn micros(duration: Duration) -> u64 {
 struct Line<'a> {
     user: usize,
     promise: Promise,
-    faults: &'a [(u64, u64)],
+    faults: &'a [Fault],
     emitted_us: BTreeMap<u64, u64>,
     accepted: BTreeMap<u64, Accepted<'a>>,
     arrivals: Vec<Arrival<'a>>,
+    /// When devices began to connect.
+    began_us: BTreeMap<Connection, u64>,
     connections: BTreeMap<Connection, Span>,
     found: Vec<Violation>,
 }
 
 struct Accepted<'a> {
     at_us: u64,
+    node: Option<usize>,
     id: Option<&'a str>,
     live: bool,
 }
@@ -142,6 +159,7 @@ struct Accepted<'a> {
 #[derive(Clone, Copy)]
 struct Arrival<'a> {
     at_us: u64,
+    node: Option<usize>,
     on: Connection,
     n: u64,
     id: Option<&'a str>,
@@ -169,7 +187,7 @@ struct Gap {
 }
 
 impl<'a> Line<'a> {
-    fn of(user: usize, records: &[&'a Record], promise: Promise, faults: &'a [(u64, u64)]) -> Self {
+    fn of(user: usize, records: &[&'a Record], promise: Promise, faults: &'a [Fault]) -> Self {
         let mut line = Self {
             user,
             promise,
@@ -177,6 +195,7 @@ impl<'a> Line<'a> {
             emitted_us: BTreeMap::new(),
             accepted: BTreeMap::new(),
             arrivals: Vec::new(),
+            began_us: BTreeMap::new(),
             connections: BTreeMap::new(),
             found: Vec::new(),
         };
@@ -185,21 +204,24 @@ impl<'a> Line<'a> {
     }
 
     fn read(&mut self, record: &'a Record) {
-        let at_us = record.at_us;
+        let (at_us, node) = (record.at_us, record.node);
         match &record.what {
             What::Emitting { n } => {
                 self.emitted_us.insert(*n, at_us);
             }
             What::Accepted { n, event_id, delivery } => {
                 let live = delivery.as_deref() != Some("queued");
-                self.accepted.insert(*n, Accepted { at_us, id: event_id.as_deref(), live });
+                self.accepted.insert(*n, Accepted { at_us, node, id: event_id.as_deref(), live });
+            }
+            What::Connecting(on) => {
+                self.began_us.insert(*on, at_us);
             }
             What::Connected(on) => {
                 self.connections
                     .insert(*on, Span { from_us: at_us, leaving_us: None, to_us: u64::MAX, believed_us: None });
             }
             What::Received { on, n, event_id, queued } => {
-                self.arrivals.push(Arrival { at_us, on: *on, n: *n, id: event_id.as_deref(), queued: *queued });
+                self.arrivals.push(Arrival { at_us, node, on: *on, n: *n, id: event_id.as_deref(), queued: *queued });
             }
             What::Stray { payload, .. } => {
                 self.tell(at_us, None, Kind::Leaked, format!("{payload} was never emitted for this user"));
@@ -246,7 +268,7 @@ impl<'a> Line<'a> {
     fn duplicates(&mut self) {
         let mut ids: BTreeMap<u64, &str> = self.accepted.iter().filter_map(|(n, it)| Some((*n, it.id?))).collect();
         let (mut on_connection, mut on_device) = (HashSet::new(), HashSet::new());
-        let (mut queued, mut live) = (BTreeSet::new(), BTreeSet::new());
+        let mut came: BTreeMap<u64, Vec<Arrival<'_>>> = BTreeMap::new();
         for it in self.arrivals.clone() {
             if let Some(id) = it.id
                 && *ids.entry(it.n).or_insert(id) != id
@@ -256,41 +278,65 @@ impl<'a> Line<'a> {
             }
             let again_here = !on_connection.insert((it.on, it.n));
             let again_on_device = !on_device.insert((it.on.device, it.n));
-            let again_in_queue = it.queued && !queued.insert(it.n);
-            if !it.queued {
-                live.insert(it.n);
-            }
-            let both = queued.contains(&it.n) && live.contains(&it.n);
-            let says = match self.promise.acknowledging {
-                _ if again_here => "twice on one connection",
-                true => continue,
-                false if again_on_device => "twice to one device",
-                false if again_in_queue => "in two queued.events",
-                false if both => "live and in queued.events",
-                false => continue,
+            let before = came.entry(it.n).or_default();
+            let twice = before.iter().find(|first| (first.queued || it.queued) && !self.side_by_side(first, &it));
+            let says = match (self.promise.acknowledging, twice) {
+                _ if again_here => Some("twice on one connection"),
+                (true, _) => None,
+                (false, _) if again_on_device => Some("twice to one device"),
+                (false, Some(first)) if first.queued && it.queued => Some("in two queued.events"),
+                (false, Some(_)) => Some("live and in queued.events"),
+                (false, None) => None,
             };
-            self.tell(it.at_us, Some(it.n), Kind::Duplicated, format!("event {} came {says}", it.n));
+            before.push(it);
+            if let Some(says) = says {
+                self.tell(it.at_us, Some(it.n), Kind::Duplicated, format!("event {} came {says}", it.n));
+            }
         }
+    }
+
+    /// Whether two devices got an event because one of them was connecting to a node while the event was under way at another,
+    /// or was in the hands of the other device's (CLUSTER-17). One node does one thing after the other.
+    fn side_by_side(&self, first: &Arrival<'_>, second: &Arrival<'_>) -> bool {
+        let accepted = self.accepted.get(&first.n);
+        let one_node = first.node == second.node && accepted.is_none_or(|accepted| accepted.node == first.node);
+        let began_us = |it: &Arrival<'_>| self.began_us.get(&it.on).copied().unwrap_or(u64::MAX);
+        let accepted_us = accepted.map_or(0, |accepted| accepted.at_us);
+        let was_connecting = match second.queued {
+            true => began_us(second) <= accepted_us.max(first.at_us),
+            false => began_us(first) <= accepted_us,
+        };
+        !one_node && was_connecting
     }
 
     /// What a device sees for the first time is later than all that it has seen. Events of which nobody knows when they
     /// were accepted, if at all, have no place.
     fn order(&mut self) {
-        let mut seen: BTreeMap<usize, (u64, HashSet<u64>)> = BTreeMap::new();
+        let mut seen: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
         for it in self.arrivals.clone() {
-            if !self.accepted.contains_key(&it.n) {
-                continue;
-            }
-            let (latest, all) = seen.entry(it.on.device).or_default();
+            let Some(accepted) = self.accepted.get(&it.n) else { continue };
+            let all = seen.entry(it.on.device).or_default();
             if !all.insert(it.n) {
                 continue;
             }
-            if it.n < *latest {
-                let says = format!("event {} came to device {} after event {latest}", it.n, it.on.device);
+            let overtook = |later: &&u64| !self.cut_off(accepted, &self.accepted[*later]);
+            if let Some(later) = all.range(it.n + 1..).find(overtook) {
+                let says = format!("event {} came to device {} after event {later}", it.n, it.on.device);
                 self.tell(it.at_us, Some(it.n), Kind::Reordered, says);
             }
-            *latest = it.n.max(*latest);
         }
+    }
+
+    /// Whether an event was overtaken by a live one of a node that could not reach the store meanwhile (FAIL-16).
+    fn cut_off(&self, overtaken: &Accepted<'_>, by: &Accepted<'_>) -> bool {
+        let within = micros(self.promise.within);
+        let meanwhile =
+            |fault: &Fault, it: &Accepted<'_>| (fault.from_us..fault.to_us.saturating_add(within)).contains(&it.at_us);
+        let cuts = || self.faults.iter().filter(|fault| fault.cut_off.is_some() && fault.cut_off == by.node);
+        !self.promise.acknowledging
+            && by.live
+            && overtaken.node != by.node
+            && cuts().any(|fault| meanwhile(fault, overtaken) && meanwhile(fault, by))
     }
 
     fn losses(&mut self) {
@@ -364,7 +410,7 @@ impl<'a> Line<'a> {
     /// Whether no fault happened between the two, nor so shortly before that it was not over.
     fn calm(&self, from_us: u64, to_us: u64) -> bool {
         let within = micros(self.promise.within);
-        !self.faults.iter().any(|(begin, end)| *begin < to_us && from_us < end.saturating_add(within))
+        !self.faults.iter().any(|fault| fault.from_us < to_us && from_us < fault.to_us.saturating_add(within))
     }
 
     /// Without acknowledgements, what was on its way to a connection that broke is lost; what came after it on the same
@@ -486,6 +532,70 @@ mod tests {
     fn each_device_gets_a_live_event() {
         let line = [What::Connected(ON), What::Connected(OTHER), accepted(1), live(ON, 1), live(OTHER, 1)];
         assert_eq!(found(false, &line), []);
+    }
+
+    /// What happens at which node; a second lies between any two.
+    fn found_at(line: &[(usize, What)]) -> Vec<(Kind, Option<u64>)> {
+        let record = |(second, (node, what)): (u64, &(usize, What))| {
+            let user = (!matches!(what, What::Fault { .. })).then_some(0);
+            Record { at_us: second * 1_000_000, user, node: Some(*node), what: what.clone() }
+        };
+        let records: Vec<_> = (0..).zip(line).map(record).collect();
+        let promise = Promise { acknowledging: false, within: Duration::from_millis(2_500) };
+        check(&records, promise).into_iter().map(|violation| (violation.kind, violation.n)).collect()
+    }
+
+    #[test]
+    fn who_connects_to_a_node_while_an_event_is_under_way_at_another_gets_it_once_whoever_else_does() {
+        let while_it_was = [
+            (0, What::Connected(ON)),
+            (1, What::Connecting(OTHER)),
+            (0, accepted(1)),
+            (0, live(ON, 1)),
+            (1, What::Connected(OTHER)),
+            (1, from_queue(OTHER, 1)),
+        ];
+        assert_eq!(found_at(&while_it_was), []);
+        let one_node = while_it_was.clone().map(|(_, what)| (0, what));
+        assert_eq!(found_at(&one_node), [(Kind::Duplicated, Some(1))], "one node does one after the other");
+        let [first_connected, connecting, accepted, live, connected, queued] = while_it_was;
+        let after = [first_connected, accepted, live, connecting, connected, queued];
+        assert_eq!(found_at(&after), [(Kind::Duplicated, Some(1))], "it was delivered by then");
+    }
+
+    #[test]
+    fn two_who_connect_to_two_nodes_at_a_time_may_both_be_given_the_queue_and_the_next_may_not() {
+        let both = [
+            (0, queued(1)),
+            (0, What::Connecting(ON)),
+            (1, What::Connecting(OTHER)),
+            (0, What::Connected(ON)),
+            (0, from_queue(ON, 1)),
+            (1, What::Connected(OTHER)),
+            (1, from_queue(OTHER, 1)),
+        ];
+        assert_eq!(found_at(&both), []);
+        let again = [(1, What::Left(OTHER)), (1, What::Connecting(AGAIN)), (1, from_queue(AGAIN, 1))];
+        assert_eq!(found_at(&[both.as_slice(), &again].concat()), [(Kind::Duplicated, Some(1))]);
+    }
+
+    #[test]
+    fn what_a_node_delivers_that_is_cut_off_overtakes_what_another_accepts_meanwhile_and_nothing_else() {
+        let cut = What::Fault { name: "redis-cut".into(), until_us: 3_000_000 };
+        let line = |node: usize, cut: What| {
+            [
+                (1, What::Connected(ON)),
+                (1, cut),
+                (node, queued(1)),
+                (1, accepted(2)),
+                (1, live(ON, 2)),
+                (1, live(ON, 1)),
+            ]
+        };
+        assert_eq!(found_at(&line(0, cut.clone())), []);
+        assert_eq!(found_at(&line(1, cut)), [(Kind::Reordered, Some(1))], "one node has one order");
+        let pause = What::Fault { name: "redis-pause".into(), until_us: 3_000_000 };
+        assert_eq!(found_at(&line(0, pause)), [(Kind::Reordered, Some(1))], "nobody could accept");
     }
 
     #[test]

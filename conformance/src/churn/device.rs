@@ -111,6 +111,7 @@ impl Device {
             while silent.pop_front_if(|line| line.since.elapsed() > HALF_OPEN_FOR).is_some() {}
             let on = Connection { device: self.device, connection };
             let plan = Plan::draw(self.system.nodes.len(), &self.leavings, &mut self.dice);
+            self.note(plan.node, What::Connecting(on));
             match self.connect(plan.node, &mut token).await {
                 Ok((client, line)) => {
                     self.note(plan.node, What::Connected(on));

@@ -65,6 +65,8 @@ pub enum What {
         /// What there was in an answer's place.
         why: String,
     },
+    /// A device begins to connect.
+    Connecting(Connection),
     /// A CONNECT was accepted.
     Connected(Connection),
     /// A CONNECT was not accepted.
