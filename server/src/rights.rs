@@ -35,6 +35,10 @@ struct Right {
     session_id: String,
     ends_at_ms: Option<i64>,
     wire: Weak<wire::Session>,
+    /// Whether the session is known to be right. Until then the end of one is a reason to ask again, and no more: what is said
+    /// of the end may be said late, and a client that comes after it is to be refused, not cut off.
+    verified: bool,
+    doubted: bool,
 }
 
 /// Holds a right for as long as it is not dropped.
@@ -44,8 +48,8 @@ pub(crate) struct Grant {
 }
 
 impl Rights {
-    /// Begins to watch a connection. To be called before the session is verified: a revocation that comes in between closes
-    /// the connection then, rather than to be missed.
+    /// Begins to watch a connection. To be called before the session is verified, so that a revocation that comes in between is
+    /// not missed: [`Grant::confirm`] tells of it.
     pub(crate) fn grant(
         &self,
         user_id: &str,
@@ -58,7 +62,8 @@ impl Rights {
         let id = inner.last;
         inner.by_session.entry(session_id.to_owned()).or_default().push(id);
         let (user_id, session_id) = (user_id.to_owned(), session_id.to_owned());
-        inner.rights.insert(id, Right { user_id, session_id, ends_at_ms, wire: Arc::downgrade(wire) });
+        let wire = Arc::downgrade(wire);
+        inner.rights.insert(id, Right { user_id, session_id, ends_at_ms, wire, verified: false, doubted: false });
         if !std::mem::replace(&mut inner.looking, true) {
             tokio::spawn(look(Arc::downgrade(&self.0)));
         }
@@ -67,23 +72,32 @@ impl Rights {
 
     /// Closes every connection that rests on this session.
     pub fn end_session(&self, session_id: &str) {
-        self.close(|inner| inner.of_session(session_id).filter_map(|right| right.wire.upgrade()).collect());
+        self.end(session_id, |_| true);
     }
 
     /// The same for connections of anybody else than its owner.
     pub fn end_session_but_for(&self, owner: &str, session_id: &str) {
-        let strangers = |inner: &Inner| {
-            inner.of_session(session_id).filter(|it| it.user_id != owner).filter_map(|it| it.wire.upgrade()).collect()
-        };
-        self.close(strangers);
+        self.end(session_id, |user_id| user_id != owner);
     }
 
     /// The same for connections of one user.
     pub(crate) fn end_session_of(&self, user_id: &str, session_id: &str) {
-        let of_user = |inner: &Inner| {
-            inner.of_session(session_id).filter(|it| it.user_id == user_id).filter_map(|it| it.wire.upgrade()).collect()
-        };
-        self.close(of_user);
+        self.end(session_id, |it| it == user_id);
+    }
+
+    fn end(&self, session_id: &str, whose: impl Fn(&str) -> bool) {
+        self.close(|inner| {
+            let Inner { rights, by_session, .. } = inner;
+            let mut wires = Vec::new();
+            for id in by_session.get(session_id).into_iter().flatten() {
+                let Some(right) = rights.get_mut(id).filter(|right| whose(&right.user_id)) else { continue };
+                match right.verified {
+                    true => wires.extend(right.wire.upgrade()),
+                    false => right.doubted = true,
+                }
+            }
+            wires
+        });
     }
 
     /// On which sessions connections rest, each with a user.
@@ -99,9 +113,9 @@ impl Rights {
         });
     }
 
-    fn close(&self, select: impl FnOnce(&Inner) -> Vec<Arc<wire::Session>>) {
+    fn close(&self, select: impl FnOnce(&mut Inner) -> Vec<Arc<wire::Session>>) {
         // Closing wakes others, who may come here; so not under the lock.
-        let selected = select(&self.lock());
+        let selected = select(&mut self.lock());
         for wire in selected {
             wire.close();
         }
@@ -113,9 +127,13 @@ impl Rights {
     }
 }
 
-impl Inner {
-    fn of_session(&self, session_id: &str) -> impl Iterator<Item = &Right> {
-        self.by_session.get(session_id).into_iter().flatten().filter_map(|id| self.rights.get(id))
+impl Grant {
+    /// The session was found right. False where something was said of its end meanwhile, so that it has to be asked for again.
+    pub(crate) fn confirm(&self) -> bool {
+        let mut inner = self.rights.lock();
+        let Some(right) = inner.rights.get_mut(&self.id) else { return true };
+        right.verified = !std::mem::take(&mut right.doubted);
+        right.verified
     }
 }
 
@@ -194,9 +212,12 @@ mod tests {
         let rights = Rights::default();
         let wires: [Arc<wire::Session>; 4] = Default::default();
         let [one, same, other, gone] = wires.each_ref();
-        let _one = rights.grant("alice", "s", None, one);
-        let _same = rights.grant("alice", "s", None, same);
-        let _other = rights.grant("alice", "t", None, other);
+        let grants = [
+            rights.grant("alice", "s", None, one),
+            rights.grant("alice", "s", None, same),
+            rights.grant("alice", "t", None, other),
+        ];
+        assert!(grants.iter().all(Grant::confirm));
         drop(rights.grant("alice", "s", None, gone));
         rights.end_session_but_for("alice", "s");
         assert_eq!(closed(&[one, same, other, gone]), [false, false, false, false]);
@@ -204,6 +225,18 @@ mod tests {
         assert_eq!(closed(&[one, same, other, gone]), [true, true, false, false]);
         rights.end_session_but_for("bob", "t");
         assert!(other.has_departed());
+    }
+
+    #[tokio::test]
+    async fn while_a_session_is_verified_its_end_is_a_doubt_and_closes_nothing() {
+        let rights = Rights::default();
+        let wire: Arc<wire::Session> = Arc::default();
+        let grant = rights.grant("alice", "s", None, &wire);
+        rights.end_session("s");
+        assert!(!wire.has_departed() && !grant.confirm(), "to be asked for again");
+        assert!(grant.confirm());
+        rights.end_session("s");
+        assert!(wire.has_departed());
     }
 
     #[tokio::test]

@@ -192,8 +192,12 @@ impl Door {
         }
         // First, so that a revocation while the session is verified is not missed.
         let grant = self.rights.grant(&user_id, &session_id, self.tokens.ends_at_ms(token), wire);
-        self.sessions.verify(&session_id, &user_id).await?;
-        Ok((user_id, grant))
+        loop {
+            self.sessions.verify(&session_id, &user_id).await?;
+            if grant.confirm() {
+                return Ok((user_id, grant));
+            }
+        }
     }
 
     /// Lets a connection rest on a fresh token of the same user; the old one counts until then.
