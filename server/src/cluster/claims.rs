@@ -1,7 +1,7 @@
 //! Removes from the store what transports have taken, many at a time. Knows nothing of sockets.
 //!
-//! A node that is out of touch finds what it has missed in the store. So where there may be one, what this node's clients have
-//! taken stays there for a while; but not for longer than until the user's next connect, wherever that is.
+//! A node that is out of touch finds what it has missed in the store. So what this node's clients have taken of a user who is on
+//! others, too, stays there for a while; but not for longer than until the user's next connect, wherever that is.
 
 use std::{
     collections::HashMap,
@@ -21,8 +21,10 @@ use crate::{queue::EntryId, store::redis::peers::Link};
 const AT_ONCE: usize = 1_024;
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a node that is out of touch has to catch up.
-const HOLD: Duration = Duration::from_secs(5);
+/// How long a node that is out of touch has to catch up: as long as its lease counts. And for how many events of a user: a queue
+/// has a bound.
+const HOLD: Duration = Duration::from_secs(10);
+const HELD_AT_MOST: usize = 1_000;
 
 /// What the task is told; with no user, of all of them.
 enum Word {
@@ -116,7 +118,7 @@ impl Pending {
         let held = self.held.get(&user_id).copied().unwrap_or(self.all_held).max(self.all_held);
         let (entries, due) = self.taken.entry(user_id).or_insert_with(|| (Vec::new(), held));
         entries.push(entry);
-        *due = held.max(*due);
+        *due = if entries.len() < HELD_AT_MOST { held.max(*due) } else { Instant::now() };
     }
 
     fn hold(&mut self, user_id: Option<String>) {

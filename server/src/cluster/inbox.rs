@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
@@ -20,8 +21,10 @@ pub(super) struct Inbox {
     lanes: Lanes<Delivery>,
     /// Counts what comes in.
     last: AtomicU64,
-    /// The same for signs of life.
-    pub(super) beats: AtomicU64,
+    /// Tells when a lane is done.
+    done: Notify,
+    /// Tells of signs of life.
+    pub(super) beats: Notify,
 }
 
 /// Events for a user.
@@ -31,8 +34,6 @@ struct Delivery {
     n: u64,
     /// Whether the user is on this node and no other.
     alone: bool,
-    /// Whether another node has to find them in the store.
-    unheard: bool,
     events: Vec<Arrived>,
 }
 
@@ -41,8 +42,8 @@ impl Node {
     pub(super) fn take_in(self: &Arc<Self>, text: &str) {
         let number = self.inbox.last.fetch_add(1, Ordering::SeqCst) + 1;
         match message::parse(text) {
-            Some(Message::Events { from, n, user, nodes, unheard, events }) => {
-                let delivery = Delivery { number, from, n, alone: nodes == 1, unheard, events };
+            Some(Message::Events { from, n, user, nodes, events }) => {
+                let delivery = Delivery { number, from, n, alone: nodes == 1, events };
                 if self.inbox.lanes.push(&user, delivery) {
                     tokio::spawn(self.clone().work(user));
                 }
@@ -60,15 +61,16 @@ impl Node {
                     local.end_session(&session, but_for.as_deref());
                 }
             }
-            Some(Message::Beat) => drop(self.inbox.beats.fetch_add(1, Ordering::SeqCst)),
+            Some(Message::Beat) => self.inbox.beats.notify_one(),
             None => tracing::warn!("another node has said what this one does not understand"),
         }
     }
 
     async fn work(self: Arc<Self>, user_id: String) {
         while let Some(delivery) = self.inbox.lanes.next(&user_id) {
-            let Delivery { number, from, n, alone, unheard, events } = delivery;
-            if unheard {
+            let Delivery { number, from, n, alone, events } = delivery;
+            if !alone {
+                // Another node may be out of touch, and has to find them in the store.
                 self.claims.hold(Some(&user_id));
             }
             let taken = self.hand_over(&user_id, events).await;
@@ -85,6 +87,19 @@ impl Node {
                     tracing::debug!(%error, "another node could not be told that its events were handed over");
                 }
             });
+        }
+        self.inbox.done.notify_waiters();
+    }
+
+    /// Completes when everything that has come in is done.
+    pub(super) async fn is_done(&self) {
+        loop {
+            // Before the look, so that what is done in between is noticed.
+            let done = self.inbox.done.notified();
+            if self.inbox.lanes.is_idle() {
+                return;
+            }
+            done.await;
         }
     }
 

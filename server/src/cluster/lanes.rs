@@ -33,6 +33,11 @@ impl<T> Lanes<T> {
         next
     }
 
+    /// Whether nothing is left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<T>>> {
         // No change can panic half way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,6 +57,6 @@ mod tests {
         assert_eq!([lanes.next("a"), lanes.next("a")], [Some(1), Some(2)]);
         assert!(!lanes.push("a", 4), "the second was not done yet");
         assert_eq!([lanes.next("a"), lanes.next("a")], [Some(4), None]);
-        assert!(lanes.push("a", 5));
+        assert!(lanes.push("a", 5) && !lanes.is_idle());
     }
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use redis::aio::PubSubStream;
-use tokio::time::{MissedTickBehavior, interval};
+use redis::{Msg, aio::PubSubStream};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::node::{Membership, NOT_JOINED, Node};
@@ -17,8 +17,13 @@ use crate::store::{StoreError, redis::peers::Server};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How many heartbeats may go unheard by this node itself before its subscription counts as broken.
-const UNHEARD: u64 = 3;
+/// How long this node may not hear its own heartbeats before its subscription counts as broken. The store may be silent then as
+/// well, and nothing be missed; to join anew does no harm.
+const UNHEARD: Duration = Duration::from_millis(2_500);
+
+/// How long nothing may come in for everything to have come in, and how long it may take to be done.
+const QUIET: Duration = Duration::from_millis(100);
+const FINISH: Duration = Duration::from_secs(1);
 
 /// How many users are seen to at once after a gap.
 const AT_ONCE: usize = 64;
@@ -71,8 +76,10 @@ pub(super) async fn run(node: Arc<Node>) {
         let gap = tokio::select! {
             gap = listen(&node, &mut heard) => gap,
             gap = renew(&node, id) => gap,
+            gap = silence(&node) => gap,
             never = settle(&node, number, lost, former) => never,
         };
+        finish(&node, &mut heard).await;
         former = Some(id);
         node.membership.send_replace(NOT_JOINED);
         tracing::warn!(node = %id, %gap, "out of touch with the others");
@@ -108,41 +115,56 @@ pub(super) fn check(server: &Server) -> Result<(), StoreError> {
 
 async fn listen(node: &Arc<Node>, heard: &mut PubSubStream) -> Gap {
     while let Some(message) = heard.next().await {
-        match message.get_payload::<String>() {
-            Ok(text) => node.take_in(&text),
-            Err(error) => tracing::warn!(%error, "another node has said what is no text"),
-        }
+        take_in(node, &message);
     }
     Gap::Ended
+}
+
+fn take_in(node: &Arc<Node>, message: &Msg) {
+    match message.get_payload::<String>() {
+        Ok(text) => node.take_in(&text),
+        Err(error) => tracing::warn!(%error, "another node has said what is no text"),
+    }
+}
+
+/// A process that stood still finds what was said to it meanwhile, and that its time is over. The first comes first: it is older than
+/// whatever was missed, and may have gone from the store.
+async fn finish(node: &Arc<Node>, heard: &mut PubSubStream) {
+    let rest = async {
+        while let Ok(Some(message)) = timeout(QUIET, heard.next()).await {
+            take_in(node, &message);
+        }
+        node.is_done().await;
+    };
+    if timeout(FINISH, rest).await.is_err() {
+        tracing::debug!("what had come in was not done in time");
+    }
 }
 
 async fn renew(node: &Arc<Node>, id: Uuid) -> Gap {
     let mut ticks = interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut unheard, mut heard, mut sent) = (0, 0, 0);
+    let mut sent = 0;
     loop {
         ticks.tick().await;
-        // Those of the ticks before, which had all the time to come in.
-        let beats = node.inbox.beats.load(Ordering::SeqCst);
-        let hears = beats > std::mem::replace(&mut heard, beats);
         let renewed = node.link.renew(id).await;
         if let (Err(error), true) = (&renewed, node.answers.load(Ordering::SeqCst)) {
             tracing::warn!(%error, "the lease could not be renewed");
         }
         node.answers.store(renewed.is_ok(), Ordering::SeqCst);
-        match renewed {
-            Ok(false) => return Gap::Lapsed,
-            Ok(true) => unheard = if hears { 0 } else { unheard + 1 },
-            Err(_) => {}
-        }
-        if unheard > UNHEARD {
-            return Gap::Silent;
+        if let Ok(false) = renewed {
+            return Gap::Lapsed;
         }
         sent += 1;
         if sent % RENEW_AFTER == 0 {
             tokio::spawn(tell_again(node.clone()));
         }
     }
+}
+
+async fn silence(node: &Node) -> Gap {
+    while timeout(UNHEARD, node.inbox.beats.notified()).await.is_ok() {}
+    Gap::Silent
 }
 
 async fn tell_again(node: Arc<Node>) {

@@ -10,8 +10,8 @@ use crate::store::redis::entry_id;
 /// A message that has come in.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Events for a user; `nodes` is on how many nodes the user is, and `unheard` whether one of them is out of touch.
-    Events { from: Uuid, n: u64, user: String, nodes: usize, unheard: bool, events: Vec<Arrived> },
+    /// Events for a user; `nodes` is on how many nodes the user is.
+    Events { from: Uuid, n: u64, user: String, nodes: usize, events: Vec<Arrived> },
     /// A user is on another node, too; about to be, where there is somebody who waits for an answer.
     Shared { waits: Option<(Uuid, u64)>, user: String },
     /// The answer to number `n` of this node's questions.
@@ -83,12 +83,11 @@ pub(super) fn parse(text: &str) -> Option<Message> {
     match words.next()? {
         "events" => {
             let (acknowledged, nodes) = (words.next()? == "1", words.next()?.parse().ok()?);
-            let unheard = words.next()? == "1";
             let entries = words.next()?.split(',').map(entry_id).collect::<Option<Vec<_>>>()?;
             let Events { from, n, user, payloads } = serde_json::from_str(body).ok()?;
             let events = entries.into_iter().zip(payloads);
             let events = events.map(|(entry, payload)| Arrived { entry, payload, acknowledged }).collect();
-            Some(Message::Events { from, n, user, nodes, unheard, events })
+            Some(Message::Events { from, n, user, nodes, events })
         }
         "shared" => serde_json::from_str(body).ok().map(|Shared { waits, user }| Message::Shared { waits, user }),
         "took" => serde_json::from_str(body).ok().map(|Took { n, taken }| Message::Took { n, taken }),
@@ -110,8 +109,8 @@ mod tests {
         let from = Uuid::new_v4();
         let user = "al\"ice\n\u{1f512}";
         let body = events(from, 7, user, &[r#"{"a":1}"#, "[2]"]);
-        let Some(Message::Events { n: 7, user: said, nodes: 2, unheard: false, events, .. }) =
-            parse(&format!("events 1 2 0 5-0,5-1\n{body}"))
+        let Some(Message::Events { n: 7, user: said, nodes: 2, events, .. }) =
+            parse(&format!("events 1 2 5-0,5-1\n{body}"))
         else {
             panic!("{body}")
         };
@@ -130,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_passed_over() {
-        for text in ["", "events", "events 1 2\n{}", "events 1 2 0 x\n{}", "took\n[]", "took", "nonsense\n{}"] {
+        for text in ["", "events", "events 1 2\n{}", "events 1 2 x\n{}", "took\n[]", "took", "nonsense\n{}"] {
             assert!(parse(text).is_none(), "{text:?}");
         }
     }

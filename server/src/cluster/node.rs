@@ -128,8 +128,19 @@ impl Peers for Cluster {
         Box::pin(async move {
             let (node, events) = (self.node.clone(), payloads.len());
             let question = node.asked.open();
-            let body = message::events(node.joined().id, question.n, user_id, payloads);
-            let routed = node.link.route(user_id, payloads, &body).await?;
+            // A store that does not answer is not waited for.
+            if node.joined().number == 0 && !node.answers.load(Ordering::SeqCst) {
+                return Err(StoreError::NotJoined);
+            }
+            let mut gone = 0;
+            let routed = loop {
+                let joined = node.joined_after(gone).await?;
+                let body = message::events(joined.id, question.n, user_id, payloads);
+                match node.link.route(joined.id, user_id, payloads, &body).await? {
+                    Some(routed) => break routed,
+                    None => gone = joined.number,
+                }
+            };
             let user_id = user_id.to_owned();
             let taken: Taken = Box::pin(async move {
                 let taken = question.gather(routed.heard, events, HAND_OVER).await;
@@ -178,14 +189,19 @@ impl Node {
         *self.membership.borrow()
     }
 
+    /// The membership, as soon as there is one that comes after another.
+    async fn joined_after(&self, number: u64) -> Result<Membership, StoreError> {
+        let mut membership = self.membership.subscribe();
+        let joined = timeout(NOTE, membership.wait_for(|joined| joined.number > number)).await;
+        joined.map_err(|_| StoreError::NotJoined)?.map(|joined| *joined).map_err(|_| StoreError::Closed)
+    }
+
     pub(super) fn local(&self) -> Option<&Arc<dyn Local>> {
         self.local.get()
     }
 
     async fn enter(self: Arc<Self>, user_id: &str, acknowledges: bool) -> Result<Stay, StoreError> {
-        let mut membership = self.membership.subscribe();
-        let joined = timeout(NOTE, membership.wait_for(|joined| joined.number > 0)).await;
-        let joined = *joined.map_err(|_| StoreError::NotJoined)?.map_err(|_| StoreError::Closed)?;
+        let mut joined = self.joined_after(0).await?;
         self.users.arrive(user_id, acknowledges, joined.number);
         // From here on, whoever gives up has arrived, and departs.
         let (node, user) = (self.clone(), user_id.to_owned());
@@ -194,12 +210,15 @@ impl Node {
             node.leaving.send(user).ok();
         });
         let question = self.asked.open();
-        let tell = message::shared(Some((joined.id, question.n)), user_id);
-        let entered = {
-            let _turn = self.telling.take(user_id).await;
-            self.register(user_id, Some(&tell)).await?
+        let (newest, acknowledged_elsewhere, heard) = loop {
+            let tell = message::shared(Some((joined.id, question.n)), user_id);
+            let turn = self.telling.take(user_id).await;
+            if let Some(entered) = self.register(user_id, Some(&tell)).await? {
+                break entered;
+            }
+            drop(turn);
+            joined = self.joined_after(joined.number).await?;
         };
-        let Some((newest, acknowledged_elsewhere, heard)) = entered else { return Err(StoreError::NotJoined) };
         // Not within anybody's turn: the other nodes may be waiting for this one.
         question.gather(heard, 0, NOTE).await;
         // Or the client may be given again what it was given on the connection before.

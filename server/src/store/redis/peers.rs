@@ -144,12 +144,17 @@ impl Link {
         in_time(call.invoke_async(&mut self.line.connection())).await
     }
 
-    /// Stores events, and hands them with `body` to every node where the user is.
-    pub(crate) async fn route(&self, user_id: &str, payloads: &[&str], body: &str) -> Result<Routed, StoreError> {
-        let mut call = self.scripts.route(user_id, &self.channel_of_one(), body);
-        let (_, heard, acknowledged): Appended =
-            in_time(call.arg(payloads).invoke_async(&mut self.line.connection())).await?;
-        Ok(Routed { heard, acknowledged })
+    /// Stores events, and hands them with `body` to every node where the user is; `None` where the lease of this node has ended.
+    pub(crate) async fn route(
+        &self,
+        node: Uuid,
+        user_id: &str,
+        payloads: &[&str],
+        body: &str,
+    ) -> Result<Option<Routed>, StoreError> {
+        let mut call = self.scripts.route(user_id, &self.channel_of_one(), &node.to_string(), body);
+        let routed: Option<Appended> = in_time(call.arg(payloads).invoke_async(&mut self.line.connection())).await?;
+        Ok(routed.map(|(_, heard, acknowledged)| Routed { heard, acknowledged }))
     }
 
     /// Cuts a queue to its cap, where nobody acknowledges.

@@ -30,18 +30,18 @@ local function read(key, ...)
   return redis.call(...)
 end
 
--- The nodes where the user is, and whether somebody acknowledges on any but this one. A node without a lease is dead.
+-- The nodes where the user is, whether somebody acknowledges on any but this one, and the nodes that have no lease: dead ones.
 local function nodes(this)
-  local known, live, acks = read(present, 'HGETALL', present), {}, false
+  local known, live, acks, dead = read(present, 'HGETALL', present), {}, false, {}
   for i = 1, #known, 2 do
     if redis.call('EXISTS', 'notify:node:' .. known[i]) == 1 then
       live[#live + 1] = known[i]
       acks = acks or (known[i + 1] == 'ack' and known[i] ~= this)
     else
-      redis.call('HDEL', present, known[i])
+      dead[#dead + 1] = known[i]
     end
   end
-  return live, acks
+  return live, acks, dead
 end
 
 local function oldest()
@@ -74,21 +74,19 @@ local function remove(first)
 end
 ";
 
-/// What is too old goes first, so that it does not count; then the cap. The key expires with its last entry. With a channel
+/// The first write is one that needs memory: with another before it, Redis would let it pass though it is full. What is too old goes
+/// before the cap, so that it does not count. The key expires with its last entry. With a channel
 /// the events are handed to every node where the user is; the cap is for those who are nowhere, or not listened for.
 const APPEND: &str = r"
-local bound, channel, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], FIRST + 3
-local live, anybody = nodes()
+local bound, channel, this, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3], FIRST + 4
+if channel ~= '' and redis.call('EXISTS', 'notify:node:' .. this) == 0 then return false end
+local live, anybody, dead = nodes()
 local left, dropped, acks = account()
 local gone, ids, heard = 0, {}, 0
-if left > 0 then gone = redis.call('XTRIM', queue, 'MINID', oldest()) end
 for i = PAYLOADS, #ARGV do ids[#ids + 1] = redis.call('XADD', queue, '*', 'payload', ARGV[i]) end
+if left > 0 then gone = redis.call('XTRIM', queue, 'MINID', oldest()) end
 if channel ~= '' then
-  local unheard = 0
-  for _, node in ipairs(live) do
-    if redis.call('PUBSUB', 'NUMSUB', channel .. node)[2] == 0 then unheard = 1 end
-  end
-  local head = {'events', anybody and 1 or 0, #live, unheard, table.concat(ids, ',')}
+  local head = {'events', anybody and 1 or 0, #live, table.concat(ids, ',')}
   local text = table.concat(head, ' ') .. '\n' .. body
   for _, node in ipairs(live) do heard = heard + redis.call('PUBLISH', channel .. node, text) end
 end
@@ -96,6 +94,7 @@ if anybody or heard > 0 then cap = bound end
 if left + #ids - gone > cap then gone = gone + redis.call('XTRIM', queue, 'MAXLEN', cap) end
 redis.call('PEXPIRE', queue, ttl)
 note(left + #ids - gone, dropped + gone, acks)
+for _, node in ipairs(dead) do redis.call('HDEL', present, node) end
 return {ids, heard, anybody and 1 or 0}
 ";
 
@@ -195,20 +194,20 @@ impl Scripts {
     }
 
     pub(super) fn append(&self, user_id: &str) -> ScriptInvocation<'_> {
-        self.route(user_id, "", "")
+        self.route(user_id, "", "", "")
     }
 
     pub(super) fn keep(&self, user_id: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.append, user_id, self.bound());
-        call.arg(self.bound()).arg("").arg("");
+        call.arg(self.bound()).arg("").arg("").arg("");
         call
     }
 
-    /// The same as [`Scripts::append`] for events that are handed to every node where the user is, at the channel that begins
-    /// so.
-    pub(super) fn route(&self, user_id: &str, channel: &str, body: &str) -> ScriptInvocation<'_> {
+    /// The same as [`Scripts::append`] for events that this node hands to every node where the user is, at the channel that begins
+    /// so. Nothing where the node is taken for dead: the user may be on it.
+    pub(super) fn route(&self, user_id: &str, channel: &str, node: &str, body: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.append, user_id, self.limits.max_events);
-        call.arg(self.bound()).arg(channel).arg(body);
+        call.arg(self.bound()).arg(channel).arg(node).arg(body);
         call
     }
 
