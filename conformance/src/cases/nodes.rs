@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 
 use super::{
     QUIET, acks,
@@ -161,7 +161,10 @@ async fn stands_still(t: Bench, how_long: Duration) -> Outcome {
 async fn emit_until_live(t: &Bench, user: &User, first: usize) -> Outcome<usize> {
     let deadline = Instant::now() + HELD_UP;
     let mut n = first;
+    // Not more than a queue holds.
+    let mut pace = interval(HELD_UP / 25);
     loop {
+        pace.tick().await;
         let answer = t.control("POST", "/events", &body_for(user, n)).await?;
         answer.expect_status(202)?;
         if answer.json()["delivery"] == "live" {

@@ -79,8 +79,8 @@ pub(super) async fn run(node: Arc<Node>) {
             gap = silence(&node) => gap,
             never = settle(&node, number, lost, former) => never,
         };
-        finish(&node, &mut heard).await;
         former = Some(id);
+        finish(&node, &mut heard).await;
         node.membership.send_replace(NOT_JOINED);
         tracing::warn!(node = %id, %gap, "out of touch with the others");
     }
