@@ -196,7 +196,7 @@ async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
     devices.shutdown().await;
     failed?;
     let records = history.records();
-    let promise = Promise { acknowledging: workload.acknowledging, within: WITHIN };
+    let promise = Promise { acknowledging: workload.acknowledging, one_node: workload.nodes == 1, within: WITHIN };
     let own_fault = records.iter().find_map(|record| match &record.what {
         What::OwnFault { why } => Some(why.clone()),
         _ => None,

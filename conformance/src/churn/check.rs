@@ -25,6 +25,8 @@ pub struct Promise {
     /// Clients acknowledge: nothing is lost, and what was not acknowledged comes again (SPEC 9). Otherwise what was on its way
     /// to a connection that broke is lost, and nothing comes twice (SPEC 10).
     pub acknowledging: bool,
+    /// There is one node: it does one thing after the other (CLUSTER-17).
+    pub one_node: bool,
     /// How long an event may take to a user who is connected, while nothing fails.
     pub within: Duration,
 }
@@ -159,7 +161,6 @@ struct Accepted<'a> {
 #[derive(Clone, Copy)]
 struct Arrival<'a> {
     at_us: u64,
-    node: Option<usize>,
     on: Connection,
     n: u64,
     id: Option<&'a str>,
@@ -221,7 +222,7 @@ impl<'a> Line<'a> {
                     .insert(*on, Span { from_us: at_us, leaving_us: None, to_us: u64::MAX, believed_us: None });
             }
             What::Received { on, n, event_id, queued } => {
-                self.arrivals.push(Arrival { at_us, node, on: *on, n: *n, id: event_id.as_deref(), queued: *queued });
+                self.arrivals.push(Arrival { at_us, on: *on, n: *n, id: event_id.as_deref(), queued: *queued });
             }
             What::Stray { payload, .. } => {
                 self.tell(at_us, None, Kind::Leaked, format!("{payload} was never emitted for this user"));
@@ -295,18 +296,17 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Whether two devices got an event because one of them was connecting to a node while the event was under way at another,
-    /// or was in the hands of the other device's (CLUSTER-17). One node does one thing after the other.
+    /// Whether two devices got an event because one of them was connecting while the event was under way, or in the hands of
+    /// the other.
     fn side_by_side(&self, first: &Arrival<'_>, second: &Arrival<'_>) -> bool {
         let accepted = self.accepted.get(&first.n);
-        let one_node = first.node == second.node && accepted.is_none_or(|accepted| accepted.node == first.node);
         let began_us = |it: &Arrival<'_>| self.began_us.get(&it.on).copied().unwrap_or(u64::MAX);
         let accepted_us = accepted.map_or(0, |accepted| accepted.at_us);
         let was_connecting = match second.queued {
             true => began_us(second) <= accepted_us.max(first.at_us),
             false => began_us(first) <= accepted_us,
         };
-        !one_node && was_connecting
+        !self.promise.one_node && was_connecting
     }
 
     /// What a device sees for the first time is later than all that it has seen. Events of which nobody knows when they
@@ -474,7 +474,7 @@ mod tests {
                 what: what.clone(),
             })
             .collect();
-        let promise = Promise { acknowledging, within: Duration::from_millis(2_500) };
+        let promise = Promise { acknowledging, one_node: true, within: Duration::from_millis(2_500) };
         check(&records, promise).into_iter().map(|violation| (violation.kind, violation.n)).collect()
     }
 
@@ -536,17 +536,18 @@ mod tests {
 
     /// What happens at which node; a second lies between any two.
     fn found_at(line: &[(usize, What)]) -> Vec<(Kind, Option<u64>)> {
+        let one_node = line.iter().all(|(node, _)| *node == 0);
         let record = |(second, (node, what)): (u64, &(usize, What))| {
             let user = (!matches!(what, What::Fault { .. })).then_some(0);
             Record { at_us: second * 1_000_000, user, node: Some(*node), what: what.clone() }
         };
         let records: Vec<_> = (0..).zip(line).map(record).collect();
-        let promise = Promise { acknowledging: false, within: Duration::from_millis(2_500) };
+        let promise = Promise { acknowledging: false, one_node, within: Duration::from_millis(2_500) };
         check(&records, promise).into_iter().map(|violation| (violation.kind, violation.n)).collect()
     }
 
     #[test]
-    fn who_connects_to_a_node_while_an_event_is_under_way_at_another_gets_it_once_whoever_else_does() {
+    fn who_connects_while_an_event_is_under_way_among_nodes_gets_it_once_whoever_else_does() {
         let while_it_was = [
             (0, What::Connected(ON)),
             (1, What::Connecting(OTHER)),
@@ -564,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_connect_to_two_nodes_at_a_time_may_both_be_given_the_queue_and_the_next_may_not() {
+    fn of_several_nodes_two_who_connect_at_a_time_may_both_be_given_the_queue_and_the_next_may_not() {
         let both = [
             (0, queued(1)),
             (0, What::Connecting(ON)),
