@@ -46,12 +46,21 @@ load-compare *args:
     #!/usr/bin/env bash
     set -euo pipefail
     cargo build --quiet --release --package notify-load
+    out="${CARGO_TARGET_DIR:-target}/load-compare"
+    mkdir -p "$out"
     targets=loadtest/targets/reference.toml,fixtures/targets/node.toml,loadtest/targets/floor.toml
-    compare() { "${CARGO_TARGET_DIR:-target}/release/notify-load" rounds "$1" --targets "$targets" --redis local --duration 10s "${@:2}"; }
-    compare unicast --connections 5000 "$@"
-    compare unicast --connections 5000 --batch 100 "$@"
-    compare fanout --connections 1000 "$@"
-    compare handshake "$@"
+    failed=0
+    compare() {
+        "${CARGO_TARGET_DIR:-target}/release/notify-load" rounds "$2" --targets "$targets" --redis local --duration 10s \
+            --json "$out/$1.json" --markdown "$out/$1.md" "${@:3}" || failed=1
+    }
+    compare 1-unicast unicast --connections 5000 "$@"
+    compare 2-batch unicast --connections 5000 --batch 100 "$@"
+    compare 3-fanout fanout --connections 1000 "$@"
+    compare 4-handshake handshake "$@"
+    cat "$out"/*.md > "$out.md"
+    echo "The tables for loadtest/README.md are in $out.md"
+    exit "$failed"
 
 # A few seconds of load, unoptimised, to see that the harness works; nothing about speed
 load-smoke:
