@@ -47,6 +47,7 @@ load-compare *args:
     set -euo pipefail
     cargo build --quiet --release --package notify-load
     out="${CARGO_TARGET_DIR:-target}/load-compare"
+    rm -rf "$out"
     mkdir -p "$out"
     targets=loadtest/targets/reference.toml,fixtures/targets/node.toml,loadtest/targets/floor.toml
     failed=0
