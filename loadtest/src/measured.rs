@@ -1,4 +1,4 @@
-//! What a scenario hands back, before it is put in order as [`Results`]. Knows nothing of reports.
+//! What a scenario hands back, before it is put in order as `Results`. Knows nothing of reports.
 
 use std::time::Duration;
 

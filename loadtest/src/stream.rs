@@ -155,7 +155,7 @@ pub async fn watch(
 /// The most events that a queue holds (SPEC 5).
 pub const QUEUE_MOST: u64 = 50;
 
-/// Waits until everything has arrived, or nothing has for [`SILENCE`].
+/// Waits until everything has arrived, or nothing has for a while.
 pub async fn drained(post: &Post) {
     let began = Instant::now();
     let mut last = (post.ledger.arrived(), began);
