@@ -125,9 +125,9 @@ impl Attack {
         Duration::from_micros(self.ended_us.load(Relaxed))
     }
 
-    /// How long it should take.
-    pub fn length(&self) -> Duration {
-        self.order.duration
+    /// How long it should take; `None` where a number of acts ends it.
+    pub fn length(&self) -> Option<Duration> {
+        (self.order.most == u64::MAX).then_some(self.order.duration)
     }
 
     fn configuration(&self) -> GooseConfiguration {

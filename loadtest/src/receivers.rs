@@ -5,10 +5,10 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 
 use crate::{
     http::Address,
@@ -19,8 +19,22 @@ use crate::{
     socket::{Socket, SocketError},
 };
 
-/// How many connect at a time where it does not matter.
-pub const AT_ONCE: usize = 64;
+/// How receivers come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coming {
+    /// How many connect at a time.
+    pub at_once: usize,
+    /// For how long one that is refused tries again, as a real client would.
+    pub patience: Duration,
+}
+
+impl Coming {
+    /// One after the other, about, and whoever is refused ends the run.
+    pub const ORDERLY: Self = Self { at_once: 64, patience: Duration::ZERO };
+}
+
+/// How long who is refused waits before trying again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whom a receiver belongs to, and how it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +73,8 @@ pub struct Post {
     pub open: AtomicU64,
     /// Connections that the server has closed or that broke.
     pub lost: AtomicU64,
+    /// Connects that were refused or failed, and were tried again.
+    pub retried: AtomicU64,
 }
 
 /// Connected receivers; they end with this.
@@ -73,9 +89,9 @@ impl Post {
     /// With empty books for `users`.
     pub fn new(users: usize) -> Arc<Self> {
         let (ledger, origin) = (Ledger::new(users), Instant::now());
-        let (open, lost) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (open, lost, retried) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (delivery, handshake, from_us) = (Recorder::default(), Recorder::default(), AtomicU64::new(0));
-        Arc::new(Self { ledger, delivery, handshake, from_us, origin, open, lost })
+        Arc::new(Self { ledger, delivery, handshake, from_us, origin, open, lost, retried })
     }
 
     /// From now on latencies count from `moment`: events that have waited in a queue were not late by that.
@@ -90,7 +106,7 @@ impl Post {
 }
 
 impl Receivers {
-    /// Connects further receivers, `at_once` at a time; returns once all are connected.
+    /// Connects further receivers; returns once all are connected.
     ///
     /// # Errors
     /// Where one cannot connect.
@@ -100,18 +116,18 @@ impl Receivers {
         address: &Address,
         people: &Arc<People>,
         devices: &[Device],
-        at_once: usize,
+        coming: Coming,
     ) -> Result<(), SocketError> {
-        let mut waiting = Vec::with_capacity(at_once);
+        let mut waiting = Vec::with_capacity(coming.at_once);
         for device in devices {
             let inbox = (device.manner != Manner::Stalled).then(|| post.ledger.open_inbox(device.user));
             self.inboxes.extend(inbox.clone());
             let (ready, connected) = oneshot::channel();
-            let token = people.token(device.user).to_owned();
             let acks = device.manner == Manner::Acknowledging;
-            self.tasks.spawn(live(Arc::clone(post), address.clone(), token, acks, inbox, ready));
+            let way = Way { address: address.clone(), token: people.token(device.user).to_owned(), acks };
+            self.tasks.spawn(live(Arc::clone(post), way, coming.patience, inbox, ready));
             waiting.push(connected);
-            if waiting.len() == at_once {
+            if waiting.len() == coming.at_once {
                 settle(&mut waiting).await?;
             }
         }
@@ -126,23 +142,45 @@ async fn settle(waiting: &mut Vec<oneshot::Receiver<Result<(), SocketError>>>) -
     Ok(())
 }
 
-/// The life of one receiver.
-async fn live(
-    post: Arc<Post>,
+/// How one receiver connects.
+struct Way {
     address: Address,
     token: String,
     acks: bool,
+}
+
+impl Way {
+    async fn connect(self, post: &Post, patience: Duration) -> Result<Socket, SocketError> {
+        let began = Instant::now();
+        loop {
+            match Socket::connect(&self.address, &self.token, self.acks).await {
+                Ok(socket) => {
+                    post.handshake.record(post.handshake.shard(), micros(began.elapsed()));
+                    return Ok(socket);
+                }
+                Err(error) if began.elapsed() >= patience => return Err(error),
+                Err(_) => {
+                    post.retried.fetch_add(1, Relaxed);
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// The life of one receiver.
+async fn live(
+    post: Arc<Post>,
+    way: Way,
+    patience: Duration,
     inbox: Option<Arc<Inbox>>,
     ready: oneshot::Sender<Result<(), SocketError>>,
 ) {
-    let began = Instant::now();
-    let socket = match Socket::connect(&address, &token, acks).await {
+    let acks = way.acks;
+    let socket = match way.connect(&post, patience).await {
         Ok(socket) => socket,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    post.handshake.record(post.handshake.shard(), micros(began.elapsed()));
-    // Thousands of them are of no use any more.
-    drop((address, token));
     post.open.fetch_add(1, Relaxed);
     let _ = ready.send(Ok(()));
     match inbox {

@@ -17,7 +17,7 @@ use crate::{
     measured::Measured,
     people::People,
     pick::Pick,
-    receivers::{AT_ONCE, Device, Post, Receivers},
+    receivers::{Coming, Device, Post, Receivers},
     settings::Settings,
     watch::{Gauges, Watch, of_server},
 };
@@ -72,7 +72,7 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
     let post = Post::new(shape.users);
     let rss_before = rss(ground);
     let mut receivers = Receivers::default();
-    receivers.connect(&post, &ground.address, &people, &shape.devices, AT_ONCE).await?;
+    receivers.connect(&post, &ground.address, &people, &shape.devices, Coming::ORDERLY).await?;
     let rss_connected = rss(ground);
 
     let emitting = Emitting::new(letters, Arc::clone(&post), shape.pick, settings.batch);
@@ -101,7 +101,7 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
     measured.counts = post.ledger.close(&receivers.inboxes);
     if !shape.late.is_empty() {
         let mut latecomers = Receivers::default();
-        latecomers.connect(&post, &ground.address, &people, &shape.late, AT_ONCE).await?;
+        latecomers.connect(&post, &ground.address, &people, &shape.late, Coming::ORDERLY).await?;
         post.ledger.expect_queued(&latecomers.inboxes, QUEUE_MOST);
         drained(&post).await;
         let late = post.ledger.close_capped(&latecomers.inboxes, QUEUE_MOST);

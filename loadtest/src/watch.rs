@@ -53,12 +53,13 @@ pub struct Sight {
 }
 
 impl Watch {
-    /// Begins to watch; `title` stands before the progress, and `length` is what it should take.
-    pub fn begin(gauges: Arc<dyn Gauges>, server: Option<u32>, title: &str, length: Duration) -> Self {
+    /// Begins to watch; `title` stands before the progress, and `length` is what it should take, where that is known.
+    pub fn begin(gauges: Arc<dyn Gauges>, server: Option<u32>, title: &str, length: Option<Duration>) -> Self {
         let begun = Instant::now();
         let series = Arc::new(Mutex::new(Vec::new()));
         let (server_before, client_before) = (of_server(server), machine::usage(None));
-        let title = format!("{title}, {} s", length.as_secs());
+        let length = length.map_or_else(String::new, |length| format!(" of {} s", length.as_secs()));
+        let title = format!("{title}{length}");
         let eyes = Eyes { gauges, server, title, begun, series: Arc::clone(&series), told: 0 };
         let task = tokio::spawn(eyes.look(server_before, client_before));
         Self { begun, server, server_before, client_before, series, task }
@@ -138,8 +139,8 @@ impl Eyes {
         let p99 = seen.p99_us.map_or_else(|| "-".to_owned(), |p99| format!("{:.1} ms", p99 as f64 / 1_000.0));
         let server = seen.server_cpu.map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}"));
         let line = format!(
-            "  {}: {:.0} s  {:.0}/s  p99 {p99}  cores: server {server}, harness {:.2}  connections {}",
-            self.title, seen.at_s, seen.delivered_per_s, seen.client_cpu, seen.connections
+            "  {}: {:.0} s  accepted {:.0}/s  done {:.0}/s  p99 {p99}  cores: server {server}, harness {:.2}  connections {}",
+            self.title, seen.at_s, seen.accepted_per_s, seen.delivered_per_s, seen.client_cpu, seen.connections
         );
         if terminal {
             eprint!("\r\x1b[2K{line}");

@@ -1,6 +1,9 @@
 //! All users reconnect at once, each with a full queue of 50 events, as after a restart of the server.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -9,12 +12,15 @@ use crate::{
     fault::Fault,
     ground::Ground,
     measured::Measured,
-    receivers::{AT_ONCE, Post, Receivers},
+    receivers::{Coming, Post, Receivers},
     settings::Settings,
     socket::Socket,
     stream::{QUEUE_MOST, drained, rss},
     watch::Watch,
 };
+
+/// How long those who are refused come again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A thousand users.
 pub fn defaults() -> Settings {
@@ -36,16 +42,17 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
             Ok::<_, Fault>(())
         }
     });
-    stream::iter(visits).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+    stream::iter(visits).buffer_unordered(Coming::ORDERLY.at_once).try_collect::<Vec<()>>().await?;
     let Filled { measured: filling, post, devices } = filling::fill(ground, settings, &people).await?;
 
     let rss_before = rss(ground);
     let (users, began) = (devices.len(), Instant::now());
     post.count_from(began);
     post.delivery.reset();
-    let watch = Watch::begin(Arc::clone(&post) as _, ground.process, "storm", settings.duration);
+    let watch = Watch::begin(Arc::clone(&post) as _, ground.process, "storm", None);
     let mut receivers = Receivers::default();
-    receivers.connect(&post, &ground.address, &people, &devices, users).await?;
+    let coming = Coming { at_once: users, patience: PATIENCE };
+    receivers.connect(&post, &ground.address, &people, &devices, coming).await?;
     post.ledger.expect_queued(&receivers.inboxes, QUEUE_MOST);
     drained(&post).await;
     let mut measured = Measured::of(watch.end(), began.elapsed());
@@ -55,6 +62,10 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
     measured.further = further(&post, filling);
     measured.connections = users;
     measured.users = users;
+    let retried = post.retried.load(Relaxed);
+    if retried > 0 {
+        measured.warnings.push(format!("{retried} connects were refused or failed, and were tried again"));
+    }
     measured.rss_before = rss_before;
     measured.rss_connected = rss(ground);
     Ok(measured)
