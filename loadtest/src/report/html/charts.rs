@@ -64,6 +64,9 @@ fn distribution(latency: &Latency, nines: f64) -> Vec<(f64, Option<f64>)> {
             drawn = place;
         }
     }
+    // The worst may be that of many.
+    let last = 1.0 - 1.0 / total.max(1) as f64;
+    points.extend(points.last().map(|&(_, worst)| (last, worst)).filter(|_| scale.place(last) > drawn));
     points
 }
 
@@ -219,6 +222,8 @@ mod tests {
         let points = distribution(&latency, 5.5);
         assert!(points.len() < 200, "{}", points.len());
         assert_eq!(points.last().and_then(|point| point.1), Some(99_999.0));
+        let stalled = Latency { buckets: vec![crate::results::Bucket { value_us: 9, count: 1_000 }], ..latency };
+        assert_eq!(distribution(&stalled, 3.0), [(0.0, Some(9.0)), (0.999, Some(9.0))]);
         let median = points.iter().find(|point| point.0 >= 0.5).and_then(|point| point.1).expect("a median");
         assert!((49_000.0..52_000.0).contains(&median), "{median}");
     }
