@@ -33,8 +33,9 @@ impl Coming {
     pub const ORDERLY: Self = Self { at_once: 64, patience: Duration::ZERO };
 }
 
-/// How long who is refused waits before trying again.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How long who is refused waits before trying again: as the official client does, twice as long each time, and not all at once.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MOST: Duration = Duration::from_secs(5);
 
 /// Whom a receiver belongs to, and how it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +152,7 @@ struct Way {
 
 impl Way {
     async fn connect(self, post: &Post, patience: Duration) -> Result<Socket, SocketError> {
-        let began = Instant::now();
+        let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
         loop {
             match Socket::connect(&self.address, &self.token, self.acks).await {
                 Ok(socket) => {
@@ -161,7 +162,8 @@ impl Way {
                 Err(error) if began.elapsed() >= patience => return Err(error),
                 Err(_) => {
                     post.retried.fetch_add(1, Relaxed);
-                    sleep(PAUSE).await;
+                    sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+                    pause = (pause * 2).min(PAUSE_MOST);
                 }
             }
         }

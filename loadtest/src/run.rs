@@ -14,6 +14,9 @@ use crate::{
     settings::Settings,
 };
 
+/// The lines of the server's output that are shown where a run could not be carried out.
+const LAST_WORDS: usize = 10;
+
 /// What is to be run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -72,8 +75,20 @@ async fn once(plan: &Plan, connections: usize) -> Result<(Settings, Environment,
     );
     let environment = environment(&ground);
     let measured = plan.kind.run(&ground, &settings).await;
+    if measured.is_err() {
+        last_words(&ground);
+    }
     ground.clear().await;
     Ok((settings, environment, measured?))
+}
+
+/// Why a run could not be carried out is often known to the server only.
+fn last_words(ground: &Ground) {
+    let output = ground.output();
+    let lines: Vec<_> = output.lines().collect();
+    for line in &lines[lines.len().saturating_sub(LAST_WORDS)..] {
+        eprintln!("  server: {}", line.trim());
+    }
 }
 
 fn environment(ground: &Ground) -> Environment {

@@ -21,6 +21,7 @@ pub mod event;
 pub mod http;
 pub mod idempotency;
 mod keeper;
+mod listen;
 mod local;
 pub mod notifications;
 pub mod origins;

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use tokio::{net::TcpListener, signal};
+use tokio::signal;
 
 use crate::{
     app::{App, Collaborators},
     config::{Config, ConfigErrors, Environment, Source},
     dev,
+    listen::listen,
     serve::serve,
     store::StoreError,
 };
@@ -88,7 +89,7 @@ async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(),
         peers.check().await?;
     }
     let cannot_listen = |error| RunError::Listen(format!("{}:{}", config.host, config.port), error);
-    let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(cannot_listen)?;
+    let listener = listen(&config.host, config.port).await.map_err(cannot_listen)?;
     let bound = listener.local_addr().map_err(cannot_listen)?;
     if let Some(made_up) = made_up {
         println!("{}", made_up.explain(&collaborators, bound).await?);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use notify_conformance::exit;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::{no_verdict, options::time};
 use crate::floor::{self, Flaws};
@@ -24,9 +24,17 @@ pub(super) struct FloorArgs {
 
 /// Serves until it is killed.
 pub(super) async fn run(args: &FloorArgs) -> u8 {
-    match TcpListener::bind(("127.0.0.1", args.port)).await {
+    match listen(args.port) {
         Ok(listener) => floor::serve(listener, Flaws { drop_every: args.drop_every, stall: args.stall }).await,
         Err(error) => return no_verdict(&format!("port {}: {error}", args.port)),
     }
     exit::CONFORMANT
+}
+
+/// With as much room for connects that wait as the reference has.
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(4096)
 }
