@@ -3,6 +3,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use clock::Clock;
 use line::Line;
 use peers::Link;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation};
@@ -18,6 +19,7 @@ use crate::{
     session::{Session, SessionStore},
 };
 
+mod clock;
 mod line;
 pub(crate) mod peers;
 mod scripts;
@@ -72,8 +74,9 @@ impl RedisStore {
         let address = ConnectionAddr::Tcp(config.host.clone(), config.port);
         let client = Client::open(address.into_connection_info()?.set_redis_settings(login))?;
         let line = Line::new(client.clone())?;
-        let heartbeat = tokio::spawn(keep_trying(line.clone()));
-        Ok(Self { client, line, scripts: Arc::new(Scripts::new(limits)), db: config.db, heartbeat })
+        let clock = Clock::default();
+        let heartbeat = tokio::spawn(keep_trying(line.clone(), clock.clone()));
+        Ok(Self { client, line, scripts: Arc::new(Scripts::new(limits, clock)), db: config.db, heartbeat })
     }
 
     /// The way to the other nodes that share this Redis.
@@ -93,10 +96,11 @@ impl Drop for RedisStore {
     }
 }
 
-async fn keep_trying(line: Line) {
+async fn keep_trying(line: Line, clock: Clock) {
     let mut reachable = true;
     loop {
-        let answered = in_time(redis::cmd("PING").query_async::<()>(&mut line.connection())).await;
+        let answered = in_time(redis::cmd("TIME").query_async(&mut line.connection())).await;
+        let answered = answered.map(|now| clock.note(now));
         match &answered {
             Ok(()) if !reachable => tracing::info!("redis answers again"),
             Err(error) if reachable => tracing::warn!(%error, "redis does not answer"),

@@ -4,8 +4,11 @@
 //! The ledger notes how many events are held. What is missing from the stream the next time was lost, however that came
 //! about: by age, by the cap, with its key, or by an eviction. It outlives the stream, or there would be nobody to tell.
 
+use std::time::Duration;
+
 use redis::{Script, ScriptInvocation};
 
+use super::clock::Clock;
 use crate::{cluster::Mode, queue::KEPT_AT_MOST, store::Limits};
 
 /// How long the ledger of a user who acknowledges is kept after the last event or connect.
@@ -16,6 +19,10 @@ const DAY_MS: u128 = 24 * 60 * 60 * 1_000;
 
 /// How long a presence is kept that nobody renews or takes back, as of the users of a node that has died.
 const PRESENCE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// For how long events are wanted that are to be stored: a little less than they are waited for, so that what was refused for want
+/// of an answer is not stored later.
+const WANTED_FOR: Duration = Duration::from_millis(1_200);
 
 /// A key of the wrong type was damaged from outside and is started anew (QUEUE-15).
 const COMMON: &str = r"
@@ -74,11 +81,14 @@ local function remove(first)
 end
 ";
 
-/// The first write is one that needs memory: with another before it, Redis would let it pass though it is full. What is too old goes
+/// What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done. The first write
+/// is one that needs memory: with another before it, Redis would let it pass though it is full. What is too old goes
 /// before the cap, so that it does not count. The key expires with its last entry. With a channel
 /// the events are handed to every node where the user is; the cap is for those who are nowhere, or not listened for.
 const APPEND: &str = r"
-local bound, channel, this, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3], FIRST + 4
+local bound, channel, this, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3], FIRST + 5
+local deadline, now = tonumber(ARGV[FIRST + 4]), redis.call('TIME')
+if deadline > 0 and now[1] * 1000 + now[2] / 1000 > deadline then return redis.error_reply('LATE nobody waits for this any more') end
 if channel ~= '' and redis.call('EXISTS', 'notify:node:' .. this) == 0 then return false end
 local live, anybody, dead = nodes()
 local left, dropped, acks = account()
@@ -175,10 +185,11 @@ pub(super) struct Scripts {
     enter: Script,
     leave: Script,
     limits: Limits,
+    clock: Clock,
 }
 
 impl Scripts {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, clock: Clock) -> Self {
         let script = |code: &str| Script::new(&format!("{COMMON}{code}"));
         Self {
             append: script(APPEND),
@@ -190,6 +201,7 @@ impl Scripts {
             enter: script(ENTER),
             leave: script(LEAVE),
             limits,
+            clock,
         }
     }
 
@@ -199,7 +211,7 @@ impl Scripts {
 
     pub(super) fn keep(&self, user_id: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.append, user_id, self.bound());
-        call.arg(self.bound()).arg("").arg("").arg("");
+        call.arg(self.bound()).arg("").arg("").arg("").arg(self.deadline());
         call
     }
 
@@ -207,7 +219,7 @@ impl Scripts {
     /// so. Nothing where the node is taken for dead: the user may be on it.
     pub(super) fn route(&self, user_id: &str, channel: &str, node: &str, body: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.append, user_id, self.limits.max_events);
-        call.arg(self.bound()).arg(channel).arg(node).arg(body);
+        call.arg(self.bound()).arg(channel).arg(node).arg(body).arg(self.deadline());
         call
     }
 
@@ -225,6 +237,10 @@ impl Scripts {
         let mut call = self.call(&self.leave, user_id, 0);
         call.arg(node);
         call
+    }
+
+    fn deadline(&self) -> u64 {
+        self.clock.in_ms(WANTED_FOR)
     }
 
     fn bound(&self) -> usize {
