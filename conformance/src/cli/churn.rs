@@ -187,14 +187,14 @@ fn conclude(args: &ChurnArgs, workload: &Workload, report: &Report) -> u8 {
         "  devices   {} connections, {} of them broken · {} faults",
         tally.connections, tally.broken, tally.faults
     );
+    if let Some(why) = &report.own_fault {
+        return no_verdict(&format!("the suite itself failed, and so the history says nothing: {why}"));
+    }
     if let Some(first) = report.violations.first() {
         print!("{}", time_line(first, &report.records));
     }
     let counts: Vec<_> = Kind::ALL.into_iter().map(|kind| format!("{kind} {}", count(report, kind))).collect();
     let counts = counts.join(" · ");
-    if let Some(why) = &report.own_fault {
-        return no_verdict(&format!("the suite itself failed, and so the history says nothing: {why}"));
-    }
     if tally.arrivals == 0 {
         return no_verdict(&"no event arrived at all, so nothing is shown");
     }
