@@ -763,6 +763,13 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CLUSTER", "FAIL"]),
     node!(
+        "verifies-all",
+        "sessions that a store has lost count as revoked",
+        ["FAIL-09/plain", "FAIL-09/acknowledging"],
+        VerifiesAll
+    )
+    .also(&["FAIL"]),
+    node!(
         "sessions-not-verified",
         "a node that was cut off does not look whether sessions still hold",
         ["FAIL-15/revoked"],
@@ -785,7 +792,7 @@ static MUTANTS: &[Mutant] = &[
     node!(
         "never-ready-again",
         "a node that was not ready once is never again",
-        ["FAIL-07/both-nodes", "FAIL-08/kept", "FAIL-09/plain"],
+        ["FAIL-01/ended", "FAIL-08/kept"],
         NeverReadyAgain
     )
     .also(&["FAIL"]),

@@ -59,10 +59,14 @@ pub(crate) enum Fault {
     NeverReadyAgain,
     /// What could not be routed is accepted.
     AcceptsAnyway,
+    /// From some time on everything is accepted, and nothing routed.
+    RoutesNothingMore,
     /// The process dies of what could not be routed.
     DiesOfIt,
     /// What could not be routed is refused after a long time.
     Hangs,
+    /// When it has been out of touch, it closes whatever rests on a session that is not there, lost or revoked.
+    VerifiesAll,
     /// That the others could not be told of the end of a session is not said.
     EndsInVain,
 }
@@ -74,12 +78,21 @@ const TOO_LATE: Duration = Duration::from_millis(3_500);
 const SLOW: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(7);
 /// How often to look whether it is ready.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The parts, with a faulty node among them.
 pub(crate) fn breaks(sound: Collaborators, fault: Fault) -> Collaborators {
     let stores = Stores { queue: sound.queue.clone(), acks: sound.acks.clone() };
     let faulty = |peers| -> Arc<dyn Peers> { Arc::new(Faulty::new(peers, stores, fault)) };
+    Collaborators { peers: sound.peers.map(faulty), ..sound }
+}
+
+/// The parts, with a node that routes nothing from the time on when `ending` is set, and says that it did.
+pub(crate) fn silent_from(sound: Collaborators, ending: Arc<AtomicBool>) -> Collaborators {
+    let stores = Stores { queue: sound.queue.clone(), acks: sound.acks.clone() };
+    let faulty = |peers| -> Arc<dyn Peers> {
+        Arc::new(Faulty { ending, ..Faulty::new(peers, stores, Fault::RoutesNothingMore) })
+    };
     Collaborators { peers: sound.peers.map(faulty), ..sound }
 }
 
@@ -97,11 +110,12 @@ pub(crate) struct Faulty {
     fault: Fault,
     was_ready: Arc<AtomicBool>,
     was_away: Arc<AtomicBool>,
+    ending: Arc<AtomicBool>,
 }
 
 impl Faulty {
     fn new(peers: Arc<dyn Peers>, stores: Stores, fault: Fault) -> Self {
-        Self { peers, stores, fault, was_ready: Arc::default(), was_away: Arc::default() }
+        Self { peers, stores, fault, was_ready: Arc::default(), was_away: Arc::default(), ending: Arc::default() }
     }
 
     /// Notes that the node was ready once and then was not.
@@ -160,6 +174,9 @@ impl Peers for Faulty {
         Box::pin(async move {
             let events = payloads.len();
             let nobody = move || -> Taken { Box::pin(async move { vec![false; events] }) };
+            if self.fault == Fault::RoutesNothingMore && self.ending.load(Ordering::SeqCst) {
+                return Ok(nobody());
+            }
             let taken = match (self.peers.route(user_id, payloads).await, self.fault) {
                 (Ok(taken), _) => taken,
                 (Err(_), Fault::AcceptsAnyway) => return Ok(nobody()),
@@ -168,7 +185,10 @@ impl Peers for Faulty {
                     tokio::time::sleep(LONG).await;
                     return Err(error);
                 }
-                (Err(error), _) => return Err(error),
+                (Err(error), _) => {
+                    self.was_away.store(true, Ordering::SeqCst);
+                    return Err(error);
+                }
             };
             Ok(match self.fault {
                 Fault::WaitsForNobody => {
@@ -274,6 +294,10 @@ impl Local for Here {
     fn catch_up<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         match self.fault {
             Fault::CatchesUpNever => Box::pin(async { Ok(()) }),
+            Fault::VerifiesAll => Box::pin(async move {
+                self.local.verify_sessions().await?;
+                self.local.catch_up(user_id).await
+            }),
             _ => self.local.catch_up(user_id),
         }
     }

@@ -16,6 +16,8 @@ use notify_server::{
 use socketioxide::SocketIo;
 use tokio::signal::unix::Signal;
 
+use crate::nodes;
+
 /// What is wrong with the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -29,7 +31,7 @@ pub(crate) enum Fault {
     AcceptsOn,
     /// It waits for its clients to go by themselves.
     WaitsForClients,
-    /// From SIGTERM on nothing is stored, and what is emitted is accepted.
+    /// Clients are sent away first, and what is emitted from then on is accepted and not stored.
     StoresNothingMore,
     /// It closes its clients' connections when the store is away.
     DropsClients,
@@ -59,7 +61,7 @@ impl Process {
         match self.fault {
             Some(Fault::StoresNothingMore) => {
                 let queue = Arc::new(Ending { queue: sound.queue.clone(), ending: self.ending.clone() });
-                Collaborators { queue, ..sound }
+                nodes::silent_from(Collaborators { queue, ..sound }, self.ending.clone())
             }
             _ => sound,
         }
@@ -86,7 +88,7 @@ impl Process {
         self.ending.store(true, Ordering::SeqCst);
         match self.fault {
             Some(Fault::EndsAtOnce) => std::process::exit(0),
-            Some(Fault::SendsAway) => {
+            Some(Fault::SendsAway | Fault::StoresNothingMore) => {
                 send_away(&io);
                 tokio::time::sleep(SENT).await;
             }
