@@ -297,7 +297,7 @@ impl<'a> Line<'a> {
     }
 
     /// Whether two devices got an event because one of them was connecting while the event was under way, or in the hands of
-    /// the other.
+    /// the other; or because one was leaving, and finds it in the queue (ORDER-03).
     fn side_by_side(&self, first: &Arrival<'_>, second: &Arrival<'_>) -> bool {
         let accepted = self.accepted.get(&first.n);
         let began_us = |it: &Arrival<'_>| self.began_us.get(&it.on).copied().unwrap_or(u64::MAX);
@@ -306,7 +306,15 @@ impl<'a> Line<'a> {
             true => began_us(second) <= accepted_us.max(first.at_us),
             false => began_us(first) <= accepted_us,
         };
-        !self.promise.one_node && was_connecting
+        let queued = if second.queued { second } else { first };
+        !self.promise.one_node && (was_connecting || self.was_leaving(queued.on, first.n, accepted_us))
+    }
+
+    /// Whether the device had a connection that ended when the event was under way, or later.
+    fn was_leaving(&self, on: Connection, n: u64, accepted_us: u64) -> bool {
+        let emitted_us = self.emitted_us.get(&n).copied().unwrap_or(u64::MAX);
+        let before = Connection { connection: 0, ..on }..on;
+        self.connections.range(before).any(|(_, span)| span.from_us <= accepted_us && emitted_us <= span.to_us)
     }
 
     /// What a device sees for the first time is later than all that it has seen. Events of which nobody knows when they
@@ -562,6 +570,25 @@ mod tests {
         let [first_connected, connecting, accepted, live, connected, queued] = while_it_was;
         let after = [first_connected, accepted, live, connecting, connected, queued];
         assert_eq!(found_at(&after), [(Kind::Duplicated, Some(1))], "it was delivered by then");
+    }
+
+    #[test]
+    fn of_several_nodes_who_leaves_while_an_event_is_under_way_may_find_it_in_the_queue_whoever_else_gets_it() {
+        let leaving = [
+            (0, What::Connected(ON)),
+            (1, What::Connected(OTHER)),
+            (0, What::Emitting { n: 1 }),
+            (1, live(OTHER, 1)),
+            (0, What::Left(ON)),
+            (0, accepted(1)),
+            (0, What::Connecting(AGAIN)),
+            (0, from_queue(AGAIN, 1)),
+        ];
+        assert_eq!(found_at(&leaving), []);
+        let mut gone = leaving;
+        gone.swap(2, 4);
+        gone.swap(3, 4);
+        assert_eq!(found_at(&gone), [(Kind::Duplicated, Some(1))], "it had left before");
     }
 
     #[test]
