@@ -64,6 +64,9 @@ pub trait Peers: Send + Sync + 'static {
     /// Tells that a transport has taken an event that was stored: it is removed, unless somebody acknowledges.
     fn claim(&self, user_id: &str, entry: EntryId);
 
+    /// Completes when whatever was claimed for a user is removed, or the store could not.
+    fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()>;
+
     /// Tells every node that a session has ended, for everybody or for everybody but its owner.
     ///
     /// # Errors

@@ -22,7 +22,10 @@ use crate::{
     turns::{Turn, Turns},
 };
 
+mod in_flight;
 mod nodes;
+
+use in_flight::InFlight;
 
 /// Hands an event to the connected clients of a room.
 pub trait Deliver: Send + Sync + 'static {
@@ -113,6 +116,7 @@ struct Inner {
     /// Where there are other nodes.
     peers: Option<Arc<dyn Peers>>,
     turns: Turns,
+    in_flight: InFlight,
     /// What was taken back and could not be queued yet, by user; waits for the store to answer again.
     taken_back: Mutex<HashMap<String, Vec<Outgoing>>>,
 }
@@ -126,8 +130,8 @@ impl NotificationsService {
         deliver: Arc<dyn Deliver>,
         peers: Option<Arc<dyn Peers>>,
     ) -> Self {
-        let (turns, taken_back) = (Turns::new(), Mutex::default());
-        Self(Arc::new(Inner { rules, queue, acks, deliver, peers, turns, taken_back }))
+        let (turns, in_flight, taken_back) = (Turns::new(), InFlight::default(), Mutex::default());
+        Self(Arc::new(Inner { rules, queue, acks, deliver, peers, turns, in_flight, taken_back }))
     }
 
     /// Tells that a record was looked at.
@@ -230,6 +234,7 @@ impl NotificationsService {
     pub async fn admit(&self, user_id: &str) -> Result<Admission, StoreError> {
         let stay = self.announce(user_id, false).await?;
         let (room, turn) = self.enter(user_id).await?;
+        self.0.clear(user_id).await;
         let backlog = Backlog { entries: self.0.queue.read(user_id).await?, dropped: 0 };
         // While another client acknowledges, handing over is not delivering.
         let removes = (!self.0.deliver.acknowledged(&room)).then(|| self.0.queue.clone());
@@ -243,6 +248,7 @@ impl NotificationsService {
     pub async fn admit_acknowledging(&self, user_id: &str) -> Result<Admission, StoreError> {
         let stay = self.announce(user_id, true).await?;
         let (room, turn) = self.enter(user_id).await?;
+        self.0.clear(user_id).await;
         let elsewhere = stay.as_ref().is_some_and(|stay| stay.acknowledged_elsewhere);
         let backlog = self.0.acks.backlog(user_id, !elsewhere && !self.0.deliver.acknowledged(&room)).await?;
         Ok(Admission::new(room, user_id, backlog, None, stay, turn))

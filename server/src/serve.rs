@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::timeout,
 };
 use tower::ServiceExt;
 
@@ -31,6 +32,9 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long sockets may take to close and their events to be queued, each; and how long requests may take to end; both begin at once.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long it may take after that to tell the other nodes (TERM-05: 10 s for all of it).
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
 pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
@@ -64,10 +68,10 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
     closing.send(()).ok();
     tracing::info!("closing");
     let closed = sockets::close(&app.io, &app.service, CLOSE_TIMEOUT);
-    let drained = tokio::time::timeout(DRAIN_TIMEOUT, closing.closed());
+    let drained = timeout(DRAIN_TIMEOUT, closing.closed());
     let (closed, drained) = tokio::join!(closed, drained);
     if let Some(peers) = app.peers {
-        peers.leave().await;
+        timeout(LEAVE_TIMEOUT, peers.leave()).await.ok();
     }
     tracing::info!(sockets = closed, requests = drained.is_ok(), "closed");
 }

@@ -426,3 +426,23 @@ async fn a_redis_in_cluster_mode_is_refused() {
     .await;
     assert!(!node.is_ready().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_device_was_given_is_in_nobodys_queue() {
+    let (redis, a, b) = two_nodes().await;
+    let mut stays = Client::connect(&a, "alice").await;
+    for round in 0..30 {
+        let mut moves = Client::connect(&b, "alice").await;
+        b.emit("alice", 3 * round).await;
+        assert_eq!((stays.live().await, moves.live().await), (3 * round, 3 * round));
+        moves.leave().await;
+        until_one(&redis, "alice").await;
+        b.emit("alice", 3 * round + 1).await;
+        assert_eq!(stays.live().await, 3 * round + 1);
+        let mut moved = Client::connect(&a, "alice").await;
+        moved.quiet().await;
+        a.emit("alice", 3 * round + 2).await;
+        assert_eq!((stays.live().await, moved.live().await), (3 * round + 2, 3 * round + 2));
+        moved.leave().await;
+    }
+}

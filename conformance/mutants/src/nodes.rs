@@ -215,6 +215,10 @@ impl Peers for Faulty {
         }
     }
 
+    fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+        self.peers.flush(user_id)
+    }
+
     fn end_session<'a>(
         &'a self,
         session_id: &'a str,

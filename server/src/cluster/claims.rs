@@ -76,6 +76,9 @@ pub(super) async fn run(Work(mut incoming): Work, link: Arc<Link>) {
                 timeout(wait, incoming.recv_many(&mut words, AT_ONCE)).await.ok();
             }
         }
+        if words.is_empty() && incoming.is_closed() {
+            return;
+        }
         let mut waiting = Vec::new();
         for word in words {
             match word {

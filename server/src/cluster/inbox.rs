@@ -122,7 +122,6 @@ impl Node {
         if let Some(local) = self.local() {
             local.settle(&user_id).await;
         }
-        self.claims.flush(Some(&user_id)).await;
         // One who has just gone is not to be seen here any more.
         let told = self.tell_of(&user_id, false).await;
         let confirmed = self.link.tell(from, &message::took(n, Vec::new())).await;

@@ -160,6 +160,10 @@ impl Peers for Cluster {
         self.node.claims.take(user_id, entry);
     }
 
+    fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(self.node.claims.flush(Some(user_id)))
+    }
+
     fn end_session<'a>(
         &'a self,
         session_id: &'a str,
@@ -221,8 +225,6 @@ impl Node {
         };
         // Not within anybody's turn: the other nodes may be waiting for this one.
         question.gather(heard, 0, NOTE).await;
-        // Or the client may be given again what it was given on the connection before.
-        self.claims.flush(Some(user_id)).await;
         Ok(Stay::new(newest, acknowledged_elsewhere, move || departs.end()))
     }
 

@@ -1,6 +1,8 @@
 //! The service among other nodes: what it routes to them, and what it does for them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use super::{Delivery, Inner, NotificationsService, Outcomes, Outgoing, receipt};
 use crate::{
@@ -9,6 +11,9 @@ use crate::{
     store::StoreError,
     turns::Turn,
 };
+
+/// How long a client may take that is handed something while another connects.
+const LANDING: Duration = Duration::from_millis(500);
 
 impl Inner {
     /// Stores events and hands them to all nodes where the recipient is, this one included. Whoever may be alone is handed them
@@ -42,6 +47,15 @@ impl Inner {
         }
     }
 
+    /// Completes when what clients here were handed has left the store, so that nobody else is given it with the queue; or when a
+    /// client takes too long. Within the turn, so that nothing is added.
+    pub(super) async fn clear(&self, user_id: &str) {
+        if let Some(peers) = &self.peers {
+            timeout(LANDING, self.in_flight.landed(user_id)).await.ok();
+            peers.flush(user_id).await;
+        }
+    }
+
     /// Offers a stored event to the clients of a room. Where nobody acknowledges, it is removed once one was sent it.
     async fn hand_stored(
         &self,
@@ -53,8 +67,13 @@ impl Inner {
     ) -> bool {
         match &self.peers {
             Some(peers) if !acknowledged => {
-                let (peers, user_id) = (peers.clone(), user_id.to_owned());
-                self.deliver.deliver_stored(room, event, entry, Arc::new(move || peers.claim(&user_id, entry))).await
+                let (peers, user, flight) = (peers.clone(), user_id.to_owned(), self.in_flight.begin(user_id));
+                let sent = Arc::new(move || {
+                    // Until every transport has taken it, or never will.
+                    let _ = &flight;
+                    peers.claim(&user, entry);
+                });
+                self.deliver.deliver_stored(room, event, entry, sent).await
             }
             _ => self.deliver.deliver_kept(room, event, entry).await,
         }
@@ -78,8 +97,9 @@ impl NotificationsService {
 
     /// Completes when whatever was begun for a user is done, and what was not sent to clients that are gone is queued.
     pub(crate) async fn settle(&self, user_id: &str) {
-        if let Err(error) = self.enter(user_id).await {
-            tracing::warn!(%error, "unsent events could not be queued yet");
+        match self.enter(user_id).await {
+            Ok((_, _turn)) => self.0.clear(user_id).await,
+            Err(error) => tracing::warn!(%error, "unsent events could not be queued yet"),
         }
     }
 
