@@ -112,6 +112,7 @@ redis-image:
 ci: check
     just conformance --redis container
     just conformance --redis local
+    just conformance --profile strict,cluster,resilience --redis container
     just conformance-embedded
     just conformance-node
     just interop
