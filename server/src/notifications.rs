@@ -286,12 +286,6 @@ impl NotificationsService {
         }
     }
 
-    /// The same for events that were taken back already.
-    pub(crate) async fn put_back(&self, user_id: &str, events: Vec<Outgoing>) {
-        self.0.taken_back().entry(user_id.to_owned()).or_default().extend(events);
-        self.take_back(user_id).await;
-    }
-
     fn prepare(&self, draft: Draft) -> (String, Outgoing) {
         let recipient = self.0.rules.recipient(&draft).to_owned();
         (recipient, self.0.rules.payload(draft).into())

@@ -1,7 +1,7 @@
 //! The sockets of this process, as the service sees them: by room.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -59,16 +59,13 @@ fn with_devices(sockets: Vec<SocketRef>) -> Vec<(SocketRef, Arc<Device>)> {
 /// Closes all sockets, and queues what they have not sent by then; false where that took longer than it may.
 pub(crate) async fn close(io: &SocketIo, service: &NotificationsService, within: Duration) -> bool {
     let devices = with_devices(io.of(NAMESPACE).map(|namespace| namespace.sockets()).unwrap_or_default());
-    // A client that does not read may hold it up; the library calls no handler of those that it closes here.
-    let closed = timeout(within, io.close()).await.is_ok();
-    let mut unsent: HashMap<&str, Vec<Arc<Shared>>> = HashMap::new();
-    for (_, device) in &devices {
-        unsent.entry(&device.user_id).or_default().extend(device.wire.close_and_take_unsent());
-    }
-    let queued = unsent.into_iter().filter(|(_, events)| !events.is_empty()).map(async |(user_id, events)| {
-        service.put_back(user_id, in_order(events)).await;
-    });
-    timeout(within, join_all(queued)).await.is_ok() && closed
+    // While the namespace is still there: whatever is emitted meanwhile finds there what has to be queued before it.
+    devices.iter().for_each(|(_, device)| device.wire.close());
+    let users: HashSet<&str> = devices.iter().map(|(_, device)| &*device.user_id).collect();
+    let queued = users.into_iter().map(async |user_id| service.take_back(user_id).await);
+    let queued = timeout(within, join_all(queued)).await.is_ok();
+    // Those that are on their way in; the library calls no handler of those that it closes here.
+    timeout(within, io.close()).await.is_ok() && queued
 }
 
 fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Outgoing> {
