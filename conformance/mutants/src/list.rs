@@ -788,7 +788,7 @@ static MUTANTS: &[Mutant] = &[
         ["FAIL-01/replica", "FAIL-01/full"],
         AlwaysReady
     )
-    .also(&["FAIL"]),
+    .also(&["FAIL", "TERM"]),
     node!(
         "never-ready-again",
         "a node that was not ready once is never again",
