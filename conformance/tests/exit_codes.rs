@@ -325,7 +325,7 @@ fn a_wrong_command_line_is_2() {
         (&["run", "--report", "json=a", "--report", "github,html=a"], "two reports cannot share the file a"),
         (&["run", "--level", "perhaps"], "perhaps"),
         (&["run", "--profile", "none"], "none of core"),
-        (&["run", "--profile", "core,resilience"], "the profile resilience has no cases yet"),
+        (&["run", "--only", "FAIL-01"], "belongs to the profile resilience"),
         (&["explain", "QUEUE-99"], "QUEUE-99"),
         (&["dance"], "dance"),
     ] {
