@@ -56,6 +56,15 @@ impl Mutant {
     }
 }
 
+impl Mutant {
+    /// Whether it is there for several nodes, or for a store or a process that fails. Any other is one node by itself, as with the
+    /// embedded store: what passes through other nodes would go around the part that is broken.
+    pub(crate) fn is_among_nodes(&self) -> bool {
+        let areas = ["CLUSTER-", "FAIL-", "TERM-"];
+        self.killed_by.iter().any(|case| areas.iter().any(|area| case.starts_with(area)))
+    }
+}
+
 pub(crate) fn find(name: &str) -> Option<&'static Mutant> {
     MUTANTS.iter().find(|mutant| mutant.name == name)
 }

@@ -50,12 +50,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let place = match std::env::var("MUTANT") {
+    let mutant = match std::env::var("MUTANT") {
         Ok(name) if !name.is_empty() => {
-            Some(&list::find(&name).ok_or_else(|| format!("MUTANT names no mutant: {name:?}"))?.place)
+            Some(list::find(&name).ok_or_else(|| format!("MUTANT names no mutant: {name:?}"))?)
         }
         _ => None,
     };
+    let place = mutant.map(|mutant| &mutant.place);
     let mut config = boot::read(match place {
         Some(Place::Boot(fault)) => Some(*fault),
         _ => None,
@@ -67,7 +68,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         Some(Place::Process(fault)) => Some(*fault),
         _ => None,
     });
-    let sound = process.breaks(Collaborators::from_config(&config)?);
+    let mut sound = process.breaks(Collaborators::from_config(&config)?);
+    if mutant.is_some_and(|mutant| !mutant.is_among_nodes()) {
+        sound.peers = None;
+    }
     let probe = sound.probe.clone();
     let app = match place {
         Some(Place::Part(breaks)) => App::new(breaks(sound, &config)),
