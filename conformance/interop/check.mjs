@@ -7,16 +7,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { Client } from './client.mjs';
+import { Client, TRANSPORTS } from './client.mjs';
 import { Reference } from './reference.mjs';
 
 const TYPES = ['record.accessed', 'access.granted', 'access.revoked', 'record.uploaded'];
-
-const TRANSPORTS = [
-  { name: 'default: polling, then upgrade', options: {}, settled: 'websocket' },
-  { name: 'polling only', options: { transports: ['polling'] }, settled: 'polling' },
-  { name: 'websocket only', options: { transports: ['websocket'] }, settled: 'websocket' },
-];
 
 for (const { name, options, settled } of TRANSPORTS) {
   const connect = async (t, server, user) => {

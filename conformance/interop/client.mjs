@@ -3,6 +3,13 @@
 import net from 'node:net';
 import { io } from 'socket.io-client';
 
+/** The three ways to connect: by which options, and what the client ends up on. */
+export const TRANSPORTS = [
+  { name: 'default: polling, then upgrade', options: {}, settled: 'websocket' },
+  { name: 'polling only', options: { transports: ['polling'] }, settled: 'polling' },
+  { name: 'websocket only', options: { transports: ['websocket'] }, settled: 'websocket' },
+];
+
 const LIMIT_MS = 5_000;
 /** The library waits up to a second and a half before its first attempt to reconnect, three before the second. */
 const RECONNECT_LIMIT_MS = 15_000;
@@ -14,10 +21,16 @@ export class Client {
   #inbox = [];
   #arrived = () => {};
 
-  /** As in the snippet of the module's documentation, with `options` added; gone when the test `t` ends. */
+  /**
+   * As in the snippet of the module's documentation, with `options` added; gone when the test `t` ends. What asks for an
+   * acknowledgement gets one.
+   */
   constructor(t, server, options, namespace = '/notifications') {
     this.socket = io(`http://localhost:${server.port}${namespace}`, options);
     this.socket.onAny((...event) => {
+      if (typeof event.at(-1) === 'function') {
+        event.pop()();
+      }
       this.#inbox.push(event);
       this.#arrived();
     });
@@ -49,9 +62,10 @@ export class Client {
     await this.#first(RECONNECT_LIMIT_MS, 'connect');
   }
 
-  /** Waits until the connection is lost. */
+  /** Waits until the connection is lost; answers the reason that the library gives. */
   async disconnected() {
-    await this.#first(LIMIT_MS, 'disconnect');
+    const [, reason] = await this.#first(LIMIT_MS, 'disconnect');
+    return reason;
   }
 
   /** Waits until the client has moved from polling to a WebSocket. */

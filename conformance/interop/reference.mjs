@@ -16,6 +16,8 @@ const BINARY = resolve(process.argv[2] ?? process.env.NOTIFY_SERVER_BIN ?? join(
 const SECRET = JSON.parse(readFileSync(join(REPOSITORY, 'fixtures/keys/secrets.json'), 'utf8')).configured;
 const START_LIMIT_MS = 10_000;
 const ANSWER_LIMIT_MS = 5_000;
+/** As the contract has it. */
+const END_LIMIT_MS = 10_000;
 
 /** A server of its own, on a free port, with the embedded store in a folder that goes when the test `t` ends. */
 export class Reference {
@@ -64,6 +66,24 @@ export class Reference {
     }
   }
 
+  /** Tells the process to end, and waits until it has; answers its exit status. */
+  async terminate() {
+    const exit = once(this.#process, 'exit', { signal: AbortSignal.timeout(END_LIMIT_MS) });
+    this.#process.kill('SIGTERM');
+    const [status] = await exit;
+    return status;
+  }
+
+  /** Starts the next process with the same store on another port, where no client looks for it, while `task` runs. */
+  async elsewhere(task) {
+    const { port } = this;
+    this.port = await freePort();
+    await this.launch();
+    await task();
+    await this.terminate();
+    this.port = port;
+  }
+
   /** A user whose session exists, and what the user's client sends as its token. */
   async user() {
     const user = { id: `user-${randomUUID()}`, session: `session-${randomUUID()}` };
@@ -102,6 +122,22 @@ export class Reference {
       }
     }
     throw new Error(`the server takes the user for connected ${ANSWER_LIMIT_MS} ms after it left`);
+  }
+
+  /** Emits one event after the other until the process takes none; answers those that it has accepted. */
+  async emitUntilAway(user, eventType) {
+    const answers = [];
+    for (;;) {
+      try {
+        answers.push(await this.emit(user, eventType));
+      } catch (error) {
+        // What `fetch` throws where there is no answer. The event may have been accepted all the same.
+        if (error instanceof TypeError) {
+          return answers;
+        }
+        throw error;
+      }
+    }
   }
 
   async #request(method, path, status, body) {
