@@ -33,6 +33,9 @@ pub enum StoreError {
     /// It is of a kind that spreads its keys, or only points at others.
     #[error("redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one")]
     Unsupported(String),
+    /// It may throw away what it is given.
+    #[error("redis makes room by throwing away what it was given; set its maxmemory-policy to noeviction")]
+    Evicts,
     /// This node is out of touch with the others.
     #[error("this node has not joined the others")]
     NotJoined,

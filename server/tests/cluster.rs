@@ -403,6 +403,11 @@ async fn readiness_is_about_writing() {
     a.service.emit(numbered("nobody", 1)).await.unwrap_err();
     redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     until(true).await;
+    redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "1gb", "maxmemory-policy", "volatile-lru"]).await;
+    until(false).await;
+    a.service.emit(numbered("nobody", 1)).await.unwrap_err();
+    redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    until(true).await;
     redis.ask::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
     until(false).await;
     redis.ask::<()>(&["REPLICAOF", "NO", "ONE"]).await;

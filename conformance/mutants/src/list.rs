@@ -816,7 +816,7 @@ static MUTANTS: &[Mutant] = &[
     storeless!(
         "accepts-anyway",
         "what could not be stored is accepted",
-        ["FAIL-01/ended", "FAIL-08/flapping"],
+        ["FAIL-01/ended", "FAIL-08/flapping", "FAIL-17/evicting"],
         Accepts
     )
     .also(&["FAIL"]),
@@ -873,6 +873,12 @@ static MUTANTS: &[Mutant] = &[
         process::Fault::StoresNothingMore,
     )
     .also(&["TERM"]),
+    part(
+        "takes-evictions-for-granted",
+        "a store that throws away what it was given counts as one that keeps it",
+        &["FAIL-17/evicting"],
+        |sound, _| Collaborators { probe: Arc::new(storeless::Trusting(sound.probe)), ..sound },
+    ),
     part("queue-of-the-process", "the queue ends with the process", &["TERM-06/next-process"], |sound, _| {
         Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound }
     })

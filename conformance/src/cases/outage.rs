@@ -46,6 +46,11 @@ pub(super) const CASES: &[Case] = &[
         .needs(NEEDS)
         .also(ALL),
     Case::new("FAIL-01/full", "… one that is full", |t| Box::pin(outlived(t, Away::Full))).needs(NEEDS).also(ALL),
+    Case::new("FAIL-17/evicting", "… one that would make room by throwing away what it was given", |t| {
+        Box::pin(outlived(t, Away::Evicting))
+    })
+    .needs(NEEDS)
+    .also(ALL),
     Case::new("FAIL-03/ended", "what a client that acknowledges cannot be promised is not delivered to it", |t| {
         Box::pin(not_half_done(t, Away::Ended))
     })
@@ -77,6 +82,7 @@ pub(super) enum Away {
     Silent,
     Replica,
     Full,
+    Evicting,
 }
 
 /// A server, and a store that can go away.
@@ -110,6 +116,7 @@ impl Outage {
             Away::Ended => redis.halt().await,
             Away::Replica => redis.refuse_writes().await,
             Away::Full => redis.set("maxmemory", "1").await,
+            Away::Evicting => redis.evict().await,
             _ => redis.pause().await,
         };
         done.map_err(|error| no_redis(&error))
@@ -123,7 +130,7 @@ impl Outage {
             }
             (Some(redis), Away::Ended) => redis.begin().await,
             (Some(redis), Away::Replica) => redis.take_writes().await,
-            (Some(redis), Away::Full) => redis.set("maxmemory", "0").await,
+            (Some(redis), Away::Full | Away::Evicting) => redis.set("maxmemory", "0").await,
             (Some(redis), _) => redis.resume().await,
         };
         self.server.transcript().note("the store returns");

@@ -84,6 +84,15 @@ impl RedisServer {
         self.command(&["CONFIG", "SET", setting, value]).await
     }
 
+    /// Makes it one that would throw away what it holds to make room, though it has plenty. Without a bound again, by
+    /// [`Self::set`], it keeps everything.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn evict(&self) -> Result<(), RedisError> {
+        self.command(&["CONFIG", "SET", "maxmemory", "1gb", "maxmemory-policy", "allkeys-lru"]).await
+    }
+
     /// Closes every connection that others have to it.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::node::{Membership, NOT_JOINED, Node};
-use crate::store::{StoreError, redis::peers::Server};
+use crate::store::StoreError;
 
 /// How often the lease is renewed, and how long to wait before joining is tried again.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ pub(super) async fn run(node: Arc<Node>) {
     let mut former = None;
     loop {
         let id = Uuid::new_v4();
-        let (mut heard, now) = match join(&node, id, number == 0).await {
+        let (mut heard, now) = match join(&node, id).await {
             Ok(joined) => joined,
             Err(error) => {
                 node.answers.store(false, Ordering::SeqCst);
@@ -87,28 +87,20 @@ pub(super) async fn run(node: Arc<Node>) {
 }
 
 /// Listens first, so that nothing is missed once the lease says that this node lives.
-async fn join(node: &Node, id: Uuid, first: bool) -> Result<(PubSubStream, String), StoreError> {
-    let server = node.link.inspect().await?;
-    check(&server)?;
-    if first && server.eviction != "noeviction" {
-        tracing::warn!(
-            maxmemory_policy = server.eviction,
-            "redis may throw away queues, sessions and presence when it is full: nothing that was accepted is safe; \
-             set maxmemory-policy to noeviction"
-        );
-    }
+async fn join(node: &Node, id: Uuid) -> Result<(PubSubStream, String), StoreError> {
+    check(node.link.mode().await?)?;
     let heard = node.link.listen(id).await?;
     let epoch = node.link.begin(id).await?;
     Ok((heard, epoch))
 }
 
-/// Whether nodes can work with this server.
+/// Whether nodes can work with a server in this mode.
 ///
 /// # Errors
 /// Where they cannot.
-pub(super) fn check(server: &Server) -> Result<(), StoreError> {
-    match server.mode.as_str() {
-        "cluster" | "sentinel" => Err(StoreError::Unsupported(server.mode.clone())),
+pub(super) fn check(mode: String) -> Result<(), StoreError> {
+    match mode.as_str() {
+        "cluster" | "sentinel" => Err(StoreError::Unsupported(mode)),
         _ => Ok(()),
     }
 }

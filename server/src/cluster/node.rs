@@ -90,7 +90,7 @@ impl Cluster {
 
 impl Peers for Cluster {
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.node.link.inspect().await.map_or(Ok(()), |server| member::check(&server)) })
+        Box::pin(async move { self.node.link.mode().await.map_or(Ok(()), member::check) })
     }
 
     fn join(&self, local: Arc<dyn Local>) {

@@ -4,6 +4,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use clock::Clock;
+use eviction::Eviction;
 use line::Line;
 use peers::Link;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation};
@@ -20,6 +21,7 @@ use crate::{
 };
 
 mod clock;
+mod eviction;
 mod line;
 pub(crate) mod peers;
 mod scripts;
@@ -50,6 +52,8 @@ pub struct RedisStore {
     client: Client,
     line: Line,
     scripts: Arc<Scripts>,
+    clock: Clock,
+    eviction: Eviction,
     db: i64,
     heartbeat: JoinHandle<()>,
 }
@@ -74,15 +78,17 @@ impl RedisStore {
         let address = ConnectionAddr::Tcp(config.host.clone(), config.port);
         let client = Client::open(address.into_connection_info()?.set_redis_settings(login))?;
         let line = Line::new(client.clone())?;
-        let clock = Clock::default();
-        let heartbeat = tokio::spawn(keep_trying(line.clone(), clock.clone()));
-        Ok(Self { client, line, scripts: Arc::new(Scripts::new(limits, clock)), db: config.db, heartbeat })
+        let (clock, eviction) = (Clock::default(), Eviction::default());
+        let heartbeat = tokio::spawn(keep_trying(line.clone(), clock.clone(), eviction.clone()));
+        let scripts = Arc::new(Scripts::new(limits, clock.clone()));
+        Ok(Self { client, line, scripts, clock, eviction, db: config.db, heartbeat })
     }
 
     /// The way to the other nodes that share this Redis.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        Cluster::new(Link::new(self.client.clone(), self.line.clone(), self.scripts.clone(), self.db))
+        let (client, line) = (self.client.clone(), self.line.clone());
+        Cluster::new(Link::new(client, line, self.scripts.clone(), self.eviction.clone(), self.db))
     }
 
     async fn run<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
@@ -96,11 +102,10 @@ impl Drop for RedisStore {
     }
 }
 
-async fn keep_trying(line: Line, clock: Clock) {
+async fn keep_trying(line: Line, clock: Clock, eviction: Eviction) {
     let mut reachable = true;
     loop {
-        let answered = in_time(redis::cmd("TIME").query_async(&mut line.connection())).await;
-        let answered = answered.map(|now| clock.note(now));
+        let answered = look(&line, &clock, &eviction).await;
         match &answered {
             Ok(()) if !reachable => tracing::info!("redis answers again"),
             Err(error) if reachable => tracing::warn!(%error, "redis does not answer"),
@@ -113,6 +118,16 @@ async fn keep_trying(line: Line, clock: Clock) {
         }
         tokio::time::sleep(HEARTBEAT).await;
     }
+}
+
+/// Asks Redis what time it is, and whether it keeps what it is given.
+async fn look(line: &Line, clock: &Clock, eviction: &Eviction) -> Result<(), StoreError> {
+    let mut questions = redis::pipe();
+    questions.cmd("TIME").cmd("INFO").arg("memory");
+    let (now, about): ((u64, u64), String) = in_time(questions.query_async(&mut line.connection())).await?;
+    clock.note(now);
+    eviction.note(&about);
+    Ok(())
 }
 
 fn is_silence(error: &StoreError) -> bool {
@@ -147,6 +162,7 @@ type Entry = (String, Vec<Vec<u8>>);
 impl OfflineQueue for RedisStore {
     fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
+            self.eviction.check()?;
             let _: Appended = self.run(self.scripts.append(user_id).arg(payloads)).await?;
             Ok(())
         })
@@ -171,6 +187,7 @@ impl AckQueue for RedisStore {
         payloads: &'a [&'a str],
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
+            self.eviction.check()?;
             let (ids, ..): Appended = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
             ids.iter().map(|id| entry_id(id)).collect::<Option<_>>().ok_or(StoreError::Senseless)
         })
@@ -260,6 +277,9 @@ impl Answers for RedisStore {
 
 impl Probe for RedisStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { in_time(redis::cmd("PING").query_async::<()>(&mut self.line.connection())).await })
+        Box::pin(async move {
+            look(&self.line, &self.clock, &self.eviction).await?;
+            self.eviction.check()
+        })
     }
 }

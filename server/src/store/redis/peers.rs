@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use redis::{Client, IntoConnectionInfo, Script, aio::PubSubStream};
 use uuid::Uuid;
 
-use super::{Appended, CONNECT_TIMEOUT, Line, Scripts, entry_id, in_time, names};
+use super::{
+    Appended, CONNECT_TIMEOUT, Line, Scripts, entry_id,
+    eviction::{Eviction, field},
+    in_time, names,
+};
 use crate::{
     cluster::{BEAT, Mode},
     queue::EntryId,
@@ -37,6 +41,7 @@ pub(crate) struct Link {
     client: Client,
     line: Line,
     scripts: Arc<Scripts>,
+    eviction: Eviction,
     renew: Script,
     /// The channels of all databases are one set, so they carry the number of theirs.
     channels: String,
@@ -62,31 +67,19 @@ pub(crate) struct Routed {
     pub(crate) acknowledged: bool,
 }
 
-/// What a server says of itself.
-pub(crate) struct Server {
-    /// `standalone`, `cluster` or `sentinel`.
-    pub(crate) mode: String,
-    /// What it throws away when it is full.
-    pub(crate) eviction: String,
-}
-
 impl Link {
-    pub(super) fn new(client: Client, line: Line, scripts: Arc<Scripts>, db: i64) -> Self {
-        Self { client, line, scripts, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
+    pub(super) fn new(client: Client, line: Line, scripts: Arc<Scripts>, eviction: Eviction, db: i64) -> Self {
+        Self { client, line, scripts, eviction, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
     }
 
-    /// What server this is. On a connection that chooses no database: other kinds of servers know none.
-    pub(crate) async fn inspect(&self) -> Result<Server, StoreError> {
+    /// What mode the server is in: `standalone`, `cluster` or `sentinel`. On a connection that chooses no database: other kinds of servers know none.
+    pub(crate) async fn mode(&self) -> Result<String, StoreError> {
         let info = self.client.get_connection_info();
         let login = info.redis_settings().clone().set_db(0);
         let client = Client::open(info.addr().clone().into_connection_info()?.set_redis_settings(login))?;
         let mut connection = connecting(client.get_multiplexed_async_connection()).await?;
         let about: String = in_time(redis::cmd("INFO").query_async(&mut connection)).await?;
-        let field = |name: &str| {
-            let value = about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            value.unwrap_or_default().trim().to_owned()
-        };
-        Ok(Server { mode: field("redis_mode"), eviction: field("maxmemory_policy") })
+        Ok(field(&about, "redis_mode").to_owned())
     }
 
     /// Listens to what is said to a node, and to all.
@@ -152,6 +145,7 @@ impl Link {
         payloads: &[&str],
         body: &str,
     ) -> Result<Option<Routed>, StoreError> {
+        self.eviction.check()?;
         let mut call = self.scripts.route(user_id, &self.channel_of_one(), &node.to_string(), body);
         let routed: Option<Appended> = in_time(call.arg(payloads).invoke_async(&mut self.line.connection())).await?;
         Ok(routed.map(|(_, heard, acknowledged)| Routed { heard, acknowledged }))

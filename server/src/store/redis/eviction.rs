@@ -1,0 +1,61 @@
+//! Whether Redis keeps what it is given, as far as it has said. Asks nobody by itself.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use crate::store::StoreError;
+
+/// What Redis has said last: until then, that it keeps everything. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Eviction(Arc<AtomicBool>);
+
+impl Eviction {
+    /// Notes what Redis has just answered to `INFO memory`.
+    pub(super) fn note(&self, about: &str) {
+        let policy = field(about, "maxmemory_policy");
+        // Without a bound there is nothing to make room for.
+        let evicts = policy != "noeviction" && field(about, "maxmemory") != "0";
+        match (self.0.swap(evicts, Ordering::SeqCst), evicts) {
+            (false, true) => tracing::warn!(
+                maxmemory_policy = policy,
+                "redis makes room by throwing away queues, sessions and presence: nothing more is stored in it; \
+                 set maxmemory-policy to noeviction"
+            ),
+            (true, false) => tracing::info!("redis keeps what it is given again"),
+            _ => {}
+        }
+    }
+
+    /// # Errors
+    /// Where what is stored now may be thrown away: it must not be accepted.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.0.load(Ordering::SeqCst) { Err(StoreError::Evicts) } else { Ok(()) }
+    }
+}
+
+/// A field of an answer to `INFO`; empty where there is none.
+pub(super) fn field<'a>(about: &'a str, name: &str) -> &'a str {
+    let value = about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_redis_with_a_bound_and_another_policy_evicts() {
+        let eviction = Eviction::default();
+        let evicts = |maxmemory: u64, policy: &str| {
+            eviction.note(&format!("# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_policy:{policy}\r\n"));
+            eviction.check().is_err()
+        };
+        assert!(!evicts(0, "noeviction"));
+        assert!(!evicts(0, "allkeys-lru"));
+        assert!(evicts(1_000, "allkeys-lru"));
+        assert!(evicts(1_000, "volatile-ttl"));
+        assert!(!evicts(1_000, "noeviction"));
+    }
+}
