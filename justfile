@@ -120,4 +120,5 @@ ci: check
     just selftest --profile core --redis local
     just churn --seed 1
     just churn
+    just churn --seed 1 --nodes 2 --duration 30s
     just churn --seed 1 --mode plain --duration 20s
