@@ -79,8 +79,8 @@ impl RedisStore {
         let client = Client::open(address.into_connection_info()?.set_redis_settings(login))?;
         let line = Line::new(client.clone())?;
         let (clock, eviction) = (Clock::default(), Eviction::default());
-        let heartbeat = tokio::spawn(keep_trying(line.clone(), clock.clone(), eviction.clone()));
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
+        let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock.clone(), eviction.clone()));
         Ok(Self { client, line, scripts, clock, eviction, db: config.db, heartbeat })
     }
 
@@ -102,10 +102,10 @@ impl Drop for RedisStore {
     }
 }
 
-async fn keep_trying(line: Line, clock: Clock, eviction: Eviction) {
+async fn keep_trying(line: Line, scripts: Arc<Scripts>, clock: Clock, eviction: Eviction) {
     let mut reachable = true;
     loop {
-        let answered = look(&line, &clock, &eviction).await;
+        let answered = look(&line, &scripts, &clock, &eviction).await;
         match &answered {
             Ok(()) if !reachable => tracing::info!("redis answers again"),
             Err(error) if reachable => tracing::warn!(%error, "redis does not answer"),
@@ -121,12 +121,11 @@ async fn keep_trying(line: Line, clock: Clock, eviction: Eviction) {
 }
 
 /// Asks Redis what time it is, and whether it keeps what it is given.
-async fn look(line: &Line, clock: &Clock, eviction: &Eviction) -> Result<(), StoreError> {
-    let mut questions = redis::pipe();
-    questions.cmd("TIME").cmd("INFO").arg("memory");
-    let (now, about): ((u64, u64), String) = in_time(questions.query_async(&mut line.connection())).await?;
-    clock.note(now);
-    eviction.note(&about);
+async fn look(line: &Line, scripts: &Scripts, clock: &Clock, eviction: &Eviction) -> Result<(), StoreError> {
+    let (seconds, microseconds, bound, policy): (u64, u64, u64, String) =
+        in_time(scripts.look().invoke_async(&mut line.connection())).await?;
+    clock.note((seconds, microseconds));
+    eviction.note(bound, &policy);
     Ok(())
 }
 
@@ -278,7 +277,7 @@ impl Answers for RedisStore {
 impl Probe for RedisStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            look(&self.line, &self.clock, &self.eviction).await?;
+            look(&self.line, &self.scripts, &self.clock, &self.eviction).await?;
             self.eviction.check()
         })
     }

@@ -12,11 +12,10 @@ use crate::store::StoreError;
 pub(super) struct Eviction(Arc<AtomicBool>);
 
 impl Eviction {
-    /// Notes what Redis has just answered to `INFO memory`.
-    pub(super) fn note(&self, about: &str) {
-        let policy = field(about, "maxmemory_policy");
+    /// Notes what Redis has just said: its bound of memory in bytes, where it has one, and its policy.
+    pub(super) fn note(&self, bound: u64, policy: &str) {
         // Without a bound there is nothing to make room for.
-        let evicts = policy != "noeviction" && field(about, "maxmemory") != "0";
+        let evicts = policy != "noeviction" && bound > 0;
         match (self.0.swap(evicts, Ordering::SeqCst), evicts) {
             (false, true) => tracing::warn!(
                 maxmemory_policy = policy,
@@ -35,12 +34,6 @@ impl Eviction {
     }
 }
 
-/// A field of an answer to `INFO`; empty where there is none.
-pub(super) fn field<'a>(about: &'a str, name: &str) -> &'a str {
-    let value = about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    value.unwrap_or_default().trim()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,8 +41,8 @@ mod tests {
     #[test]
     fn only_a_redis_with_a_bound_and_another_policy_evicts() {
         let eviction = Eviction::default();
-        let evicts = |maxmemory: u64, policy: &str| {
-            eviction.note(&format!("# Memory\r\nmaxmemory:{maxmemory}\r\nmaxmemory_policy:{policy}\r\n"));
+        let evicts = |bound, policy| {
+            eviction.note(bound, policy);
             eviction.check().is_err()
         };
         assert!(!evicts(0, "noeviction"));

@@ -5,11 +5,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{Client, IntoConnectionInfo, Script, aio::PubSubStream};
 use uuid::Uuid;
 
-use super::{
-    Appended, CONNECT_TIMEOUT, Line, Scripts, entry_id,
-    eviction::{Eviction, field},
-    in_time, names,
-};
+use super::{Appended, CONNECT_TIMEOUT, Line, Scripts, entry_id, eviction::Eviction, in_time, names};
 use crate::{
     cluster::{BEAT, Mode},
     queue::EntryId,
@@ -79,7 +75,8 @@ impl Link {
         let client = Client::open(info.addr().clone().into_connection_info()?.set_redis_settings(login))?;
         let mut connection = connecting(client.get_multiplexed_async_connection()).await?;
         let about: String = in_time(redis::cmd("INFO").query_async(&mut connection)).await?;
-        Ok(field(&about, "redis_mode").to_owned())
+        let mode = about.lines().find_map(|line| line.strip_prefix("redis_mode:"));
+        Ok(mode.unwrap_or_default().trim().to_owned())
     }
 
     /// Listens to what is said to a node, and to all.

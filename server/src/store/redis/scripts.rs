@@ -175,7 +175,14 @@ local _, dropped = account()
 note(remove(FIRST + 1), math.max(0, dropped - tonumber(ARGV[FIRST])), true)
 ";
 
+/// The time, the bound of memory, and what happens at it. The whole answer to `INFO` would be a hundred times as long.
+const LOOK: &str = r"
+local now, about = redis.call('TIME'), redis.call('INFO', 'memory')
+return {now[1], now[2], string.match(about, 'maxmemory:(%d+)') or '0', string.match(about, 'maxmemory_policy:(%S+)') or ''}
+";
+
 pub(super) struct Scripts {
+    look: Script,
     append: Script,
     read: Script,
     remove: Script,
@@ -192,6 +199,7 @@ impl Scripts {
     pub(super) fn new(limits: Limits, clock: Clock) -> Self {
         let script = |code: &str| Script::new(&format!("{COMMON}{code}"));
         Self {
+            look: Script::new(LOOK),
             append: script(APPEND),
             read: script(READ),
             remove: script(REMOVE),
@@ -203,6 +211,10 @@ impl Scripts {
             limits,
             clock,
         }
+    }
+
+    pub(super) fn look(&self) -> ScriptInvocation<'_> {
+        self.look.prepare_invoke()
     }
 
     pub(super) fn append(&self, user_id: &str) -> ScriptInvocation<'_> {
