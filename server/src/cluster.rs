@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::value::RawValue;
 
 use crate::{
-    queue::EntryId,
+    queue::{EntryId, Queued},
     store::{BoxFuture, StoreError},
 };
 
@@ -61,10 +61,16 @@ pub trait Peers: Send + Sync + 'static {
     /// Where the store cannot be asked.
     fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>>;
 
-    /// Tells that a transport has taken an event that was stored: it is removed, unless somebody acknowledges.
+    /// What this node may have missed of a user: what is queued, and what clients elsewhere have taken lately, in its order.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>>;
+
+    /// Tells that a transport has taken an event that was stored: no connect is given it any more, unless somebody acknowledges.
     fn claim(&self, user_id: &str, entry: EntryId);
 
-    /// Completes when whatever was claimed for a user is removed, or the store could not.
+    /// Completes when whatever was claimed for a user has left the queue, or the store could not.
     fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()>;
 
     /// Tells every node that a session has ended, for everybody or for everybody but its owner.
@@ -89,7 +95,7 @@ pub trait Local: Send + Sync + 'static {
     /// Completes when whatever was begun for the user here has been done, and what was not sent is in the queue.
     fn settle<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()>;
 
-    /// Hands over whatever the queue holds that a client of the user here has not been given yet.
+    /// Hands over whatever was missed of a user, to each client here what it has not been given yet.
     ///
     /// # Errors
     /// Where the store cannot be asked.

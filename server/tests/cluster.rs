@@ -74,8 +74,15 @@ async fn nothing_is_left_of_what_was_delivered_across_nodes() {
     again.quiet().await;
     again.leave().await;
     until_gone(&redis, "alice").await;
-    let keys: Vec<String> = redis.ask(&["KEYS", "notify:{*"]).await;
-    assert!(keys.is_empty(), "{keys:?}");
+    // But for what a node that was out of touch could look for, and not for long.
+    let mut keys: Vec<String> = redis.ask(&["KEYS", "notify:{*"]).await;
+    keys.sort();
+    assert_eq!(keys, ["notify:{u:alice}:queue", "notify:{u:alice}:taken"]);
+    for key in &keys {
+        let left = redis.ask::<i64>(&["PTTL", key]).await;
+        assert!((1..=10_000).contains(&left), "{key} stays for {left} ms");
+    }
+    assert_eq!(redis.ask::<u64>(&["XLEN", &keys[0]]).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,6 +347,24 @@ async fn what_a_node_did_not_hear_it_makes_good_for() {
     ended.closed().await;
     a.until_stored("bob", 0).await;
     a.until_stored("alice", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_comes_to_nobody_again_though_a_node_dies_and_can_still_be_missed() {
+    let (redis, a, b) = two_nodes().await;
+    let (mut on_a, mut on_b) = (Client::connect(&a, "alice").await, Client::connect(&b, "alice").await);
+    for n in 1..=5 {
+        a.emit("alice", n).await;
+        assert_eq!((on_a.live().await, on_b.live().await), (n, n));
+    }
+    b.until_stored("alice", 0).await;
+    a.kill();
+    let mut again = Client::connect(&b, "alice").await;
+    b.emit("alice", 6).await;
+    assert_eq!((again.live().await, on_b.live().await), (6, 6));
+    // A node that is out of touch looks here.
+    let taken = redis.ask::<u64>(&["XLEN", "notify:{u:alice}:taken"]).await;
+    assert!(taken >= 5, "{taken} of 5");
 }
 
 #[tokio::test(flavor = "multi_thread")]

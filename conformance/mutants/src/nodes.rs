@@ -14,7 +14,7 @@ use notify_server::{
     Collaborators,
     cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
     idempotency::Answers,
-    queue::{AckQueue, EntryId, OfflineQueue},
+    queue::{AckQueue, EntryId, OfflineQueue, Queued},
     store::{BoxFuture, StoreError},
 };
 
@@ -207,6 +207,10 @@ impl Peers for Faulty {
                 _ => taken,
             })
         })
+    }
+
+    fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        self.peers.missed(user_id)
     }
 
     fn claim(&self, user_id: &str, entry: EntryId) {

@@ -1,7 +1,7 @@
-//! Removes from the store what transports have taken, many at a time. Knows nothing of sockets.
+//! Takes out of the queue what transports have taken, many at a time. Knows nothing of sockets.
 //!
-//! A node that is out of touch finds what it has missed in the store. So what this node's clients have taken of a user who is on
-//! others, too, stays there for a while; but not for longer than until the user's next connect, wherever that is.
+//! A node that is out of touch finds what it has missed in the store. So what clients have taken of a user who is on several nodes can
+//! be found there for a while, beside the queue.
 
 use std::{
     collections::HashMap,
@@ -21,15 +21,13 @@ use crate::{queue::EntryId, store::redis::peers::Link};
 const AT_ONCE: usize = 1_024;
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a node that is out of touch has to catch up: as long as its lease counts. And for how many events of a user: a queue
-/// has a bound.
-const HOLD: Duration = Duration::from_secs(10);
-const HELD_AT_MOST: usize = 1_000;
+/// How long a node that is out of touch has to catch up: as long as its lease counts.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// What the task is told; with no user, of all of them.
 enum Word {
     Taken(String, EntryId),
-    Hold(Option<String>),
+    Share(Option<String>),
     Flush(Option<String>, oneshot::Sender<()>),
 }
 
@@ -50,12 +48,12 @@ impl Claims {
         self.0.send(Word::Taken(user_id.to_owned(), entry)).ok();
     }
 
-    /// What is taken from now on stays for a while.
-    pub(super) fn hold(&self, user_id: Option<&str>) {
-        self.0.send(Word::Hold(user_id.map(str::to_owned))).ok();
+    /// What is taken from now on may be missed elsewhere.
+    pub(super) fn share(&self, user_id: Option<&str>) {
+        self.0.send(Word::Share(user_id.map(str::to_owned))).ok();
     }
 
-    /// Completes when everything that was taken before is removed, held or not, or the store could not.
+    /// Completes when everything that was taken before has left the queue, or the store could not.
     pub(super) async fn flush(&self, user_id: Option<&str>) {
         let (done, flushed) = oneshot::channel();
         if self.0.send(Word::Flush(user_id.map(str::to_owned), done)).is_ok() {
@@ -66,7 +64,7 @@ impl Claims {
 
 /// Claims for as long as it is polled.
 pub(super) async fn run(Work(mut incoming): Work, link: Arc<Link>) {
-    let mut pending = Pending { taken: HashMap::new(), held: HashMap::new(), all_held: Instant::now() };
+    let mut pending = Pending::new();
     loop {
         let mut words = Vec::new();
         match pending.next_due() {
@@ -83,15 +81,16 @@ pub(super) async fn run(Work(mut incoming): Work, link: Arc<Link>) {
         for word in words {
             match word {
                 Word::Taken(user_id, entry) => pending.take(user_id, entry),
-                Word::Hold(user_id) => pending.hold(user_id),
+                Word::Share(user_id) => pending.share(user_id),
                 Word::Flush(user_id, done) => {
-                    pending.release(user_id.as_deref());
+                    pending.hasten(user_id.as_deref());
                     waiting.push(done);
                 }
             }
         }
         let claimed = pending.due(Instant::now()).into_iter().map(async |(user_id, entries)| {
-            match link.claim(&user_id, &entries).await {
+            let lately = if pending.is_shared(&user_id) { LATELY } else { Duration::ZERO };
+            match link.claim(&user_id, &entries, lately).await {
                 Ok(()) => None,
                 Err(error) => {
                     tracing::warn!(%error, events = entries.len(), "delivered events could not be removed yet");
@@ -109,31 +108,37 @@ pub(super) async fn run(Work(mut incoming): Work, link: Arc<Link>) {
     }
 }
 
-/// What was taken and is still in the store, and from when on it is to be removed.
+/// What was taken and is still in the queue, from when on the store is to be asked, and which users are on several nodes.
 struct Pending {
     taken: HashMap<String, (Vec<EntryId>, Instant)>,
-    held: HashMap<String, Instant>,
-    all_held: Instant,
+    shared: HashMap<String, Instant>,
+    all_shared: Instant,
 }
 
 impl Pending {
+    fn new() -> Self {
+        Self { taken: HashMap::new(), shared: HashMap::new(), all_shared: Instant::now() }
+    }
+
     fn take(&mut self, user_id: String, entry: EntryId) {
-        let held = self.held.get(&user_id).copied().unwrap_or(self.all_held).max(self.all_held);
-        let (entries, due) = self.taken.entry(user_id).or_insert_with(|| (Vec::new(), held));
-        entries.push(entry);
-        *due = if entries.len() < HELD_AT_MOST { held.max(*due) } else { Instant::now() };
+        self.taken.entry(user_id).or_insert_with(|| (Vec::new(), Instant::now())).0.push(entry);
     }
 
-    fn hold(&mut self, user_id: Option<String>) {
-        let (now, until) = (Instant::now(), Instant::now() + HOLD);
-        self.held.retain(|_, until| *until > now);
+    fn share(&mut self, user_id: Option<String>) {
+        let (now, until) = (Instant::now(), Instant::now() + LATELY);
         match user_id {
-            Some(user_id) => drop(self.held.insert(user_id, until)),
-            None => self.all_held = until,
+            Some(user_id) => drop(self.shared.insert(user_id, until)),
+            None => self.all_shared = until,
         }
+        self.shared.retain(|_, until| *until > now);
     }
 
-    fn release(&mut self, user_id: Option<&str>) {
+    fn is_shared(&self, user_id: &str) -> bool {
+        let until = self.shared.get(user_id).copied().unwrap_or(self.all_shared).max(self.all_shared);
+        until > Instant::now()
+    }
+
+    fn hasten(&mut self, user_id: Option<&str>) {
         let now = Instant::now();
         match user_id {
             Some(user_id) => self.taken.get_mut(user_id).into_iter().for_each(|(_, due)| *due = now),
@@ -156,20 +161,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_stays_until_it_is_due_or_asked_for() {
-        let mut pending = Pending { taken: HashMap::new(), held: HashMap::new(), all_held: Instant::now() };
-        pending.hold(Some("held".into()));
-        for user in ["held", "free"] {
-            pending.take(user.into(), EntryId(1, 0));
-        }
+    fn what_could_not_be_claimed_waits_until_it_is_due_or_asked_for() {
+        let mut pending = Pending::new();
+        pending.take("alice".into(), EntryId(1, 0));
         let users = |due: Vec<(String, Vec<EntryId>)>| due.into_iter().map(|(user, _)| user).collect::<Vec<_>>();
-        assert_eq!(users(pending.due(Instant::now())), ["free"]);
-        assert_eq!(users(pending.due(Instant::now() + HOLD)), ["held"]);
-        pending.hold(None);
-        pending.take("free".into(), EntryId(2, 0));
+        assert_eq!(users(pending.due(Instant::now())), ["alice"]);
+        for user in ["alice", "bob"] {
+            pending.taken.insert(user.into(), (vec![EntryId(1, 0)], Instant::now() + RETRY));
+        }
         assert!(pending.due(Instant::now()).is_empty());
-        pending.release(Some("free"));
-        assert_eq!(users(pending.due(Instant::now())), ["free"]);
+        pending.hasten(Some("bob"));
+        assert_eq!(users(pending.due(Instant::now())), ["bob"]);
+        assert_eq!(users(pending.due(Instant::now() + RETRY)), ["alice"]);
         assert_eq!(pending.next_due(), None);
+    }
+
+    #[test]
+    fn whoever_is_on_several_nodes_is_shared_for_a_while() {
+        let mut pending = Pending::new();
+        assert!(!pending.is_shared("alice"));
+        pending.share(Some("alice".into()));
+        assert!(pending.is_shared("alice") && !pending.is_shared("bob"));
+        pending.share(None);
+        assert!(pending.is_shared("bob"));
     }
 }

@@ -71,7 +71,7 @@ impl Node {
             let Delivery { number, from, n, alone, events } = delivery;
             if !alone {
                 // Another node may be out of touch, and has to find them in the store.
-                self.claims.hold(Some(&user_id));
+                self.claims.share(Some(&user_id));
             }
             let taken = self.hand_over(&user_id, events).await;
             if alone {

@@ -69,7 +69,7 @@ pub(super) async fn run(node: Arc<Node>) {
         node.answers.store(true, Ordering::SeqCst);
         if former.is_some() {
             // What had a gap here may have had one elsewhere, too.
-            node.claims.hold(None);
+            node.claims.share(None);
         }
         node.membership.send_replace(Membership { number, id });
         tracing::info!(node = %id, "joined");

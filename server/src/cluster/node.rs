@@ -20,7 +20,7 @@ use super::{
     users::Users,
 };
 use crate::{
-    queue::EntryId,
+    queue::{EntryId, Queued},
     store::{BoxFuture, StoreError, redis::peers::Link},
     turns::Turns,
 };
@@ -154,6 +154,10 @@ impl Peers for Cluster {
             });
             Ok(taken)
         })
+    }
+
+    fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(self.node.link.missed(user_id))
     }
 
     fn claim(&self, user_id: &str, entry: EntryId) {

@@ -103,11 +103,12 @@ impl NotificationsService {
         }
     }
 
-    /// Hands over what the queue holds, to each client what it was not given yet.
+    /// Hands over what was missed, to each client what it was not given yet.
     pub(crate) async fn catch_up(&self, user_id: &str) -> Result<(), StoreError> {
+        let Some(peers) = &self.0.peers else { return Ok(()) };
         let (room, _turn) = self.enter(user_id).await?;
         let acknowledged = self.0.deliver.acknowledged(&room);
-        for entry in self.0.queue.read(user_id).await? {
+        for entry in peers.missed(user_id).await? {
             let payload = serde_json::value::RawValue::from_string(entry.payload).ok();
             // Damaged ones are told and removed by the next drain.
             if let Some(event) = payload.and_then(Outgoing::read) {

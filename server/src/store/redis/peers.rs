@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use redis::{Client, IntoConnectionInfo, Script, aio::PubSubStream};
 use uuid::Uuid;
 
-use super::{Appended, CONNECT_TIMEOUT, Line, Scripts, entry_id, eviction::Eviction, in_time, names};
+use super::{Appended, CONNECT_TIMEOUT, Entry, Line, Scripts, entry_id, eviction::Eviction, in_time, names, queued};
 use crate::{
     cluster::{BEAT, Mode},
-    queue::EntryId,
+    queue::{EntryId, Queued},
     store::StoreError,
 };
 
@@ -155,10 +155,19 @@ impl Link {
         Ok(())
     }
 
-    /// Removes entries that were taken, unless somebody acknowledges.
-    pub(crate) async fn claim(&self, user_id: &str, entries: &[EntryId]) -> Result<(), StoreError> {
-        let mut call = self.scripts.claim(user_id);
+    /// Removes entries that were taken, unless somebody acknowledges; for a while they can still be [`Link::missed`].
+    pub(crate) async fn claim(&self, user_id: &str, entries: &[EntryId], lately: Duration) -> Result<(), StoreError> {
+        let mut call = self.scripts.claim(user_id, lately);
         in_time(call.arg(names(entries)).invoke_async(&mut self.line.connection())).await
+    }
+
+    /// What is queued for a user, and what was taken lately, in the order of arrival.
+    pub(crate) async fn missed(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        let call = self.scripts.missed(user_id);
+        let entries: Vec<Entry> = in_time(call.invoke_async(&mut self.line.connection())).await?;
+        let mut missed: Vec<_> = entries.into_iter().filter_map(queued).collect();
+        missed.sort_by_key(|entry| entry.id);
+        Ok(missed)
     }
 
     /// Says something to one node.

@@ -1,5 +1,6 @@
-//! What Redis does for a user, each in one atomic step. Three keys of one slot: the stream with the events, the ledger, which
-//! counts what was lost, and who is present: a node each, with whether somebody acknowledges there.
+//! What Redis does for a user, each in one atomic step. Four keys of one slot: the stream with the events; the ledger, which
+//! counts what was lost; who is present: a node each, with whether somebody acknowledges there; and a stream of what was
+//! taken lately, where a node that was out of touch looks for it: for everybody else it is delivered.
 //!
 //! The ledger notes how many events are held. What is missing from the stream the next time was lost, however that came
 //! about: by age, by the cap, with its key, or by an eviction. It outlives the stream, or there would be nobody to tell.
@@ -26,7 +27,7 @@ const WANTED_FOR: Duration = Duration::from_millis(1_200);
 
 /// A key of the wrong type was damaged from outside and is started anew (QUEUE-15).
 const COMMON: &str = r"
-local queue, ledger, present = KEYS[1], KEYS[2], KEYS[3]
+local queue, ledger, present, taken = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local cap, ttl, long, short = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local FIRST = 5
 
@@ -79,6 +80,12 @@ local function remove(first)
   end
   return redis.call('XLEN', queue)
 end
+
+-- An empty stream of somebody who is nowhere is of use for as long only as something that was taken may be looked for.
+local function discard()
+  local lately = redis.call('PTTL', taken)
+  if lately > 0 then redis.call('PEXPIRE', queue, lately) else redis.call('DEL', queue) end
+end
 ";
 
 /// What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done. The first write
@@ -120,16 +127,42 @@ local live, anybody = nodes()
 if anybody then return end
 local _, _, acks = account()
 local left = remove(FIRST)
-if left == 0 and #live == 0 then redis.call('DEL', queue) end
+if left == 0 and #live == 0 then discard() end
 note(left, 0, acks)
 ";
 
-/// After a live event was taken by a client that acknowledges nothing.
+/// After a live event was taken by a client that acknowledges nothing. From here on no connect is given it; a node that was out
+/// of touch finds it for a while. Where Redis has no memory left for that, it does not. Of several nodes with such clients, only
+/// the first finds something to do.
 const CLAIM: &str = r"
+local lately, bound, ENTRIES, entries = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], FIRST + 2, {}
+for i = ENTRIES, #ARGV do
+  entries[#entries + 1] = redis.call('XRANGE', queue, ARGV[i], ARGV[i])[1]
+end
+if #entries == 0 then return end
 local _, anybody = nodes()
 if anybody then return end
+if lately > 0 then
+  for _, entry in ipairs(entries) do
+    redis.pcall('XADD', taken, 'MAXLEN', bound, '*', 'entry', entry[1], unpack(entry[2]))
+  end
+  local now = redis.call('TIME')
+  redis.call('XTRIM', taken, 'MINID', string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - lately))
+  redis.call('PEXPIRE', taken, lately)
+end
 local _, dropped, acks = account()
-note(remove(FIRST), dropped, acks)
+note(remove(ENTRIES), dropped, acks)
+";
+
+/// Whatever a node may have missed: what is queued, and what was taken lately. Without the queue nobody knows what devices had
+/// been given.
+const MISSED: &str = r"
+if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
+local entries = redis.call('XRANGE', queue, oldest(), '+')
+for _, entry in ipairs(read(taken, 'XRANGE', taken, '-', '+')) do
+  entries[#entries + 1] = {entry[2][2], entry[2]}
+end
+return entries
 ";
 
 /// Notes that the user is on this node, and tells the other nodes where the user is. Nothing where the node is taken for
@@ -157,7 +190,7 @@ return {#live - 1, heard, anybody and 1 or 0, newest}
 const LEAVE: &str = r"
 redis.call('HDEL', present, ARGV[FIRST])
 local left, _, acks = account()
-if left == 0 and not acks and redis.call('EXISTS', present) == 0 then redis.call('DEL', queue) end
+if left == 0 and not acks and redis.call('EXISTS', present) == 0 then discard() end
 ";
 
 const BACKLOG: &str = r"
@@ -187,6 +220,7 @@ pub(super) struct Scripts {
     read: Script,
     remove: Script,
     claim: Script,
+    missed: Script,
     backlog: Script,
     confirm: Script,
     enter: Script,
@@ -204,6 +238,7 @@ impl Scripts {
             read: script(READ),
             remove: script(REMOVE),
             claim: script(CLAIM),
+            missed: script(MISSED),
             backlog: script(BACKLOG),
             confirm: script(CONFIRM),
             enter: script(ENTER),
@@ -235,8 +270,15 @@ impl Scripts {
         call
     }
 
-    pub(super) fn claim(&self, user_id: &str) -> ScriptInvocation<'_> {
-        self.call(&self.claim, user_id, 0)
+    /// What is claimed can still be missed for this time; not at all where it is zero.
+    pub(super) fn claim(&self, user_id: &str, lately: Duration) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.claim, user_id, 0);
+        call.arg(lately.min(self.limits.ttl).as_millis().to_string()).arg(KEPT_AT_MOST);
+        call
+    }
+
+    pub(super) fn missed(&self, user_id: &str) -> ScriptInvocation<'_> {
+        self.call(&self.missed, user_id, 0)
     }
 
     pub(super) fn enter(&self, user_id: &str, node: &str, mode: Mode) -> ScriptInvocation<'_> {
@@ -283,6 +325,7 @@ impl Scripts {
         let mut call = script.key(format!("notify:{{u:{user_id}}}:queue"));
         call.key(format!("notify:{{u:{user_id}}}:ledger"))
             .key(format!("notify:{{u:{user_id}}}:present"))
+            .key(format!("notify:{{u:{user_id}}}:taken"))
             .arg(cap)
             .arg(ttl.to_string())
             .arg(REMEMBERED_MS.max(ttl).to_string())
