@@ -88,6 +88,27 @@ impl Device {
         self.hand_in_time(socket, &event.event, || Handed::Event(event.clone()), None).await
     }
 
+    /// Whether it takes an event at once, or is going and takes none.
+    pub(crate) fn waits_for_nothing(&self) -> bool {
+        self.wire.has_departed() || self.has_room()
+    }
+
+    /// The same where [`Device::waits_for_nothing`], for a client that does not acknowledge.
+    pub(crate) fn offer_at_once(&self, socket: &SocketRef, event: &Arc<Shared>) -> bool {
+        if self.wire.has_departed() {
+            return false;
+        }
+        match self.hand(socket, &event.event, Handed::Event(event.clone()), None) {
+            Ok(()) => true,
+            Err(error) => {
+                // Where the library's buffer is full though there is room in ours, the client asks more than it reads.
+                tracing::debug!(socket = %socket.id, %error, "an event was not taken");
+                self.wire.close();
+                false
+            }
+        }
+    }
+
     /// Offers an event that is stored until it is acknowledged.
     pub(crate) async fn offer_kept(&self, socket: &SocketRef, event: &Outgoing, entry: EntryId) -> bool {
         self.offer_once(socket, event, entry, || Handed::Kept).await

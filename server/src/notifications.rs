@@ -22,15 +22,23 @@ use crate::{
     turns::{Turn, Turns},
 };
 
+mod at_once;
 mod in_flight;
 mod nodes;
 
+pub(crate) use at_once::Emission;
 use in_flight::InFlight;
 
 /// Hands an event to the connected clients of a room.
 pub trait Deliver: Send + Sync + 'static {
     /// True where at least one client of the room has taken the event (ROOM-06: each of them is offered it).
     fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool>;
+
+    /// The same where nothing has to be waited for. Where it is false, [`Deliver::deliver`] has still to be asked, and does not
+    /// deliver twice.
+    fn deliver_at_once(&self, _room: &str, _event: &Outgoing) -> bool {
+        false
+    }
 
     /// Whether some client of the room acknowledges. Then an event is stored before it is handed over.
     fn acknowledged(&self, _room: &str) -> bool {
@@ -190,12 +198,11 @@ impl NotificationsService {
     ///
     /// # Errors
     /// Where the event could be neither delivered nor queued.
-    #[expect(clippy::missing_panics_doc, reason = "one event has one outcome")]
     pub async fn emit(&self, draft: Draft) -> Result<Receipt, EmitError> {
-        let (recipient, event) = self.prepare(draft);
-        let mut outcomes = self.hand_over(&recipient, vec![(0, event)]).await;
-        let (_, outcome) = outcomes.pop().expect("there is one outcome for one event");
-        Ok(outcome?)
+        match self.emit_at_once(draft) {
+            Emission::Done(receipt) => Ok(receipt),
+            Emission::Waits(prepared) => self.emit_prepared(prepared).await,
+        }
     }
 
     /// Emits many events: in their order for each recipient, side by side for different ones (EMIT-03).
@@ -208,9 +215,14 @@ impl NotificationsService {
             let (recipient, event) = self.prepare(draft);
             by_recipient.entry(recipient).or_default().push((place, event));
         }
+        let mut accepted = Vec::new();
+        for (recipient, events) in &mut by_recipient {
+            let handed = self.0.hand_at_once(recipient, events);
+            accepted.extend(events.drain(..handed).map(|(place, event)| (place, receipt(&event, Delivery::Live))));
+        }
+        by_recipient.retain(|_, events| !events.is_empty());
         let handed =
             by_recipient.into_iter().map(|(recipient, events)| async move { self.hand_over(&recipient, events).await });
-        let mut accepted = Vec::new();
         let mut failure = None;
         for (place, outcome) in join_all(handed).await.into_iter().flatten() {
             match outcome {

@@ -109,7 +109,7 @@ pub(crate) fn build(connect_timeout: Duration, ack_timeout: Duration) -> (Socket
         .max_payload(MAX_PAYLOAD_BYTES as u64)
         .ws_max_message_size(MAX_PAYLOAD_BYTES)
         .ws_max_frame_size(MAX_PAYLOAD_BYTES)
-        .ws_read_buffer_size(1_024)
+        .ws_read_buffer_size(512)
         .build_with_inner_svc(Router::new())
 }
 

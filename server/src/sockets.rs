@@ -40,10 +40,6 @@ impl Sockets {
         // The namespace is gone once the server closes.
         self.io.of(NAMESPACE).map(|namespace| namespace.within(room.to_owned()).sockets()).unwrap_or_default()
     }
-
-    fn devices(&self, room: &str) -> Vec<(SocketRef, Arc<Device>)> {
-        with_devices(self.sockets(room))
-    }
 }
 
 /// One that another door than ours has let in is handed what its buffer takes.
@@ -51,14 +47,15 @@ fn hand(socket: &SocketRef, event: &Outgoing) -> bool {
     socket.emit(event.event_type.name(), &event.json).is_ok()
 }
 
-fn with_devices(sockets: Vec<SocketRef>) -> Vec<(SocketRef, Arc<Device>)> {
-    let sockets = sockets.into_iter();
-    sockets.filter_map(|socket| socket.extensions.get::<Arc<Device>>().map(|device| (socket, device))).collect()
+/// Those that came in by our door.
+fn with_devices(sockets: &[SocketRef]) -> Vec<(&SocketRef, Arc<Device>)> {
+    sockets.iter().filter_map(|socket| Some((socket, socket.extensions.get::<Arc<Device>>()?))).collect()
 }
 
 /// Closes all sockets, and queues what they have not sent by then; false where that took longer than it may.
 pub(crate) async fn close(io: &SocketIo, service: &NotificationsService, within: Duration) -> bool {
-    let devices = with_devices(io.of(NAMESPACE).map(|namespace| namespace.sockets()).unwrap_or_default());
+    let sockets = io.of(NAMESPACE).map(|namespace| namespace.sockets()).unwrap_or_default();
+    let devices = with_devices(&sockets);
     // While the namespace is still there: whatever is emitted meanwhile finds there what has to be queued before it.
     devices.iter().for_each(|(_, device)| device.wire.close());
     let users: HashSet<&str> = devices.iter().map(|(_, device)| &*device.user_id).collect();
@@ -89,9 +86,25 @@ impl Deliver for Sockets {
         })
     }
 
+    fn deliver_at_once(&self, room: &str, event: &Outgoing) -> bool {
+        let sockets = self.sockets(room);
+        let devices = with_devices(&sockets);
+        // All or nobody: who was left out could be overtaken by the next event.
+        if devices.is_empty()
+            || devices.len() < sockets.len()
+            || !devices.iter().all(|(_, device)| device.waits_for_nothing())
+        {
+            return false;
+        }
+        let event = Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed));
+        devices.iter().fold(false, |taken, (socket, device)| device.offer_at_once(socket, &event) || taken)
+    }
+
     fn acknowledged(&self, room: &str) -> bool {
         self.acknowledging.any()
-            && self.devices(room).iter().any(|(_, device)| device.acknowledges() && !device.wire.has_departed())
+            && with_devices(&self.sockets(room))
+                .iter()
+                .any(|(_, device)| device.acknowledges() && !device.wire.has_departed())
     }
 
     fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, entry: EntryId) -> BoxFuture<'a, bool> {
@@ -129,8 +142,10 @@ impl Deliver for Sockets {
     }
 
     fn take_unsent(&self, room: &str) -> Vec<Outgoing> {
-        let devices = self.devices(room).into_iter();
-        let gone = devices.filter(|(socket, device)| device.wire.has_departed() || !socket.connected());
+        let sockets = self.sockets(room);
+        let gone = with_devices(&sockets)
+            .into_iter()
+            .filter(|(socket, device)| device.wire.has_departed() || !socket.connected());
         in_order(gone.flat_map(|(_, device)| device.wire.close_and_take_unsent()).collect())
     }
 }

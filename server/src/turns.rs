@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 const SHARDS: usize = 64;
 
 /// The keys that are busy. One that nobody holds or waits for takes no place.
-type Keys = HashMap<String, Arc<tokio::sync::Mutex<()>>>;
+type Keys = HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>;
 
 /// A lock for each key; strangers never wait for each other. Nobody holds two of one set, so nobody waits in a circle.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(crate) struct Turn {
 /// Somebody who holds a lock or waits for it, and may give up.
 struct Place {
     turns: Turns,
-    key: String,
+    key: Arc<str>,
 }
 
 impl Turns {
@@ -44,9 +44,22 @@ impl Turns {
 
     /// Waits for the turn of a key.
     pub(crate) async fn take(&self, key: &str) -> Turn {
-        let place = Place { turns: self.clone(), key: key.to_owned() };
-        let lock = self.shard(key).entry(key.to_owned()).or_default().clone();
+        let place = Place { turns: self.clone(), key: key.into() };
+        let lock = self.shard(key).entry(place.key.clone()).or_default().clone();
         Turn { _held: lock.lock_owned().await, _place: place }
+    }
+
+    /// The turn of a key, where it is free.
+    pub(crate) fn try_take(&self, key: &str) -> Option<Turn> {
+        let mut keys = self.shard(key);
+        if keys.contains_key(key) {
+            return None;
+        }
+        let place = Place { turns: self.clone(), key: key.into() };
+        let lock = Arc::<tokio::sync::Mutex<()>>::default();
+        let held = lock.clone().try_lock_owned().ok()?;
+        keys.insert(place.key.clone(), lock);
+        Some(Turn { _held: held, _place: place })
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Keys> {
@@ -78,6 +91,8 @@ mod tests {
         let first = turns.take("a").await;
         assert!(turns.take("b").now_or_never().is_some());
         assert!(turns.take("a").now_or_never().is_none());
+        assert!(turns.try_take("a").is_none());
+        assert!(turns.try_take("b").is_some());
         let waiting = tokio::spawn({
             let turns = turns.clone();
             async move { drop(turns.take("a").await) }

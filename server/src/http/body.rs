@@ -23,8 +23,8 @@ const DISCARD_BYTES: usize = 8 * 1024 * 1024;
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads the body as JSON.
-pub(crate) async fn json(request: Request, limit_bytes: usize) -> Result<Value, Problem> {
+/// Reads the body of a request that says it is JSON.
+pub(crate) async fn text(request: Request, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
     let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
@@ -34,8 +34,12 @@ pub(crate) async fn json(request: Request, limit_bytes: usize) -> Result<Value, 
     if request.headers().contains_key(header::EXPECT) && announced(&request) > limit_bytes {
         return Err(too_large(limit_bytes));
     }
-    let body = read(request.into_body(), limit_bytes).await?;
-    serde_json::from_slice(&body).map_err(|error| {
+    read(request.into_body(), limit_bytes).await
+}
+
+/// What a body says.
+pub(crate) fn json(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
         // The position only: the text of the error could quote the body.
         let at = format!("line {}, column {}", error.line(), error.column());
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not valid JSON at {at}"))

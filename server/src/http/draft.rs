@@ -1,8 +1,17 @@
 //! Turns the JSON of a request into events, naming every member that is wrong (EMIT-08, EMIT-09).
 
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Map, Value};
 
-use super::problem::Fault;
+use super::{
+    body,
+    problem::{Fault, Problem},
+};
 use crate::event::{Draft, EventType};
 
 /// How many events a batch may have (EMIT-03).
@@ -11,15 +20,73 @@ const MAX_BATCH: usize = 1_000;
 /// How many faults are reported at most.
 const MAX_FAULTS: usize = 20;
 
+/// An event as it usually comes, read in one go. What is wrong with any other, [`Members`] tell, and they have the last word.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Usual<'a> {
+    event_type: &'a str,
+    actor_id: String,
+    resource_id: String,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+}
+
+impl Usual<'_> {
+    fn draft(self) -> Option<Draft> {
+        let Self { event_type, actor_id, resource_id, metadata } = self;
+        let event_type = EventType::parse(event_type)?;
+        let has_ids = !actor_id.is_empty() && !resource_id.is_empty();
+        has_ids.then_some(Draft { event_type, actor_id, resource_id, metadata })
+    }
+}
+
+/// A JSON object; what is derived for a struct takes an array, too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Only<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Only<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+        deserializer.deserialize_map(Only(PhantomData)).map(Self)
+    }
+}
+
 /// One event.
-pub(crate) fn one(body: Value) -> Result<Draft, Vec<Fault>> {
+pub(crate) fn one(body: &[u8]) -> Result<Draft, Problem> {
+    let usual = serde_json::from_slice::<Object<Usual<'_>>>(body).ok().and_then(|Object(event)| event.draft());
+    match usual {
+        Some(draft) => Ok(draft),
+        None => one_by_members(body::json(body)?).map_err(Problem::faults),
+    }
+}
+
+/// A batch, refused whole where one event of it is wrong (EMIT-04).
+pub(crate) fn batch(body: &[u8]) -> Result<Vec<Draft>, Problem> {
+    let events = serde_json::from_slice::<Vec<Object<Usual<'_>>>>(body).unwrap_or_default();
+    let usual: Option<Vec<_>> = events.into_iter().map(|Object(event)| event.draft()).collect();
+    match usual {
+        Some(drafts) if (1..=MAX_BATCH).contains(&drafts.len()) => Ok(drafts),
+        _ => batch_by_members(body::json(body)?).map_err(Problem::faults),
+    }
+}
+
+fn one_by_members(body: Value) -> Result<Draft, Vec<Fault>> {
     let mut members = Members::of(body, String::new())?;
     let draft = draft(&mut members);
     members.finish(draft)
 }
 
-/// A batch, refused whole where one event of it is wrong (EMIT-04).
-pub(crate) fn batch(body: Value) -> Result<Vec<Draft>, Vec<Fault>> {
+fn batch_by_members(body: Value) -> Result<Vec<Draft>, Vec<Fault>> {
     let Value::Array(events) = body else {
         return Err(vec![Fault::new("", "the body has to be an array of events")]);
     };
@@ -126,6 +193,19 @@ mod tests {
         event
     }
 
+    /// As the routes read it, which has to agree with what the members tell.
+    fn one(event: Value) -> Result<Draft, Vec<Fault>> {
+        let outcome = one_by_members(event.clone());
+        assert_eq!(super::one(event.to_string().as_bytes()).ok(), outcome.as_ref().ok().cloned());
+        outcome
+    }
+
+    fn batch(events: Value) -> Result<Vec<Draft>, Vec<Fault>> {
+        let outcome = batch_by_members(events.clone());
+        assert_eq!(super::batch(events.to_string().as_bytes()).ok(), outcome.as_ref().ok().cloned());
+        outcome
+    }
+
     fn pointers(outcome: Result<impl Sized, Vec<Fault>>) -> Vec<String> {
         outcome.err().into_iter().flatten().map(|fault| fault.pointer).collect()
     }
@@ -143,6 +223,7 @@ mod tests {
         let wrong = [
             ("eventType", json!("record.deleted")),
             ("eventType", json!(1)),
+            ("eventType", json!({"record.accessed": null})),
             ("actorId", json!("")),
             ("actorId", json!(null)),
             ("resourceId", json!(["r"])),
@@ -157,6 +238,22 @@ mod tests {
         assert_eq!(pointers(one(with("a/b~c", json!(1)))), ["/a~1b~0c"]);
         assert_eq!(pointers(one(json!({}))), ["/eventType", "/actorId", "/resourceId"]);
         assert_eq!(pointers(one(json!([]))), [""]);
+        assert_eq!(pointers(one(json!(["record.accessed", "a", "r", {}]))), [""]);
+    }
+
+    #[test]
+    fn escapes_are_no_other_names() {
+        let escaped = br#"{"eventType":"record\u002eaccessed","actorId":"\u0061","resourceId":"r"}"#;
+        assert_eq!(
+            super::one(escaped).unwrap(),
+            one(json!({"eventType": "record.accessed", "actorId": "a", "resourceId": "r"})).unwrap()
+        );
+    }
+
+    #[test]
+    fn of_a_member_that_comes_twice_the_last_counts() {
+        let twice = br#"{"eventType":"access.granted","actorId":"a","actorId":"b","resourceId":"r"}"#;
+        assert_eq!(super::one(twice).unwrap().actor_id, "b");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
-    notifications::{BatchError, EmitError, NotificationsService},
+    notifications::{BatchError, Emission, EmitError, NotificationsService},
     store::StoreError,
 };
 
@@ -19,9 +19,20 @@ pub(crate) const BATCH_WEIGHT: u32 = 64;
 pub(crate) async fn one(_: Authorized, State(control): State<Control>, request: Request) -> Result<Response, Problem> {
     let _permit = take_in_hand(&control, 1)?;
     let key = idempotency_key(request.headers(), "/events")?;
-    let body = body::json(request, body::ONE_BYTES).await?;
-    let draft = draft::one(body).map_err(Problem::faults)?;
-    once(&control, key, async move |service: NotificationsService| Ok(to_json(&service.emit(draft).await?))).await
+    let draft = draft::one(&body::text(request, body::ONE_BYTES).await?)?;
+    if key.is_some() {
+        return once(&control, key, async move |service: NotificationsService| {
+            Ok(to_json(&service.emit(draft).await?))
+        })
+        .await;
+    }
+    match control.service.emit_at_once(draft) {
+        Emission::Done(receipt) => Ok(accepted(to_json(&receipt))),
+        Emission::Waits(prepared) => {
+            let emit = async move |service: NotificationsService| Ok(to_json(&service.emit_prepared(prepared).await?));
+            once(&control, None, emit).await
+        }
+    }
 }
 
 pub(crate) async fn batch(
@@ -31,8 +42,7 @@ pub(crate) async fn batch(
 ) -> Result<Response, Problem> {
     let _permit = take_in_hand(&control, BATCH_WEIGHT)?;
     let key = idempotency_key(request.headers(), "/events/batch")?;
-    let body = body::json(request, body::BATCH_BYTES).await?;
-    let drafts = draft::batch(body).map_err(Problem::faults)?;
+    let drafts = draft::batch(&body::text(request, body::BATCH_BYTES).await?)?;
     once(&control, key, async move |service: NotificationsService| Ok(to_json(&service.emit_batch(drafts).await?)))
         .await
 }
@@ -87,7 +97,11 @@ where
         }
     });
     let answer = task.await.map_err(|_| Problem::unavailable("the server is closing"))??;
-    Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
+    Ok(accepted(answer))
+}
+
+fn accepted(answer: String) -> Response {
+    (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response()
 }
 
 impl From<StoreError> for Problem {

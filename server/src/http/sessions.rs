@@ -24,8 +24,8 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let id = readable(id)?;
-    let body = body::json(request, body::ONE_BYTES).await?;
-    let session = session(body).map_err(Problem::faults)?;
+    let body = body::text(request, body::ONE_BYTES).await?;
+    let session = session(body::json(&body)?).map_err(Problem::faults)?;
     control.sessions.put_session(&id, &session).await?;
     Ok(StatusCode::NO_CONTENT)
 }

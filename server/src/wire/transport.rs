@@ -162,7 +162,8 @@ impl Transport {
         let engine = self.engine.clone();
         tokio::spawn(async move {
             if let Ok(stream) = upgrade.await {
-                let stream = Watched::new(TokioIo::new(stream), session, abandon);
+                // Boxed, for the library's tasks have room for several of what they are given.
+                let stream = Box::new(Watched::new(TokioIo::new(stream), session, abandon));
                 engine.oneshot((stream, handshake)).await.ok();
             }
         });
@@ -185,12 +186,15 @@ impl Transport {
 }
 
 /// The request as the library keeps it for as long as the session lives: only what is needed later on, which is the token
-/// (AUTH-02) and the session.
+/// (AUTH-02) and the session. Copies, for a part of the original would keep the whole buffer that it was read into: 8 KiB a connection.
 fn handshake(uri: &Uri, headers: &HeaderMap, session: Arc<Session>) -> axum::http::Request<()> {
     let mut kept = axum::http::Request::new(());
-    *kept.uri_mut() = uri.clone();
-    if let Some(token) = headers.get(header::AUTHORIZATION) {
-        kept.headers_mut().insert(header::AUTHORIZATION, token.clone());
+    if let Ok(uri) = uri.to_string().parse() {
+        *kept.uri_mut() = uri;
+    }
+    let token = headers.get(header::AUTHORIZATION).map(|token| HeaderValue::from_bytes(token.as_bytes()));
+    if let Some(Ok(token)) = token {
+        kept.headers_mut().insert(header::AUTHORIZATION, token);
     }
     kept.extensions_mut().insert(session);
     kept
