@@ -18,7 +18,7 @@ use crate::{
     baseline::Baseline,
     cases,
     event::RunEvent,
-    exit,
+    exit::{self, no_verdict, usage},
     ground::{self, Options},
     redis::{DEFAULT_IMAGE, RedisChoice},
     report::{
@@ -340,14 +340,4 @@ fn explain(id: &str) -> u8 {
         }
     }
     exit::CONFORMANT
-}
-
-fn usage(why: &dyn std::fmt::Display) -> u8 {
-    eprintln!("error: {why}");
-    exit::USAGE
-}
-
-fn no_verdict(why: &dyn std::fmt::Display) -> u8 {
-    eprintln!("error: {why}\n  → NO VERDICT");
-    exit::NO_VERDICT
 }

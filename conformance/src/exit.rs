@@ -1,5 +1,7 @@
 //! The exit codes: they are part of the suite's interface, and written down here alone.
 
+use std::fmt::Display;
+
 use crate::event::Conformance;
 
 /// Everything that applies has passed, but for what the baseline knows.
@@ -18,4 +20,16 @@ pub fn code(conformance: Conformance) -> u8 {
         Conformance::NotConformant => NOT_CONFORMANT,
         Conformance::Inconclusive => NO_VERDICT,
     }
+}
+
+/// Says what is wrong with the command line.
+pub fn usage(why: &dyn Display) -> u8 {
+    eprintln!("error: {why}");
+    USAGE
+}
+
+/// Says why there is no verdict.
+pub fn no_verdict(why: &dyn Display) -> u8 {
+    eprintln!("error: {why}\n  → NO VERDICT");
+    NO_VERDICT
 }

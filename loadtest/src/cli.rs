@@ -7,7 +7,7 @@ mod rounds;
 mod run;
 
 use clap::{Parser, Subcommand};
-use notify_conformance::exit;
+use notify_conformance::exit::{no_verdict, usage};
 
 use self::options::RunArgs;
 use crate::scenarios::Kind;
@@ -73,14 +73,4 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Compare(args) => compare::run(&args),
         Command::Floor(args) => floor::run(&args).await,
     }
-}
-
-fn usage(why: &dyn std::fmt::Display) -> u8 {
-    eprintln!("error: {why}");
-    exit::USAGE
-}
-
-fn no_verdict(why: &dyn std::fmt::Display) -> u8 {
-    eprintln!("error: {why}\n  → NO VERDICT");
-    exit::NO_VERDICT
 }

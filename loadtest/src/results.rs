@@ -44,8 +44,6 @@ pub struct Results {
 pub struct Environment {
     /// The target file's name for the server.
     pub target: String,
-    /// What the server says its version is, where it says so.
-    pub server_version: Option<String>,
     /// `embedded`, `redis 8.0.2 (local)`, or `unknown`.
     pub store: String,
     /// Operating system and architecture.

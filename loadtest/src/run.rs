@@ -94,7 +94,6 @@ fn last_words(ground: &Ground) {
 fn environment(ground: &Ground) -> Environment {
     Environment {
         target: ground.target.name.clone(),
-        server_version: None,
         store: ground.store.clone(),
         machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         processor: machine::processor(),

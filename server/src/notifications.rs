@@ -210,19 +210,18 @@ impl NotificationsService {
     /// # Errors
     /// Where some could be neither delivered nor queued; the error tells which were.
     pub async fn emit_batch(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, BatchError> {
-        let mut by_recipient: HashMap<String, Vec<(usize, Outgoing)>> = HashMap::new();
+        let mut accepted = Vec::with_capacity(drafts.len());
+        let mut waiting: HashMap<String, Vec<(usize, Outgoing)>> = HashMap::new();
         for (place, draft) in drafts.into_iter().enumerate() {
             let (recipient, event) = self.prepare(draft);
-            by_recipient.entry(recipient).or_default().push((place, event));
+            // Where one has to wait, those after it wait with it, or they would overtake it.
+            match !waiting.contains_key(&recipient) && self.0.hand_at_once(&recipient, &event) {
+                true => accepted.push((place, receipt(&event, Delivery::Live))),
+                false => waiting.entry(recipient).or_default().push((place, event)),
+            }
         }
-        let mut accepted = Vec::new();
-        for (recipient, events) in &mut by_recipient {
-            let handed = self.0.hand_at_once(recipient, events);
-            accepted.extend(events.drain(..handed).map(|(place, event)| (place, receipt(&event, Delivery::Live))));
-        }
-        by_recipient.retain(|_, events| !events.is_empty());
         let handed =
-            by_recipient.into_iter().map(|(recipient, events)| async move { self.hand_over(&recipient, events).await });
+            waiting.into_iter().map(|(recipient, events)| async move { self.hand_over(&recipient, events).await });
         let mut failure = None;
         for (place, outcome) in join_all(handed).await.into_iter().flatten() {
             match outcome {

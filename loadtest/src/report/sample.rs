@@ -15,7 +15,6 @@ pub(crate) fn good() -> Results {
         schema: SCHEMA,
         environment: Environment {
             target: "reference".into(),
-            server_version: Some("0.1.0".into()),
             store: "embedded".into(),
             machine: "linux x86_64".into(),
             processor: Some("Some Processor 3000".into()),
@@ -119,7 +118,6 @@ pub(crate) fn growth() -> Results {
 /// A run against a server on another machine: nothing is known of its process.
 pub(crate) fn elsewhere() -> Results {
     let mut results = good();
-    results.environment.server_version = None;
     results.environment.store = "unknown".into();
     results.environment.commit = None;
     results.resources = Resources { client_cpu_s: 20.0, client_cpu_share: 0.33, ..Resources::default() };

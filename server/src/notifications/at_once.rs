@@ -22,12 +22,9 @@ impl NotificationsService {
     /// Emits an event where that needs no waiting.
     pub(crate) fn emit_at_once(&self, draft: Draft) -> Emission {
         let (recipient, event) = self.prepare(draft);
-        let events = [(0, event)];
-        let handed = self.0.hand_at_once(&recipient, &events);
-        let [(_, event)] = events;
-        match handed {
-            0 => Emission::Waits(Prepared { recipient, event }),
-            _ => Emission::Done(receipt(&event, Delivery::Live)),
+        match self.0.hand_at_once(&recipient, &event) {
+            true => Emission::Done(receipt(&event, Delivery::Live)),
+            false => Emission::Waits(Prepared { recipient, event }),
         }
     }
 
@@ -40,15 +37,12 @@ impl NotificationsService {
 }
 
 impl Inner {
-    /// Hands over events from the first on, for as long as that needs no waiting: nothing else happens to the recipient, whose
-    /// clients are all here, acknowledge nothing and have room. How many those were.
-    pub(super) fn hand_at_once(&self, recipient: &str, events: &[(usize, Outgoing)]) -> usize {
-        let Some(_turn) = self.turns.try_take(recipient) else { return 0 };
+    /// Hands over an event where that needs no waiting: nothing else happens to the recipient just now, whose clients are all
+    /// here, acknowledge nothing and have room.
+    pub(super) fn hand_at_once(&self, recipient: &str, event: &Outgoing) -> bool {
+        let Some(_turn) = self.turns.try_take(recipient) else { return false };
         let all_here = self.peers.as_ref().is_none_or(|peers| peers.standing(recipient) == Standing::Alone);
         let room = self.rules.room(recipient);
-        if !all_here || self.deliver.acknowledged(&room) {
-            return 0;
-        }
-        events.iter().take_while(|(_, event)| self.deliver.deliver_at_once(&room, event)).count()
+        all_here && !self.deliver.acknowledged(&room) && self.deliver.deliver_at_once(&room, event)
     }
 }
