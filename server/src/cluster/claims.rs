@@ -22,7 +22,7 @@ const AT_ONCE: usize = 1_024;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a node that is out of touch has to catch up: as long as its lease counts.
-const LATELY: Duration = Duration::from_secs(10);
+pub(super) const LATELY: Duration = Duration::from_secs(10);
 
 /// What the task is told; with no user, of all of them.
 enum Word {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream};
@@ -10,7 +10,10 @@ use redis::{Msg, aio::PubSubStream};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
-use super::node::{Membership, NOT_JOINED, Node};
+use super::{
+    claims::LATELY,
+    node::{Membership, NOT_JOINED, Node},
+};
 use crate::store::StoreError;
 
 /// How often the lease is renewed, and how long to wait before joining is tried again.
@@ -70,6 +73,7 @@ pub(super) async fn run(node: Arc<Node>) {
         if former.is_some() {
             // What had a gap here may have had one elsewhere, too.
             node.claims.share(None);
+            node.users.doubt_until(Instant::now() + LATELY);
         }
         node.membership.send_replace(Membership { number, id });
         tracing::info!(node = %id, "joined");

@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use super::Standing;
@@ -35,6 +36,8 @@ pub(super) struct Users {
     shards: Vec<Mutex<HashMap<String, User>>>,
     // Randomly keyed, so that nobody outside can choose ids that share a shard.
     hasher: RandomState,
+    /// Until when nobody who was elsewhere is taken to be alone.
+    in_doubt: Mutex<Instant>,
 }
 
 #[derive(Default)]
@@ -53,7 +56,20 @@ struct User {
 
 impl Users {
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            in_doubt: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// After a gap: other nodes may have had it, too, and come back later. What they miss until then has to be in the store.
+    pub(super) fn doubt_until(&self, when: Instant) {
+        *self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner) = when;
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        Instant::now() < *self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more client.
@@ -94,7 +110,7 @@ impl Users {
     pub(super) fn note(&self, user_id: &str, joined: u64, mode: Mode, elsewhere: bool, heard: u64) {
         self.change(user_id, |user| {
             user.registered = Some((joined, mode));
-            user.shared = elsewhere || user.heard != heard;
+            user.shared = elsewhere || user.heard != heard || (user.shared && self.is_in_doubt());
         });
     }
 
@@ -117,7 +133,7 @@ impl Users {
 
     /// A message of this number says that the user is nowhere else.
     pub(super) fn mark_alone(&self, user_id: &str, number: u64) {
-        self.change(user_id, |user| user.shared &= user.heard > number);
+        self.change(user_id, |user| user.shared &= user.heard > number || self.is_in_doubt());
     }
 
     pub(super) fn standing(&self, user_id: &str, joined: u64) -> Standing {
@@ -161,7 +177,7 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::claims::LATELY, *};
 
     #[test]
     fn a_user_is_alone_only_by_what_the_store_has_said_in_this_membership() {
@@ -188,6 +204,23 @@ mod tests {
         assert_eq!(users.standing("a", 1), Standing::Elsewhere, "the message is older");
         users.mark_alone("a", 6);
         assert_eq!(users.standing("a", 1), Standing::Alone);
+    }
+
+    #[test]
+    fn whoever_was_elsewhere_is_not_alone_soon_after_a_gap() {
+        let users = Users::new();
+        users.arrive("a", false, 1);
+        users.note("a", 1, Mode::Plain, true, 0);
+        users.doubt_until(Instant::now() + LATELY);
+        users.note("a", 2, Mode::Plain, false, 0);
+        users.mark_alone("a", 1);
+        assert_eq!(users.standing("a", 2), Standing::Elsewhere);
+        users.arrive("b", false, 2);
+        users.note("b", 2, Mode::Plain, false, 0);
+        assert_eq!(users.standing("b", 2), Standing::Alone, "nobody has seen the user elsewhere");
+        users.doubt_until(Instant::now());
+        users.mark_alone("a", 2);
+        assert_eq!(users.standing("a", 2), Standing::Alone);
     }
 
     #[test]
