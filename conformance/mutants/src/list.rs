@@ -771,6 +771,12 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CLUSTER", "FAIL"]),
     node!(
+        "catches-up-by-queue",
+        "what a node has missed is looked for in the queue alone",
+        ["FAIL-14/taken-elsewhere"],
+        CatchesUpByQueue
+    ),
+    node!(
         "verifies-all",
         "sessions that a store has lost count as revoked",
         ["FAIL-09/plain", "FAIL-09/acknowledging"],

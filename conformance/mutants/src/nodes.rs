@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     EndsToldLate,
     /// What it missed is not looked for.
     CatchesUpNever,
+    /// What it missed is looked for in the queue alone, which others have emptied.
+    CatchesUpByQueue,
     /// Whether the sessions still hold is not looked at.
     VerifiesNothing,
     /// It always says that it is ready.
@@ -210,7 +212,10 @@ impl Peers for Faulty {
     }
 
     fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.peers.missed(user_id)
+        match self.fault {
+            Fault::CatchesUpByQueue => self.stores.queue.read(user_id),
+            _ => self.peers.missed(user_id),
+        }
     }
 
     fn claim(&self, user_id: &str, entry: EntryId) {

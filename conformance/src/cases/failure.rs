@@ -93,6 +93,10 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(half_open_node(t))
     })
     .needs(NODES),
+    Case::new("FAIL-14/taken-elsewhere", "so does what another device of the user has taken meanwhile", |t| {
+        Box::pin(taken_elsewhere(t))
+    })
+    .needs(NODES),
     Case::new("FAIL-15/revoked", "a revocation that a node missed ends the connection when the node is back", |t| {
         Box::pin(revoked_meanwhile(t))
     })
@@ -358,6 +362,25 @@ async fn caught_up(a: &Bench, b: &Bench, user: &User, device: &mut Client, deadl
     b.emit_numbered(user, 6, 6).await?;
     receives(device, 5..=6).await?;
     device.expect_silence(QUIET).await
+}
+
+async fn taken_elsewhere(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    let mut at_b = b.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut at_a = a.connect_raw(&alice, Transport::WebSocket).await?;
+    b.redis_line()?.cut();
+    a.emit_numbered(&alice, 1, 3).await?;
+    receives(&mut at_a, 1..=3).await?;
+    // For this one, too, they are delivered; but not yet for everybody.
+    let mut another = a.connect_raw(&alice, Transport::WebSocket).await?;
+    a.emit_numbered(&alice, 4, 4).await?;
+    receives(&mut at_a, [4]).await?;
+    read_until(&mut another, 4).await?;
+    b.redis_line()?.restore();
+    caught_up(&a, &b, &alice, &mut at_b, Instant::now() + SOON).await?;
+    receives(&mut at_a, 5..=6).await?;
+    at_a.expect_silence(QUIET / 2).await
 }
 
 async fn half_open_node(t: Bench) -> Outcome {
