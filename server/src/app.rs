@@ -17,6 +17,7 @@ use crate::{
     origins::{self, Origins},
     queue::{AckQueue, OfflineQueue},
     rights::{Rights, Telling},
+    roster::Roster,
     rules::{Rules, Standard},
     session::{SessionStore, StoredSessions, VerifySession},
     socket::{self, Door},
@@ -120,6 +121,8 @@ pub struct App {
     pub service: NotificationsService,
     /// The sockets, to close them in the end.
     pub io: SocketIo,
+    /// Who is here, to close them in the end.
+    pub(crate) roster: Roster,
     /// For whoever ends sessions on this node by another way than the routes.
     pub rights: Rights,
     /// The other nodes, to take leave of them in the end.
@@ -132,7 +135,9 @@ impl App {
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = socket::build(with.connect_timeout, with.ack_timeout);
         let (acknowledging, rights) = (Acknowledging::default(), Rights::default());
-        let deliver = (with.wrap_deliver)(Arc::new(Sockets::new(io.clone(), acknowledging.clone())));
+        let roster = Roster::new();
+        let sockets = Sockets::new(io.clone(), roster.clone(), acknowledging.clone());
+        let deliver = (with.wrap_deliver)(Arc::new(sockets));
         let peers = with.peers;
         let service =
             NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver, peers.clone());
@@ -145,6 +150,7 @@ impl App {
             acks: with.acks,
             acknowledging,
             rights: rights.clone(),
+            roster: roster.clone(),
         };
         socket::open(&io, Arc::new(door));
         let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
@@ -163,6 +169,6 @@ impl App {
         if let Some(peers) = &peers {
             peers.join(Arc::new(here));
         }
-        Self { router, service, io, rights, peers }
+        Self { router, service, io, roster, rights, peers }
     }
 }

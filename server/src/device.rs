@@ -101,9 +101,11 @@ impl Device {
         match self.hand(socket, &event.event, Handed::Event(event.clone()), None) {
             Ok(()) => true,
             Err(error) => {
-                // Where the library's buffer is full though there is room in ours, the client asks more than it reads.
                 tracing::debug!(socket = %socket.id, %error, "an event was not taken");
-                self.wire.close();
+                // Full, though there is room in our part of it: the client asks more than it reads.
+                if matches!(error, SendError::Socket(SocketError::InternalChannelFull)) {
+                    self.wire.close();
+                }
                 false
             }
         }

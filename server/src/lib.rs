@@ -3,7 +3,7 @@
 //! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
-//! - `socket` lets clients in by [`auth`], [`session`] and [`admission`]; `device` and `sockets` hand them events, `keeper`
+//! - `socket` lets clients in by [`auth`], [`session`] and [`admission`]; `device` and `sockets` hand them events, `roster` knows who is here, `keeper`
 //!   waits for what they acknowledge; [`rights`] closes the connections of those whose token or session ends, `wire` the connections of those who break the protocol; [`origins`] keeps
 //!   strange browsers out.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
@@ -27,6 +27,7 @@ pub mod notifications;
 pub mod origins;
 pub mod queue;
 pub mod rights;
+mod roster;
 pub mod rules;
 pub mod run;
 pub mod serve;

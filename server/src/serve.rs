@@ -67,7 +67,7 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
     drop((listener, connections));
     closing.send(()).ok();
     tracing::info!("closing");
-    let closed = sockets::close(&app.io, &app.service, CLOSE_TIMEOUT);
+    let closed = sockets::close(&app.io, &app.roster, &app.service, CLOSE_TIMEOUT);
     let drained = timeout(DRAIN_TIMEOUT, closing.closed());
     let (closed, drained) = tokio::join!(closed, drained);
     if let Some(peers) = app.peers {

@@ -23,6 +23,7 @@ use crate::{
     notifications::NotificationsService,
     queue::AckQueue,
     rights::{Grant, Rights},
+    roster::{Entry, Roster},
     rules::Rules,
     session::{SessionError, VerifySession},
     wire::{MAX_PAYLOAD_BYTES, NAMESPACE, Session},
@@ -87,6 +88,7 @@ pub(crate) struct Door {
     pub(crate) acks: Arc<dyn AckQueue>,
     pub(crate) acknowledging: Acknowledging,
     pub(crate) rights: Rights,
+    pub(crate) roster: Roster,
 }
 
 /// A client on its way from the door to the welcome, within the socket.
@@ -218,18 +220,22 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
     let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(Guest { device, admission }) = guest else { return };
     socket.extensions.insert(device.clone());
-    // What it was handed and its transport has not taken goes back; the library keeps it in its room until that is done.
-    let (service, gone) = (door.service.clone(), device.clone());
+    let (socket, room) = (Arc::new(socket), admission.room.clone());
+    // What it was handed and its transport has not taken goes back; it stays in the roster until that is done.
+    let (host, gone, left) = (door.clone(), device.clone(), room.clone());
     socket.on_disconnect(async move || {
         if gone.wire.outbox().len() > 0 {
-            service.take_back(&gone.user_id).await;
+            host.service.take_back(&gone.user_id).await;
         }
+        host.roster.leave(&left, &gone);
         gone.end_stay();
     });
-    socket.join(admission.room.clone());
+    door.roster.enter(&room, Entry { socket: socket.clone(), device: device.clone() });
+    socket.join(room.clone());
     if !socket.connected() {
         // It went while it was let in; the library has cleaned up before there was anything to clean.
         socket.leave_all();
+        door.roster.leave(&room, &device);
         return;
     }
     if device.acknowledges() {

@@ -19,6 +19,7 @@ use crate::{
     keeper::Acknowledging,
     notifications::{Deliver, NotificationsService},
     queue::EntryId,
+    roster::Roster,
     store::BoxFuture,
     wire::{NAMESPACE, outbox::Shared},
 };
@@ -26,14 +27,15 @@ use crate::{
 /// Delivers to the sockets of this process, one by one rather than by room: a room would not tell who has taken it.
 pub(crate) struct Sockets {
     io: SocketIo,
+    roster: Roster,
     acknowledging: Acknowledging,
     /// Counts what is handed over, so that it can be put in order again.
     handed: AtomicU64,
 }
 
 impl Sockets {
-    pub(crate) fn new(io: SocketIo, acknowledging: Acknowledging) -> Self {
-        Self { io, acknowledging, handed: AtomicU64::new(0) }
+    pub(crate) fn new(io: SocketIo, roster: Roster, acknowledging: Acknowledging) -> Self {
+        Self { io, roster, acknowledging, handed: AtomicU64::new(0) }
     }
 
     fn sockets(&self, room: &str) -> Vec<SocketRef> {
@@ -47,18 +49,12 @@ fn hand(socket: &SocketRef, event: &Outgoing) -> bool {
     socket.emit(event.event_type.name(), &event.json).is_ok()
 }
 
-/// Those that came in by our door.
-fn with_devices(sockets: &[SocketRef]) -> Vec<(&SocketRef, Arc<Device>)> {
-    sockets.iter().filter_map(|socket| Some((socket, socket.extensions.get::<Arc<Device>>()?))).collect()
-}
-
 /// Closes all sockets, and queues what they have not sent by then; false where that took longer than it may.
-pub(crate) async fn close(io: &SocketIo, service: &NotificationsService, within: Duration) -> bool {
-    let sockets = io.of(NAMESPACE).map(|namespace| namespace.sockets()).unwrap_or_default();
-    let devices = with_devices(&sockets);
+pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &NotificationsService, within: Duration) -> bool {
+    let here = roster.all();
     // While the namespace is still there: whatever is emitted meanwhile finds there what has to be queued before it.
-    devices.iter().for_each(|(_, device)| device.wire.close());
-    let users: HashSet<&str> = devices.iter().map(|(_, device)| &*device.user_id).collect();
+    here.iter().for_each(|entry| entry.device.wire.close());
+    let users: HashSet<&str> = here.iter().map(|entry| &*entry.device.user_id).collect();
     let queued = users.into_iter().map(async |user_id| service.take_back(user_id).await);
     let queued = timeout(within, join_all(queued)).await.is_ok();
     // Those that are on their way in; the library calls no handler of those that it closes here.
@@ -87,24 +83,18 @@ impl Deliver for Sockets {
     }
 
     fn deliver_at_once(&self, room: &str, event: &Outgoing) -> bool {
-        let sockets = self.sockets(room);
-        let devices = with_devices(&sockets);
+        let here = self.roster.of(room);
         // All or nobody: who was left out could be overtaken by the next event.
-        if devices.is_empty()
-            || devices.len() < sockets.len()
-            || !devices.iter().all(|(_, device)| device.waits_for_nothing())
-        {
+        if here.is_empty() || !here.iter().all(|entry| entry.device.waits_for_nothing()) {
             return false;
         }
         let event = Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed));
-        devices.iter().fold(false, |taken, (socket, device)| device.offer_at_once(socket, &event) || taken)
+        here.iter().fold(false, |taken, entry| entry.device.offer_at_once(&entry.socket, &event) || taken)
     }
 
     fn acknowledged(&self, room: &str) -> bool {
-        self.acknowledging.any()
-            && with_devices(&self.sockets(room))
-                .iter()
-                .any(|(_, device)| device.acknowledges() && !device.wire.has_departed())
+        let acknowledges = |device: &Device| device.acknowledges() && !device.wire.has_departed();
+        self.acknowledging.any() && self.roster.of(room).iter().any(|entry| acknowledges(&entry.device))
     }
 
     fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, entry: EntryId) -> BoxFuture<'a, bool> {
@@ -142,11 +132,9 @@ impl Deliver for Sockets {
     }
 
     fn take_unsent(&self, room: &str) -> Vec<Outgoing> {
-        let sockets = self.sockets(room);
-        let gone = with_devices(&sockets)
-            .into_iter()
-            .filter(|(socket, device)| device.wire.has_departed() || !socket.connected());
-        in_order(gone.flat_map(|(_, device)| device.wire.close_and_take_unsent()).collect())
+        let here = self.roster.of(room);
+        let gone = here.iter().filter(|entry| entry.device.wire.has_departed() || !entry.socket.connected());
+        in_order(gone.flat_map(|entry| entry.device.wire.close_and_take_unsent()).collect())
     }
 }
 
