@@ -89,7 +89,7 @@ impl Deliver for Sockets {
             return false;
         }
         let event = Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed));
-        here.iter().fold(false, |taken, entry| entry.device.offer_at_once(&entry.socket, &event) || taken)
+        here.iter().filter(|entry| entry.device.offer_at_once(&entry.socket, &event)).count() > 0
     }
 
     fn acknowledged(&self, room: &str) -> bool {
