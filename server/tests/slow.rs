@@ -82,6 +82,24 @@ async fn a_polling_client_that_stops_polling_is_closed_and_misses_and_doubles_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_and_closes_while_the_user_is_busy_is_owed_what_was_not_sent() {
+    let server = roomy().await;
+    let session = Polling::open(&server).await;
+    session.send(format!("40/notifications,{}", serde_json::json!({"token": server.token("alice").await}))).await;
+    session.poll().await.unwrap();
+    for n in 1..=3 {
+        assert_eq!(server.emit("alice", n).await.delivery, LIVE);
+    }
+    // Whoever is being let in has the user's turn; until then the three cannot go back.
+    let busy = server.service.admit("alice").await.expect("the store answers");
+    session.send("41/notifications,\u{1e}1".to_owned()).await;
+    session.closed().await;
+    drop(busy);
+    server.until_stored("alice", 3).await;
+    assert_eq!(Client::connect(&server, "alice").await.queued().await, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_devices_the_one_that_reads_is_not_kept_waiting_and_nothing_is_queued_for_the_other() {
     let server = roomy().await;
     let mut stalled = Client::connect(&server, "alice").await;

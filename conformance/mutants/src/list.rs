@@ -683,7 +683,7 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["*"]),
     door("asks-everybody", "plain clients are asked to acknowledge", &["ACK-03/plain"], door::Fault::AsksEverybody)
-        .also(&["ACK", "EXPIRY", "ORDER-06", "REVOKE", "SLOW-01", "SLOW-03"]),
+        .also(&["ACK", "EXPIRY", "ORDER-01", "ORDER-06", "REVOKE", "SLOW-01", "SLOW-03"]),
     node!(
         "deaf",
         "what other nodes hand to a node is handed to nobody",

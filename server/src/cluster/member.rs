@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     claims::LATELY,
+    message::BEAT,
     node::{Membership, NOT_JOINED, Node},
 };
 use crate::store::StoreError;
@@ -24,8 +25,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// well, and nothing be missed; to join anew does no harm.
 const UNHEARD: Duration = Duration::from_millis(2_500);
 
-/// How long nothing may come in for everything to have come in, and how long it may take to be done.
-const QUIET: Duration = Duration::from_millis(100);
+/// How long everything that was said may take to come in, and then to be done.
 const FINISH: Duration = Duration::from_secs(1);
 
 /// How many users are seen to at once after a gap.
@@ -84,7 +84,7 @@ pub(super) async fn run(node: Arc<Node>) {
             never = settle(&node, number, lost, former) => never,
         };
         former = Some(id);
-        finish(&node, &mut heard).await;
+        finish(&node, id, &mut heard).await;
         node.membership.send_replace(NOT_JOINED);
         tracing::warn!(node = %id, %gap, "out of touch with the others");
     }
@@ -125,14 +125,24 @@ fn take_in(node: &Arc<Node>, message: &Msg) {
 
 /// A process that stood still finds what was said to it meanwhile, and that its time is over. The first comes first: it is older than
 /// whatever was missed, and may have gone from the store.
-async fn finish(node: &Arc<Node>, heard: &mut PubSubStream) {
-    let rest = async {
-        while let Ok(Some(message)) = timeout(QUIET, heard.next()).await {
-            take_in(node, &message);
+async fn finish(node: &Arc<Node>, id: Uuid, heard: &mut PubSubStream) {
+    // Redis hands over in order: when this comes back, so has all that was said before.
+    let last = format!("{BEAT}{}", Uuid::new_v4());
+    let said = async {
+        if let Err(error) = node.link.tell(id, &last).await {
+            tracing::debug!(%error, "this node cannot reach itself");
         }
-        node.is_done().await;
     };
-    if timeout(FINISH, rest).await.is_err() {
+    let come_in = async {
+        while let Some(message) = heard.next().await {
+            take_in(node, &message);
+            if message.get_payload_bytes() == last.as_bytes() {
+                break;
+            }
+        }
+    };
+    let come_in = timeout(FINISH, async { tokio::join!(said, come_in) }).await;
+    if come_in.and(timeout(FINISH, node.is_done()).await).is_err() {
         tracing::debug!("what had come in was not done in time");
     }
 }

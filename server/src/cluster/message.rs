@@ -22,7 +22,7 @@ pub(super) enum Message {
     Beat,
 }
 
-/// What the text of [`Message::Beat`] is.
+/// How the text of [`Message::Beat`] begins.
 pub(crate) const BEAT: &str = "beat\n";
 
 #[derive(Serialize, Deserialize)]
@@ -125,6 +125,7 @@ mod tests {
             matches!(parse(&ended("s", Some(user))), Some(Message::Ended { but_for: Some(owner), .. }) if owner == user)
         );
         assert!(matches!(parse(BEAT), Some(Message::Beat)));
+        assert!(matches!(parse(&format!("{BEAT}1")), Some(Message::Beat)));
     }
 
     #[test]
