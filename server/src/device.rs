@@ -1,7 +1,7 @@
 //! One connected client: what it is handed, how much of that may wait for it, and when it is given up.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -129,18 +129,19 @@ impl Device {
         entry: EntryId,
         handed: impl Fn() -> Handed,
     ) -> bool {
-        if *self.newest() >= entry {
+        if self.newest() >= entry {
             return true;
         }
         let taken = self.hand_in_time(socket, event, handed, Some(entry)).await;
         if taken {
-            *self.newest() = entry;
+            *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = entry;
         }
         taken
     }
 
-    fn newest(&self) -> MutexGuard<'_, EntryId> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The newest entry of the queue that it was given.
+    pub(crate) fn newest(&self) -> EntryId {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands over a queue; true once the transport has taken it.

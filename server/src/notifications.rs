@@ -16,7 +16,7 @@ use crate::{
     admission::Admission,
     cluster::{Peers, Standing, Stay},
     event::{Draft, EventType, Outgoing, Sent},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned},
     rules::Rules,
     store::{BoxFuture, StoreError},
     turns::{Turn, Turns},
@@ -68,9 +68,18 @@ pub trait Deliver: Send + Sync + 'static {
     }
 
     /// Takes back what clients of the room that are gone were handed and nobody was sent, in its order.
-    fn take_unsent(&self, _room: &str) -> Vec<Outgoing> {
+    fn take_unsent(&self, _room: &str) -> Vec<Unsent> {
         Vec::new()
     }
+}
+
+/// An event that was accepted, and that nobody was sent.
+#[derive(Debug, Clone)]
+pub struct Unsent {
+    /// The event.
+    pub event: Outgoing,
+    /// The newest entry of the queue that clients here had been given before it.
+    pub after: EntryId,
 }
 
 /// How long to wait before unsent events are queued again where the store does not answer.
@@ -126,7 +135,7 @@ struct Inner {
     turns: Turns,
     in_flight: InFlight,
     /// What was taken back and could not be queued yet, by user; waits for the store to answer again.
-    taken_back: Mutex<HashMap<String, Vec<Outgoing>>>,
+    taken_back: Mutex<HashMap<String, Vec<Unsent>>>,
 }
 
 impl NotificationsService {
@@ -369,25 +378,32 @@ impl Inner {
         outcomes
     }
 
-    /// Appends to the queue what was taken back from clients that are gone, which is older, and then these.
+    /// Puts back into the queue what was taken back from clients that are gone, then appends these, which are newer.
     async fn enqueue(&self, user_id: &str, room: &str, payloads: &[&str]) -> Result<(), StoreError> {
-        let mut older = self.taken_back().remove(user_id).unwrap_or_default();
-        older.extend(self.deliver.take_unsent(room));
-        let all: Vec<&str> = older.iter().map(|event| event.json.get()).chain(payloads.iter().copied()).collect();
-        if all.is_empty() {
-            return Ok(());
+        self.put_back(user_id, room).await?;
+        match self.deliver.acknowledged(room) {
+            _ if payloads.is_empty() => Ok(()),
+            true => self.acks.keep(user_id, payloads).await.map(drop),
+            false => self.queue.append(user_id, payloads).await,
         }
-        let appended = match self.deliver.acknowledged(room) {
-            true => self.acks.keep(user_id, &all).await.map(drop),
-            false => self.queue.append(user_id, &all).await,
-        };
-        if appended.is_err() && !older.is_empty() {
-            self.taken_back().insert(user_id.to_owned(), older);
-        }
-        appended
     }
 
-    fn taken_back(&self) -> MutexGuard<'_, HashMap<String, Vec<Outgoing>>> {
+    async fn put_back(&self, user_id: &str, room: &str) -> Result<(), StoreError> {
+        let mut unsent = self.taken_back().remove(user_id).unwrap_or_default();
+        unsent.extend(self.deliver.take_unsent(room));
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        let events = unsent.iter().map(|it| Returned { payload: it.event.json.get(), after: it.after });
+        let events: Vec<_> = events.collect();
+        let outcome = self.queue.put_back(user_id, &events, self.deliver.acknowledged(room)).await;
+        if outcome.is_err() {
+            self.taken_back().insert(user_id.to_owned(), unsent);
+        }
+        outcome
+    }
+
+    fn taken_back(&self) -> MutexGuard<'_, HashMap<String, Vec<Unsent>>> {
         // Every change is a single call, so a panic elsewhere cannot have left it half done.
         self.taken_back.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,6 +15,15 @@ pub struct Queued {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(pub u64, pub u64);
 
+/// An event that was accepted, and handed to a client that nobody has seen it sent to: it goes back into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned<'a> {
+    /// The payload.
+    pub payload: &'a str,
+    /// The newest entry of the queue that clients here had been given before it: whatever is newer was accepted later.
+    pub after: EntryId,
+}
+
 /// One capped, ageing queue per user.
 ///
 /// Reading does not remove: what was read is removed once it was handed over, so that a drain cannot lose what it has not
@@ -26,6 +35,26 @@ pub trait OfflineQueue: Send + Sync + 'static {
     /// # Errors
     /// Where the store cannot be asked.
     fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Puts events back, in their order, each before whatever is newer than the entry that it came after (ORDER-01, CLUSTER-05);
+    /// then evicts as [`OfflineQueue::append`] does, in the same atomic step, or as [`AckQueue::keep`] where the queue is
+    /// `kept`. Where it is done twice, for want of an answer, the second time changes nothing.
+    ///
+    /// A store that does not put them in order has them behind what is newer.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn put_back<'a>(
+        &'a self,
+        user_id: &'a str,
+        events: &'a [Returned<'a>],
+        _kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
+            self.append(user_id, &payloads).await
+        })
+    }
 
     /// Everything that is queued and not too old, oldest first (QUEUE-10).
     ///

@@ -17,9 +17,9 @@ use crate::{
     device::Device,
     event::{Outgoing, Sent},
     keeper::Acknowledging,
-    notifications::{Deliver, NotificationsService},
+    notifications::{Deliver, NotificationsService, Unsent},
     queue::EntryId,
-    roster::Roster,
+    roster::{Entry, Roster},
     store::BoxFuture,
     wire::{NAMESPACE, outbox::Shared},
 };
@@ -42,6 +42,13 @@ impl Sockets {
         // The namespace is gone once the server closes.
         self.io.of(NAMESPACE).map(|namespace| namespace.within(room.to_owned()).sockets()).unwrap_or_default()
     }
+
+    /// An event that these are about to be handed, which no store has. Only within the user's turn: nobody is given anything else
+    /// meanwhile.
+    fn shared(&self, event: &Outgoing, here: &[Entry]) -> Arc<Shared> {
+        let after = here.iter().map(|entry| entry.device.newest()).max().unwrap_or_default();
+        Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed), after)
+    }
 }
 
 /// One that another door than ours has let in is handed what its buffer takes.
@@ -61,9 +68,9 @@ pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &Notification
     timeout(within, io.close()).await.is_ok() && queued
 }
 
-fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Outgoing> {
+fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Unsent> {
     events.sort_by_key(|event| event.order);
-    events.into_iter().map(|event| event.event.clone()).collect()
+    events.into_iter().map(|shared| Unsent { event: shared.event.clone(), after: shared.after }).collect()
 }
 
 impl Deliver for Sockets {
@@ -73,7 +80,7 @@ impl Deliver for Sockets {
             if sockets.is_empty() {
                 return false;
             }
-            let event = Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed));
+            let event = self.shared(event, &self.roster.of(room));
             any(sockets.iter().map(async |socket| match socket.extensions.get::<Arc<Device>>() {
                 Some(device) => device.offer(socket, &event).await,
                 None => hand(socket, &event.event),
@@ -88,7 +95,7 @@ impl Deliver for Sockets {
         if here.is_empty() || !here.iter().all(|entry| entry.device.waits_for_nothing()) {
             return false;
         }
-        let event = Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed));
+        let event = self.shared(event, &here);
         here.iter().filter(|entry| entry.device.offer_at_once(&entry.socket, &event)).count() > 0
     }
 
@@ -131,7 +138,7 @@ impl Deliver for Sockets {
         })
     }
 
-    fn take_unsent(&self, room: &str) -> Vec<Outgoing> {
+    fn take_unsent(&self, room: &str) -> Vec<Unsent> {
         let here = self.roster.of(room);
         let gone = here.iter().filter(|entry| entry.device.wire.has_departed() || !entry.socket.connected());
         in_order(gone.flat_map(|entry| entry.device.wire.close_and_take_unsent()).collect())

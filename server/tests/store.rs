@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
     idempotency::Answers,
-    queue::{AckQueue, EntryId, OfflineQueue},
+    queue::{AckQueue, EntryId, OfflineQueue, Returned},
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
 };
@@ -50,6 +50,9 @@ cases![
     what_became_too_old_is_counted,
     a_delivery_that_nobody_confirms_takes_back_the_count,
     names_are_not_given_twice,
+    what_goes_back_goes_before_what_is_newer,
+    what_goes_back_twice_is_there_once,
+    what_goes_back_counts_for_the_cap,
     what_was_lost_is_remembered_when_the_store_is_opened_again,
     sessions_are_kept_replaced_and_revoked,
     an_ended_session_is_none,
@@ -288,6 +291,52 @@ async fn names_are_not_given_twice(open: Open<'_>) {
         assert!(seen.insert(ids[0]), "{ids:?}");
         store.confirm("alice", &ids, 0).await.unwrap();
     }
+}
+
+async fn put_back(store: &dyn Store, user: &str, events: &[(u64, EntryId)], kept: bool) {
+    let payloads: Vec<_> = events.iter().map(|(number, _)| number.to_string()).collect();
+    let returned = payloads.iter().zip(events).map(|(payload, (_, after))| Returned { payload, after: *after });
+    store.put_back(user, &returned.collect::<Vec<_>>(), kept).await.expect("the store answers");
+}
+
+async fn what_goes_back_goes_before_what_is_newer(open: Open<'_>) {
+    const NOTHING: EntryId = EntryId(0, 0);
+    let store = open(limits(50, DAY));
+    put_back(&*store, "alice", &[(1, NOTHING), (2, NOTHING)], false).await;
+    assert_eq!(read(&*store, "alice").await, [1, 2]);
+    let bobs = keep(&*store, "bob", [9]).await;
+    let mut kept = Vec::new();
+    for number in [5, 6, 9] {
+        kept.extend(keep(&*store, "alice", [number]).await);
+    }
+    let second = store.read("alice").await.unwrap()[1].id;
+    put_back(&*store, "alice", &[(3, second), (4, second), (7, kept[1]), (8, kept[1]), (10, kept[2])], true).await;
+    assert_eq!(read(&*store, "alice").await, (1..=10).collect::<Vec<_>>());
+    // What was there before has kept its name, and what comes next is newer than all.
+    store.confirm("alice", &kept, 0).await.unwrap();
+    append(&*store, "alice", [11]).await;
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 2, 3, 4, 7, 8, 10, 11], 0));
+    assert_eq!(store.read("bob").await.unwrap()[0].id, bobs[0]);
+}
+
+async fn what_goes_back_twice_is_there_once(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let kept = [keep(&*store, "alice", [1]).await[0], keep(&*store, "alice", [4]).await[0]];
+    for _ in 0..2 {
+        put_back(&*store, "alice", &[(2, kept[0]), (5, kept[1])], false).await;
+    }
+    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])], false).await;
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 2, 3, 4, 5], 0));
+}
+
+async fn what_goes_back_counts_for_the_cap(open: Open<'_>) {
+    let store = open(limits(3, DAY));
+    let kept = [keep(&*store, "alice", [1]).await[0], keep(&*store, "alice", [4]).await[0]];
+    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])], true).await;
+    assert_eq!(backlog(&*store, "alice", false).await, (vec![1, 2, 3, 4, 5], 0));
+    put_back(&*store, "alice", &[(6, kept[1])], false).await;
+    let entries = backlog(&*store, "alice", false).await;
+    assert_eq!((entries.0.len(), entries.1), (3, 3), "{entries:?}");
 }
 
 async fn what_was_lost_is_remembered_when_the_store_is_opened_again(open: Open<'_>) {

@@ -9,7 +9,7 @@ use std::{
 use notify_server::{
     event::{Outgoing, Sent},
     idempotency::Answers,
-    notifications::Deliver,
+    notifications::{Deliver, Unsent},
     queue::EntryId,
     store::{BoxFuture, Probe, StoreError},
 };
@@ -147,13 +147,13 @@ impl Deliver for Faulty {
         self.deliver.deliver_stored(room, event, entry, sent)
     }
 
-    fn take_unsent(&self, room: &str) -> Vec<Outgoing> {
+    fn take_unsent(&self, room: &str) -> Vec<Unsent> {
         let unsent = self.deliver.take_unsent(room);
         match self.fault {
             Fault::UnsentForgotten => Vec::new(),
             Fault::LastSentAgain if unsent.is_empty() => {
                 let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(room);
-                last.map(|(_, event)| event).into_iter().collect()
+                last.map(|(_, event)| Unsent { event, after: EntryId::default() }).into_iter().collect()
             }
             _ => unsent,
         }

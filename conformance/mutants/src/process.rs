@@ -10,7 +10,7 @@ use std::{
 
 use notify_server::{
     App, Collaborators,
-    queue::{EntryId, OfflineQueue, Queued},
+    queue::{EntryId, OfflineQueue, Queued, Returned},
     store::{BoxFuture, Probe, StoreError},
 };
 use socketioxide::SocketIo;
@@ -124,6 +124,18 @@ impl OfflineQueue for Ending {
             return Box::pin(async { Ok(()) });
         }
         self.queue.append(user_id, payloads)
+    }
+
+    fn put_back<'a>(
+        &'a self,
+        user_id: &'a str,
+        events: &'a [Returned<'a>],
+        kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        if self.ending.load(Ordering::SeqCst) {
+            return Box::pin(async { Ok(()) });
+        }
+        self.queue.put_back(user_id, events, kept)
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {

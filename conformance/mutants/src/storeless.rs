@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{
     Collaborators,
     idempotency::Answers,
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
@@ -92,6 +92,15 @@ impl<S: ?Sized> Failing<S> {
 impl OfflineQueue for Failing<dyn OfflineQueue> {
     fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { self.written(self.store.append(user_id, payloads).await, ()).await })
+    }
+
+    fn put_back<'a>(
+        &'a self,
+        user_id: &'a str,
+        events: &'a [Returned<'a>],
+        kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.written(self.store.put_back(user_id, events, kept).await, ()).await })
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {

@@ -9,23 +9,27 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use returned::{Held, places};
 use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     idempotency::{ANSWER_TTL, Answers},
-    queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
 };
 
+mod returned;
 mod writer;
 
 /// User, microseconds of the Unix epoch → payload. The time makes keys grow in the order of arrival.
 const QUEUES: TableDefinition<(&str, u64), &str> = TableDefinition::new("queues");
+/// User, place of an event that was put back → that of the newest entry that it came after.
+const RETURNED: TableDefinition<(&str, u64), u64> = TableDefinition::new("returned");
 /// User → how many events were lost and not told yet, when the last one was in milliseconds of the Unix epoch.
 const LEDGERS: TableDefinition<&str, (u64, i64)> = TableDefinition::new("ledgers");
 /// Session → user, end in milliseconds of the Unix epoch or `i64::MAX`.
@@ -54,6 +58,11 @@ impl EmbeddedStore {
         let database = Arc::new(open(directory)?);
         let writer = Writer::start(database.clone(), Box::new(move |transaction| sweep(transaction, limits.ttl)));
         Ok(Self { database, limits, writer, last: Arc::default() })
+    }
+
+    /// The limits of a queue whose user is here and acknowledges.
+    fn kept(&self) -> Limits {
+        Limits { max_events: self.limits.max_events.max(KEPT_AT_MOST), ..self.limits }
     }
 
     async fn look<T: Send + 'static>(
@@ -89,6 +98,7 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
     // A table has to be there before it can be read.
     let transaction = database.begin_write()?;
     transaction.open_table(QUEUES)?;
+    transaction.open_table(RETURNED)?;
     transaction.open_table(LEDGERS)?;
     transaction.open_table(SESSIONS)?;
     transaction.open_table(ANSWERS)?;
@@ -109,6 +119,7 @@ fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Er
     for (user_id, events) in lost {
         count_lost(transaction, &user_id, events)?;
     }
+    transaction.open_table(RETURNED)?.retain(|(_, at), _| at >= oldest)?;
     transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
     transaction.open_table(ANSWERS)?.retain(|_, (end, _)| end > now)?;
@@ -116,7 +127,7 @@ fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Er
 }
 
 fn now_us() -> u64 {
-    u64::try_from(now_ms()).unwrap_or(0) * 1_000
+    UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
 }
 
 fn oldest_us(ttl: Duration) -> u64 {
@@ -132,6 +143,18 @@ impl OfflineQueue for EmbeddedStore {
             self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await?;
             Ok(())
         })
+    }
+
+    fn put_back<'a>(
+        &'a self,
+        user_id: &'a str,
+        events: &'a [Returned<'a>],
+        kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let user_id = user_id.to_owned();
+        let events: Vec<_> = events.iter().map(|event| (event.payload.to_owned(), event.after.0)).collect();
+        let (limits, last) = (if kept { self.kept() } else { self.limits }, self.last.clone());
+        Box::pin(self.change(move |transaction| put_back(transaction, &user_id, &events, limits, &last)))
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
@@ -168,8 +191,7 @@ impl AckQueue for EmbeddedStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         let user_id = user_id.to_owned();
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
-        let limits = Limits { max_events: self.limits.max_events.max(KEPT_AT_MOST), ..self.limits };
-        let last = self.last.clone();
+        let (limits, last) = (self.kept(), self.last.clone());
         Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
     }
 
@@ -294,6 +316,40 @@ fn append(
     drop(table);
     count_lost(transaction, user_id, lost)?;
     Ok(ids)
+}
+
+/// Puts events back, each before whatever is newer than the entry that it came after. What is there already was put back before,
+/// and the answer was lost.
+fn put_back(
+    transaction: &WriteTransaction,
+    user_id: &str,
+    events: &[(String, u64)],
+    limits: Limits,
+    last: &AtomicU64,
+) -> Result<(), redb::Error> {
+    let held = entries_of(transaction, user_id)?;
+    let mut returned = transaction.open_table(RETURNED)?;
+    let mut known = Vec::with_capacity(held.len());
+    for entry in &held {
+        let after = returned.get((user_id, entry.id.0))?.map(|after| after.value());
+        known.push(Held { at: entry.id.0, after: after.unwrap_or(entry.id.0) });
+    }
+    let new: Vec<_> = events.iter().filter(|(payload, _)| held.iter().all(|it| it.payload != *payload)).collect();
+    let places = places(&known, &new.iter().map(|(_, after)| *after).collect::<Vec<_>>());
+    let mut queues = transaction.open_table(QUEUES)?;
+    let mut behind = Vec::new();
+    for ((payload, after), place) in new.into_iter().zip(places) {
+        match place {
+            Some(at) => {
+                queues.insert((user_id, at), payload.as_str())?;
+                returned.insert((user_id, at), after)?;
+            }
+            None => behind.push(payload.clone()),
+        }
+    }
+    drop((queues, returned));
+    append(transaction, user_id, &behind, limits, last)?;
+    Ok(())
 }
 
 impl SessionStore for EmbeddedStore {

@@ -16,7 +16,7 @@ use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     cluster::Cluster,
     idempotency::{ANSWER_TTL, Answers},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
 };
 
@@ -167,6 +167,22 @@ impl OfflineQueue for RedisStore {
         })
     }
 
+    fn put_back<'a>(
+        &'a self,
+        user_id: &'a str,
+        events: &'a [Returned<'a>],
+        kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.eviction.check()?;
+            let mut call = self.scripts.put_back(user_id, kept);
+            for event in events {
+                call.arg(name(event.after)).arg(event.payload);
+            }
+            self.run(&call).await
+        })
+    }
+
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
         Box::pin(async move {
             let entries: Vec<Entry> = self.run(&self.scripts.read(user_id)).await?;
@@ -205,7 +221,11 @@ impl AckQueue for RedisStore {
 }
 
 fn names(ids: &[EntryId]) -> Vec<String> {
-    ids.iter().map(|EntryId(time, counter)| format!("{time}-{counter}")).collect()
+    ids.iter().copied().map(name).collect()
+}
+
+fn name(EntryId(time, counter): EntryId) -> String {
+    format!("{time}-{counter}")
 }
 
 pub(crate) fn entry_id(name: &str) -> Option<EntryId> {

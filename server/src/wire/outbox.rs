@@ -10,21 +10,26 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::event::{Outgoing, Sent};
+use crate::{
+    event::{Outgoing, Sent},
+    queue::EntryId,
+};
 
 /// An event on its way to one or several clients that acknowledge nothing.
 pub(crate) struct Shared {
     pub(crate) event: Outgoing,
     /// Its place among all that was handed over.
     pub(crate) order: u64,
+    /// The newest entry of the queue that those who are handed it had been given before.
+    pub(crate) after: EntryId,
     /// How many connections still have it to send.
     holders: AtomicUsize,
     sent: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(event: Outgoing, order: u64) -> Arc<Self> {
-        Arc::new(Self { event, order, holders: AtomicUsize::new(0), sent: AtomicBool::new(false) })
+    pub(crate) fn new(event: Outgoing, order: u64, after: EntryId) -> Arc<Self> {
+        Arc::new(Self { event, order, after, holders: AtomicUsize::new(0), sent: AtomicBool::new(false) })
     }
 
     /// Lets go of it; true where nobody has sent it and nobody else will.
@@ -121,7 +126,7 @@ mod tests {
             resource_id: "r".into(),
             metadata: serde_json::Map::new(),
         };
-        Shared::new(Payload::now(draft).into(), 0)
+        Shared::new(Payload::now(draft).into(), 0, EntryId::default())
     }
 
     fn holding(events: &[&Arc<Shared>]) -> Outbox {

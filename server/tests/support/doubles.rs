@@ -10,7 +10,7 @@ use std::{
 
 use notify_server::{
     idempotency::Answers,
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
@@ -50,6 +50,18 @@ impl OfflineQueue for Fragile<dyn OfflineQueue> {
         Box::pin(async move {
             self.outage.check()?;
             self.inner.append(user, payloads).await
+        })
+    }
+
+    fn put_back<'a>(
+        &'a self,
+        user: &'a str,
+        events: &'a [Returned<'a>],
+        kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.put_back(user, events, kept).await
         })
     }
 

@@ -2,7 +2,7 @@
 
 use notify_server::{
     idempotency::Answers,
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
@@ -21,6 +21,15 @@ impl<S> Prefixed<S> {
 impl<S: OfflineQueue> OfflineQueue for Prefixed<S> {
     fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { self.inner.append(&self.key(user), payloads).await })
+    }
+
+    fn put_back<'a>(
+        &'a self,
+        user: &'a str,
+        events: &'a [Returned<'a>],
+        kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.put_back(&self.key(user), events, kept).await })
     }
 
     fn read<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {

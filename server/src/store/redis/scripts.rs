@@ -57,6 +57,23 @@ local function oldest()
   return string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - ttl)
 end
 
+-- What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done.
+local function is_late(deadline)
+  local now = redis.call('TIME')
+  return deadline > 0 and now[1] * 1000 + now[2] / 1000 > deadline
+end
+local LATE = redis.error_reply('LATE nobody waits for this any more')
+
+-- By the microsecond and with room between, for what was accepted there and comes back; where the clock was set back, right
+-- behind the last one.
+local function add(place, ...)
+  local now = redis.call('TIME')
+  local id = string.format('%.0f-%.0f', now[1] * 1000 + math.floor(now[2] / 1000), now[2] % 1000 * 1e9 + place * 1e5)
+  local added = redis.pcall('XADD', queue, id, ...)
+  if type(added) == 'table' then return redis.call('XADD', queue, '*', ...) end
+  return added
+end
+
 -- What is left, what was lost so far, and whether the user acknowledges.
 local function account()
   local known = read(ledger, 'HMGET', ledger, 'held', 'dropped', 'acks')
@@ -88,19 +105,17 @@ local function discard()
 end
 ";
 
-/// What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done. The first write
-/// is one that needs memory: with another before it, Redis would let it pass though it is full. What is too old goes
+/// The first write is one that needs memory: with another before it, Redis would let it pass though it is full. What is too old goes
 /// before the cap, so that it does not count. The key expires with its last entry. With a channel
 /// the events are handed to every node where the user is; the cap is for those who are nowhere, or not listened for.
 const APPEND: &str = r"
 local bound, channel, this, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3], FIRST + 5
-local deadline, now = tonumber(ARGV[FIRST + 4]), redis.call('TIME')
-if deadline > 0 and now[1] * 1000 + now[2] / 1000 > deadline then return redis.error_reply('LATE nobody waits for this any more') end
+if is_late(tonumber(ARGV[FIRST + 4])) then return LATE end
 if channel ~= '' and redis.call('EXISTS', 'notify:node:' .. this) == 0 then return false end
 local live, anybody, dead = nodes()
 local left, dropped, acks = account()
 local gone, ids, heard = 0, {}, 0
-for i = PAYLOADS, #ARGV do ids[#ids + 1] = redis.call('XADD', queue, '*', 'payload', ARGV[i]) end
+for i = PAYLOADS, #ARGV do ids[#ids + 1] = add(#ids, 'payload', ARGV[i]) end
 if left > 0 then gone = redis.call('XTRIM', queue, 'MINID', oldest()) end
 if channel ~= '' then
   local head = {'events', anybody and 1 or 0, #live, table.concat(ids, ',')}
@@ -113,6 +128,94 @@ redis.call('PEXPIRE', queue, ttl)
 note(left + #ids - gone, dropped + gone, acks)
 for _, node in ipairs(dead) do redis.call('HDEL', present, node) end
 return {ids, heard, anybody and 1 or 0}
+";
+
+/// Puts events back, each behind the entry that it came after and before those that are newer. A stream grows at its end only, so one
+/// with entries that are newer is written anew, with their names: somebody may be about to acknowledge them. What went back
+/// behind the same entry before comes first; the very same is there already, and the answer was lost.
+const PUT_BACK: &str = r"
+local bound, EVENTS, anew = tonumber(ARGV[FIRST]), FIRST + 2, KEYS[5]
+if is_late(tonumber(ARGV[FIRST + 1])) then return LATE end
+
+local function parts(id)
+  local time, counter = string.match(id, '(%d+)-(%d+)')
+  return tonumber(time), tonumber(counter)
+end
+local function is_newer(one, other)
+  local time, counter = parts(one)
+  local than_time, than_counter = parts(other)
+  return time > than_time or (time == than_time and counter > than_counter)
+end
+local function place(entry)
+  local fields = entry[2]
+  return fields[3] == 'after' and fields[4] or entry[1]
+end
+-- So many names between two others, and as far apart as can be: more may come back. Where the second leaves no room in its
+-- millisecond, behind whatever the clock names in the one before.
+local function between(one, other, many)
+  local since, past = parts(one)
+  local time, high = parts(other)
+  local low, names = 0, {}
+  if high <= many then time, low, high = time - 1, 1e12, 2e12 end
+  if since == time then low = math.max(low, past) end
+  local step = math.floor((high - low) / (many + 1))
+  for i = 1, many do names[i] = string.format('%.0f-%.0f', time, low + i * step) end
+  return names
+end
+
+local _, anybody = nodes()
+local left, dropped, acks = account()
+local held, known, all, back, at, last = {}, {}, {}, {}, 0, '0-0'
+if left > 0 then held = redis.call('XRANGE', queue, oldest(), '+') end
+for _, entry in ipairs(held) do known[entry[2][2] or ''] = true end
+
+-- What comes back here is named by what follows.
+local function follow(entry)
+  local names = between(last, entry[1], #back)
+  for i, event in ipairs(back) do
+    if is_newer(names[i], last) and is_newer(entry[1], names[i]) then event[1], last = names[i], names[i] end
+    all[#all + 1] = event
+  end
+  all[#all + 1], back, last = entry, {}, entry[1]
+end
+
+for i = EVENTS, #ARGV, 2 do
+  if not known[ARGV[i + 1]] then
+    while held[at + 1] and not is_newer(place(held[at + 1]), ARGV[i]) do
+      at = at + 1
+      follow(held[at])
+    end
+    back[#back + 1] = {false, {'payload', ARGV[i + 1], 'after', ARGV[i]}}
+  end
+end
+local reorders = held[at + 1] and #back > 0 or #all > at
+for i = at + 1, #held do follow(held[i]) end
+for _, event in ipairs(back) do all[#all + 1] = event end
+
+if reorders then
+  for _, entry in ipairs(all) do
+    if entry[1] then redis.call('XADD', anew, entry[1], unpack(entry[2])) end
+  end
+  local about = redis.call('XINFO', 'STREAM', queue)
+  for i = 1, #about, 2 do
+    if about[i] == 'last-generated-id' then redis.call('XSETID', anew, about[i + 1]) end
+  end
+  redis.call('RENAME', anew, queue)
+end
+-- Where there is no room after all, it goes to the end rather than nowhere.
+local added = 0
+for _, entry in ipairs(all) do
+  if not entry[1] then
+    add(added, unpack(entry[2]))
+    added = added + 1
+  end
+end
+if #all == 0 then return end
+redis.call('XTRIM', queue, 'MINID', oldest())
+if anybody then cap = bound end
+if #all > cap then redis.call('XTRIM', queue, 'MAXLEN', cap) end
+redis.call('PEXPIRE', queue, ttl)
+note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks)
 ";
 
 const READ: &str = r"
@@ -217,6 +320,7 @@ return {now[1], now[2], string.match(about, 'maxmemory:(%d+)') or '0', string.ma
 pub(super) struct Scripts {
     look: Script,
     append: Script,
+    put_back: Script,
     read: Script,
     remove: Script,
     claim: Script,
@@ -235,6 +339,7 @@ impl Scripts {
         Self {
             look: Script::new(LOOK),
             append: script(APPEND),
+            put_back: script(PUT_BACK),
             read: script(READ),
             remove: script(REMOVE),
             claim: script(CLAIM),
@@ -267,6 +372,13 @@ impl Scripts {
     pub(super) fn route(&self, user_id: &str, channel: &str, node: &str, body: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.append, user_id, self.limits.max_events);
         call.arg(self.bound()).arg(channel).arg(node).arg(body).arg(self.deadline());
+        call
+    }
+
+    /// Takes the entry that each event came after, and its payload.
+    pub(super) fn put_back(&self, user_id: &str, kept: bool) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.put_back, user_id, if kept { self.bound() } else { self.limits.max_events });
+        call.key(format!("notify:{{u:{user_id}}}:anew")).arg(self.bound()).arg(self.deadline());
         call
     }
 
