@@ -80,7 +80,7 @@ async fn readyz(State(control): State<Control>) -> Response {
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            Problem::unavailable("the store does not answer").into_response()
+            Problem::unavailable(error.kind()).into_response()
         }
     }
 }

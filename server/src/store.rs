@@ -44,6 +44,21 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// What anybody may be told of it: which kind of failure it is, without an address or a path (AUTH-24).
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::TimedOut(_) | Self::Redis(_) | Self::Database(_) => "the store does not answer, or refuses",
+            Self::Senseless => "the store gave an answer that makes no sense",
+            Self::Unsupported(_) => "the store is of a kind that this server cannot use",
+            Self::Evicts => "the store would throw away what it is given",
+            Self::NotJoined => "this server cannot write to the store, or has not caught up yet",
+            Self::Closed => "the store is closed",
+        }
+    }
+}
+
 impl From<redb::Error> for StoreError {
     fn from(error: redb::Error) -> Self {
         // It is large, and errors are rare.

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use support::{
     PATIENCE,
     client::{Client, number},
-    http,
+    http::{self, Polling},
     node::Node,
     redis::LocalRedis,
-    server::{LIVE, QUEUED, from_now, numbered, token},
+    server::{INGEST_TOKEN, JWT_SECRET, LIVE, QUEUED, from_now, numbered, token},
 };
 
 async fn two_nodes() -> (LocalRedis, Node, Node) {
@@ -179,6 +179,44 @@ async fn devices_on_all_nodes_see_the_events_of_many_emitters_in_one_order() {
         let own: Vec<_> = one.iter().copied().filter(|n| emitter.contains(n)).collect();
         assert_eq!(own, emitter.collect::<Vec<_>>());
     }
+}
+
+/// A polling client that was let in and fetches nothing any more.
+async fn polling<'a>(node: &'a Node, user: &str) -> Polling<'a> {
+    let session = Polling::open(node).await;
+    session.send(format!("40/notifications,{}", json!({"token": node.token(user).await}))).await;
+    session.poll().await.unwrap();
+    session
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_sent_goes_back_before_what_another_node_has_stored_meanwhile() {
+    let (redis, a, b) = two_nodes().await;
+    let session = polling(&b, "alice").await;
+    for (n, node) in (1..).zip([&b, &b, &a, &b, &a, &a, &b]) {
+        assert_eq!(node.emit("alice", n).await.delivery, LIVE);
+    }
+    session.send("1").await;
+    until_gone(&redis, "alice").await;
+    let mut again = Client::connect(&a, "alice").await;
+    assert_eq!(again.queued().await, (1..=7).collect::<Vec<_>>());
+    again.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_back_from_one_device_after_another_stays_in_order() {
+    let (redis, a, b) = two_nodes().await;
+    let first = polling(&b, "alice").await;
+    b.emit("alice", 1).await;
+    let second = polling(&b, "alice").await;
+    b.emit("alice", 2).await;
+    a.emit("alice", 3).await;
+    first.send("1").await;
+    // The first has what the second was not handed.
+    a.until_stored("alice", 2).await;
+    second.send("1").await;
+    until_gone(&redis, "alice").await;
+    assert_eq!(Client::connect(&a, "alice").await.queued().await, [1, 2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -430,6 +468,8 @@ async fn readiness_is_about_writing() {
     until(true).await;
     redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "1gb", "maxmemory-policy", "volatile-lru"]).await;
     until(false).await;
+    let told = http::get(&a, "/readyz").await.problem(503);
+    assert_eq!(told["detail"], "the store would throw away what it is given");
     a.service.emit(numbered("nobody", 1)).await.unwrap_err();
     redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     until(true).await;
@@ -440,21 +480,37 @@ async fn readiness_is_about_writing() {
     assert_eq!(a.emit("nobody", 1).await.delivery, QUEUED);
 }
 
+/// The server itself, told to use this Redis, which it must not; its exit status, and what it says.
+fn refused(redis: &LocalRedis) -> (Option<i32>, String) {
+    let port = redis.config().port.to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_notify-server"))
+        .env_clear()
+        .envs([("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", &*port), ("PORT", "0")])
+        .envs([("JWT_SECRET", JWT_SECRET), ("INGEST_TOKEN", INGEST_TOKEN)])
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_in_cluster_mode_is_refused() {
     let redis = LocalRedis::start_with(&["--cluster-enabled", "yes"]).unwrap();
     redis.connection().await;
-    let node = Node::begin(&redis.config(), |collaborators| {
-        let peers = collaborators.peers.clone().unwrap();
-        let checked = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move { peers.check().await })
-        });
-        let error = checked.join().unwrap().unwrap_err();
-        assert!(error.to_string().contains("cluster mode"), "{error}");
-    })
-    .await;
+    let (status, said) = refused(&redis);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("redis runs in cluster mode; this server needs a standalone Redis"), "{said}");
+    // One that becomes such later is told by readiness.
+    let node = Node::begin(&redis.config(), |_| {}).await;
     assert!(!node.is_ready().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_is_refused() {
+    let redis = LocalRedis::start_sentinel().unwrap();
+    redis.connection().await;
+    let (status, said) = refused(&redis);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("redis runs in sentinel mode; this server needs a standalone Redis"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

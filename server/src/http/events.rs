@@ -107,7 +107,7 @@ fn accepted(answer: String) -> Response {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "a request is refused because the store failed");
-        Self::unavailable("the store does not answer")
+        Self::unavailable(error.kind())
     }
 }
 

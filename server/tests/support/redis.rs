@@ -26,11 +26,23 @@ impl LocalRedis {
 
     /// With further arguments.
     pub(crate) fn start_with(arguments: &[&str]) -> io::Result<Self> {
+        Self::start_in(Scratch::new(), arguments)
+    }
+
+    fn start_in(scratch: Scratch, arguments: &[&str]) -> io::Result<Self> {
         // The port is free now, and nobody is likely to take it in between.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let scratch = Scratch::new();
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         Ok(Self { child: spawn(port, &arguments, &scratch)?, port, arguments, scratch })
+    }
+
+    /// One that holds no data and only tells where others are.
+    pub(crate) fn start_sentinel() -> io::Result<Self> {
+        let scratch = Scratch::new();
+        // It wants to write into a file what it finds out.
+        let file = scratch.path().join("sentinel.conf");
+        std::fs::write(&file, "")?;
+        Self::start_in(scratch, &[&file.display().to_string(), "--sentinel"])
     }
 
     pub(crate) fn config(&self) -> RedisConfig {
@@ -91,8 +103,9 @@ impl Drop for LocalRedis {
 
 fn spawn(port: u16, arguments: &[String], scratch: &Scratch) -> io::Result<Child> {
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        // First, since a file of settings has to be.
         .args(arguments)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .current_dir(scratch.path())
         .stdout(Stdio::null())
         .spawn()
