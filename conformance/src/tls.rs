@@ -1,12 +1,16 @@
 //! Connections, and one TLS configuration for all clients: to load the system's certificates takes longer than most cases.
 
-use std::{io, sync::OnceLock};
+use std::{io, sync::OnceLock, time::Duration};
 
 use native_tls::TlsConnector;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
+
+/// How long a connection is kept for a further request: less than servers keep it. Node closes one that is idle after 5 s, and what
+/// is sent in that moment fails, which would say nothing of the server.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// A TCP stream, with or without TLS.
 pub trait Bytes: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
@@ -31,7 +35,7 @@ pub fn connector() -> io::Result<TlsConnector> {
 /// # Errors
 /// Where the system's certificates cannot be read.
 pub fn http() -> io::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder().no_proxy().use_preconfigured_tls(connector()?);
+    let builder = reqwest::Client::builder().no_proxy().use_preconfigured_tls(connector()?).pool_idle_timeout(KEPT);
     builder.build().map_err(io::Error::other)
 }
 

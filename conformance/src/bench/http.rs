@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Bench;
 use crate::{
     expect::{Outcome, inconclusive, mismatch},
+    instance::chain,
     target::Request,
     template::Values,
     transcript::shorten,
@@ -101,7 +102,7 @@ impl Bench {
         };
         let answer = answer
             .await
-            .map_err(|error| mismatch(format!("an answer to {method} {path}"), error.without_url().to_string()))?;
+            .map_err(|error| mismatch(format!("an answer to {method} {path}"), chain(&error.without_url())))?;
         self.transcript().received("http", answer.describe());
         Ok(answer)
     }
