@@ -618,17 +618,18 @@ static MUTANTS: &[Mutant] = &[
             config.ack_timeout = Duration::from_secs(3_600);
         },
     ),
+    queue!("puts-back-last", "what was not sent goes to the end of the queue", ["ORDER-01/not-fetched"], PutsBackLast),
     delivery!("nobody-acknowledges", "ack: true is not heard", ["ACK-01/live"], NobodyAcknowledges)
         .also(&["ACK", "ORDER-06", "SLOW-03"]),
     delivery!("unsent-forgotten", "what a slow client was not sent is lost", ["SLOW-01/websocket"], UnsentForgotten)
-        .also(&["ORDER-03", "SLOW-01"]),
+        .also(&["ORDER-01", "ORDER-03", "SLOW-01"]),
     delivery!(
         "last-sent-again",
         "what was sent last is queued when the client goes",
         ["ORDER-03/disconnect"],
         LastSentAgain
     )
-    .also(&["AUTH", "ORDER-03", "ORDER-04", "QUEUE", "SLOW-01"]),
+    .also(&["AUTH", "ORDER-01", "ORDER-03", "ORDER-04", "QUEUE", "SLOW-01"]),
     delivery!("lingers-on", "a user counts as connected for a while after leaving", ["ORDER-03/disconnect"], LingersOn)
         .also(&["ORDER-04", "QUEUE-01", "QUEUE-15"]),
     delivery!(
@@ -727,12 +728,19 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CLUSTER"]),
     node!("puts-back", "what nobody at a node has taken is queued again", ["CLUSTER-06/leaves"], PutsBack)
-        .also(&["CLUSTER"]),
+        .also(&["CLUSTER", "QUEUE-11"]),
     node!(
         "holds-back",
         "every other event is handed over late",
         ["CLUSTER-05/in-turn", "CLUSTER-05/at-once"],
         HoldsBack
+    )
+    .also(&["CLUSTER"]),
+    queue!(
+        "puts-back-last-among-nodes",
+        "what one node's client was not sent goes behind what the other has stored",
+        ["CLUSTER-05/not-fetched"],
+        PutsBackLast
     )
     .also(&["CLUSTER"]),
     node!("waits-for-nobody", "no node is waited for", ["CLUSTER-16/live"], WaitsForNobody).also(&["CLUSTER"]),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use notify_server::{
-    queue::{EntryId, OfflineQueue, Queued},
+    queue::{EntryId, OfflineQueue, Queued, Returned},
     store::{BoxFuture, StoreError},
 };
 
@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     CorruptEntryLosesAll,
     AgeRefreshed,
     OnlyTheNewestDelivered,
+    /// What comes back goes behind whatever is there.
+    PutsBackLast,
 }
 
 /// A queue with a fault.
@@ -81,6 +83,24 @@ impl OfflineQueue for Faulty {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn put_back<'a>(
+        &'a self,
+        user_id: &'a str,
+        events: &'a [Returned<'a>],
+        kept: bool,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::NothingStored => Ok(()),
+                Fault::PutsBackLast => {
+                    let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
+                    self.queue.append(user_id, &payloads).await
+                }
+                _ => self.queue.put_back(user_id, events, kept).await,
+            }
         })
     }
 

@@ -8,7 +8,7 @@ use super::{
     QUIET, acks,
     emit::body_for,
     numbers::{numbered, numbers, receives},
-    order::{exactly, read_until},
+    order::{exactly, fetches_one, read_until},
     queue::{finds, finds_nothing},
     slow,
 };
@@ -67,6 +67,12 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(queued_first(t))
     })
     .needs(OWN),
+    Case::new(
+        "CLUSTER-05/not-fetched",
+        "what a client did not fetch at one node comes before what the other has accepted since",
+        |t| Box::pin(not_fetched(t)),
+    )
+    .needs(&[Need::OwnServer, Need::Capability("control"), Need::Capability("polling")]),
     Case::new("CLUSTER-06/connects", "an event that races with a connect to the other node arrives once", |t| {
         Box::pin(connects(t))
     })
@@ -228,6 +234,18 @@ async fn queued_first(t: Bench) -> Outcome {
         exactly(&read_until(&mut device?, 15).await?, 1..=15)?;
     }
     Ok(())
+}
+
+async fn not_fetched(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    let mut device = fetches_one(&b, &alice).await?;
+    for (n, node) in (2..).zip([&b, &b, &a, &b, &a]) {
+        node.emit_numbered(&alice, n, n).await?;
+    }
+    device.leave().await?;
+    let last = a.emit_until_away(&alice, 7, AWAY_BY).await?;
+    finds(&a, &alice, 2..=last).await.map(drop)
 }
 
 async fn connects(t: Bench) -> Outcome {

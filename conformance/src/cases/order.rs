@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     acks,
-    numbers::{numbered, numbers},
+    numbers::{numbered, numbers, receives},
 };
 use crate::{
     bench::{Bench, User},
@@ -29,6 +29,12 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(queued_then_live(t, true))
     })
     .needs(&[Need::Capability("ack")]),
+    Case::new(
+        "ORDER-01/not-fetched",
+        "what a plain device did not fetch comes before what was accepted for another since",
+        |t| Box::pin(not_fetched(t)),
+    )
+    .needs(&[Need::Capability("ack"), Need::Capability("polling")]),
     Case::new("ORDER-02/connect", "an event that races with a connect arrives exactly once", |t| {
         Box::pin(racing_connect(t))
     }),
@@ -89,6 +95,28 @@ async fn queued_then_live(t: Bench, acknowledging: bool) -> Outcome {
         exactly(&read_until(&mut device?, 20).await?, 1..=20)?;
     }
     Ok(())
+}
+
+/// A plain device that fetches the first event, and none of those that are emitted from then on.
+pub(super) async fn fetches_one(t: &Bench, user: &User) -> Outcome<Client> {
+    let mut device = t.connect_raw(user, Transport::Polling).await?;
+    device.rest()?;
+    t.emit_numbered(user, 1, 1).await?;
+    receives(&mut device, [1]).await?;
+    Ok(device)
+}
+
+async fn not_fetched(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut plain = fetches_one(&t, &alice).await?;
+    t.emit_numbered(&alice, 2, 3).await?;
+    let mut device = acks::join(&t, &alice).await?;
+    t.emit_numbered(&alice, 4, 5).await?;
+    exactly(&read_until(&mut device, 5).await?, 4..=5)?;
+    plain.leave().await?;
+    device.disconnect().await;
+    let mut next = acks::join(&t, &alice).await?;
+    exactly(&read_until(&mut next, 5).await?, 2..=5)
 }
 
 async fn racing_connect(t: Bench) -> Outcome {

@@ -63,6 +63,11 @@ impl EnginePacket {
         }
     }
 
+    /// Writes a polling payload of packets that are text already, right or wrong.
+    pub fn encode_payload(packets: &[&str]) -> String {
+        packets.join(RECORD_SEPARATOR.encode_utf8(&mut [0; 4]))
+    }
+
     /// Reads the packets of a polling payload.
     pub fn decode_payload(payload: &str) -> Vec<Self> {
         payload.split(RECORD_SEPARATOR).map(Self::decode).collect()
@@ -75,6 +80,7 @@ mod tests {
 
     #[test]
     fn a_payload_is_split_at_record_separators() {
+        assert_eq!(EnginePacket::encode_payload(&["40", "2probe", "6"]), "40\u{1e}2probe\u{1e}6");
         let packets = EnginePacket::decode_payload("40\u{1e}2probe\u{1e}6");
         let expected = [EnginePacket::Message("0".into()), EnginePacket::Ping("probe".into()), EnginePacket::Noop];
         assert_eq!(packets, expected);

@@ -251,6 +251,17 @@ impl Client {
         }
     }
 
+    /// Fetches what comes next, over polling, and nothing after it.
+    ///
+    /// # Errors
+    /// Where the client does not poll.
+    pub fn rest(&self) -> Outcome {
+        match &self.link {
+            Link::Wire(wire) if wire.rest() => Ok(()),
+            _ => Err(inconclusive("only a polling client can leave something where it is")),
+        }
+    }
+
     /// Says politely that it leaves, over the raw wire; what the server sends before it closes can still be read.
     ///
     /// # Errors
@@ -259,8 +270,9 @@ impl Client {
         match &self.link {
             Link::Wire(wire) => {
                 let leave = Packet::new(Kind::Disconnect, NAMESPACE, None);
-                wire.send(&format!("4{}", leave.encode())).await.map_err(|error| gone("a DISCONNECT", error))?;
-                wire.send("1").await.map_err(|error| gone("a close packet", error))
+                // In one go: a server may close a session of which no namespace is left.
+                let packets = [&*format!("4{}", leave.encode()), "1"];
+                wire.send_all(&packets).await.map_err(|error| gone("a DISCONNECT and a close packet", error))
             }
             Link::Library(_) => Err(inconclusive("rust_socketio hears nothing after it has left")),
         }

@@ -13,6 +13,7 @@ use super::{
     wire::{Background, Incoming, Opening, WireError},
 };
 use crate::{
+    instance::chain,
     tls,
     transcript::{Transcript, shorten},
 };
@@ -24,7 +25,7 @@ pub(super) struct Poller {
     url: String,
     headers: Vec<(String, String)>,
     transcript: Transcript,
-    upgrading: Arc<AtomicBool>,
+    resting: Arc<AtomicBool>,
     loop_: Background,
 }
 
@@ -46,18 +47,17 @@ pub(super) async fn open(
     let handshake: Handshake =
         serde_json::from_str(&json).map_err(|error| WireError::Protocol(format!("open packet: {error}")))?;
     let url = opening.url("polling", Some(&handshake.sid));
-    let upgrading = Arc::new(AtomicBool::new(false));
+    let resting = Arc::new(AtomicBool::new(false));
     let poll = Poll {
         http: http.clone(),
         url: url.clone(),
         headers: opening.headers.clone(),
         transcript: transcript.clone(),
-        upgrading: Arc::clone(&upgrading),
+        resting: Arc::clone(&resting),
         feed,
     };
     let loop_ = Background::spawn(poll.run(packets.collect()));
-    let poller =
-        Poller { http, url, headers: opening.headers.clone(), transcript: transcript.clone(), upgrading, loop_ };
+    let poller = Poller { http, url, headers: opening.headers.clone(), transcript: transcript.clone(), resting, loop_ };
     Ok((handshake, poller))
 }
 
@@ -67,9 +67,14 @@ impl Poller {
         post(&self.http, &self.url, &self.headers, payload.into(), &self.transcript).await
     }
 
-    /// Lets the pending GET return, which the server's `noop` brings about, and polls no more.
+    /// Polls no more once the pending GET has returned.
+    pub(super) fn rest(&self) {
+        self.resting.store(true, Ordering::Release);
+    }
+
+    /// The same, and waits for that, which the server's `noop` brings about.
     pub(super) async fn finish(&mut self) {
-        self.upgrading.store(true, Ordering::Release);
+        self.rest();
         self.loop_.ended().await;
     }
 }
@@ -79,7 +84,7 @@ struct Poll {
     url: String,
     headers: Vec<(String, String)>,
     transcript: Transcript,
-    upgrading: Arc<AtomicBool>,
+    resting: Arc<AtomicBool>,
     feed: UnboundedSender<Incoming>,
 }
 
@@ -88,7 +93,7 @@ impl Poll {
         if self.deliver(first).await.is_err() {
             return;
         }
-        while !self.upgrading.load(Ordering::Acquire) {
+        while !self.resting.load(Ordering::Acquire) {
             let request = with_headers(self.http.get(&self.url), &self.headers);
             let answer = match request.send().await.map_err(io) {
                 Ok(response) => ok_body(response, &self.transcript).await,
@@ -151,8 +156,6 @@ fn with_headers(request: RequestBuilder, headers: &[(String, String)]) -> Reques
 }
 
 fn io(error: reqwest::Error) -> WireError {
-    // The URL could hold a token; the cause tells enough.
-    let error = error.without_url();
-    let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-    WireError::Io(cause)
+    // The URL could hold a token.
+    WireError::Io(chain(&error.without_url()))
 }

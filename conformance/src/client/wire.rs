@@ -7,7 +7,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
-use super::{engine::Handshake, polling, websocket};
+use super::{
+    engine::{EnginePacket, Handshake},
+    polling, websocket,
+};
 use crate::transcript::Transcript;
 
 /// How long opening a connection or one request may take.
@@ -175,6 +178,17 @@ impl Wire {
         Ok(())
     }
 
+    /// Polls no more once the pending request was answered; `false` on a WebSocket, which reads all the time.
+    pub fn rest(&self) -> bool {
+        match &self.link {
+            Link::Polling(poller) => {
+                poller.rest();
+                true
+            }
+            Link::WebSocket(_) => false,
+        }
+    }
+
     /// Sends the text of one Engine.IO packet, right or wrong.
     ///
     /// # Errors
@@ -183,6 +197,22 @@ impl Wire {
         match &self.link {
             Link::Polling(poller) => limited(poller.post(packet.to_owned())).await,
             Link::WebSocket(sender) => limited(sender.send_text(packet)).await,
+        }
+    }
+
+    /// Sends the texts of several packets, over polling in one request.
+    ///
+    /// # Errors
+    /// As for [`Wire::send`].
+    pub async fn send_all(&self, packets: &[&str]) -> Result<(), WireError> {
+        match &self.link {
+            Link::Polling(poller) => limited(poller.post(EnginePacket::encode_payload(packets))).await,
+            Link::WebSocket(sender) => {
+                for packet in packets {
+                    limited(sender.send_text(packet)).await?;
+                }
+                Ok(())
+            }
         }
     }
 
