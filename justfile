@@ -70,13 +70,14 @@ load-smoke:
     # Built as the tests are: with the features of this package alone everything would be compiled once more.
     cargo test --quiet --workspace --no-run
     smoke() {
-        "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$1" --target fixtures/targets/reference-embedded.toml \
-            --connections 20 --duration 2s --warmup 200ms --assert missing==0 "${@:2}"
+        "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$2" --target "fixtures/targets/$1.toml" \
+            --connections 20 --duration 2s --warmup 200ms --assert missing==0 "${@:3}"
     }
-    smoke unicast --rate 200 --assert duplicated==0
-    smoke fanout --rate 20 --assert duplicated==0
-    smoke ack --rate 100
-    smoke storm
+    smoke reference-embedded unicast --rate 200 --assert duplicated==0
+    smoke reference-embedded fanout --rate 20 --assert duplicated==0
+    smoke reference-embedded ack --rate 100
+    smoke reference-embedded storm
+    smoke reference unicast --rate 200 --assert duplicated==0 --across --redis local
 
 # Format, lints, documentation, dependencies
 check: server-without-c

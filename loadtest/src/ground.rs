@@ -27,6 +27,8 @@ pub struct Wanted {
     pub redis: RedisChoice,
     /// The image of its container.
     pub image: String,
+    /// Two nodes on one Redis: events are emitted at the one, and clients connect to the other.
+    pub across: bool,
 }
 
 /// A server that runs.
@@ -34,19 +36,21 @@ pub struct Wanted {
 pub struct Ground {
     /// The target file.
     pub target: Target,
-    /// Where the server is.
+    /// Where events are emitted.
     pub address: Address,
+    /// Where clients connect: the same, but for two nodes.
+    pub door: Address,
     /// The request that emits an event.
     pub emit: Request,
     /// The request that makes a session, where the target has sessions.
     pub create_session: Option<Request>,
     /// Signs tokens with the target's key.
     pub signer: Signer,
-    /// Its process, where the harness has started it.
-    pub process: Option<u32>,
+    /// The processes of its nodes, where the harness has started them.
+    pub processes: Vec<u32>,
     /// `embedded`, or which Redis.
     pub store: String,
-    instance: Instance,
+    nodes: Vec<Instance>,
     redis: Option<Arc<RedisServer>>,
 }
 
@@ -83,6 +87,9 @@ pub enum Failed {
     /// The target file cannot be used for load.
     #[error("the target file's [{0}] is a command; load needs an HTTP request there")]
     Command(&'static str),
+    /// Two nodes share nothing.
+    #[error("--across needs a target that the harness starts on a Redis: two nodes have to share it")]
+    Alone,
     /// A placeholder has no value.
     #[error("the target file: {0}")]
     Placeholder(#[from] UnknownPlaceholder),
@@ -100,12 +107,15 @@ impl Ground {
         };
         // Before anything is started.
         requests(&target)?;
+        if wanted.across && !(target.process.is_some() && target.wants_redis()) {
+            return Err(Failed::Alone);
+        }
         let signer = Signer::of(&target)?;
         let mut redis = None;
         if target.wants_redis() {
             redis = Some(Arc::new(RedisServer::start(&wanted.redis, &wanted.image).await?));
         }
-        match Self::start(target, signer, redis.clone()).await {
+        match Self::start(target, signer, redis.clone(), wanted.across).await {
             Ok(ready) => Ok(ready),
             Err(why) => {
                 if let Some(redis) = redis {
@@ -116,23 +126,41 @@ impl Ground {
         }
     }
 
-    async fn start(target: Target, signer: Signer, redis: Option<Arc<RedisServer>>) -> Result<Self, Failed> {
+    async fn start(
+        target: Target,
+        signer: Signer,
+        redis: Option<Arc<RedisServer>>,
+        across: bool,
+    ) -> Result<Self, Failed> {
         let secrets = Secrets::of(&target, redis.as_deref());
         let told = |error: InstanceError| Failed::Start(secrets.redact(&chain(&error)));
-        let instance = match (&target.process, &target.url) {
+        let nodes = match (&target.process, &target.url) {
             (Some(process), _) => {
                 instance::build(&target).await.map_err(told)?;
                 let changes = Changes { without_proxy: true, ..Changes::default() };
-                Instance::start(&target, process, redis.clone(), &changes).await.map_err(told)?
+                let mut nodes = vec![Instance::start(&target, process, redis.clone(), &changes).await.map_err(told)?];
+                if across {
+                    let second = nodes[0].prepare_beside(&target, process, &changes).await.map_err(told)?;
+                    second.boot().await.map_err(told)?;
+                    nodes.push(second);
+                }
+                nodes
             }
-            (None, url) => Instance::at(url.as_deref().unwrap_or_default()),
+            (None, url) => vec![Instance::at(url.as_deref().unwrap_or_default())],
         };
-        let address = Address::parse(&instance.base)?;
-        let unreachable = |source| Failed::Unreachable { url: secrets.redact(&instance.base), source };
-        address.dial().await.map_err(unreachable)?;
-        let process = instance.process_id().await;
+        let mut addresses = Vec::with_capacity(nodes.len());
+        let mut processes = Vec::with_capacity(nodes.len());
+        for node in &nodes {
+            let address = Address::parse(&node.base)?;
+            let unreachable = |source| Failed::Unreachable { url: secrets.redact(&node.base), source };
+            address.dial().await.map_err(unreachable)?;
+            addresses.push(address);
+            processes.extend(node.process_id().await);
+        }
+        let (address, door) = (addresses[0].clone(), addresses[addresses.len() - 1].clone());
         let (emit, create_session) = requests(&target)?;
         let store = match &redis {
+            Some(redis) if across => format!("{}, from one node to another", redis.describe()),
             Some(redis) => redis.describe(),
             None if target
                 .process
@@ -143,22 +171,35 @@ impl Ground {
             }
             None => "unknown".to_owned(),
         };
-        Ok(Self { target, address, emit, create_session, signer, process, store, instance, redis })
+        Ok(Self { target, address, door, emit, create_session, signer, processes, store, nodes, redis })
     }
 
-    /// What the server has said, without secrets.
+    /// What the server has said, without secrets; of several nodes one after the other.
     pub fn output(&self) -> String {
-        Secrets::of(&self.target, self.redis.as_deref()).redact(&self.instance.output())
+        let said: String = self.nodes.iter().map(Instance::output).collect();
+        Secrets::of(&self.target, self.redis.as_deref()).redact(&said)
     }
 
     /// Whether the server still runs, as far as the harness can tell.
     pub async fn still_runs(&self) -> bool {
-        self.instance.still_runs().await
+        for node in &self.nodes {
+            if !node.still_runs().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The processor time that Redis has used so far, in seconds, where there is one and it tells.
+    pub async fn redis_cpu_s(&self) -> Option<f64> {
+        self.redis.as_ref()?.cpu_s().await.ok()
     }
 
     /// Stops everything that [`Self::prepare`] has started.
     pub async fn clear(self) {
-        self.instance.stop().await;
+        for node in self.nodes {
+            node.stop().await;
+        }
         if let Some(redis) = self.redis {
             redis.stop().await;
         }
@@ -175,5 +216,23 @@ fn http<'a>(hook: &'a Hook, name: &'static str) -> Result<&'a Request, Failed> {
     match hook {
         Hook::Http(request) => Ok(request),
         Hook::Command(_) => Err(Failed::Command(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn two_nodes_take_a_server_that_is_started_on_a_redis() {
+        let alone = [
+            "http://127.0.0.1:1".to_owned(),
+            ground::shipped(DEFAULT).expect("the shipped target").display().to_string(),
+        ];
+        for target in alone {
+            let wanted = Wanted { target: Some(target), redis: RedisChoice::Local, image: String::new(), across: true };
+            let refused = Ground::prepare(&wanted).await.expect_err("they would share nothing");
+            assert!(matches!(refused, Failed::Alone), "{refused}");
+        }
     }
 }

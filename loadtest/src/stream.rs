@@ -72,7 +72,7 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
     let post = Post::new(shape.users);
     let rss_before = rss(ground);
     let mut receivers = Receivers::default();
-    receivers.connect(&post, &ground.address, &people, &shape.devices, Coming::ORDERLY).await?;
+    receivers.connect(&post, &ground.door, &people, &shape.devices, Coming::ORDERLY).await?;
     let rss_connected = rss(ground);
 
     let emitting = Emitting::new(letters, Arc::clone(&post), shape.pick, settings.batch);
@@ -85,7 +85,9 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
         post.delivery.reset();
     }
     let attack = Attack::new(order, emitting);
-    let watching = tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&post) as _, ground.process, shape.name));
+    let redis_before = ground.redis_cpu_s().await;
+    let watching =
+        tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&post) as _, ground.processes.clone(), shape.name));
     attack.carry_out().await?;
     drained(&post).await;
     let (begun, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
@@ -93,15 +95,20 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
     if !ground.still_runs().await {
         return Err(Fault::ServerEnded(ground.output()));
     }
+    let redis_used = redis_before.zip(ground.redis_cpu_s().await).map(|(before, after)| after - before);
     let arrived = Duration::from_micros(post.ledger.last_arrival_us()).saturating_sub(begun - post.origin);
     let elapsed = attack.took().max(arrived);
     let mut measured = Measured::of(sight, elapsed);
     measured.latency = post.delivery.latency("delivery", from(settings));
     measured.further.push(attack.acts.latency("emit", from(settings)));
     measured.counts = post.ledger.close(&receivers.inboxes);
+    if let Some(used) = redis_used.filter(|_| measured.counts.delivered > 0) {
+        let each = used * 100_000.0 / measured.counts.delivered as f64;
+        measured.notes.push(("redis CPU for 100,000 deliveries".to_owned(), format!("{each:.2} s")));
+    }
     if !shape.late.is_empty() {
         let mut latecomers = Receivers::default();
-        latecomers.connect(&post, &ground.address, &people, &shape.late, Coming::ORDERLY).await?;
+        latecomers.connect(&post, &ground.door, &people, &shape.late, Coming::ORDERLY).await?;
         post.ledger.expect_queued(&latecomers.inboxes, QUEUE_MOST);
         drained(&post).await;
         let late = post.ledger.close_capped(&latecomers.inboxes, QUEUE_MOST);
@@ -145,7 +152,7 @@ pub fn order(ground: &Ground, settings: &Settings) -> Order {
 pub async fn watch(
     attack: Arc<Attack>,
     gauges: Arc<dyn Gauges>,
-    server: Option<u32>,
+    server: Vec<u32>,
     name: &'static str,
 ) -> (Instant, Watch) {
     let begun = attack.begun().await;
@@ -171,7 +178,7 @@ pub async fn drained(post: &Post) {
 
 /// The server's memory now.
 pub fn rss(ground: &Ground) -> Option<u64> {
-    of_server(ground.process).map(|usage| usage.rss_bytes)
+    of_server(&ground.processes).map(|usage| usage.rss_bytes)
 }
 
 fn from(settings: &Settings) -> &'static str {

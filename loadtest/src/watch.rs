@@ -30,7 +30,7 @@ pub trait Gauges: Send + Sync {
 #[derive(Debug)]
 pub struct Watch {
     begun: Instant,
-    server: Option<u32>,
+    server: Vec<u32>,
     server_before: Option<Usage>,
     client_before: Option<Usage>,
     series: Arc<Mutex<Vec<Second>>>,
@@ -54,13 +54,13 @@ pub struct Sight {
 
 impl Watch {
     /// Begins to watch; `title` stands before the progress, and `length` is what it should take, where that is known.
-    pub fn begin(gauges: Arc<dyn Gauges>, server: Option<u32>, title: &str, length: Option<Duration>) -> Self {
+    pub fn begin(gauges: Arc<dyn Gauges>, server: Vec<u32>, title: &str, length: Option<Duration>) -> Self {
         let begun = Instant::now();
         let series = Arc::new(Mutex::new(Vec::new()));
-        let (server_before, client_before) = (of_server(server), machine::usage(None));
+        let (server_before, client_before) = (of_server(&server), machine::usage(None));
         let length = length.map_or_else(String::new, |length| format!(" of {} s", length.as_secs()));
         let title = format!("{title}{length}");
-        let eyes = Eyes { gauges, server, title, begun, series: Arc::clone(&series), told: 0 };
+        let eyes = Eyes { gauges, server: server.clone(), title, begun, series: Arc::clone(&series), told: 0 };
         let task = tokio::spawn(eyes.look(server_before, client_before));
         Self { begun, server, server_before, client_before, series, task }
     }
@@ -71,7 +71,7 @@ impl Watch {
         if std::io::stderr().is_terminal() {
             eprint!("\r\x1b[2K");
         }
-        let (server, client) = (of_server(self.server), machine::usage(None));
+        let (server, client) = (of_server(&self.server), machine::usage(None));
         let used = |before: Option<Usage>, after: Option<Usage>| Some(after?.cpu_s - before?.cpu_s);
         Sight {
             series: std::mem::take(&mut *self.series.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -83,14 +83,17 @@ impl Watch {
     }
 }
 
-/// The use of the server's process, where there is one here.
-pub fn of_server(process: Option<u32>) -> Option<Usage> {
-    machine::usage(Some(process?))
+/// The use of the server's processes together, where there are any here.
+pub fn of_server(processes: &[u32]) -> Option<Usage> {
+    let usages: Option<Vec<_>> = processes.iter().map(|process| machine::usage(Some(*process))).collect();
+    let add =
+        |one: Usage, other: Usage| Usage { cpu_s: one.cpu_s + other.cpu_s, rss_bytes: one.rss_bytes + other.rss_bytes };
+    usages?.into_iter().reduce(add)
 }
 
 struct Eyes {
     gauges: Arc<dyn Gauges>,
-    server: Option<u32>,
+    server: Vec<u32>,
     title: String,
     begun: Instant,
     series: Arc<Mutex<Vec<Second>>>,
@@ -108,7 +111,7 @@ impl Eyes {
             let elapsed = (now - last).as_secs_f64();
             let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / elapsed;
             let cores = |before: Option<Usage>, after: Option<Usage>| Some((after?.cpu_s - before?.cpu_s) / elapsed);
-            let (server_now, client_now) = (of_server(self.server), machine::usage(None));
+            let (server_now, client_now) = (of_server(&self.server), machine::usage(None));
             let (accepted_now, done_now) = (self.gauges.accepted(), self.gauges.done());
             let latencies = self.gauges.latency().turn();
             let quantile = |q| (!latencies.is_empty()).then(|| latencies.value_at_quantile(q));

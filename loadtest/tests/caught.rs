@@ -22,7 +22,7 @@ async fn against(flaws: Flaws, kind: Kind, settings: Settings, expectations: &[&
     let url = format!("http://{}", listener.local_addr().expect("its address"));
     let server = tokio::spawn(floor::serve(listener, flaws));
     let expectations = expectations.iter().map(|text| Expectation::from_str(text).expect("an assertion")).collect();
-    let wanted = Wanted { target: Some(url), redis: RedisChoice::Local, image: String::new() };
+    let wanted = Wanted { target: Some(url), redis: RedisChoice::Local, image: String::new(), across: false };
     let results = run::run(&Plan { wanted, kind, settings, growth: Vec::new(), expectations }).await;
     server.abort();
     results.unwrap_or_else(|fault| panic!("{}", run::told(&fault)))

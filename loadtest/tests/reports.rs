@@ -27,7 +27,7 @@ fn plan(url: String) -> Plan {
         duration: Duration::from_secs(2),
         ..Kind::Unicast.defaults()
     };
-    let wanted = Wanted { target: Some(url), redis: RedisChoice::Local, image: String::new() };
+    let wanted = Wanted { target: Some(url), redis: RedisChoice::Local, image: String::new(), across: false };
     Plan { wanted, kind: Kind::Unicast, settings, growth: vec![5, 10], expectations: Vec::new() }
 }
 

@@ -1,10 +1,10 @@
-//! Looks at what a server under test has put into its database, without assuming the name of any key.
+//! Looks at what a server under test has put into its database, without assuming the name of any key, and at what it costs.
 
 use std::collections::BTreeMap;
 
 use redis::{RedisResult, aio::MultiplexedConnection};
 
-use super::lending::CLAIM;
+use super::{RedisError, RedisServer, connect, lending::CLAIM};
 
 /// What garbage looks like: it is in no format that a queue could have been written in.
 const GARBAGE: &str = "\u{1}not-json{";
@@ -18,6 +18,20 @@ pub struct Key {
     pub ttl_ms: Option<u64>,
     /// How many entries it has; for a string, how many bytes.
     pub length: u64,
+}
+
+impl RedisServer {
+    /// The processor time that it has used so far, user and system, in seconds.
+    ///
+    /// # Errors
+    /// Where it does not answer, or does not tell.
+    pub async fn cpu_s(&self) -> Result<f64, RedisError> {
+        let mut redis = connect(self.address(), 0).await?;
+        let told: String = redis::cmd("INFO").arg("cpu").query_async(&mut redis).await?;
+        let used = |what: &str| told.lines().find_map(|line| line.strip_prefix(what)?.trim().parse::<f64>().ok());
+        let used = used("used_cpu_user:").zip(used("used_cpu_sys:")).map(|(user, system)| user + system);
+        used.ok_or_else(|| RedisError::Fault("it does not tell its processor time".to_owned()))
+    }
 }
 
 /// Every key of the database but the suite's own claim to it. A name that is no text is shown with replacement characters.

@@ -40,6 +40,9 @@ pub(super) struct RedisArgs {
     /// The image of the Redis container.
     #[arg(long, env = "NOTIFY_REDIS_IMAGE", default_value = DEFAULT_IMAGE, value_name = "IMAGE")]
     pub(super) redis_image: String,
+    /// Start two nodes on one Redis; emit at the one, and let clients connect to the other.
+    #[arg(long)]
+    pub(super) across: bool,
 }
 
 /// How much load.
@@ -106,7 +109,7 @@ impl LoadArgs {
 impl RedisArgs {
     /// On this target.
     pub(super) fn wanted(&self, target: Option<String>) -> Wanted {
-        Wanted { target, redis: self.redis.clone(), image: self.redis_image.clone() }
+        Wanted { target, redis: self.redis.clone(), image: self.redis_image.clone(), across: self.across }
     }
 }
 

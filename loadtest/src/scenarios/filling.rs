@@ -44,7 +44,8 @@ pub(super) async fn fill(ground: &Ground, settings: &Settings, people: &Arc<Peop
     // The number of events ends it.
     let duration = Duration::from_secs(3_600);
     let attack = Attack::new(Order { most, duration, ..order(ground, settings) }, emitting);
-    let watching = tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&post) as _, ground.process, "filling"));
+    let watching =
+        tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&post) as _, ground.processes.clone(), "filling"));
     attack.carry_out().await?;
     let (_, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
     let mut measured = Measured::of(watch.end(), attack.took());

@@ -60,7 +60,7 @@ pub(super) async fn connects(
     }
     let door = Door::new(ground, &people, stay);
     let attack = Attack::new(order, Arc::clone(&door) as Arc<dyn Deed>);
-    let watching = tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&door) as _, ground.process, name));
+    let watching = tokio::spawn(watch(Arc::clone(&attack), Arc::clone(&door) as _, ground.processes.clone(), name));
     attack.carry_out().await?;
     let (_, watch) = watching.await.map_err(|error| Fault::Nothing(error.to_string()))?;
     let sight = watch.end();
@@ -97,7 +97,7 @@ struct Door {
 impl Door {
     fn new(ground: &Ground, people: &Arc<People>, stay: Duration) -> Arc<Self> {
         Arc::new(Self {
-            address: ground.address.clone(),
+            address: ground.door.clone(),
             people: Arc::clone(people),
             stay,
             times: Recorder::default(),

@@ -27,7 +27,7 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
     let began = Instant::now();
     post.count_from(began);
     let mut receivers = Receivers::default();
-    receivers.connect(&post, &ground.address, &people, &devices, Coming::ORDERLY).await?;
+    receivers.connect(&post, &ground.door, &people, &devices, Coming::ORDERLY).await?;
     post.ledger.expect_queued(&receivers.inboxes, QUEUE_MOST);
     drained(&post).await;
     filling::conclude(&mut measured, &post, &receivers, began);

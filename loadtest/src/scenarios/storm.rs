@@ -37,7 +37,7 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
     let visits = (0..people.count() as u32).map(|user| {
         let people = Arc::clone(&people);
         async move {
-            let socket = Socket::connect(&ground.address, people.token(user), false).await?;
+            let socket = Socket::connect(&ground.door, people.token(user), false).await?;
             socket.leave().await;
             Ok::<_, Fault>(())
         }
@@ -49,10 +49,10 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
     let (users, began) = (devices.len(), Instant::now());
     post.count_from(began);
     post.delivery.reset();
-    let watch = Watch::begin(Arc::clone(&post) as _, ground.process, "storm", None);
+    let watch = Watch::begin(Arc::clone(&post) as _, ground.processes.clone(), "storm", None);
     let mut receivers = Receivers::default();
     let coming = Coming { at_once: users, patience: PATIENCE };
-    receivers.connect(&post, &ground.address, &people, &devices, coming).await?;
+    receivers.connect(&post, &ground.door, &people, &devices, coming).await?;
     post.ledger.expect_queued(&receivers.inboxes, QUEUE_MOST);
     drained(&post).await;
     let mut measured = Measured::of(watch.end(), began.elapsed());
