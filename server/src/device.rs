@@ -147,7 +147,9 @@ impl Device {
     /// Hands over a queue; true once the transport has taken it.
     pub(crate) async fn offer_queue(&self, socket: &SocketRef, payloads: &[Box<RawValue>]) -> bool {
         let (sent, was_sent) = oneshot::channel();
-        self.wire.outbox().push(Handed::Queue(sent), size(payloads));
+        if !self.wire.expect(Handed::Queue(sent), size(payloads)) {
+            return false;
+        }
         if socket.emit(QUEUED_EVENTS, &[payloads]).is_err() {
             self.wire.outbox().retract();
             return false;
@@ -167,7 +169,9 @@ impl Device {
         ids: Vec<EntryId>,
         loss: Loss,
     ) -> bool {
-        self.wire.outbox().push(Handed::Kept, size(payloads));
+        if !self.wire.expect(Handed::Kept, size(payloads)) {
+            return false;
+        }
         let handed = match &self.keeper {
             None => socket.emit(QUEUED_EVENTS, &[payloads]),
             Some(keeper) => socket
@@ -227,7 +231,9 @@ impl Device {
         entry: Option<EntryId>,
     ) -> Result<(), SendError> {
         let name = event.event_type.name();
-        self.wire.outbox().push(handed, event.json.get().len());
+        if !self.wire.expect(handed, event.json.get().len()) {
+            return Err(SendError::Socket(SocketError::Closed));
+        }
         let outcome = match (&self.keeper, entry) {
             (Some(keeper), Some(entry)) => socket
                 .emit_with_ack(name, &event.json)

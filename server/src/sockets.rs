@@ -56,11 +56,15 @@ fn hand(socket: &SocketRef, event: &Outgoing) -> bool {
     socket.emit(event.event_type.name(), &event.json).is_ok()
 }
 
-/// Closes all sockets, and queues what they have not sent by then; false where that took longer than it may.
+/// How long a client may take, when all are closed, to be sent what it was handed before.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Closes all sockets once they have sent what they were handed, and queues what they have not sent in time; false where that took longer than it may.
 pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &NotificationsService, within: Duration) -> bool {
     let here = roster.all();
     // While the namespace is still there: whatever is emitted meanwhile finds there what has to be queued before it.
-    here.iter().for_each(|entry| entry.device.wire.close());
+    // The store may be away, and what could have been sent would be lost.
+    join_all(here.iter().map(async |entry| entry.device.wire.close_when_sent(FLUSH_TIMEOUT).await)).await;
     let users: HashSet<&str> = here.iter().map(|entry| &*entry.device.user_id).collect();
     let queued = users.into_iter().map(async |user_id| service.take_back(user_id).await);
     let queued = timeout(within, join_all(queued)).await.is_ok();

@@ -13,6 +13,7 @@ use serde_json::json;
 use support::{
     Scratch,
     client::Client,
+    doubles::{Fragile, Outage},
     http::{self, Polling},
     server::{INGEST_TOKEN, JWT_SECRET, LIVE, Server},
 };
@@ -210,6 +211,26 @@ async fn what_was_not_sent_when_a_server_stops_is_queued() {
     let newest = store.backlog("bob", false).await.unwrap().entries.pop().unwrap();
     assert!(newest.payload.contains("\"n\":999"));
     stalled.closed().await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_sent_before_the_end_though_no_store_could_take_it() {
+    let outage = Outage::default();
+    let server = Server::with(|with| with.queue = Fragile::wrap(&with.queue, &outage)).await;
+    let mut alice = Client::connect(&server, "alice").await;
+    outage.begin();
+    // More than the system takes for a client that does not read yet.
+    for n in 1..=300 {
+        let mut draft = support::server::numbered("alice", n);
+        draft.metadata.insert("filler".into(), "x".repeat(1_500).into());
+        assert_eq!(server.service.emit(draft).await.unwrap().delivery, LIVE);
+    }
+    server.begin_to_stop();
+    for n in 1..=300 {
+        assert_eq!(alice.live().await, n);
+    }
+    alice.closed().await;
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -850,8 +850,13 @@ static MUTANTS: &[Mutant] = &[
         process::Fault::DropsClients,
     )
     .also(&["FAIL", "TERM"]),
-    process("ends-at-once", "SIGTERM ends the process on the spot", &["TERM-01/under-way"], process::Fault::EndsAtOnce)
-        .also(&["TERM"]),
+    process(
+        "ends-at-once",
+        "SIGTERM ends the process on the spot",
+        &["TERM-01/under-way", "TERM-03/store-away"],
+        process::Fault::EndsAtOnce,
+    )
+    .also(&["TERM"]),
     process(
         "ends-with-an-error",
         "the process ends in order and says that it did not",

@@ -12,7 +12,7 @@ use super::{
     acks,
     emit::body_for,
     numbers::{numbered, receives},
-    order::read_until,
+    order::{exactly, read_until},
     queue::finds,
     slow,
 };
@@ -56,6 +56,9 @@ pub(super) const CASES: &[Case] = &[
     })
     .needs(&[Need::OwnServer, Need::Capability("ack")])
     .also(&["TERM-06"]),
+    Case::new("TERM-03/store-away", "so it does to a slow client while the store is away", |t| Box::pin(unsent(t)))
+        .needs(&[Need::OwnServer, Need::Capability("redis")])
+        .also(&["TERM-06"]),
     Case::new("TERM-04/websocket", "WebSocket connections are closed, and nobody is sent away for good", |t| {
         Box::pin(closed(t, Transport::WebSocket))
     })
@@ -232,6 +235,29 @@ async fn half_a_request(t: Bench) -> Outcome {
     }
     t.connect_raw(&alice, Transport::WebSocket).await?.disconnect().await;
     in_order(t.terminate(END).await?)
+}
+
+/// The client begins to read when the end begins, and can take everything that no store could.
+async fn unsent(t: Bench) -> Outcome {
+    // More than the system takes for a client that does not read, and less than a server should keep for one.
+    const BIG_ONES: usize = 8;
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let (mut device, line) = slow::stalled(&t, &alice, Transport::WebSocket, false).await?;
+    t.redis_line()?.black_hole();
+    for n in 1..=BIG_ONES {
+        t.emit(&slow::big(&t, &alice, n)).await?;
+    }
+    let (ended, ()) = tokio::join!(t.terminate(END), async { line.restore() });
+    in_order(ended?)?;
+    let mut seen = read_until(&mut device, u64::MAX).await?;
+    t.redis_line()?.restore();
+    t.boot().await?;
+    let last = BIG_ONES + 1;
+    t.emit_numbered(&alice, last, last).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    seen.extend(read_until(&mut device, last as u64).await?);
+    exactly(&seen, 1..=last as u64)
 }
 
 async fn store_away(t: Bench) -> Outcome {

@@ -8,12 +8,16 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::{Notify, futures::Notified};
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::timeout,
+};
 
-use super::outbox::{Outbox, Shared};
+use super::outbox::{Handed, Outbox, Shared};
 
 /// Goes with the handshake request, so that the Socket.IO handlers find it there, and lives as long as the session.
 #[derive(Default)]
@@ -55,12 +59,37 @@ impl Session {
 
     /// Closes the transport, however stuck it is. From here on it is handed no byte more.
     pub(crate) fn close(&self) {
-        self.depart();
+        self.close_if(|_| true);
+    }
+
+    /// Closes the transport as soon as it has taken all that it was handed, and after that time in any case.
+    pub(crate) async fn close_when_sent(&self, within: Duration) {
+        let sent = async {
+            loop {
+                // Before the look, so that what is sent in between is noticed.
+                let room = self.room();
+                if self.close_if(|outbox| outbox.len() == 0) {
+                    return;
+                }
+                room.await;
+            }
+        };
+        if timeout(within, sent).await.is_err() {
+            self.close();
+        }
+    }
+
+    /// False where it is not to be closed, judging by what it still has to send.
+    fn close_if(&self, condition: impl FnOnce(&Outbox) -> bool) -> bool {
         {
-            // Under the lock, so that no write is in between: what the outbox holds now will not be sent.
-            let _outbox = self.outbox();
+            // Under the lock, so that no write is in between: what the outbox holds now will not be sent, and nothing is added.
+            let outbox = self.outbox();
+            if !condition(&outbox) {
+                return false;
+            }
+            self.depart();
             if self.closed.swap(true, Ordering::SeqCst) {
-                return;
+                return true;
             }
         }
         self.reader.wake();
@@ -69,6 +98,17 @@ impl Session {
             close();
         }
         self.make_room();
+        true
+    }
+
+    /// Notes an event that the connection is about to be handed; false where it is closed and would never send it.
+    pub(crate) fn expect(&self, handed: Handed, bytes: usize) -> bool {
+        let mut outbox = self.outbox();
+        let open = !self.was_closed();
+        if open {
+            outbox.push(handed, bytes);
+        }
+        open
     }
 
     /// Whether it was closed from here.
