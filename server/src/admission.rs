@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::runtime::Handle;
 
 use crate::{
     cluster::Stay,
@@ -16,12 +17,11 @@ use crate::{
 pub struct Admission {
     /// The one room that the client joins (ROOM-01).
     pub room: String,
-    user_id: String,
     payloads: Vec<Box<RawValue>>,
     ids: Vec<EntryId>,
     loss: Loss,
     /// Where handing over is delivering.
-    removes: Option<Arc<dyn OfflineQueue>>,
+    drain: Option<Drain>,
     stay: Option<Arc<Stay>>,
     turn: Turn,
 }
@@ -41,9 +41,8 @@ pub struct Loss {
 impl Admission {
     pub(crate) fn new(
         room: String,
-        user_id: &str,
         backlog: Backlog,
-        removes: Option<Arc<dyn OfflineQueue>>,
+        drain: Option<Drain>,
         stay: Option<Arc<Stay>>,
         turn: Turn,
     ) -> Self {
@@ -55,7 +54,7 @@ impl Admission {
         }
         let dropped = backlog.dropped + damaged as u64;
         let loss = Loss { complete: dropped == 0, dropped, counted: backlog.dropped };
-        Self { room, user_id: user_id.to_owned(), payloads, ids, loss, removes, stay, turn }
+        Self { room, payloads, ids, loss, drain, stay, turn }
     }
 
     /// The presence of the user on this node, where there are others: to be held for as long as the client is here.
@@ -82,10 +81,8 @@ impl Admission {
         if self.ids.is_empty() || (!self.payloads.is_empty() && !send(&self.payloads).await) {
             return;
         }
-        if let Some(queue) = self.removes
-            && let Err(error) = queue.remove(&self.user_id, &self.ids).await
-        {
-            tracing::error!(%error, events = self.ids.len(), "delivered events could not be removed from a queue");
+        if let Some(drain) = self.drain {
+            drain.complete(&self.ids).await;
         }
         drop(self.turn);
     }
@@ -96,6 +93,42 @@ impl Admission {
             send(&self.payloads, self.ids, self.loss);
         }
         drop(self.turn);
+    }
+}
+
+/// A queue that was read to be handed over, and that nobody else is given meanwhile. Released when it is dropped.
+pub(crate) struct Drain {
+    queue: Arc<dyn OfflineQueue>,
+    user_id: String,
+    completed: bool,
+}
+
+impl Drain {
+    pub(crate) fn new(queue: Arc<dyn OfflineQueue>, user_id: &str) -> Self {
+        Self { queue, user_id: user_id.to_owned(), completed: false }
+    }
+
+    /// These were handed over.
+    async fn complete(mut self, ids: &[EntryId]) {
+        match self.queue.remove(&self.user_id, ids).await {
+            Ok(()) => self.completed = true,
+            Err(error) => {
+                tracing::error!(%error, events = ids.len(), "delivered events could not be removed from a queue");
+            }
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        if self.completed {
+            return;
+        }
+        let (queue, user_id) = (self.queue.clone(), std::mem::take(&mut self.user_id));
+        // Without a runtime there is no other node that waits for it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { queue.release(&user_id).await });
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, Drain},
     cluster::{Peers, Standing, Stay},
     event::{Draft, EventType, Outgoing, Sent},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned},
@@ -255,10 +255,17 @@ impl NotificationsService {
         let stay = self.announce(user_id, false).await?;
         let (room, turn) = self.enter(user_id).await?;
         self.0.clear(user_id).await;
-        let backlog = Backlog { entries: self.0.queue.read(user_id).await?, dropped: 0 };
         // While another client acknowledges, handing over is not delivering.
-        let removes = (!self.0.deliver.acknowledged(&room)).then(|| self.0.queue.clone());
-        Ok(Admission::new(room, user_id, backlog, removes, stay, turn))
+        let (entries, drain) = match self.0.deliver.acknowledged(&room) {
+            true => (self.0.queue.read(user_id).await?, None),
+            false => {
+                let entries = self.0.queue.drain(user_id).await?;
+                let drain = (!entries.is_empty()).then(|| Drain::new(self.0.queue.clone(), user_id));
+                (entries, drain)
+            }
+        };
+        let backlog = Backlog { entries, dropped: 0 };
+        Ok(Admission::new(room, backlog, drain, stay, turn))
     }
 
     /// The same for a client that acknowledges.
@@ -271,7 +278,7 @@ impl NotificationsService {
         self.0.clear(user_id).await;
         let elsewhere = stay.as_ref().is_some_and(|stay| stay.acknowledged_elsewhere);
         let backlog = self.0.acks.backlog(user_id, !elsewhere && !self.0.deliver.acknowledged(&room)).await?;
-        Ok(Admission::new(room, user_id, backlog, None, stay, turn))
+        Ok(Admission::new(room, backlog, None, stay, turn))
     }
 
     /// Tells the other nodes, where there are any. Not within the turn: they wait for theirs.

@@ -62,6 +62,23 @@ pub trait OfflineQueue: Send + Sync + 'static {
     /// Where the store cannot be asked.
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>>;
 
+    /// The same for a client that is about to be handed it: nobody else is given it, on whatever node, until it was
+    /// [removed](OfflineQueue::remove) or [released](OfflineQueue::release), or for some seconds, for a node may die meanwhile
+    /// (QUEUE-13, CLUSTER-03). Waits where somebody else is.
+    ///
+    /// A store that only one node uses has nobody to wait for.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        self.read(user_id)
+    }
+
+    /// Lets others drain what was not handed over after all.
+    fn release<'a>(&'a self, _user_id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
     /// Removes what was handed over, and nothing that came later.
     ///
     /// # Errors

@@ -100,6 +100,42 @@ async fn a_queue_that_one_node_has_filled_is_drained_on_another_once() {
     assert_eq!(Client::connect(&a, "alice").await.queued().await, [4]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_devices_that_connect_to_two_nodes_at_once_one_is_handed_the_queue() {
+    let (redis, a, b) = two_nodes().await;
+    for round in 0..40 {
+        let user = format!("user-{round}");
+        for n in 1..=3 {
+            a.emit(&user, n).await;
+        }
+        let (mut one, mut other) = tokio::join!(Client::connect(&a, &user), Client::connect(&b, &user));
+        b.emit(&user, 4).await;
+        let mut seen = Vec::new();
+        for device in [&mut one, &mut other] {
+            while seen.last() != Some(&4) {
+                seen.extend(numbers(&device.message().await.expect("the connection holds")));
+            }
+            seen.push(0);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 0, 1, 2, 3, 4, 4], "round {round}");
+        assert_eq!(redis.ask::<u64>(&["EXISTS", &format!("notify:{{u:{user}}}:draining")]).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_take_the_queue_keeps_it_from_nobody() {
+    let (_redis, a, b) = two_nodes().await;
+    a.emit("alice", 1).await;
+    // It is let in at one node, and never asks for what it is let in for.
+    let session = Polling::open(&a).await;
+    session.send(format!("40/notifications,{}", json!({"token": a.token("alice").await}))).await;
+    session.send("1").await;
+    let began = Instant::now();
+    assert_eq!(Client::connect(&b, "alice").await.queued().await, [1]);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
 /// The numbers of the events in a packet, live or queued.
 fn numbers(packet: &str) -> Vec<u64> {
     let Some(event) = packet.strip_prefix("42/notifications,") else { return Vec::new() };

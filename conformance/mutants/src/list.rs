@@ -743,6 +743,12 @@ static MUTANTS: &[Mutant] = &[
         PutsBackLast
     )
     .also(&["CLUSTER"]),
+    queue!(
+        "drains-beside-others",
+        "two nodes may hand over a queue at the same time",
+        ["CLUSTER-03/at-once"],
+        DrainsBesideOthers
+    ),
     node!("waits-for-nobody", "no node is waited for", ["CLUSTER-16/live"], WaitsForNobody).also(&["CLUSTER"]),
     node!("taken-by-all", "every node counts as having taken an event", ["CLUSTER-02/last-one-leaves"], TakenByAll)
         .also(&["CLUSTER"]),

@@ -142,6 +142,14 @@ impl OfflineQueue for Ending {
         self.queue.read(user_id)
     }
 
+    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        self.queue.drain(user_id)
+    }
+
+    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+        self.queue.release(user_id)
+    }
+
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
         self.queue.remove(user_id, ids)
     }

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     OnlyTheNewestDelivered,
     /// What comes back goes behind whatever is there.
     PutsBackLast,
+    /// What another node is just handing over is handed over as well.
+    DrainsBesideOthers,
 }
 
 /// A queue with a fault.
@@ -55,6 +57,21 @@ impl Faulty {
             Some(id) => self.queue.remove(&victim, &[id]).await,
             None => Ok(()),
         }
+    }
+}
+
+impl Faulty {
+    /// What the fault makes of what is queued.
+    fn spoiled(&self, mut entries: Vec<Queued>) -> Vec<Queued> {
+        match self.fault {
+            Fault::NewestFirst => entries.reverse(),
+            Fault::CorruptEntryLosesAll if entries.iter().any(|entry| !entry.payload.starts_with('{')) => {
+                entries.clear()
+            }
+            Fault::OnlyTheNewestDelivered => drop(entries.drain(..entries.len().saturating_sub(1))),
+            _ => {}
+        }
+        entries
     }
 }
 
@@ -105,18 +122,18 @@ impl OfflineQueue for Faulty {
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(async move {
-            let mut entries = self.queue.read(user_id).await?;
-            match self.fault {
-                Fault::NewestFirst => entries.reverse(),
-                Fault::CorruptEntryLosesAll if entries.iter().any(|entry| !entry.payload.starts_with('{')) => {
-                    entries.clear()
-                }
-                Fault::OnlyTheNewestDelivered => drop(entries.drain(..entries.len().saturating_sub(1))),
-                _ => {}
-            }
-            Ok(entries)
-        })
+        Box::pin(async move { Ok(self.spoiled(self.queue.read(user_id).await?)) })
+    }
+
+    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        match self.fault {
+            Fault::DrainsBesideOthers => self.read(user_id),
+            _ => Box::pin(async move { Ok(self.spoiled(self.queue.drain(user_id).await?)) }),
+        }
+    }
+
+    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+        self.queue.release(user_id)
     }
 
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -89,6 +89,22 @@ impl<S: ?Sized> Failing<S> {
     }
 }
 
+impl Failing<dyn OfflineQueue> {
+    /// What the fault makes of a queue that is being read.
+    fn in_haste<'a>(
+        &'a self,
+        read: BoxFuture<'a, Result<Vec<Queued>, StoreError>>,
+    ) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        match self.fault {
+            Fault::ReadsInHaste => Box::pin(async move {
+                let read = tokio::time::timeout(HASTE, read).await;
+                read.unwrap_or_else(|_| Ok(Vec::new()))
+            }),
+            _ => read,
+        }
+    }
+}
+
 impl OfflineQueue for Failing<dyn OfflineQueue> {
     fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { self.written(self.store.append(user_id, payloads).await, ()).await })
@@ -104,15 +120,15 @@ impl OfflineQueue for Failing<dyn OfflineQueue> {
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(async move {
-            match self.fault {
-                Fault::ReadsInHaste => {
-                    let read = tokio::time::timeout(HASTE, self.store.read(user_id)).await;
-                    read.unwrap_or_else(|_| Ok(Vec::new()))
-                }
-                _ => self.store.read(user_id).await,
-            }
-        })
+        self.in_haste(self.store.read(user_id))
+    }
+
+    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        self.in_haste(self.store.drain(user_id))
+    }
+
+    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+        self.store.release(user_id)
     }
 
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {

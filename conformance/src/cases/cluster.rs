@@ -53,6 +53,12 @@ pub(super) const CASES: &[Case] = &[
     .needs(CONTROL),
     Case::new("CLUSTER-03/drains", "what was queued at one node drains at the other, once", |t| Box::pin(drains(t)))
         .needs(OWN),
+    Case::new(
+        "CLUSTER-03/at-once",
+        "of two devices that connect to both nodes at once, one is handed the queue",
+        |t| Box::pin(drains_at_once(t)),
+    )
+    .needs(OWN),
     Case::new("CLUSTER-04/one-cap", "the newest 50 of both nodes' events are kept, in order", |t| Box::pin(one_cap(t)))
         .needs(OWN),
     Case::new("CLUSTER-05/in-turn", "events of both nodes in turn arrive in order on devices at both", |t| {
@@ -181,6 +187,25 @@ async fn drains(t: Bench) -> Outcome {
     device.disconnect().await;
     other.disconnect().await;
     finds_nothing(&a, &alice).await.map(drop)
+}
+
+/// Each event is handed over once, be it to the one or to the other.
+async fn drains_at_once(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    for _ in 0..ROUNDS {
+        let alice = a.user().await?;
+        a.emit_numbered(&alice, 1, 3).await?;
+        let (one, other) =
+            tokio::join!(a.connect_raw(&alice, Transport::WebSocket), b.connect_raw(&alice, Transport::WebSocket));
+        let (mut one, mut other) = (one?, other?);
+        // Both are let in, so what they are given of the queue comes before this.
+        a.emit_numbered(&alice, 4, 4).await?;
+        let mut seen = read_until(&mut one, 4).await?;
+        seen.extend(read_until(&mut other, 4).await?);
+        seen.sort_unstable();
+        exactly(&seen, [1, 2, 3, 4, 4])?;
+    }
+    Ok(())
 }
 
 async fn one_cap(t: Bench) -> Outcome {

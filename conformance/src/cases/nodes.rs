@@ -78,6 +78,7 @@ async fn killed(t: Bench) -> Outcome {
     let mut device = b.connect_raw(&alice, Transport::WebSocket).await?;
     a.emit_numbered(&alice, 1, 1).await?;
     receives(&mut device, [1]).await?;
+    noted(&a, &alice).await?;
     b.kill().await?;
     let when = Instant::now();
     a.emit_numbered(&alice, 2, 4).await?;
@@ -90,6 +91,13 @@ async fn killed(t: Bench) -> Outcome {
     // Nobody is waited for any more.
     expect::that(began.elapsed() < HELD_UP / 5, "an answer at once", format!("{:?}", began.elapsed()))?;
     finds(&a, &alice, 2..=5).await.map(drop)
+}
+
+/// Completes when what a plain client has received at one node counts as delivered: one that connects to another is not given it.
+/// A node that is killed before cannot have told.
+async fn noted(t: &Bench, user: &User) -> Outcome {
+    finds_nothing(t, user).await?.disconnect().await;
+    Ok(())
 }
 
 async fn connect(t: &Bench, user: &User, acknowledging: bool) -> Outcome<crate::client::Client> {
@@ -105,6 +113,9 @@ async fn moves_at_once(t: Bench, acknowledging: bool) -> Outcome {
     let mut device = connect(&b, &alice, acknowledging).await?;
     a.emit_numbered(&alice, 1, 2).await?;
     exactly(&read_until(&mut device, 2).await?, 1..=2)?;
+    if !acknowledging {
+        noted(&a, &alice).await?;
+    }
     b.kill().await?;
     a.emit_numbered(&alice, 3, 6).await?;
     let mut device = connect(&a, &alice, acknowledging).await?;

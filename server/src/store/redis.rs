@@ -11,6 +11,7 @@ use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Red
 use scripts::Scripts;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
@@ -34,6 +35,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// that it could be had again, only by a command that fails: this keeps that failure from being somebody's event.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How often to look whether another node has handed over a queue.
+const ANOTHER_DRAINS: Duration = Duration::from_millis(20);
+
 /// Where Redis is (CONF-06).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisConfig {
@@ -55,6 +59,8 @@ pub struct RedisStore {
     clock: Clock,
     eviction: Eviction,
     db: i64,
+    /// Names this process where it drains a queue.
+    node: String,
     heartbeat: JoinHandle<()>,
 }
 
@@ -80,8 +86,9 @@ impl RedisStore {
         let line = Line::new(client.clone())?;
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
+        let node = Uuid::new_v4().to_string();
         let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock.clone(), eviction.clone()));
-        Ok(Self { client, line, scripts, clock, eviction, db: config.db, heartbeat })
+        Ok(Self { client, line, scripts, clock, eviction, db: config.db, node, heartbeat })
     }
 
     /// The way to the other nodes that share this Redis.
@@ -190,8 +197,29 @@ impl OfflineQueue for RedisStore {
         })
     }
 
+    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(async move {
+            loop {
+                let entries: Option<Vec<Entry>> = self.run(&self.scripts.drain(user_id, &self.node)).await?;
+                if let Some(entries) = entries {
+                    return Ok(entries.into_iter().filter_map(queued).collect());
+                }
+                // It tells nobody when another node is done.
+                tokio::time::sleep(ANOTHER_DRAINS).await;
+            }
+        })
+    }
+
+    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.run::<()>(&self.scripts.release(user_id, &self.node)).await {
+                tracing::debug!(%error, "others have to wait until they may drain a queue");
+            }
+        })
+    }
+
     fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(self.scripts.remove(user_id).arg(names(ids))).await })
+        Box::pin(async move { self.run(self.scripts.remove(user_id, &self.node).arg(names(ids))).await })
     }
 }
 

@@ -21,6 +21,9 @@ const DAY_MS: u128 = 24 * 60 * 60 * 1_000;
 /// How long a presence is kept that nobody renews or takes back, as of the users of a node that has died.
 const PRESENCE_MS: u64 = 24 * 60 * 60 * 1_000;
 
+/// How long a node may take to hand over a queue: longer than it lets a client take.
+const DRAINED_WITHIN: Duration = Duration::from_secs(4);
+
 /// For how long events are wanted that are to be stored: a little less than they are waited for, so that what was refused for want
 /// of an answer is not stored later.
 const WANTED_FOR: Duration = Duration::from_millis(1_200);
@@ -223,13 +226,31 @@ if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
 return redis.call('XRANGE', queue, oldest(), '+')
 ";
 
+/// The same for one who is to be handed it, and before whom nobody else is. Nothing where somebody is: the node that has noted
+/// itself, for as long as it may take. Where Redis has no memory left to note it, there is no such order.
+const DRAIN: &str = r"
+local node, lasts, draining = ARGV[FIRST], ARGV[FIRST + 1], KEYS[5]
+if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
+local entries = redis.call('XRANGE', queue, oldest(), '+')
+if #entries == 0 then return entries end
+local noted = redis.pcall('SET', draining, node, 'NX', 'PX', lasts)
+if noted == false and redis.call('GET', draining) ~= node then return false end
+return entries
+";
+
+/// Lets others drain.
+const RELEASE: &str = r"
+if redis.call('GET', KEYS[5]) == ARGV[FIRST] then redis.call('DEL', KEYS[5]) end
+";
+
 /// After a delivery to a client that acknowledges nothing, so what was lost before it is not told any more. Where somebody
 /// acknowledges, it was no delivery. While the user is present the stream stays: it knows its last id, which devices compare.
 const REMOVE: &str = r"
+if redis.call('GET', KEYS[5]) == ARGV[FIRST] then redis.call('DEL', KEYS[5]) end
 local live, anybody = nodes()
 if anybody then return end
 local _, _, acks = account()
-local left = remove(FIRST)
+local left = remove(FIRST + 1)
 if left == 0 and #live == 0 then discard() end
 note(left, 0, acks)
 ";
@@ -322,6 +343,8 @@ pub(super) struct Scripts {
     append: Script,
     put_back: Script,
     read: Script,
+    drain: Script,
+    release: Script,
     remove: Script,
     claim: Script,
     missed: Script,
@@ -341,6 +364,8 @@ impl Scripts {
             append: script(APPEND),
             put_back: script(PUT_BACK),
             read: script(READ),
+            drain: script(DRAIN),
+            release: script(RELEASE),
             remove: script(REMOVE),
             claim: script(CLAIM),
             missed: script(MISSED),
@@ -417,8 +442,24 @@ impl Scripts {
         self.call(&self.read, user_id, 0)
     }
 
-    pub(super) fn remove(&self, user_id: &str) -> ScriptInvocation<'_> {
-        self.call(&self.remove, user_id, 0)
+    pub(super) fn drain(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
+        let mut call = self.draining(&self.drain, user_id, node);
+        call.arg(DRAINED_WITHIN.as_millis().to_string());
+        call
+    }
+
+    pub(super) fn release(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
+        self.draining(&self.release, user_id, node)
+    }
+
+    pub(super) fn remove(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
+        self.draining(&self.remove, user_id, node)
+    }
+
+    fn draining<'a>(&self, script: &'a Script, user_id: &str, node: &str) -> ScriptInvocation<'a> {
+        let mut call = self.call(script, user_id, 0);
+        call.key(format!("notify:{{u:{user_id}}}:draining")).arg(node);
+        call
     }
 
     pub(super) fn backlog(&self, user_id: &str, trim: bool) -> ScriptInvocation<'_> {
