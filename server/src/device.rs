@@ -236,9 +236,9 @@ impl Device {
         }
         let outcome = match (&self.keeper, entry) {
             (Some(keeper), Some(entry)) => socket
-                .emit_with_ack(name, &event.json)
+                .emit_with_ack(name, &*event.json)
                 .map(|acknowledgement| keeper.expect(vec![entry], 0, acknowledgement)),
-            _ => socket.emit(name, &event.json),
+            _ => socket.emit(name, &*event.json),
         };
         if outcome.is_err() {
             self.wire.outbox().retract();

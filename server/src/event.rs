@@ -1,5 +1,7 @@
 //! The events and their payload, as they go over the wire. Knows nothing of sockets, queues or recipients.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use time::{OffsetDateTime, macros::format_description};
@@ -97,18 +99,18 @@ pub struct Outgoing {
     pub event_id: Uuid,
     /// The type of the payload.
     pub event_type: EventType,
-    /// The payload as JSON.
-    pub json: Box<RawValue>,
+    /// The payload as JSON: one text, wherever it waits.
+    pub json: Arc<RawValue>,
 }
 
 /// Called when a transport has taken an event; once for each connection.
-pub type Sent = std::sync::Arc<dyn Fn() + Send + Sync>;
+pub type Sent = Arc<dyn Fn() + Send + Sync>;
 
 impl Outgoing {
     /// A payload that was written before; `None` where it is damaged.
     pub(crate) fn read(json: Box<RawValue>) -> Option<Self> {
         let Payload { event_id, event_type, .. } = serde_json::from_str(json.get()).ok()?;
-        Some(Self { event_id, event_type, json })
+        Some(Self { event_id, event_type, json: json.into() })
     }
 }
 
@@ -116,7 +118,7 @@ impl From<Payload> for Outgoing {
     fn from(payload: Payload) -> Self {
         let json = serde_json::value::to_raw_value(&payload)
             .expect("a payload has string keys only, so it can be written as JSON");
-        Self { event_id: payload.event_id, event_type: payload.event_type, json }
+        Self { event_id: payload.event_id, event_type: payload.event_type, json: json.into() }
     }
 }
 

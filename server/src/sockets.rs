@@ -53,11 +53,11 @@ impl Sockets {
 
 /// One that another door than ours has let in is handed what its buffer takes.
 fn hand(socket: &SocketRef, event: &Outgoing) -> bool {
-    socket.emit(event.event_type.name(), &event.json).is_ok()
+    socket.emit(event.event_type.name(), &*event.json).is_ok()
 }
 
 /// How long a client may take, when all are closed, to be sent what it was handed before.
-const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Closes all sockets once they have sent what they were handed, and queues what they have not sent in time; false where that took longer than it may.
 pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &NotificationsService, within: Duration) -> bool {

@@ -53,6 +53,7 @@ cases![
     what_goes_back_goes_before_what_is_newer,
     what_goes_back_twice_is_there_once,
     what_goes_back_counts_for_the_cap,
+    of_what_goes_back_beyond_the_cap_the_newest_stay_and_the_rest_is_counted,
     what_was_lost_is_remembered_when_the_store_is_opened_again,
     sessions_are_kept_replaced_and_revoked,
     an_ended_session_is_none,
@@ -337,6 +338,18 @@ async fn what_goes_back_counts_for_the_cap(open: Open<'_>) {
     put_back(&*store, "alice", &[(6, kept[1])], false).await;
     let entries = backlog(&*store, "alice", false).await;
     assert_eq!((entries.0.len(), entries.1), (3, 3), "{entries:?}");
+}
+
+async fn of_what_goes_back_beyond_the_cap_the_newest_stay_and_the_rest_is_counted(open: Open<'_>) {
+    let store = open(limits(3, DAY));
+    let events: Vec<_> = (0..10).map(|number| (number, EntryId(0, 0))).collect();
+    put_back(&*store, "alice", &events, false).await;
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![7, 8, 9], 7));
+    let more: Vec<_> = (20..22).map(|number| (number, EntryId(0, 0))).collect();
+    put_back(&*store, "alice", &more, false).await;
+    assert_eq!(backlog(&*store, "alice", true).await, (vec![9, 20, 21], 9));
+    put_back(&*store, "bob", &events, true).await;
+    assert_eq!(backlog(&*store, "bob", false).await, ((0..10).collect(), 0));
 }
 
 async fn what_was_lost_is_remembered_when_the_store_is_opened_again(open: Open<'_>) {

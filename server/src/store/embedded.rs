@@ -152,9 +152,14 @@ impl OfflineQueue for EmbeddedStore {
         kept: bool,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         let user_id = user_id.to_owned();
-        let events: Vec<_> = events.iter().map(|event| (event.payload.to_owned(), event.after.0)).collect();
         let (limits, last) = (if kept { self.kept() } else { self.limits }, self.last.clone());
-        Box::pin(self.change(move |transaction| put_back(transaction, &user_id, &events, limits, &last)))
+        // What the cap would cost at once need not be written; it is counted all the same. Here no answer is lost, so nothing twice.
+        let surplus = events.len().saturating_sub(limits.max_events);
+        let events: Vec<_> = events[surplus..].iter().map(|it| (it.payload.to_owned(), it.after.0)).collect();
+        Box::pin(self.change(move |transaction| {
+            count_lost(transaction, &user_id, surplus as u64)?;
+            put_back(transaction, &user_id, &events, limits, &last)
+        }))
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
@@ -337,18 +342,24 @@ fn put_back(
     let new: Vec<_> = events.iter().filter(|(payload, _)| held.iter().all(|it| it.payload != *payload)).collect();
     let places = places(&known, &new.iter().map(|(_, after)| *after).collect::<Vec<_>>());
     let mut queues = transaction.open_table(QUEUES)?;
-    let mut behind = Vec::new();
+    let (mut behind, mut behind_after) = (Vec::new(), Vec::new());
     for ((payload, after), place) in new.into_iter().zip(places) {
         match place {
             Some(at) => {
                 queues.insert((user_id, at), payload.as_str())?;
                 returned.insert((user_id, at), after)?;
             }
-            None => behind.push(payload.clone()),
+            None => {
+                behind.push(payload.clone());
+                behind_after.push(after);
+            }
         }
     }
-    drop((queues, returned));
-    append(transaction, user_id, &behind, limits, last)?;
+    drop(queues);
+    let ids = append(transaction, user_id, &behind, limits, last)?;
+    for (EntryId(at, _), after) in ids.into_iter().zip(behind_after) {
+        returned.insert((user_id, at), after)?;
+    }
     Ok(())
 }
 

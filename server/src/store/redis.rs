@@ -59,6 +59,7 @@ pub struct RedisStore {
     clock: Clock,
     eviction: Eviction,
     db: i64,
+    max_events: usize,
     /// Names this process where it drains a queue.
     node: String,
     heartbeat: JoinHandle<()>,
@@ -88,7 +89,17 @@ impl RedisStore {
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
         let node = Uuid::new_v4().to_string();
         let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock.clone(), eviction.clone()));
-        Ok(Self { client, line, scripts, clock, eviction, db: config.db, node, heartbeat })
+        Ok(Self {
+            client,
+            line,
+            scripts,
+            clock,
+            eviction,
+            db: config.db,
+            max_events: limits.max_events,
+            node,
+            heartbeat,
+        })
     }
 
     /// The way to the other nodes that share this Redis.
@@ -182,8 +193,10 @@ impl OfflineQueue for RedisStore {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let mut call = self.scripts.put_back(user_id, kept);
-            for event in events {
+            // What the cap would cost at once need not travel; it is counted all the same.
+            let surplus = if kept { 0 } else { events.len().saturating_sub(self.max_events) };
+            let mut call = self.scripts.put_back(user_id, kept, surplus);
+            for event in &events[surplus..] {
                 call.arg(name(event.after)).arg(event.payload);
             }
             self.run(&call).await

@@ -86,8 +86,9 @@ impl Link {
         Ok(listening.into_on_message())
     }
 
-    /// Begins a lease; returns the epoch.
+    /// Begins a lease; returns the epoch. Redis knows what it will be asked to do before anybody counts on this node.
     pub(crate) async fn begin(&self, node: Uuid) -> Result<String, StoreError> {
+        self.scripts.load(&self.line).await?;
         self.lease(node, true).await?.ok_or(StoreError::Senseless)
     }
 

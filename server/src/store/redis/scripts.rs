@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use redis::{Script, ScriptInvocation};
 
-use super::clock::Clock;
-use crate::{cluster::Mode, queue::KEPT_AT_MOST, store::Limits};
+use super::{Line, clock::Clock, in_time};
+use crate::{
+    cluster::Mode,
+    queue::KEPT_AT_MOST,
+    store::{Limits, StoreError},
+};
 
 /// How long the ledger of a user who acknowledges is kept after the last event or connect.
 const REMEMBERED_MS: u128 = 30 * 24 * 60 * 60 * 1_000;
@@ -137,7 +141,7 @@ return {ids, heard, anybody and 1 or 0}
 /// with entries that are newer is written anew, with their names: somebody may be about to acknowledge them. What went back
 /// behind the same entry before comes first; the very same is there already, and the answer was lost.
 const PUT_BACK: &str = r"
-local bound, EVENTS, anew = tonumber(ARGV[FIRST]), FIRST + 2, KEYS[5]
+local bound, surplus, EVENTS, anew = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 2]), FIRST + 3, KEYS[5]
 if is_late(tonumber(ARGV[FIRST + 1])) then return LATE end
 
 local function parts(id)
@@ -191,6 +195,7 @@ for i = EVENTS, #ARGV, 2 do
     back[#back + 1] = {false, {'payload', ARGV[i + 1], 'after', ARGV[i]}}
   end
 end
+if #back == 0 and #all == at then return end
 local reorders = held[at + 1] and #back > 0 or #all > at
 for i = at + 1, #held do follow(held[i]) end
 for _, event in ipairs(back) do all[#all + 1] = event end
@@ -213,12 +218,11 @@ for _, entry in ipairs(all) do
     added = added + 1
   end
 end
-if #all == 0 then return end
 redis.call('XTRIM', queue, 'MINID', oldest())
 if anybody then cap = bound end
 if #all > cap then redis.call('XTRIM', queue, 'MAXLEN', cap) end
 redis.call('PEXPIRE', queue, ttl)
-note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks)
+note(math.min(#all, cap), dropped + surplus + left - #held + math.max(0, #all - cap), acks)
 ";
 
 const READ: &str = r"
@@ -358,7 +362,7 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new(limits: Limits, clock: Clock) -> Self {
-        let script = |code: &str| Script::new(&format!("{COMMON}{code}"));
+        let script = |code: &str| Script::new(&without_comments(&format!("{COMMON}{code}")));
         Self {
             look: Script::new(LOOK),
             append: script(APPEND),
@@ -376,6 +380,32 @@ impl Scripts {
             limits,
             clock,
         }
+    }
+
+    /// Makes all of them known to Redis, one after the other: else whoever comes first would wait for their text to arrive.
+    ///
+    /// # Errors
+    /// Where Redis does not answer.
+    pub(super) async fn load(&self, line: &Line) -> Result<(), StoreError> {
+        let all = [
+            &self.look,
+            &self.append,
+            &self.put_back,
+            &self.read,
+            &self.drain,
+            &self.release,
+            &self.remove,
+            &self.claim,
+            &self.missed,
+            &self.backlog,
+            &self.confirm,
+            &self.enter,
+            &self.leave,
+        ];
+        for script in all {
+            in_time(script.prepare_invoke().load_async(&mut line.connection())).await?;
+        }
+        Ok(())
     }
 
     pub(super) fn look(&self) -> ScriptInvocation<'_> {
@@ -400,10 +430,10 @@ impl Scripts {
         call
     }
 
-    /// Takes the entry that each event came after, and its payload.
-    pub(super) fn put_back(&self, user_id: &str, kept: bool) -> ScriptInvocation<'_> {
+    /// Takes the entry that each event came after, and its payload; of `surplus` more, which are older, nothing but their number.
+    pub(super) fn put_back(&self, user_id: &str, kept: bool, surplus: usize) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.put_back, user_id, if kept { self.bound() } else { self.limits.max_events });
-        call.key(format!("notify:{{u:{user_id}}}:anew")).arg(self.bound()).arg(self.deadline());
+        call.key(format!("notify:{{u:{user_id}}}:anew")).arg(self.bound()).arg(self.deadline()).arg(surplus);
         call
     }
 
@@ -485,4 +515,9 @@ impl Scripts {
             .arg(DAY_MS.max(ttl).to_string());
         call
     }
+}
+
+/// Redis keeps the text of a script, and each is sent more than once.
+fn without_comments(code: &str) -> String {
+    code.lines().filter(|line| !line.is_empty() && !line.starts_with("--")).map(|line| format!("{line}\n")).collect()
 }
