@@ -50,7 +50,7 @@ pub struct Fate {
     pub not_run: BTreeSet<String>,
     /// What was seen in the cases that are red though the mutant's entry does not say so.
     pub unexplained: BTreeMap<String, String>,
-    /// The profiles whose cases it faced: `core`, and those of the cases that its entry names.
+    /// The profiles whose cases it faced: those of the cases that its entry names, and `core` where one of them is `strict`.
     pub profiles: BTreeSet<Profile>,
     /// How long it took, in seconds.
     pub took_s: f64,
@@ -114,9 +114,12 @@ impl Mutant {
         all.iter().filter(|case| self.killed_by.iter().any(|id| *id == case.id))
     }
 
-    /// What a mutant of one profile does to the cases of another is no news, and there are many.
+    /// What a mutant of one profile does to the cases of another is no news, and there are many. One that loses what it should
+    /// not is a server like those of `core`, though; one that is wrong among nodes or without its store, just there.
     fn profiles(&self, cases: &[Case]) -> BTreeSet<Profile> {
-        self.named(cases).map(Case::profile).chain([Profile::Core]).collect()
+        let own: BTreeSet<_> = self.named(cases).map(Case::profile).collect();
+        let like_core = own.contains(&Profile::Strict).then_some(Profile::Core);
+        own.into_iter().chain(like_core).collect()
     }
 
     fn explains(&self, case: &str) -> bool {

@@ -27,7 +27,7 @@ impl Deliver for Late {
             // All of them are offered it, whoever takes it first.
             sockets
                 .iter()
-                .map(|socket| socket.emit(event.event_type.name(), &event.json).is_ok())
+                .map(|socket| socket.emit(event.event_type.name(), &*event.json).is_ok())
                 .fold(false, |a, b| a | b)
         })
     }

@@ -248,7 +248,13 @@ async fn unsent(t: Bench) -> Outcome {
     for n in 1..=BIG_ONES {
         t.emit(&slow::big(&t, &alice, n)).await?;
     }
-    let (ended, ()) = tokio::join!(t.terminate(END), async { line.restore() });
+    let meanwhile = async {
+        refuses(&t).await?;
+        line.restore();
+        Ok(())
+    };
+    let (ended, begun) = tokio::join!(t.terminate(END), meanwhile);
+    begun?;
     in_order(ended?)?;
     let mut seen = read_until(&mut device, u64::MAX).await?;
     t.redis_line()?.restore();
