@@ -118,7 +118,7 @@ ci: check
     just conformance-node
     just interop
     just load-smoke
-    just selftest --redis local
+    just selftest --profile core --redis local
     just churn --seed 1
     just churn
     just churn --seed 1 --nodes 2 --duration 30s
