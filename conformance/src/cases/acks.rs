@@ -20,9 +20,10 @@ use crate::{
 /// The time limit for an acknowledgement that the cases with a short one ask for, and how long a close may take after it.
 const SHORT: &str = "1";
 const CLOSED_BY: Duration = Duration::from_secs(6);
-/// How long a server may take to remove what was acknowledged, and how often to look.
+/// How long a server may take to remove what was acknowledged, and how often to look. Each look leaves a sentinel with a server that
+/// removes nothing: they must be fewer than a queue holds, or the cap would remove what the server should have.
 const IN_THE_END: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(250);
 
 const TIMEOUT: &[Need] = &[Need::Setting("ack_timeout_seconds")];
 const OWN: &[Need] = &[Need::OwnServer];

@@ -382,7 +382,8 @@ impl Scripts {
         }
     }
 
-    /// Makes all of them known to Redis, one after the other: else whoever comes first would wait for their text to arrive.
+    /// Makes those known to Redis that it does not know, one after the other: else whoever comes first would wait for their text to
+    /// arrive.
     ///
     /// # Errors
     /// Where Redis does not answer.
@@ -402,7 +403,10 @@ impl Scripts {
             &self.enter,
             &self.leave,
         ];
-        for script in all {
+        let mut exists = redis::cmd("SCRIPT");
+        exists.arg("EXISTS").arg(all.map(Script::get_hash).as_slice());
+        let known: Vec<bool> = in_time(exists.query_async(&mut line.connection())).await?;
+        for (script, _) in all.into_iter().zip(known).filter(|(_, known)| !known) {
             in_time(script.prepare_invoke().load_async(&mut line.connection())).await?;
         }
         Ok(())
