@@ -59,7 +59,8 @@ fn hand(socket: &SocketRef, event: &Outgoing) -> bool {
 /// How long a client may take, when all are closed, to be sent what it was handed before.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Closes all sockets once they have sent what they were handed, and queues what they have not sent in time; false where that took longer than it may.
+/// Closes all sockets once they have sent what they were handed, and queues what they have not sent in time; false where that
+/// took longer than it may.
 pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &NotificationsService, within: Duration) -> bool {
     let here = roster.all();
     // While the namespace is still there: whatever is emitted meanwhile finds there what has to be queued before it.

@@ -306,7 +306,8 @@ impl Local for Here {
 
     fn catch_up<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         match self.fault {
-            Fault::CatchesUpNever => Box::pin(async { Ok(()) }),
+            // A deaf node that joins anew would hear of it by the store.
+            Fault::CatchesUpNever | Fault::Deaf => Box::pin(async { Ok(()) }),
             Fault::VerifiesAll => Box::pin(async move {
                 self.local.verify_sessions().await?;
                 self.local.catch_up(user_id).await
