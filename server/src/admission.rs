@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::runtime::Handle;
 
 use crate::{
     cluster::Stay,
-    event::Payload,
-    queue::{Backlog, EntryId, OfflineQueue},
+    drains::Drain,
+    event::{Outgoing, Sent},
+    queue::{Backlog, EntryId},
     turns::Turn,
 };
 
@@ -20,10 +20,19 @@ pub struct Admission {
     payloads: Vec<Box<RawValue>>,
     ids: Vec<EntryId>,
     loss: Loss,
-    /// Where handing over is delivering.
-    drain: Option<Drain>,
+    handing_over: HandingOver,
     stay: Option<Arc<Stay>>,
     turn: Turn,
+}
+
+/// What it means that a client is handed the queue.
+pub(crate) enum HandingOver {
+    /// It is delivered with that, and nobody else is given it.
+    Delivers(Drain),
+    /// Nothing: it is kept until somebody acknowledges it.
+    Keeps,
+    /// It is on its way to another device; where that one breaks, this one has it next (SLOW-08).
+    IsOwed,
 }
 
 /// What the client of a user has missed for good; goes with `queued.events` to those who acknowledge.
@@ -42,7 +51,7 @@ impl Admission {
     pub(crate) fn new(
         room: String,
         backlog: Backlog,
-        drain: Option<Drain>,
+        handing_over: HandingOver,
         stay: Option<Arc<Stay>>,
         turn: Turn,
     ) -> Self {
@@ -54,7 +63,7 @@ impl Admission {
         }
         let dropped = backlog.dropped + damaged as u64;
         let loss = Loss { complete: dropped == 0, dropped, counted: backlog.dropped };
-        Self { room, payloads, ids, loss, drain, stay, turn }
+        Self { room, payloads, ids, loss, handing_over, stay, turn }
     }
 
     /// The presence of the user on this node, where there are others: to be held for as long as the client is here.
@@ -66,23 +75,46 @@ impl Admission {
     /// The newest entry of the queue that the client will have been given, or need not be.
     pub(crate) fn newest(&self) -> EntryId {
         let queued = self.ids.last().copied().unwrap_or_default();
-        self.stay.as_ref().map_or(queued, |stay| stay.newest.max(queued))
+        match (&self.handing_over, &self.stay) {
+            (HandingOver::IsOwed, _) => EntryId::default(),
+            (_, Some(stay)) => stay.newest.max(queued),
+            (_, None) => queued,
+        }
+    }
+
+    /// Whether the queue is on its way to another device.
+    pub(crate) fn is_owed(&self) -> bool {
+        matches!(self.handing_over, HandingOver::IsOwed)
     }
 
     /// Hands over what was queued to a client that acknowledges nothing, by `send`, which says whether the client has taken
     /// it; then removes it from the queue. To be called when the client has joined its room. What the client has not taken
     /// stays queued.
     pub async fn welcome(self, send: impl FnOnce(&[Box<RawValue>]) -> bool) {
-        self.welcome_waiting(async |payloads| send(payloads)).await;
-    }
-
-    /// The same where it takes a while to know whether the client has taken it.
-    pub async fn welcome_waiting(self, send: impl AsyncFnOnce(&[Box<RawValue>]) -> bool) {
-        if self.ids.is_empty() || (!self.payloads.is_empty() && !send(&self.payloads).await) {
+        if self.ids.is_empty() || (!self.payloads.is_empty() && !send(&self.payloads)) {
             return;
         }
-        if let Some(drain) = self.drain {
-            drain.complete(&self.ids).await;
+        if let HandingOver::Delivers(drain) = self.handing_over {
+            drain.complete().await;
+        }
+        drop(self.turn);
+    }
+
+    /// The same where it takes a while until the client has taken it: then `sent` is to be called, if there is one. Where it is dropped
+    /// before, the queue is somebody else's.
+    pub(crate) fn welcome_later(self, send: impl FnOnce(&[Box<RawValue>], Option<Sent>)) {
+        if self.ids.is_empty() {
+            return;
+        }
+        let sent = match self.handing_over {
+            HandingOver::Delivers(drain) => Some(drain.when_sent()),
+            HandingOver::Keeps | HandingOver::IsOwed => None,
+        };
+        match (self.payloads.is_empty(), sent) {
+            // All of it was damaged.
+            (true, Some(sent)) => sent(),
+            (true, None) => {}
+            (false, sent) => send(&self.payloads, sent),
         }
         drop(self.turn);
     }
@@ -96,44 +128,7 @@ impl Admission {
     }
 }
 
-/// A queue that was read to be handed over, and that nobody else is given meanwhile. Released when it is dropped.
-pub(crate) struct Drain {
-    queue: Arc<dyn OfflineQueue>,
-    user_id: String,
-    completed: bool,
-}
-
-impl Drain {
-    pub(crate) fn new(queue: Arc<dyn OfflineQueue>, user_id: &str) -> Self {
-        Self { queue, user_id: user_id.to_owned(), completed: false }
-    }
-
-    /// These were handed over.
-    async fn complete(mut self, ids: &[EntryId]) {
-        match self.queue.remove(&self.user_id, ids).await {
-            Ok(()) => self.completed = true,
-            Err(error) => {
-                tracing::error!(%error, events = ids.len(), "delivered events could not be removed from a queue");
-            }
-        }
-    }
-}
-
-impl Drop for Drain {
-    fn drop(&mut self) {
-        if self.completed {
-            return;
-        }
-        let (queue, user_id) = (self.queue.clone(), std::mem::take(&mut self.user_id));
-        // Without a runtime there is no other node that waits for it.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { queue.release(&user_id).await });
-        }
-    }
-}
-
 /// The payload as it was written, if it is one (QUEUE-15, QUEUE-16).
 fn readable(payload: String) -> Option<Box<RawValue>> {
-    serde_json::from_str::<Payload>(&payload).ok()?;
-    RawValue::from_string(payload).ok()
+    Outgoing::is_payload(&payload).then(|| RawValue::from_string(payload).ok()).flatten()
 }

@@ -11,19 +11,23 @@ use crate::{
     config::{Config, Secret, StoreConfig},
     http::{self, Control},
     idempotency::Answers,
-    keeper::Acknowledging,
     local,
     notifications::{Deliver, NotificationsService},
     origins::{self, Origins},
     queue::{AckQueue, OfflineQueue},
     rights::{Rights, Telling},
-    roster::Roster,
     rules::{Rules, Standard},
     session::{SessionStore, StoredSessions, VerifySession},
-    socket::{self, Door},
-    sockets::Sockets,
+    socketio::{
+        Heartbeat, Lines, Sessions,
+        acks::{AckSetup, Acknowledging},
+        flusher::Flusher,
+        namespace::{self, Door},
+        roster::Roster,
+        sockets::Sockets,
+        transport,
+    },
     store::{BoxFuture, Limits, Probe, StoreError, Stores, embedded::EmbeddedStore, redis::RedisStore},
-    wire::{Sessions, transport},
 };
 
 /// Wraps what delivers to sockets; a test double goes here.
@@ -59,6 +63,10 @@ pub struct Collaborators {
     pub ingest_token: Secret,
     /// How long a connection may take to authenticate (TRANS-09: at most 10 s).
     pub connect_timeout: Duration,
+    /// How often clients are pinged, and how long they may take.
+    pub heartbeat: Heartbeat,
+    /// How many events a user's queue holds (QUEUE-03).
+    pub max_events: usize,
 }
 
 impl Collaborators {
@@ -82,7 +90,9 @@ impl Collaborators {
             peers,
             origins: config.origins.clone(),
             ingest_token: config.ingest_token.clone(),
-            connect_timeout: socket::CONNECT_TIMEOUT,
+            connect_timeout: namespace::CONNECT_TIMEOUT,
+            heartbeat: config.heartbeat,
+            max_events: config.limits.max_events,
         })
     }
 }
@@ -123,6 +133,8 @@ pub struct App {
     pub io: SocketIo,
     /// Who is here, to close them in the end.
     pub(crate) roster: Roster,
+    /// How often clients are pinged.
+    pub(crate) heartbeat: Heartbeat,
     /// For whoever ends sessions on this node by another way than the routes.
     pub rights: Rights,
     /// The other nodes, to take leave of them in the end.
@@ -133,10 +145,10 @@ impl App {
     /// Builds the application. With other nodes it needs a runtime, and joins them.
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
-        let (engine, io) = socket::build(with.connect_timeout, with.ack_timeout);
+        let (engine, io) = namespace::build(with.connect_timeout, with.heartbeat);
         let (acknowledging, rights) = (Acknowledging::default(), Rights::default());
         let roster = Roster::new();
-        let sockets = Sockets::new(io.clone(), roster.clone(), acknowledging.clone());
+        let sockets = Sockets::new(roster.clone(), acknowledging.clone());
         let deliver = (with.wrap_deliver)(Arc::new(sockets));
         let peers = with.peers;
         let service =
@@ -147,13 +159,15 @@ impl App {
             sessions: with.sessions,
             service: service.clone(),
             rules: with.rules,
-            acks: with.acks,
-            acknowledging,
+            acks: AckSetup { store: with.acks, timeout: with.ack_timeout, acknowledging },
             rights: rights.clone(),
             roster: roster.clone(),
         };
-        socket::open(&io, Arc::new(door));
-        let transport = transport::Transport { engine, sessions: Arc::<Sessions>::default() };
+        namespace::open(&io, Arc::new(door));
+        let lines =
+            Lines { flusher: Flusher::default(), patience: with.heartbeat.timeout, missed_at_most: with.max_events };
+        let (sessions, lines) = (Arc::<Sessions>::default(), Arc::new(lines));
+        let transport = transport::Transport { engine, sessions, lines };
         let session_store =
             Arc::new(Telling { store: with.session_store, rights: rights.clone(), peers: peers.clone() });
         let probe = match &peers {
@@ -169,6 +183,6 @@ impl App {
         if let Some(peers) = &peers {
             peers.join(Arc::new(here));
         }
-        Self { router, service, io, roster, rights, peers }
+        Self { router, service, io, roster, heartbeat: with.heartbeat, rights, peers }
     }
 }

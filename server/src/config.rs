@@ -6,6 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 
 use crate::{
     origins::Origins,
+    socketio::Heartbeat,
     store::{Limits, redis::RedisConfig},
 };
 
@@ -87,6 +88,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `ACK_TIMEOUT_SECONDS`, default 10.
     pub ack_timeout: Duration,
+    /// `PING_INTERVAL_SECONDS`, default 25, and `PING_TIMEOUT_SECONDS`, default 20 (HEART-04).
+    pub heartbeat: Heartbeat,
 }
 
 /// What is wrong with one variable. Never shows a value that may be a secret (CONF-03).
@@ -137,6 +140,8 @@ impl Reader<'_> {
         let ttl = self.number("QUEUE_TTL_SECONDS", 86_400, 1, 10 * 365 * 86_400);
         let store = self.store();
         let ack_timeout = self.number("ACK_TIMEOUT_SECONDS", 10, 1, 3_600);
+        let ping_interval = self.number("PING_INTERVAL_SECONDS", 25, 1, 3_600);
+        let ping_timeout = self.number("PING_TIMEOUT_SECONDS", 20, 1, 3_600);
         let (algorithm, key) = token?;
         Some(Config {
             host,
@@ -148,6 +153,10 @@ impl Reader<'_> {
             limits: Limits { max_events: usize::try_from(max_events?).ok()?, ttl: Duration::from_secs(ttl?) },
             store: store?,
             ack_timeout: Duration::from_secs(ack_timeout?),
+            heartbeat: Heartbeat {
+                interval: Duration::from_secs(ping_interval?),
+                timeout: Duration::from_secs(ping_timeout?),
+            },
         })
     }
 

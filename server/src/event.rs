@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use time::{OffsetDateTime, macros::format_description};
 use uuid::Uuid;
+
+use crate::frame::{self, Frame};
+
+/// What most payloads fit into; larger ones take longer to write.
+const USUAL_BYTES: usize = 512;
 
 /// The types of an event (EVENT-02).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,33 +97,51 @@ impl Payload {
     }
 }
 
-/// A payload that is ready to go: written once, then sent or queued as it is (QUEUE-16).
+/// A payload that is ready to go: written once, then sent or queued as it is (QUEUE-16). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     /// The id of the payload.
     pub event_id: Uuid,
     /// The type of the payload.
     pub event_type: EventType,
-    /// The payload as JSON: one text, wherever it waits.
-    pub json: Arc<RawValue>,
+    /// The event as it goes to clients, in which the payload stands.
+    pub(crate) frame: Frame,
+    payload: (usize, usize),
 }
 
 /// Called when a transport has taken an event; once for each connection.
 pub type Sent = Arc<dyn Fn() + Send + Sync>;
 
 impl Outgoing {
+    /// The payload as JSON.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.frame.text(self.payload.0, self.payload.1)
+    }
+
+    /// Whether this is a payload that was written before, and undamaged (QUEUE-15).
+    pub(crate) fn is_payload(json: &str) -> bool {
+        serde_json::from_str::<Payload>(json).is_ok()
+    }
+
     /// A payload that was written before; `None` where it is damaged.
-    pub(crate) fn read(json: Box<RawValue>) -> Option<Self> {
-        let Payload { event_id, event_type, .. } = serde_json::from_str(json.get()).ok()?;
-        Some(Self { event_id, event_type, json: json.into() })
+    pub(crate) fn read(json: &str) -> Option<Self> {
+        let Payload { event_id, event_type, .. } = serde_json::from_str(json).ok()?;
+        Some(Self::written(event_id, event_type, json.len(), |buffer| buffer.extend_from_slice(json.as_bytes())))
+    }
+
+    fn written(event_id: Uuid, event_type: EventType, size_hint: usize, json: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let (frame, payload) = frame::event(event_type.name(), size_hint, json);
+        Self { event_id, event_type, frame, payload }
     }
 }
 
 impl From<Payload> for Outgoing {
     fn from(payload: Payload) -> Self {
-        let json = serde_json::value::to_raw_value(&payload)
-            .expect("a payload has string keys only, so it can be written as JSON");
-        Self { event_id: payload.event_id, event_type: payload.event_type, json: json.into() }
+        Self::written(payload.event_id, payload.event_type, USUAL_BYTES, |buffer| {
+            serde_json::to_writer(buffer, &payload)
+                .expect("a payload has string keys only, so it can be written as JSON");
+        })
     }
 }
 
@@ -160,8 +183,10 @@ mod tests {
             resource_id: "r".into(),
             metadata: serde_json::from_str(text).unwrap(),
         });
-        let json = Outgoing::from(payload).json;
-        assert!(json.get().ends_with(&format!(r#""metadata":{text}}}"#)), "{json}");
+        let event = Outgoing::from(payload);
+        assert!(event.json().ends_with(&format!(r#""metadata":{text}}}"#)), "{}", event.json());
+        let again = Outgoing::read(event.json()).unwrap();
+        assert_eq!((again.event_id, again.json()), (event.event_id, event.json()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! HTTP or Socket.IO.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,14 +10,17 @@ use std::{
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::{
-    admission::{Admission, Drain},
+    admission::{Admission, HandingOver},
     cluster::{Peers, Standing, Stay},
+    drains::Drains,
     event::{Draft, EventType, Outgoing, Sent},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned},
     rules::Rules,
+    socketio::Haste,
     store::{BoxFuture, StoreError},
     turns::{Turn, Turns},
 };
@@ -29,15 +32,15 @@ mod nodes;
 pub(crate) use at_once::Emission;
 use in_flight::InFlight;
 
-/// Hands an event to the connected clients of a room.
+/// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.
 pub trait Deliver: Send + Sync + 'static {
-    /// True where at least one client of the room has taken the event (ROOM-06: each of them is offered it).
-    fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool>;
+    /// True where at least one client of the room has taken the event (ROOM-06: each of them is offered it). Then whoever is behind
+    /// is given it later; else the event has to be stored, and [`Deliver::deliver_stored`] to be told.
+    fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool;
 
-    /// The same where nothing has to be waited for. Where it is false, [`Deliver::deliver`] has still to be asked, and does not
-    /// deliver twice.
-    fn deliver_at_once(&self, _room: &str, _event: &Outgoing) -> bool {
-        false
+    /// Completes with true when some client of the room has room for an event, and with false where none will soon.
+    fn room<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
     }
 
     /// Whether some client of the room acknowledges. Then an event is stored before it is handed over.
@@ -45,32 +48,31 @@ pub trait Deliver: Send + Sync + 'static {
         false
     }
 
-    /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`, until it is acknowledged.
-    fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, _entry: EntryId) -> BoxFuture<'a, bool> {
-        self.deliver(room, event)
-    }
-
-    /// The same for an event that is stored, as `entry`, until a transport has taken it, which calls `sent`.
-    fn deliver_stored<'a>(
-        &'a self,
-        room: &'a str,
-        event: &'a Outgoing,
-        _entry: EntryId,
-        sent: Sent,
-    ) -> BoxFuture<'a, bool> {
-        Box::pin(async move {
-            let taken = self.deliver(room, event).await;
-            if taken {
-                sent();
-            }
-            taken
-        })
+    /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`: until it is acknowledged, or, where there is `sent`,
+    /// until a transport has taken it, which calls that. Whoever is behind is given it later.
+    fn deliver_stored(&self, room: &str, event: &Outgoing, _entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
+        let taken = self.deliver(room, event, haste);
+        if let (true, Some(sent)) = (taken, sent) {
+            sent();
+        }
+        taken
     }
 
     /// Takes back what clients of the room that are gone were handed and nobody was sent, in its order.
     fn take_unsent(&self, _room: &str) -> Vec<Unsent> {
         Vec::new()
     }
+
+    /// Whether some client of the room has caught up with what it was handed, and not with the store.
+    fn asks_store(&self, _room: &str) -> bool {
+        false
+    }
+
+    /// Gives those clients what they have not been given of this, which is kept until it is acknowledged.
+    fn give_kept(&self, _room: &str, _backlog: &Backlog) {}
+
+    /// Gives one of those clients this queue, up to an entry; `sent` is to be called when its transport has taken it.
+    fn give_queue(&self, _room: &str, _payloads: &[&str], _newest: EntryId, _sent: Sent) {}
 }
 
 /// An event that was accepted, and that nobody was sent.
@@ -81,6 +83,13 @@ pub struct Unsent {
     /// The newest entry of the queue that clients here had been given before it.
     pub after: EntryId,
 }
+
+/// How long an emitter waits while something else happens to the recipient, and how many do for one user (SLOW-11).
+const WAITS_FOR_USER: Duration = Duration::from_secs(3);
+const MAX_WAITING_FOR_USER: usize = 128;
+
+/// How long events wait, all together, for room at a client that has none and takes what it was handed. Then they are queued.
+const WAITS_FOR_ROOM: Duration = Duration::from_millis(500);
 
 /// How long to wait before unsent events are queued again where the store does not answer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -105,12 +114,18 @@ pub struct Receipt {
     pub delivery: Delivery,
 }
 
-/// An event could be neither delivered nor queued (EMIT-07).
+/// An event was neither delivered nor queued (EMIT-07).
 #[derive(Debug, thiserror::Error)]
-#[error("the event could be neither delivered nor queued")]
-pub struct EmitError(#[from] pub StoreError);
+pub enum EmitError {
+    /// The store could not do its part.
+    #[error("the event could be neither delivered nor queued")]
+    Store(#[from] StoreError),
+    /// Too much else is being done for its recipient. It may be tried again.
+    #[error("too much is being done for this recipient")]
+    Busy,
+}
 
-/// Some of a batch could be neither delivered nor queued.
+/// Some of a batch were neither delivered nor queued.
 #[derive(Debug, thiserror::Error)]
 #[error("part of the batch could be neither delivered nor queued")]
 pub struct BatchError {
@@ -118,7 +133,7 @@ pub struct BatchError {
     pub accepted: Vec<(usize, Receipt)>,
     /// Why the rest was not.
     #[source]
-    pub source: StoreError,
+    pub source: EmitError,
 }
 
 /// Emits notifications. Cheap to clone; take it as axum `State` or `Extension`.
@@ -133,9 +148,12 @@ struct Inner {
     /// Where there are other nodes.
     peers: Option<Arc<dyn Peers>>,
     turns: Turns,
+    drains: Drains,
     in_flight: InFlight,
     /// What was taken back and could not be queued yet, by user; waits for the store to answer again.
     taken_back: Mutex<HashMap<String, Vec<Unsent>>>,
+    /// Who is being given what the store holds.
+    catching_up: Mutex<HashSet<String>>,
 }
 
 impl NotificationsService {
@@ -147,8 +165,27 @@ impl NotificationsService {
         deliver: Arc<dyn Deliver>,
         peers: Option<Arc<dyn Peers>>,
     ) -> Self {
-        let (turns, in_flight, taken_back) = (Turns::new(), InFlight::default(), Mutex::default());
-        Self(Arc::new(Inner { rules, queue, acks, deliver, peers, turns, in_flight, taken_back }))
+        let (turns, drains) = (Turns::new(), Drains::new(queue.clone()));
+        let (in_flight, taken_back, catching_up) = (InFlight::default(), Mutex::default(), Mutex::default());
+        let service = Self(Arc::new(Inner {
+            rules,
+            queue,
+            acks,
+            deliver,
+            peers,
+            turns,
+            drains,
+            in_flight,
+            taken_back,
+            catching_up,
+        }));
+        let inner = Arc::downgrade(&service.0);
+        service.0.drains.on_release(Box::new(move |user_id| {
+            if let Some(inner) = inner.upgrade() {
+                Self(inner).catch_up_later(user_id);
+            }
+        }));
+        service
     }
 
     /// Tells that a record was looked at.
@@ -208,7 +245,7 @@ impl NotificationsService {
     /// # Errors
     /// Where the event could be neither delivered nor queued.
     pub async fn emit(&self, draft: Draft) -> Result<Receipt, EmitError> {
-        match self.emit_at_once(draft) {
+        match self.emit_at_once(draft, Haste::Now) {
             Emission::Done(receipt) => Ok(receipt),
             Emission::Waits(prepared) => self.emit_prepared(prepared).await,
         }
@@ -224,7 +261,7 @@ impl NotificationsService {
         for (place, draft) in drafts.into_iter().enumerate() {
             let (recipient, event) = self.prepare(draft);
             // Where one has to wait, those after it wait with it, or they would overtake it.
-            match !waiting.contains_key(&recipient) && self.0.hand_at_once(&recipient, &event) {
+            match !waiting.contains_key(&recipient) && self.0.hand_at_once(&recipient, &event, Haste::Soon) {
                 true => accepted.push((place, receipt(&event, Delivery::Live))),
                 false => waiting.entry(recipient).or_default().push((place, event)),
             }
@@ -256,16 +293,15 @@ impl NotificationsService {
         let (room, turn) = self.enter(user_id).await?;
         self.0.clear(user_id).await;
         // While another client acknowledges, handing over is not delivering.
-        let (entries, drain) = match self.0.deliver.acknowledged(&room) {
-            true => (self.0.queue.read(user_id).await?, None),
-            false => {
-                let entries = self.0.queue.drain(user_id).await?;
-                let drain = (!entries.is_empty()).then(|| Drain::new(self.0.queue.clone(), user_id));
-                (entries, drain)
-            }
+        let (entries, handing_over) = match self.0.deliver.acknowledged(&room) {
+            true => (self.0.queue.read(user_id).await?, HandingOver::Keeps),
+            false => match self.0.drains.begin(user_id).await? {
+                Some((entries, drain)) => (entries, HandingOver::Delivers(drain)),
+                None => (Vec::new(), HandingOver::IsOwed),
+            },
         };
         let backlog = Backlog { entries, dropped: 0 };
-        Ok(Admission::new(room, backlog, drain, stay, turn))
+        Ok(Admission::new(room, backlog, handing_over, stay, turn))
     }
 
     /// The same for a client that acknowledges.
@@ -278,7 +314,7 @@ impl NotificationsService {
         self.0.clear(user_id).await;
         let elsewhere = stay.as_ref().is_some_and(|stay| stay.acknowledged_elsewhere);
         let backlog = self.0.acks.backlog(user_id, !elsewhere && !self.0.deliver.acknowledged(&room)).await?;
-        Ok(Admission::new(room, backlog, None, stay, turn))
+        Ok(Admission::new(room, backlog, HandingOver::Keeps, stay, turn))
     }
 
     /// Tells the other nodes, where there are any. Not within the turn: they wait for theirs.
@@ -293,7 +329,7 @@ impl NotificationsService {
     async fn enter(&self, user_id: &str) -> Result<(String, Turn), StoreError> {
         let turn = self.0.turns.take(user_id).await;
         let room = self.0.rules.room(user_id);
-        self.0.enqueue(user_id, &room, &[]).await?;
+        self.0.put_back(user_id, &room).await?;
         Ok((room, turn))
     }
 
@@ -304,10 +340,48 @@ impl NotificationsService {
         loop {
             {
                 let _turn = self.0.turns.take(user_id).await;
-                match self.0.enqueue(user_id, &room, &[]).await {
+                match self.0.put_back(user_id, &room).await {
                     Ok(()) => return,
                     Err(error) => tracing::warn!(%error, "unsent events could not be queued yet"),
                 }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Has what the store holds given to those clients of a user who have caught up otherwise. Does not wait, and asks nobody before
+    /// it returns: it may be a client's connection that calls.
+    pub(crate) fn catch_up_later(&self, user_id: &str) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // One at a time for each user.
+        if self.0.catching_up().insert(user_id.to_owned()) {
+            let (service, user_id) = (self.clone(), user_id.to_owned());
+            runtime.spawn(async move {
+                loop {
+                    service.catch_up_with_store(&user_id).await;
+                    service.0.catching_up().remove(&user_id);
+                    // Somebody may have asked just before.
+                    let asks = service.0.deliver.asks_store(&service.0.rules.room(&user_id));
+                    if !asks || !service.0.catching_up().insert(user_id.clone()) {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    async fn catch_up_with_store(&self, user_id: &str) {
+        let room = self.0.rules.room(user_id);
+        while self.0.deliver.asks_store(&room) {
+            let outcome = {
+                let _turn = self.0.turns.take(user_id).await;
+                self.0.give(user_id, &room).await
+            };
+            match outcome {
+                Ok(true) => return,
+                // It is on its way elsewhere. A node that dies tells nobody.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "a client has to wait for what it has missed"),
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -319,7 +393,9 @@ impl NotificationsService {
     }
 
     async fn hand_over(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
-        let turn = self.0.turns.take(recipient).await;
+        let Some(turn) = self.0.turns.take_within(recipient, WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
+            return vec![(events[0].0, Err(EmitError::Busy))];
+        };
         let room = self.0.rules.room(recipient);
         let acknowledged = self.0.deliver.acknowledged(&room);
         match self.0.peers.as_ref().map(|peers| (peers, peers.standing(recipient))) {
@@ -335,32 +411,41 @@ impl NotificationsService {
 }
 
 /// What became of each event, by its place; of those that failed together, the first tells for all.
-type Outcomes = Vec<(usize, Result<Receipt, StoreError>)>;
+type Outcomes = Vec<(usize, Result<Receipt, EmitError>)>;
 
 /// What is done within the turn of a user.
 impl Inner {
     /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
     async fn deliver_or_queue(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
+        let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
         let mut outcomes = Vec::with_capacity(events.len());
         let mut left = events.iter().peekable();
         while let Some((place, event)) = left.peek() {
             // Once one has to be queued, those after it follow it there, or they would overtake it.
-            if !self.deliver.deliver(room, event).await {
+            if self.deliver.deliver(room, event, haste) {
+                outcomes.push((*place, Ok(receipt(event, Delivery::Live))));
+                left.next();
+            } else if !timeout_at(deadline, self.deliver.room(room)).await.unwrap_or(false) {
                 break;
             }
-            outcomes.push((*place, Ok(receipt(event, Delivery::Live))));
-            left.next();
         }
         let left: Vec<_> = left.collect();
         if left.is_empty() {
             return outcomes;
         }
-        let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json.get()).collect();
+        let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json()).collect();
         match self.enqueue(recipient, room, &payloads).await {
-            Ok(()) => outcomes.extend(left.iter().map(|(place, event)| (*place, Ok(receipt(event, Delivery::Queued))))),
+            Ok(ids) => {
+                for ((place, event), entry) in left.into_iter().zip(ids) {
+                    // For whoever is behind; and for whoever has caught up while the store was at work.
+                    let sent = self.drains.removes(recipient, entry);
+                    let live = self.deliver.deliver_stored(room, event, entry, Some(sent), haste);
+                    outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, events = left.len(), "events could not be queued");
-                outcomes.push((left[0].0, Err(error)));
+                outcomes.push((left[0].0, Err(error.into())));
             }
         }
         outcomes
@@ -368,52 +453,83 @@ impl Inner {
 
     /// For a user of whom somebody acknowledges: stored first, so that it is there until somebody has.
     async fn keep_and_deliver(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
-        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json.get()).collect();
+        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
         let kept = match self.acks.keep(recipient, &payloads).await {
             Ok(ids) if ids.len() == events.len() => ids,
-            Ok(_) => return vec![(events[0].0, Err(StoreError::Senseless))],
+            Ok(_) => return vec![(events[0].0, Err(StoreError::Senseless.into()))],
             Err(error) => {
                 tracing::warn!(%error, events = events.len(), "events could not be stored");
-                return vec![(events[0].0, Err(error))];
+                return vec![(events[0].0, Err(error.into()))];
             }
         };
+        let haste = haste(events);
         let mut outcomes = Vec::with_capacity(events.len());
         for ((place, event), id) in events.iter().zip(kept) {
-            let live = self.deliver.deliver_kept(room, event, id).await;
+            let live = self.deliver.deliver_stored(room, event, id, None, haste);
             outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
         }
         outcomes
     }
 
-    /// Puts back into the queue what was taken back from clients that are gone, then appends these, which are newer.
-    async fn enqueue(&self, user_id: &str, room: &str, payloads: &[&str]) -> Result<(), StoreError> {
+    /// Gives what the store holds to clients that have caught up otherwise; false where it is on its way to somebody else.
+    async fn give(&self, user_id: &str, room: &str) -> Result<bool, StoreError> {
         self.put_back(user_id, room).await?;
-        match self.deliver.acknowledged(room) {
-            _ if payloads.is_empty() => Ok(()),
-            true => self.acks.keep(user_id, payloads).await.map(drop),
-            false => self.queue.append(user_id, payloads).await,
+        if self.deliver.acknowledged(room) {
+            let backlog = self.acks.backlog(user_id, false).await?;
+            self.deliver.give_kept(room, &backlog);
+            return Ok(true);
         }
+        let Some((entries, drain)) = self.drains.begin(user_id).await? else { return Ok(false) };
+        let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
+        let payloads: Vec<&str> =
+            entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
+        self.deliver.give_queue(room, &payloads, newest, drain.when_sent());
+        Ok(true)
     }
 
+    /// Puts back into the queue what was taken back from clients that are gone, then appends these, which are newer.
+    async fn enqueue(&self, user_id: &str, room: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.put_back(user_id, room).await?;
+        let ids = match self.deliver.acknowledged(room) {
+            true => self.acks.keep(user_id, payloads).await?,
+            false => self.queue.append(user_id, payloads).await?,
+        };
+        if ids.len() == payloads.len() { Ok(ids) } else { Err(StoreError::Senseless) }
+    }
+
+    /// Puts back into the queue what was taken back from clients that are gone. Within the user's turn.
     async fn put_back(&self, user_id: &str, room: &str) -> Result<(), StoreError> {
-        let mut unsent = self.taken_back().remove(user_id).unwrap_or_default();
-        unsent.extend(self.deliver.take_unsent(room));
-        if unsent.is_empty() {
-            return Ok(());
-        }
-        let events = unsent.iter().map(|it| Returned { payload: it.event.json.get(), after: it.after });
-        let events: Vec<_> = events.collect();
-        let outcome = self.queue.put_back(user_id, &events, self.deliver.acknowledged(room)).await;
-        if outcome.is_err() {
-            self.taken_back().insert(user_id.to_owned(), unsent);
-        }
-        outcome
+        let unsent = {
+            let mut all = self.taken_back();
+            let fresh = self.deliver.take_unsent(room);
+            if fresh.is_empty() && !all.contains_key(user_id) {
+                return Ok(());
+            }
+            // It stays here until the store has it: whoever waits for that may give up.
+            let unsent = all.entry(user_id.to_owned()).or_default();
+            unsent.extend(fresh);
+            unsent.clone()
+        };
+        let events = unsent.iter().map(|it| Returned { payload: it.event.json(), after: it.after });
+        self.queue.put_back(user_id, &events.collect::<Vec<_>>()).await?;
+        self.taken_back().remove(user_id);
+        Ok(())
+    }
+
+    fn catching_up(&self) -> MutexGuard<'_, HashSet<String>> {
+        // No change can panic half way.
+        self.catching_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn taken_back(&self) -> MutexGuard<'_, HashMap<String, Vec<Unsent>>> {
         // Every change is a single call, so a panic elsewhere cannot have left it half done.
         self.taken_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Several go together.
+fn haste(events: &[(usize, Outgoing)]) -> Haste {
+    if events.len() == 1 { Haste::Now } else { Haste::Soon }
 }
 
 fn receipt(event: &Outgoing, delivery: Delivery) -> Receipt {

@@ -1,5 +1,7 @@
 //! The offline queue, as those see it who fill and drain it. Knows nothing of sockets.
 
+use uuid::Uuid;
+
 use crate::store::{BoxFuture, StoreError};
 
 /// An entry of a queue.
@@ -30,29 +32,29 @@ pub struct Returned<'a> {
 /// delivered (QUEUE-01, QUEUE-13).
 pub trait OfflineQueue: Send + Sync + 'static {
     /// Appends payloads in their order, evicts the oldest above the cap (QUEUE-03, QUEUE-05) and what is too old
-    /// (QUEUE-07), in one atomic step. What this has returned `Ok` for survives a `kill -9` (QUEUE-17).
+    /// (QUEUE-07), in one atomic step. What this has returned `Ok` for survives a `kill -9` (QUEUE-17). Returns a name for each
+    /// payload.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn append<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>>;
 
-    /// Puts events back, in their order, each before whatever is newer than the entry that it came after (ORDER-01, CLUSTER-05);
-    /// then evicts as [`OfflineQueue::append`] does, in the same atomic step, or as [`AckQueue::keep`] where the queue is
-    /// `kept`. Where it is done twice, for want of an answer, the second time changes nothing.
+    /// Puts events back, in their order, each before whatever is newer than the entry that it came after (ORDER-01, CLUSTER-05).
+    /// The cap does not evict them, only [`KEPT_AT_MOST`] does: their emitters were told that they are delivered (SLOW-10).
+    /// Where it is done twice, for want of an answer, the second time changes nothing.
     ///
     /// A store that does not put them in order has them behind what is newer.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn put_back<'a>(
-        &'a self,
-        user_id: &'a str,
-        events: &'a [Returned<'a>],
-        _kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
-            self.append(user_id, &payloads).await
+            self.append(user_id, &payloads).await.map(drop)
         })
     }
 
@@ -63,27 +65,38 @@ pub trait OfflineQueue: Send + Sync + 'static {
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>>;
 
     /// The same for a client that is about to be handed it: nobody else is given it, on whatever node, until it was
-    /// [removed](OfflineQueue::remove) or [released](OfflineQueue::release), or for some seconds, for a node may die meanwhile
-    /// (QUEUE-13, CLUSTER-03). Waits where somebody else is.
+    /// [removed](OfflineQueue::remove) or [released](OfflineQueue::release) under this name, or not
+    /// [renewed](OfflineQueue::renew_drain) for some seconds, for a node may die meanwhile (QUEUE-13, CLUSTER-03). `None` where
+    /// somebody else is.
     ///
-    /// A store that only one node uses has nobody to wait for.
+    /// A store that only one node uses has nobody else.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.read(user_id)
+    fn drain<'a>(&'a self, user_id: &'a str, _drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
+        Box::pin(async move { self.read(user_id).await.map(Some) })
     }
 
-    /// Lets others drain what was not handed over after all.
-    fn release<'a>(&'a self, _user_id: &'a str) -> BoxFuture<'a, ()> {
+    /// It is still on its way to the client.
+    fn renew_drain<'a>(&'a self, _user_id: &'a str, _drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async {})
     }
 
-    /// Removes what was handed over, and nothing that came later.
+    /// Lets others drain what was not handed over after all.
+    fn release<'a>(&'a self, _user_id: &'a str, _drain: Uuid) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    /// Removes what was handed over, and nothing that came later; with it ends the drain, where it was one.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn remove<'a>(
+        &'a self,
+        user_id: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// What waits for a user whose clients acknowledge.

@@ -3,7 +3,7 @@
 //! Whoever ends a session tells it here, on every node; nothing else has to be told.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -11,8 +11,8 @@ use std::{
 use crate::{
     cluster::Peers,
     session::{Session, SessionStore, now_ms},
+    socketio::Connection,
     store::{BoxFuture, StoreError},
-    wire,
 };
 
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.
@@ -26,6 +26,8 @@ pub struct Rights(Arc<Mutex<Inner>>);
 struct Inner {
     rights: HashMap<u64, Right>,
     by_session: HashMap<String, Vec<u64>>,
+    /// Those with a token that ends, by when.
+    by_end: BTreeSet<(i64, u64)>,
     last: u64,
     looking: bool,
 }
@@ -34,7 +36,7 @@ struct Right {
     user_id: String,
     session_id: String,
     ends_at_ms: Option<i64>,
-    wire: Weak<wire::Session>,
+    connection: Weak<Connection>,
     /// Whether the session is known to be right. Until then the end of one is a reason to ask again, and no more: what is said
     /// of the end may be said late, and a client that comes after it is to be refused, not cut off.
     verified: bool,
@@ -55,15 +57,16 @@ impl Rights {
         user_id: &str,
         session_id: &str,
         ends_at_ms: Option<i64>,
-        wire: &Arc<wire::Session>,
+        connection: &Arc<Connection>,
     ) -> Grant {
         let mut inner = self.lock();
         inner.last += 1;
         let id = inner.last;
         inner.by_session.entry(session_id.to_owned()).or_default().push(id);
+        inner.by_end.extend(ends_at_ms.map(|end| (end, id)));
         let (user_id, session_id) = (user_id.to_owned(), session_id.to_owned());
-        let wire = Arc::downgrade(wire);
-        inner.rights.insert(id, Right { user_id, session_id, ends_at_ms, wire, verified: false, doubted: false });
+        let connection = Arc::downgrade(connection);
+        inner.rights.insert(id, Right { user_id, session_id, ends_at_ms, connection, verified: false, doubted: false });
         if !std::mem::replace(&mut inner.looking, true) {
             tokio::spawn(look(Arc::downgrade(&self.0)));
         }
@@ -88,15 +91,15 @@ impl Rights {
     fn end(&self, session_id: &str, whose: impl Fn(&str) -> bool) {
         self.close(|inner| {
             let Inner { rights, by_session, .. } = inner;
-            let mut wires = Vec::new();
+            let mut connections = Vec::new();
             for id in by_session.get(session_id).into_iter().flatten() {
                 let Some(right) = rights.get_mut(id).filter(|right| whose(&right.user_id)) else { continue };
                 match right.verified {
-                    true => wires.extend(right.wire.upgrade()),
+                    true => connections.extend(right.connection.upgrade()),
                     false => right.doubted = true,
                 }
             }
-            wires
+            connections
         });
     }
 
@@ -108,16 +111,19 @@ impl Rights {
     /// Closes those whose token has expired.
     fn end_expired(&self, now_ms: i64) {
         self.close(|inner| {
-            let expired = inner.rights.values().filter(|right| right.ends_at_ms.is_some_and(|end| end <= now_ms));
-            expired.filter_map(|right| right.wire.upgrade()).collect()
+            // They go from the order here, and from the rest when their connections have closed.
+            let later = inner.by_end.split_off(&(now_ms.saturating_add(1), 0));
+            let expired = std::mem::replace(&mut inner.by_end, later);
+            let rights = expired.into_iter().filter_map(|(_, id)| inner.rights.get(&id));
+            rights.filter_map(|right| right.connection.upgrade()).collect()
         });
     }
 
-    fn close(&self, select: impl FnOnce(&mut Inner) -> Vec<Arc<wire::Session>>) {
+    fn close(&self, select: impl FnOnce(&mut Inner) -> Vec<Arc<Connection>>) {
         // Closing wakes others, who may come here; so not under the lock.
         let selected = select(&mut self.lock());
-        for wire in selected {
-            wire.close();
+        for connection in selected {
+            connection.close();
         }
     }
 
@@ -141,6 +147,9 @@ impl Drop for Grant {
     fn drop(&mut self) {
         let mut inner = self.rights.lock();
         let Some(right) = inner.rights.remove(&self.id) else { return };
+        if let Some(end) = right.ends_at_ms {
+            inner.by_end.remove(&(end, self.id));
+        }
         if let Some(ids) = inner.by_session.get_mut(&right.session_id) {
             ids.retain(|id| *id != self.id);
             if ids.is_empty() {
@@ -203,15 +212,15 @@ impl SessionStore for Telling {
 mod tests {
     use super::*;
 
-    fn closed(wires: &[&Arc<wire::Session>]) -> Vec<bool> {
-        wires.iter().map(|wire| wire.has_departed()).collect()
+    fn closed(connections: &[&Arc<Connection>]) -> Vec<bool> {
+        connections.iter().map(|it| it.has_left(it.membership())).collect()
     }
 
     #[tokio::test]
     async fn only_those_of_the_session_are_closed() {
         let rights = Rights::default();
-        let wires: [Arc<wire::Session>; 4] = Default::default();
-        let [one, same, other, gone] = wires.each_ref();
+        let connections: [Arc<Connection>; 4] = std::array::from_fn(|_| Connection::for_tests());
+        let [one, same, other, gone] = connections.each_ref();
         let grants = [
             rights.grant("alice", "s", None, one),
             rights.grant("alice", "s", None, same),
@@ -224,26 +233,26 @@ mod tests {
         rights.end_session("s");
         assert_eq!(closed(&[one, same, other, gone]), [true, true, false, false]);
         rights.end_session_but_for("bob", "t");
-        assert!(other.has_departed());
+        assert!(other.has_left(other.membership()));
     }
 
     #[tokio::test]
     async fn while_a_session_is_verified_its_end_is_a_doubt_and_closes_nothing() {
         let rights = Rights::default();
-        let wire: Arc<wire::Session> = Arc::default();
-        let grant = rights.grant("alice", "s", None, &wire);
+        let connection = Connection::for_tests();
+        let grant = rights.grant("alice", "s", None, &connection);
         rights.end_session("s");
-        assert!(!wire.has_departed() && !grant.confirm(), "to be asked for again");
+        assert!(!connection.has_left(connection.membership()) && !grant.confirm(), "to be asked for again");
         assert!(grant.confirm());
         rights.end_session("s");
-        assert!(wire.has_departed());
+        assert!(connection.has_left(connection.membership()));
     }
 
     #[tokio::test]
     async fn only_those_that_have_ended_are_closed_and_nothing_is_left_behind() {
         let rights = Rights::default();
-        let wires: [Arc<wire::Session>; 3] = Default::default();
-        let [ended, lasting, endless] = wires.each_ref();
+        let connections: [Arc<Connection>; 3] = std::array::from_fn(|_| Connection::for_tests());
+        let [ended, lasting, endless] = connections.each_ref();
         let end = now_ms() + 1_000_000;
         let grants = [
             rights.grant("alice", "s", Some(end), ended),

@@ -16,18 +16,22 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{app::App, sockets};
+use crate::{
+    app::App,
+    socketio::{Heartbeat, sockets},
+};
 
 /// How long a client may take to send the head of a request, and a connection may stay idle between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a peer may leave what it was sent unacknowledged. Without it a client that stops reading would hold its
-/// connection for ever: the library cannot close one whose writer is stuck.
-const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How much the system may hold for a peer that does not read (it takes twice that). What it holds is out of reach: it is lost
 /// with a peer that has died, and still goes to one that was closed.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How much of that may be unsent: then there is room again, and it is seen that a slow peer takes something, every half a second at
+/// 16 kB/s.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 16 * 1024;
 
 /// How long sockets may take to close and their events to be queued, each; and how long requests may take to end; both begin at once.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -50,7 +54,7 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
             accepted = Listener::accept(&mut listener) => accepted,
             () = &mut shutdown => break,
         };
-        tune(&stream);
+        tune(&stream, app.heartbeat);
         let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
         let mut closing = connections.clone();
         tokio::spawn(async move {
@@ -77,9 +81,15 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
 }
 
 /// Best effort: what the system does not offer is done without.
-fn tune(stream: &TcpStream) {
+fn tune(stream: &TcpStream, heartbeat: Heartbeat) {
     stream.set_nodelay(true).ok();
-    SockRef::from(stream).set_send_buffer_size(SEND_BUFFER_BYTES).ok();
+    let socket = SockRef::from(stream);
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES).ok();
     #[cfg(target_os = "linux")]
-    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)).ok();
+    {
+        // The system tries again after ever longer pauses: a line that was dead for less than `pingTimeout` may be used again
+        // only a while after it is back (HEART-05). Whoever is not heard of for longer is given up by the heartbeat.
+        socket.set_tcp_user_timeout(Some(heartbeat.interval + heartbeat.timeout)).ok();
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES).ok();
+    }
 }

@@ -4,9 +4,10 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::{sync::OwnedMutexGuard, time::timeout};
 
 /// Into how many parts the keys are divided, so that a look at one hardly ever waits for another.
 const SHARDS: usize = 64;
@@ -47,6 +48,15 @@ impl Turns {
         let place = Place { turns: self.clone(), key: key.into() };
         let lock = self.shard(key).entry(place.key.clone()).or_default().clone();
         Turn { _held: lock.lock_owned().await, _place: place }
+    }
+
+    /// The same within a time, and where no more than so many wait already.
+    pub(crate) async fn take_within(&self, key: &str, within: Duration, waiting: usize) -> Option<Turn> {
+        let many = self.shard(key).get(key).is_some_and(|lock| Arc::strong_count(lock) > waiting);
+        if many {
+            return None;
+        }
+        timeout(within, self.take(key)).await.ok()
     }
 
     /// The turn of a key, where it is free.

@@ -2,12 +2,16 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use notify_server::{
     event::Outgoing,
     notifications::Deliver,
     queue::{EntryId, OfflineQueue, Queued},
+    socketio::Haste,
     store::{BoxFuture, StoreError},
 };
 use serde_json::{Map, Value, json};
@@ -18,6 +22,8 @@ use support::{
     http::{self, Polling},
     server::{LIVE, QUEUED, Server, numbered},
 };
+use tokio::sync::Notify;
+use uuid::Uuid;
 
 #[tokio::test]
 async fn the_four_methods_emit_the_four_events() {
@@ -264,27 +270,38 @@ async fn an_event_that_can_be_neither_delivered_nor_queued_is_an_error_but_live_
 }
 
 #[tokio::test]
-async fn what_could_not_be_removed_after_its_delivery_is_delivered_again_rather_than_lost() {
+async fn what_could_not_be_removed_after_its_delivery_is_removed_later_and_given_to_nobody_else() {
     let outage = Outage::default();
+    let begun = Arc::new(Notify::new());
     let server = Server::with(|with| {
         let fragile: Arc<dyn OfflineQueue> = Fragile::wrap(&with.queue, &outage);
-        with.queue = Arc::new(FailsToRemove { inner: fragile, outage: outage.clone() });
+        with.queue = Arc::new(FailsToRemove {
+            inner: fragile,
+            outage: outage.clone(),
+            begun: begun.clone(),
+            failed: AtomicBool::new(false),
+        });
     })
     .await;
     server.emit("alice", 1).await;
     assert_eq!(Client::connect(&server, "alice").await.queued().await, [1]);
+    begun.notified().await;
     outage.end();
-    assert_eq!(Client::connect(&server, "alice").await.queued().await, [1]);
+    let mut second = Client::connect(&server, "alice").await;
+    server.until_stored("alice", 0).await;
+    second.quiet().await;
 }
 
 /// An outage that begins between the reading and the removal.
 struct FailsToRemove {
     inner: Arc<dyn OfflineQueue>,
     outage: Outage,
+    begun: Arc<Notify>,
+    failed: AtomicBool,
 }
 
 impl OfflineQueue for FailsToRemove {
-    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         self.inner.append(user, payloads)
     }
 
@@ -292,9 +309,22 @@ impl OfflineQueue for FailsToRemove {
         self.inner.read(user)
     }
 
-    fn remove<'a>(&'a self, user: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.outage.begin();
-        self.inner.remove(user, ids)
+    fn remove<'a>(
+        &'a self,
+        user: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let first = self.failed.swap(true, Ordering::SeqCst);
+            if !first {
+                self.outage.begin();
+            }
+            let removed = inner.remove(user, ids, drain).await;
+            self.begun.notify_one();
+            removed
+        })
     }
 }
 
@@ -327,7 +357,7 @@ async fn a_mutant_of_the_delivery_can_be_put_in() {
 struct Nobody;
 
 impl Deliver for Nobody {
-    fn deliver<'a>(&'a self, _: &'a str, _: &'a Outgoing) -> BoxFuture<'a, bool> {
-        Box::pin(async { false })
+    fn deliver(&self, _: &str, _: &Outgoing, _: Haste) -> bool {
+        false
     }
 }

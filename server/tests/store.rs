@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
     idempotency::Answers,
-    queue::{AckQueue, EntryId, OfflineQueue, Returned},
+    queue::{AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned},
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
 };
@@ -52,8 +52,8 @@ cases![
     names_are_not_given_twice,
     what_goes_back_goes_before_what_is_newer,
     what_goes_back_twice_is_there_once,
-    what_goes_back_counts_for_the_cap,
-    of_what_goes_back_beyond_the_cap_the_newest_stay_and_the_rest_is_counted,
+    what_goes_back_is_evicted_by_nothing_but_what_is_queued_later,
+    what_goes_back_is_bounded_all_the_same,
     what_was_lost_is_remembered_when_the_store_is_opened_again,
     sessions_are_kept_replaced_and_revoked,
     an_ended_session_is_none,
@@ -96,10 +96,10 @@ async fn only_what_was_handed_over_is_removed(open: Open<'_>) {
     append(&*store, "bob", 0..1).await;
     let ids: Vec<EntryId> = store.read("alice").await.unwrap().iter().map(|entry| entry.id).collect();
     append(&*store, "alice", 3..5).await;
-    store.remove("alice", &ids).await.unwrap();
+    store.remove("alice", &ids, None).await.unwrap();
     assert_eq!(read(&*store, "alice").await, [3, 4]);
     assert_eq!(read(&*store, "bob").await, [0]);
-    store.remove("alice", &ids).await.unwrap();
+    store.remove("alice", &ids, None).await.unwrap();
     assert_eq!(read(&*store, "alice").await, [3, 4]);
 }
 
@@ -280,7 +280,7 @@ async fn a_delivery_that_nobody_confirms_takes_back_the_count(open: Open<'_>) {
     let store = open(limits(2, DAY));
     append(&*store, "alice", 0..5).await;
     let ids: Vec<_> = store.read("alice").await.unwrap().iter().map(|entry| entry.id).collect();
-    store.remove("alice", &ids).await.unwrap();
+    store.remove("alice", &ids, None).await.unwrap();
     assert_eq!(backlog(&*store, "alice", true).await, (vec![], 0));
 }
 
@@ -294,16 +294,16 @@ async fn names_are_not_given_twice(open: Open<'_>) {
     }
 }
 
-async fn put_back(store: &dyn Store, user: &str, events: &[(u64, EntryId)], kept: bool) {
+async fn put_back(store: &dyn Store, user: &str, events: &[(u64, EntryId)]) {
     let payloads: Vec<_> = events.iter().map(|(number, _)| number.to_string()).collect();
     let returned = payloads.iter().zip(events).map(|(payload, (_, after))| Returned { payload, after: *after });
-    store.put_back(user, &returned.collect::<Vec<_>>(), kept).await.expect("the store answers");
+    store.put_back(user, &returned.collect::<Vec<_>>()).await.expect("the store answers");
 }
 
 async fn what_goes_back_goes_before_what_is_newer(open: Open<'_>) {
     const NOTHING: EntryId = EntryId(0, 0);
     let store = open(limits(50, DAY));
-    put_back(&*store, "alice", &[(1, NOTHING), (2, NOTHING)], false).await;
+    put_back(&*store, "alice", &[(1, NOTHING), (2, NOTHING)]).await;
     assert_eq!(read(&*store, "alice").await, [1, 2]);
     let bobs = keep(&*store, "bob", [9]).await;
     let mut kept = Vec::new();
@@ -311,7 +311,7 @@ async fn what_goes_back_goes_before_what_is_newer(open: Open<'_>) {
         kept.extend(keep(&*store, "alice", [number]).await);
     }
     let second = store.read("alice").await.unwrap()[1].id;
-    put_back(&*store, "alice", &[(3, second), (4, second), (7, kept[1]), (8, kept[1]), (10, kept[2])], true).await;
+    put_back(&*store, "alice", &[(3, second), (4, second), (7, kept[1]), (8, kept[1]), (10, kept[2])]).await;
     assert_eq!(read(&*store, "alice").await, (1..=10).collect::<Vec<_>>());
     // What was there before has kept its name, and what comes next is newer than all.
     store.confirm("alice", &kept, 0).await.unwrap();
@@ -324,32 +324,28 @@ async fn what_goes_back_twice_is_there_once(open: Open<'_>) {
     let store = open(limits(50, DAY));
     let kept = [keep(&*store, "alice", [1]).await[0], keep(&*store, "alice", [4]).await[0]];
     for _ in 0..2 {
-        put_back(&*store, "alice", &[(2, kept[0]), (5, kept[1])], false).await;
+        put_back(&*store, "alice", &[(2, kept[0]), (5, kept[1])]).await;
     }
-    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])], false).await;
+    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])]).await;
     assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 2, 3, 4, 5], 0));
 }
 
-async fn what_goes_back_counts_for_the_cap(open: Open<'_>) {
+async fn what_goes_back_is_evicted_by_nothing_but_what_is_queued_later(open: Open<'_>) {
     let store = open(limits(3, DAY));
     let kept = [keep(&*store, "alice", [1]).await[0], keep(&*store, "alice", [4]).await[0]];
-    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])], true).await;
-    assert_eq!(backlog(&*store, "alice", false).await, (vec![1, 2, 3, 4, 5], 0));
-    put_back(&*store, "alice", &[(6, kept[1])], false).await;
-    let entries = backlog(&*store, "alice", false).await;
-    assert_eq!((entries.0.len(), entries.1), (3, 3), "{entries:?}");
+    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])]).await;
+    put_back(&*store, "alice", &[(6, kept[1])]).await;
+    assert_eq!(backlog(&*store, "alice", false).await, (vec![1, 2, 3, 4, 5, 6], 0));
+    append(&*store, "alice", [7]).await;
+    assert_eq!(backlog(&*store, "alice", false).await, (vec![5, 6, 7], 4));
 }
 
-async fn of_what_goes_back_beyond_the_cap_the_newest_stay_and_the_rest_is_counted(open: Open<'_>) {
+async fn what_goes_back_is_bounded_all_the_same(open: Open<'_>) {
     let store = open(limits(3, DAY));
-    let events: Vec<_> = (0..10).map(|number| (number, EntryId(0, 0))).collect();
-    put_back(&*store, "alice", &events, false).await;
-    assert_eq!(backlog(&*store, "alice", true).await, (vec![7, 8, 9], 7));
-    let more: Vec<_> = (20..22).map(|number| (number, EntryId(0, 0))).collect();
-    put_back(&*store, "alice", &more, false).await;
-    assert_eq!(backlog(&*store, "alice", true).await, (vec![9, 20, 21], 9));
-    put_back(&*store, "bob", &events, true).await;
-    assert_eq!(backlog(&*store, "bob", false).await, ((0..10).collect(), 0));
+    let many = KEPT_AT_MOST as u64 + 10;
+    let events: Vec<_> = (0..many).map(|number| (number, EntryId(0, 0))).collect();
+    put_back(&*store, "alice", &events).await;
+    assert_eq!(backlog(&*store, "alice", false).await, ((10..many).collect(), 10));
 }
 
 async fn what_was_lost_is_remembered_when_the_store_is_opened_again(open: Open<'_>) {

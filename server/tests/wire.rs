@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::{body::Body, http::Method};
 use serde_json::json;
 use support::{
+    PATIENCE,
     client::{Client, upgrade},
     fixture,
     http::{self, Polling},
@@ -149,16 +150,76 @@ async fn a_polling_session_is_upgraded_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_given_up_ends_the_session() {
+async fn an_upgrade_that_comes_to_nothing_leaves_polling_as_it_was_at_whatever_step_and_another_may_follow() {
+    let server = Server::start().await;
+    for steps in [vec![], vec!["nonsense"], vec!["5"], vec!["2probe"], vec!["2probe", "2probe"], vec!["2probe", "4"]] {
+        let user = format!("alice-{}", steps.join("-"));
+        let session = joined(&server, &user).await;
+        let query = format!("{WEBSOCKET}&sid={}", session.sid);
+        let mut client = Client { stream: upgrade(&server, &query, &[]).await.unwrap(), sid: String::new() };
+        for step in &steps {
+            client.send(step).await;
+        }
+        if steps.first() == Some(&"2probe") {
+            assert_eq!(client.message().await.as_deref(), Some("3probe"));
+        }
+        // A second one is refused while this one is there; not where it has come to nothing already.
+        if steps.len() < 2 && !matches!(steps.first(), Some(&("nonsense" | "5"))) {
+            assert_eq!(upgrade(&server, &query, &[]).await.err(), Some(400));
+        }
+        for n in 1..=3 {
+            assert_eq!(server.emit(&user, n).await.delivery, LIVE);
+            let packets = session.events().await;
+            assert_eq!(packets.len(), 1, "{packets:?}");
+        }
+        drop(client);
+        assert_eq!(server.emit(&user, 4).await.delivery, LIVE);
+        assert_eq!(session.events().await.len(), 1);
+        let mut upgraded = until_upgraded(&server, &query).await;
+        assert_eq!(server.emit(&user, 5).await.delivery, LIVE);
+        assert_eq!(upgraded.live().await, 5);
+        assert_eq!(upgrade(&server, &query, &[]).await.err(), Some(400), "it is upgraded already");
+        assert_eq!(server.emit(&user, 6).await.delivery, LIVE);
+        assert_eq!(upgraded.live().await, 6);
+    }
+}
+
+/// A completed upgrade; the server needs a moment to see that the one before it has come to nothing.
+async fn until_upgraded(server: &Server, query: &str) -> Client {
+    let began = std::time::Instant::now();
+    let stream = loop {
+        match upgrade(server, query, &[]).await {
+            Ok(stream) => break stream,
+            Err(status) => assert!(status == 400 && began.elapsed() < PATIENCE, "{status}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    let mut client = Client { stream, sid: String::new() };
+    client.send("2probe").await;
+    assert_eq!(client.message().await.as_deref(), Some("3probe"));
+    client.send("5").await;
+    client
+}
+
+#[tokio::test]
+async fn a_poll_that_waits_is_answered_once_when_the_upgrade_is_probed() {
     let server = Server::start().await;
     let session = joined(&server, "alice").await;
     let query = format!("{WEBSOCKET}&sid={}", session.sid);
     let mut client = Client { stream: upgrade(&server, &query, &[]).await.unwrap(), sid: String::new() };
-    client.send("2probe").await;
-    assert_eq!(client.message().await.as_deref(), Some("3probe"));
-    drop(client);
-    session.closed().await;
-    assert_eq!(server.emit("alice", 1).await.delivery, QUEUED);
+    let probed = async {
+        client.send("2probe").await;
+        assert_eq!(client.message().await.as_deref(), Some("3probe"));
+    };
+    let (polled, ()) = tokio::join!(session.poll(), probed);
+    assert_eq!(polled.unwrap(), ["6"]);
+    // The next waits as ever.
+    let (polled, receipt) = tokio::join!(session.poll(), server.emit("alice", 1));
+    assert_eq!(receipt.delivery, LIVE);
+    assert!(polled.unwrap()[0].starts_with("42/notifications,"));
+    client.send("5").await;
+    server.emit("alice", 2).await;
+    assert_eq!(client.live().await, 2);
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use notify_server::{
     event::{Outgoing, Sent},
     idempotency::Answers,
     notifications::{Deliver, Unsent},
-    queue::EntryId,
+    queue::{Backlog, EntryId},
+    socketio::Haste,
     store::{BoxFuture, Probe, StoreError},
 };
 
@@ -45,8 +46,7 @@ pub(crate) enum Fault {
 const HELD_BACK: Duration = Duration::from_millis(15);
 /// How long a user who has gone counts as connected.
 const LINGERS: Duration = Duration::from_millis(150);
-/// What takes longer than this is a client that does not read; and how long everybody waits then.
-const SLOW: Duration = Duration::from_millis(120);
+/// How long everybody waits for a client that does not read.
 const HELD_UP: Duration = Duration::from_secs(7);
 
 /// A delivery with a fault.
@@ -56,13 +56,13 @@ pub(crate) struct Faulty {
     last: Mutex<HashMap<String, (Instant, Outgoing)>>,
     leaked: Mutex<Vec<Outgoing>>,
     count: std::sync::atomic::AtomicUsize,
-    one_at_a_time: tokio::sync::Mutex<()>,
+    held_up: Mutex<Option<Instant>>,
 }
 
 impl Faulty {
     pub(crate) fn new(deliver: Arc<dyn Deliver>, fault: Fault) -> Self {
-        let (last, leaked, count) = Default::default();
-        Self { deliver, fault, last, leaked, count, one_at_a_time: tokio::sync::Mutex::default() }
+        let (last, leaked, count, held_up) = Default::default();
+        Self { deliver, fault, last, leaked, count, held_up }
     }
 
     /// Notes that the room was there just now.
@@ -80,71 +80,77 @@ impl Faulty {
         self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
     }
 
-    async fn shuffled(&self, room: &str, event: &Outgoing) -> bool {
+    fn shuffled(&self, room: &str, event: &Outgoing, haste: Haste) -> bool {
         if !self.is_odd() {
-            return self.deliver.deliver(room, event).await;
+            return self.deliver.deliver(room, event, haste);
         }
         let (deliver, room, event) = (self.deliver.clone(), room.to_owned(), event.clone());
         tokio::spawn(async move {
             tokio::time::sleep(HELD_BACK).await;
-            deliver.deliver(&room, &event).await;
+            deliver.deliver(&room, &event, haste);
         });
         true
     }
 }
 
 impl Deliver for Faulty {
-    fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool> {
-        Box::pin(async move {
-            match self.fault {
-                Fault::NeverLive => return false,
-                Fault::Shuffled => return self.shuffled(room, event).await,
-                Fault::Leaks => {
-                    let mut leaked = self.leaked.lock().unwrap_or_else(PoisonError::into_inner);
-                    leaked.extend(std::iter::repeat_n(event.clone(), 3));
-                }
-                _ => {}
+    fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool {
+        match self.fault {
+            Fault::NeverLive => return false,
+            Fault::Shuffled => return self.shuffled(room, event, haste),
+            Fault::Leaks => {
+                let mut leaked = self.leaked.lock().unwrap_or_else(PoisonError::into_inner);
+                leaked.extend(std::iter::repeat_n(event.clone(), 3));
             }
-            let turn = match self.fault {
-                Fault::OneHoldsUpAll => Some(self.one_at_a_time.lock().await),
-                _ => None,
-            };
-            let began = Instant::now();
-            let taken = self.deliver.deliver(room, event).await;
-            if turn.is_some() && began.elapsed() > SLOW {
-                tokio::time::sleep(HELD_UP).await;
-            }
-            match self.fault {
-                Fault::QueuedAsWell => false,
-                Fault::NobodyIsEnough => true,
-                Fault::Twice => self.deliver.deliver(room, event).await || taken,
-                Fault::LingersOn if !taken => self.seen(room).is_some_and(|(at, _)| at.elapsed() < LINGERS),
-                _ => {
-                    if taken {
-                        self.saw(room, event);
-                    }
-                    taken
+            Fault::OneHoldsUpAll => {
+                // Whatever is emitted waits with those whose client does not read.
+                let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(left) = held_up.and_then(|until| until.checked_duration_since(Instant::now())) {
+                    std::thread::sleep(left);
                 }
             }
-        })
+            _ => {}
+        }
+        let taken = self.deliver.deliver(room, event, haste);
+        match self.fault {
+            Fault::QueuedAsWell => false,
+            Fault::NobodyIsEnough => true,
+            Fault::Twice => self.deliver.deliver(room, event, haste) || taken,
+            Fault::LingersOn if !taken => self.seen(room).is_some_and(|(at, _)| at.elapsed() < LINGERS),
+            Fault::OneHoldsUpAll => {
+                if taken {
+                    self.saw(room, event);
+                } else if self.seen(room).is_some() {
+                    *self.held_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HELD_UP);
+                }
+                taken
+            }
+            _ => {
+                if taken {
+                    self.saw(room, event);
+                }
+                taken
+            }
+        }
+    }
+
+    fn room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
+        match self.fault {
+            // It would be offered the same again and again.
+            Fault::NeverLive | Fault::QueuedAsWell => Box::pin(async { false }),
+            _ => self.deliver.room(room),
+        }
     }
 
     fn acknowledged(&self, room: &str) -> bool {
         self.fault != Fault::NobodyAcknowledges && self.deliver.acknowledged(room)
     }
 
-    fn deliver_kept<'a>(&'a self, room: &'a str, event: &'a Outgoing, entry: EntryId) -> BoxFuture<'a, bool> {
-        self.deliver.deliver_kept(room, event, entry)
-    }
-
-    fn deliver_stored<'a>(
-        &'a self,
-        room: &'a str,
-        event: &'a Outgoing,
-        entry: EntryId,
-        sent: Sent,
-    ) -> BoxFuture<'a, bool> {
-        self.deliver.deliver_stored(room, event, entry, sent)
+    fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
+        match self.fault {
+            Fault::NeverLive | Fault::QueuedAsWell => false,
+            _ => self.deliver.deliver_stored(room, event, entry, sent, haste),
+        }
     }
 
     fn take_unsent(&self, room: &str) -> Vec<Unsent> {
@@ -157,6 +163,18 @@ impl Deliver for Faulty {
             }
             _ => unsent,
         }
+    }
+
+    fn asks_store(&self, room: &str) -> bool {
+        self.deliver.asks_store(room)
+    }
+
+    fn give_kept(&self, room: &str, backlog: &Backlog) {
+        self.deliver.give_kept(room, backlog);
+    }
+
+    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, sent: Sent) {
+        self.deliver.give_queue(room, payloads, newest, sent);
     }
 }
 

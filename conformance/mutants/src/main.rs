@@ -96,7 +96,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
     };
     let late = unwatched::Late::default();
     let sound = match place {
-        Place::Watch => {
+        Place::Watch | Place::Door(_) => {
             let late = late.clone();
             Collaborators { wrap_deliver: Box::new(|_| Arc::new(late)), ..sound }
         }
@@ -104,7 +104,10 @@ fn around(place: &Place, sound: Collaborators) -> App {
     };
     let mut app = App::new(sound);
     match place {
-        Place::Door(_) => door.replace(&app.io, app.service.clone()),
+        Place::Door(_) => {
+            late.on(&app.io);
+            door.replace(&app.io, app.service.clone());
+        }
         Place::Namespace(name) => {
             app.io.ns(*name, async |_: SocketRef| {});
         }

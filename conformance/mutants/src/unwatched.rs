@@ -1,9 +1,11 @@
-//! socketioxide as it comes out of the box, with the server's door but without the server's watch over transports.
+//! Delivery by the library's own rooms and buffers: for a door that is not the server's, and for socketioxide as it comes out of the
+//! box, without the server's watch over transports.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use notify_server::{event::Outgoing, notifications::Deliver, store::BoxFuture};
+use notify_server::{event::Outgoing, notifications::Deliver, socketio::Haste};
+use serde_json::value::RawValue;
 use socketioxide::SocketIo;
 
 /// Delivers to the sockets of an engine that is made later.
@@ -11,6 +13,11 @@ use socketioxide::SocketIo;
 pub(crate) struct Late(Arc<OnceLock<SocketIo>>);
 
 impl Late {
+    /// Delivers to the sockets of this engine.
+    pub(crate) fn on(&self, io: &SocketIo) {
+        self.0.set(io.clone()).ok();
+    }
+
     /// Puts a plain engine before the routes, and returns the handle to its sockets.
     pub(crate) fn put_before(&self, router: Router) -> (Router, SocketIo) {
         let (layer, io) = SocketIo::new_layer();
@@ -20,15 +27,11 @@ impl Late {
 }
 
 impl Deliver for Late {
-    fn deliver<'a>(&'a self, room: &'a str, event: &'a Outgoing) -> BoxFuture<'a, bool> {
-        Box::pin(async move {
-            let namespace = self.0.get().and_then(|io| io.of("/notifications"));
-            let sockets = namespace.map(|it| it.within(room.to_owned()).sockets()).unwrap_or_default();
-            // All of them are offered it, whoever takes it first.
-            sockets
-                .iter()
-                .map(|socket| socket.emit(event.event_type.name(), &*event.json).is_ok())
-                .fold(false, |a, b| a | b)
-        })
+    fn deliver(&self, room: &str, event: &Outgoing, _: Haste) -> bool {
+        let namespace = self.0.get().and_then(|io| io.of("/notifications"));
+        let sockets = namespace.map(|it| it.within(room.to_owned()).sockets()).unwrap_or_default();
+        let Ok(payload) = serde_json::from_str::<Box<RawValue>>(event.json()) else { return false };
+        // All of them are offered it, whoever takes it first.
+        sockets.iter().map(|socket| socket.emit(event.event_type.name(), &payload).is_ok()).fold(false, |a, b| a | b)
     }
 }

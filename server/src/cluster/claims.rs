@@ -4,20 +4,23 @@
 //! be found there for a while, beside the queue.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::sleep_until,
 };
 
-use crate::{queue::EntryId, store::redis::peers::Link};
+use crate::{
+    queue::EntryId,
+    store::{BoxFuture, StoreError, redis::peers::Link},
+};
 
-/// How many claims are gathered at most, and how long to wait before the store is asked again.
+/// How many words are taken at a time, and how long to wait before the store is asked again.
 const AT_ONCE: usize = 1_024;
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -53,7 +56,8 @@ impl Claims {
         self.0.send(Word::Share(user_id.map(str::to_owned))).ok();
     }
 
-    /// Completes when everything that was taken before has left the queue, or the store could not.
+    /// Completes when everything that was taken before has left the queue, or the store could not. Of one user, without waiting for any
+    /// other.
     pub(super) async fn flush(&self, user_id: Option<&str>) {
         let (done, flushed) = oneshot::channel();
         if self.0.send(Word::Flush(user_id.map(str::to_owned), done)).is_ok() {
@@ -62,97 +66,193 @@ impl Claims {
     }
 }
 
-/// Claims for as long as it is polled.
+/// Claims for as long as it is polled: for each user one step at a time, side by side for different ones.
 pub(super) async fn run(Work(mut incoming): Work, link: Arc<Link>) {
-    let mut pending = Pending::new();
+    let (mut pending, mut shared) = (Pending::default(), Recently::new());
+    let mut under_way: FuturesUnordered<BoxFuture<'_, Claimed>> = FuturesUnordered::new();
+    let mut words = Vec::new();
     loop {
-        let mut words = Vec::new();
-        match pending.next_due() {
-            None => drop(incoming.recv_many(&mut words, AT_ONCE).await),
-            Some(due) => {
-                let wait = due.saturating_duration_since(Instant::now());
-                timeout(wait, incoming.recv_many(&mut words, AT_ONCE)).await.ok();
-            }
-        }
-        if words.is_empty() && incoming.is_closed() {
-            return;
-        }
-        let mut waiting = Vec::new();
-        for word in words {
-            match word {
-                Word::Taken(user_id, entry) => pending.take(user_id, entry),
-                Word::Share(user_id) => pending.share(user_id),
-                Word::Flush(user_id, done) => {
-                    pending.hasten(user_id.as_deref());
-                    waiting.push(done);
-                }
-            }
-        }
-        let claimed = pending.due(Instant::now()).into_iter().map(async |(user_id, entries)| {
-            let lately = if pending.is_shared(&user_id) { LATELY } else { Duration::ZERO };
-            match link.claim(&user_id, &entries, lately).await {
-                Ok(()) => None,
+        tokio::select! {
+            many = incoming.recv_many(&mut words, AT_ONCE) => if many == 0 { return },
+            Some((user_id, entries, claimed)) = under_way.next() => match claimed {
+                Ok(()) => pending.claimed(&user_id),
                 Err(error) => {
                     tracing::warn!(%error, events = entries.len(), "delivered events could not be removed yet");
-                    Some((user_id, entries))
+                    pending.failed(user_id, entries, Instant::now());
                 }
-            }
-        });
-        for (user_id, entries) in join_all(claimed).await.into_iter().flatten() {
-            pending.taken.insert(user_id, (entries, Instant::now() + RETRY));
+            },
+            () = pending.retry_due() => {}
         }
-        for done in waiting {
-            // Whoever waited may have given up.
-            done.send(()).ok();
+        for word in words.drain(..) {
+            match word {
+                Word::Taken(user_id, entry) => pending.take(user_id, entry),
+                Word::Share(user_id) => shared.note(user_id, Instant::now()),
+                Word::Flush(user_id, done) => pending.flush(user_id, done),
+            }
+        }
+        for (user_id, entries) in pending.ready(Instant::now()) {
+            let lately = if shared.has(&user_id, Instant::now()) { LATELY } else { Duration::ZERO };
+            under_way.push(Box::pin(claim(&link, user_id, entries, lately)));
         }
     }
 }
 
-/// What was taken and is still in the queue, from when on the store is to be asked, and which users are on several nodes.
+/// What was claimed of whom, and whether the store could.
+type Claimed = (String, Vec<EntryId>, Result<(), StoreError>);
+
+async fn claim(link: &Link, user_id: String, entries: Vec<EntryId>, lately: Duration) -> Claimed {
+    let claimed = link.claim(&user_id, &entries, lately).await;
+    (user_id, entries, claimed)
+}
+
+/// Of one user: what was taken and is still in the queue, and who waits for that.
+#[derive(Default)]
+struct Claim {
+    entries: Vec<EntryId>,
+    /// The store is being asked, or is not to be asked before a time.
+    rests: bool,
+    under_way: bool,
+    /// Those who wait for the step that is under way, and for the next.
+    waiting: Vec<oneshot::Sender<()>>,
+    waiting_next: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Default)]
 struct Pending {
-    taken: HashMap<String, (Vec<EntryId>, Instant)>,
-    shared: HashMap<String, Instant>,
-    all_shared: Instant,
+    users: HashMap<String, Claim>,
+    ready: Vec<String>,
+    /// In the order of their times, which are all as far away.
+    retries: VecDeque<(Instant, String)>,
 }
 
 impl Pending {
-    fn new() -> Self {
-        Self { taken: HashMap::new(), shared: HashMap::new(), all_shared: Instant::now() }
-    }
-
     fn take(&mut self, user_id: String, entry: EntryId) {
-        self.taken.entry(user_id).or_insert_with(|| (Vec::new(), Instant::now())).0.push(entry);
-    }
-
-    fn share(&mut self, user_id: Option<String>) {
-        let (now, until) = (Instant::now(), Instant::now() + LATELY);
-        match user_id {
-            Some(user_id) => drop(self.shared.insert(user_id, until)),
-            None => self.all_shared = until,
-        }
-        self.shared.retain(|_, until| *until > now);
-    }
-
-    fn is_shared(&self, user_id: &str) -> bool {
-        let until = self.shared.get(user_id).copied().unwrap_or(self.all_shared).max(self.all_shared);
-        until > Instant::now()
-    }
-
-    fn hasten(&mut self, user_id: Option<&str>) {
-        let now = Instant::now();
-        match user_id {
-            Some(user_id) => self.taken.get_mut(user_id).into_iter().for_each(|(_, due)| *due = now),
-            None => self.taken.values_mut().for_each(|(_, due)| *due = now),
+        let claim = self.users.entry(user_id.clone()).or_default();
+        claim.entries.push(entry);
+        if claim.entries.len() == 1 && !claim.under_way && !claim.rests {
+            self.ready.push(user_id);
         }
     }
 
-    fn next_due(&self) -> Option<Instant> {
-        self.taken.values().map(|(_, due)| *due).min()
+    fn flush(&mut self, user_id: Option<String>, done: oneshot::Sender<()>) {
+        let Some(user_id) = user_id else {
+            // Whoever waits for all waits for the last: it is the end of the node.
+            let mut waits = Vec::new();
+            for user_id in self.users.keys().cloned().collect::<Vec<_>>() {
+                let (one, flushed) = oneshot::channel();
+                self.flush(Some(user_id), one);
+                waits.push(flushed);
+            }
+            tokio::spawn(async move {
+                futures_util::future::join_all(waits).await;
+                done.send(()).ok();
+            });
+            return;
+        };
+        match self.users.get_mut(&user_id) {
+            None => drop(done.send(())),
+            Some(claim) if claim.under_way && claim.entries.is_empty() => claim.waiting.push(done),
+            Some(claim) => {
+                claim.waiting_next.push(done);
+                if std::mem::take(&mut claim.rests) {
+                    // Its time in the order of retries passes without effect.
+                    self.ready.push(user_id);
+                }
+            }
+        }
     }
 
-    fn due(&mut self, now: Instant) -> Vec<(String, Vec<EntryId>)> {
-        let due = self.taken.extract_if(|_, (_, due)| *due <= now);
-        due.map(|(user_id, (entries, _))| (user_id, entries)).collect()
+    /// What the store is to be asked now.
+    fn ready(&mut self, now: Instant) -> Vec<(String, Vec<EntryId>)> {
+        while let Some((_, user_id)) = self.retries.pop_front_if(|(due, _)| *due <= now) {
+            if let Some(claim) = self.users.get_mut(&user_id)
+                && std::mem::take(&mut claim.rests)
+            {
+                self.ready.push(user_id);
+            }
+        }
+        let mut ready = Vec::with_capacity(self.ready.len());
+        for user_id in self.ready.drain(..) {
+            let Some(claim) = self.users.get_mut(&user_id).filter(|it| !it.under_way && !it.entries.is_empty()) else {
+                continue;
+            };
+            claim.under_way = true;
+            claim.waiting = std::mem::take(&mut claim.waiting_next);
+            ready.push((user_id, std::mem::take(&mut claim.entries)));
+        }
+        ready
+    }
+
+    fn claimed(&mut self, user_id: &str) {
+        let Some(claim) = self.users.get_mut(user_id) else { return };
+        claim.under_way = false;
+        tell(&mut claim.waiting);
+        if claim.entries.is_empty() {
+            self.users.remove(user_id);
+        } else {
+            self.ready.push(user_id.to_owned());
+        }
+    }
+
+    fn failed(&mut self, user_id: String, mut entries: Vec<EntryId>, now: Instant) {
+        let claim = self.users.entry(user_id.clone()).or_default();
+        claim.under_way = false;
+        entries.append(&mut claim.entries);
+        claim.entries = entries;
+        claim.rests = true;
+        // The store could not; nobody waits for it to be able to.
+        tell(&mut claim.waiting);
+        tell(&mut claim.waiting_next);
+        self.retries.push_back((now + RETRY, user_id));
+    }
+
+    /// Completes when something is to be tried again.
+    async fn retry_due(&self) {
+        match self.retries.front() {
+            Some((due, _)) => sleep_until((*due).into()).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn tell(waiting: &mut Vec<oneshot::Sender<()>>) {
+    for done in waiting.drain(..) {
+        // Whoever waited may have given up.
+        done.send(()).ok();
+    }
+}
+
+/// Which users were on several nodes lately.
+struct Recently {
+    until: HashMap<String, Instant>,
+    /// In the order of their times, which are all as far away.
+    order: VecDeque<(Instant, String)>,
+    all: Instant,
+}
+
+impl Recently {
+    fn new() -> Self {
+        Self { until: HashMap::new(), order: VecDeque::new(), all: Instant::now() }
+    }
+
+    fn note(&mut self, user_id: Option<String>, now: Instant) {
+        let until = now + LATELY;
+        match user_id {
+            None => self.all = until,
+            Some(user_id) => {
+                self.order.push_back((until, user_id.clone()));
+                self.until.insert(user_id, until);
+            }
+        }
+        while let Some((_, user_id)) = self.order.pop_front_if(|(until, _)| *until <= now) {
+            if self.until.get(&user_id).is_some_and(|until| *until <= now) {
+                self.until.remove(&user_id);
+            }
+        }
+    }
+
+    fn has(&self, user_id: &str, now: Instant) -> bool {
+        self.all > now || self.until.get(user_id).is_some_and(|until| *until > now)
     }
 }
 
@@ -160,29 +260,60 @@ impl Pending {
 mod tests {
     use super::*;
 
+    fn users(ready: Vec<(String, Vec<EntryId>)>) -> Vec<String> {
+        ready.into_iter().map(|(user, _)| user).collect()
+    }
+
     #[test]
     fn what_could_not_be_claimed_waits_until_it_is_due_or_asked_for() {
-        let mut pending = Pending::new();
-        pending.take("alice".into(), EntryId(1, 0));
-        let users = |due: Vec<(String, Vec<EntryId>)>| due.into_iter().map(|(user, _)| user).collect::<Vec<_>>();
-        assert_eq!(users(pending.due(Instant::now())), ["alice"]);
+        let (mut pending, now) = (Pending::default(), Instant::now());
         for user in ["alice", "bob"] {
-            pending.taken.insert(user.into(), (vec![EntryId(1, 0)], Instant::now() + RETRY));
+            pending.take(user.into(), EntryId(1, 0));
         }
-        assert!(pending.due(Instant::now()).is_empty());
-        pending.hasten(Some("bob"));
-        assert_eq!(users(pending.due(Instant::now())), ["bob"]);
-        assert_eq!(users(pending.due(Instant::now() + RETRY)), ["alice"]);
-        assert_eq!(pending.next_due(), None);
+        let asked = pending.ready(now);
+        assert_eq!(users(asked.clone()), ["alice", "bob"]);
+        for (user, entries) in asked {
+            pending.failed(user, entries, now);
+        }
+        assert!(pending.ready(now).is_empty());
+        let (done, mut flushed) = oneshot::channel();
+        pending.flush(Some("bob".into()), done);
+        assert_eq!(users(pending.ready(now)), ["bob"]);
+        assert!(flushed.try_recv().is_err());
+        pending.claimed("bob");
+        assert_eq!(flushed.try_recv(), Ok(()));
+        assert_eq!(users(pending.ready(now + RETRY)), ["alice"]);
+        pending.claimed("alice");
+        assert!(pending.users.is_empty() && pending.retries.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_stranger_and_everybody_for_what_was_taken_before() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        pending.take("alice".into(), EntryId(1, 0));
+        pending.ready(now);
+        let (done, mut flushed) = oneshot::channel();
+        pending.flush(Some("bob".into()), done);
+        assert_eq!(flushed.try_recv(), Ok(()));
+        pending.take("alice".into(), EntryId(2, 0));
+        let (done, mut flushed) = oneshot::channel();
+        pending.flush(Some("alice".into()), done);
+        pending.claimed("alice");
+        assert!(flushed.try_recv().is_err(), "the second is still in the queue");
+        assert_eq!(users(pending.ready(now)), ["alice"]);
+        pending.claimed("alice");
+        assert_eq!(flushed.try_recv(), Ok(()));
     }
 
     #[test]
     fn whoever_is_on_several_nodes_is_shared_for_a_while() {
-        let mut pending = Pending::new();
-        assert!(!pending.is_shared("alice"));
-        pending.share(Some("alice".into()));
-        assert!(pending.is_shared("alice") && !pending.is_shared("bob"));
-        pending.share(None);
-        assert!(pending.is_shared("bob"));
+        let (mut shared, now) = (Recently::new(), Instant::now());
+        assert!(!shared.has("alice", now));
+        shared.note(Some("alice".into()), now);
+        assert!(shared.has("alice", now) && !shared.has("bob", now) && !shared.has("alice", now + LATELY));
+        shared.note(None, now);
+        assert!(shared.has("bob", now));
+        shared.note(Some("carol".into()), now + LATELY);
+        assert_eq!(shared.until.len(), 1);
     }
 }

@@ -7,9 +7,12 @@ use axum::{
 };
 use serde_json::json;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
     notifications::{BatchError, Emission, EmitError, NotificationsService},
+    socketio::Haste,
     store::StoreError,
 };
 
@@ -17,20 +20,20 @@ use crate::{
 pub(crate) const BATCH_WEIGHT: u32 = 64;
 
 pub(crate) async fn one(_: Authorized, State(control): State<Control>, request: Request) -> Result<Response, Problem> {
-    let _permit = take_in_hand(&control, 1)?;
+    let permit = take_in_hand(&control, 1)?;
     let key = idempotency_key(request.headers(), "/events")?;
     let draft = draft::one(&body::text(request, body::ONE_BYTES).await?)?;
     if key.is_some() {
-        return once(&control, key, async move |service: NotificationsService| {
+        return once(&control, permit, key, async move |service: NotificationsService| {
             Ok(to_json(&service.emit(draft).await?))
         })
         .await;
     }
-    match control.service.emit_at_once(draft) {
+    match control.service.emit_at_once(draft, Haste::Now) {
         Emission::Done(receipt) => Ok(accepted(to_json(&receipt))),
         Emission::Waits(prepared) => {
             let emit = async move |service: NotificationsService| Ok(to_json(&service.emit_prepared(prepared).await?));
-            once(&control, None, emit).await
+            once(&control, permit, None, emit).await
         }
     }
 }
@@ -40,15 +43,17 @@ pub(crate) async fn batch(
     State(control): State<Control>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let _permit = take_in_hand(&control, BATCH_WEIGHT)?;
+    let permit = take_in_hand(&control, BATCH_WEIGHT)?;
     let key = idempotency_key(request.headers(), "/events/batch")?;
     let drafts = draft::batch(&body::text(request, body::BATCH_BYTES).await?)?;
-    once(&control, key, async move |service: NotificationsService| Ok(to_json(&service.emit_batch(drafts).await?)))
-        .await
+    once(&control, permit, key, async move |service: NotificationsService| {
+        Ok(to_json(&service.emit_batch(drafts).await?))
+    })
+    .await
 }
 
 /// EMIT-14.
-fn take_in_hand(control: &Control, weight: u32) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+fn take_in_hand(control: &Control, weight: u32) -> Result<OwnedSemaphorePermit, Problem> {
     control
         .in_hand
         .clone()
@@ -80,9 +85,10 @@ fn to_json(answer: &impl serde::Serialize) -> String {
 }
 
 /// Emits in a task of its own: a caller that hangs up must not stop an emit between the delivery and the note that it was
-/// made, or its repetition would be delivered again (EMIT-06).
+/// made, or its repetition would be delivered again (EMIT-06). What is in hand is what is at work, whoever still waits for it.
 async fn once<F>(
     control: &Control,
+    permit: OwnedSemaphorePermit,
     key: Option<String>,
     emit: impl FnOnce(NotificationsService) -> F + Send + 'static,
 ) -> Result<Response, Problem>
@@ -91,6 +97,7 @@ where
 {
     let (service, idempotency) = (control.service.clone(), control.idempotency.clone());
     let task = tokio::spawn(async move {
+        let _permit = permit;
         match key {
             Some(key) => idempotency.once(&key, emit(service)).await,
             None => emit(service).await,
@@ -113,7 +120,10 @@ impl From<StoreError> for Problem {
 
 impl From<EmitError> for Problem {
     fn from(error: EmitError) -> Self {
-        error.0.into()
+        match error {
+            EmitError::Store(error) => error.into(),
+            EmitError::Busy => Self::unavailable("too much is being done for this recipient"),
+        }
     }
 }
 

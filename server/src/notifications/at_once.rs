@@ -2,7 +2,7 @@
 //! each event would cost a task, and a place for all that it might have to wait for.
 
 use super::{Delivery, EmitError, Inner, NotificationsService, Outgoing, Receipt, receipt};
-use crate::{cluster::Standing, event::Draft};
+use crate::{cluster::Standing, event::Draft, socketio::Haste};
 
 /// What became of an event at once.
 pub(crate) enum Emission {
@@ -20,9 +20,9 @@ pub(crate) struct Prepared {
 
 impl NotificationsService {
     /// Emits an event where that needs no waiting.
-    pub(crate) fn emit_at_once(&self, draft: Draft) -> Emission {
+    pub(crate) fn emit_at_once(&self, draft: Draft, haste: Haste) -> Emission {
         let (recipient, event) = self.prepare(draft);
-        match self.0.hand_at_once(&recipient, &event) {
+        match self.0.hand_at_once(&recipient, &event, haste) {
             true => Emission::Done(receipt(&event, Delivery::Live)),
             false => Emission::Waits(Prepared { recipient, event }),
         }
@@ -32,17 +32,17 @@ impl NotificationsService {
     pub(crate) async fn emit_prepared(&self, Prepared { recipient, event }: Prepared) -> Result<Receipt, EmitError> {
         let mut outcomes = self.hand_over(&recipient, vec![(0, event)]).await;
         let (_, outcome) = outcomes.pop().expect("there is one outcome for one event");
-        Ok(outcome?)
+        outcome
     }
 }
 
 impl Inner {
     /// Hands over an event where that needs no waiting: nothing else happens to the recipient just now, whose clients are all
     /// here, acknowledge nothing and have room.
-    pub(super) fn hand_at_once(&self, recipient: &str, event: &Outgoing) -> bool {
+    pub(super) fn hand_at_once(&self, recipient: &str, event: &Outgoing, haste: Haste) -> bool {
         let Some(_turn) = self.turns.try_take(recipient) else { return false };
         let all_here = self.peers.as_ref().is_none_or(|peers| peers.standing(recipient) == Standing::Alone);
         let room = self.rules.room(recipient);
-        all_here && !self.deliver.acknowledged(&room) && self.deliver.deliver_at_once(&room, event)
+        all_here && !self.deliver.acknowledged(&room) && self.deliver.deliver(&room, event, haste)
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Delivery, Inner, NotificationsService, Outcomes, Outgoing, receipt};
+use super::{Delivery, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt};
 use crate::{
     cluster::{Arrived, Peers},
+    event::Sent,
     queue::EntryId,
+    socketio::Haste,
     store::StoreError,
     turns::Turn,
 };
@@ -27,8 +29,8 @@ impl Inner {
         turn: Turn,
         may_be_alone: bool,
     ) -> Outcomes {
-        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json.get()).collect();
-        let routed = match self.enqueue(recipient, room, &[]).await {
+        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
+        let routed = match self.put_back(recipient, room).await {
             Ok(()) => peers.route(recipient, &payloads).await,
             Err(error) => Err(error),
         };
@@ -42,7 +44,7 @@ impl Inner {
             Err(_) if may_be_alone => self.deliver_or_queue(recipient, room, events).await,
             Err(error) => {
                 tracing::warn!(%error, events = events.len(), "events could not be routed");
-                vec![(events[0].0, Err(error))]
+                vec![(events[0].0, Err(error.into()))]
             }
         }
     }
@@ -57,26 +59,16 @@ impl Inner {
     }
 
     /// Offers a stored event to the clients of a room. Where nobody acknowledges, it is removed once one was sent it.
-    async fn hand_stored(
-        &self,
-        user_id: &str,
-        room: &str,
-        event: &Outgoing,
-        entry: EntryId,
-        acknowledged: bool,
-    ) -> bool {
-        match &self.peers {
-            Some(peers) if !acknowledged => {
-                let (peers, user, flight) = (peers.clone(), user_id.to_owned(), self.in_flight.begin(user_id));
-                let sent = Arc::new(move || {
-                    // Until every transport has taken it, or never will.
-                    let _ = &flight;
-                    peers.claim(&user, entry);
-                });
-                self.deliver.deliver_stored(room, event, entry, sent).await
-            }
-            _ => self.deliver.deliver_kept(room, event, entry).await,
-        }
+    fn hand_stored(&self, user_id: &str, room: &str, event: &Outgoing, entry: EntryId, acknowledged: bool) -> bool {
+        let sent = self.peers.as_ref().filter(|_| !acknowledged).map(|peers| -> Sent {
+            let (peers, user, flight) = (peers.clone(), user_id.to_owned(), self.in_flight.begin(user_id));
+            Arc::new(move || {
+                // Until every transport has taken it, or never will.
+                let _ = &flight;
+                peers.claim(&user, entry);
+            })
+        });
+        self.deliver.deliver_stored(room, event, entry, sent, Haste::Now)
     }
 }
 
@@ -85,10 +77,13 @@ impl NotificationsService {
     pub(crate) async fn receive(&self, user_id: &str, events: Vec<Arrived>) -> Vec<bool> {
         let _turn = self.0.turns.take(user_id).await;
         let room = self.0.rules.room(user_id);
+        let deadline = Instant::now() + WAITS_FOR_ROOM;
         let mut taken = Vec::with_capacity(events.len());
         for Arrived { entry, payload, acknowledged } in events {
-            taken.push(match Outgoing::read(payload) {
-                Some(event) => self.0.hand_stored(user_id, &room, &event, entry, acknowledged).await,
+            // Where there is none, it stays in the store; whoever is behind is given it from there.
+            timeout_at(deadline, self.0.deliver.room(&room)).await.ok();
+            taken.push(match Outgoing::read(payload.get()) {
+                Some(event) => self.0.hand_stored(user_id, &room, &event, entry, acknowledged),
                 None => false,
             });
         }
@@ -109,10 +104,9 @@ impl NotificationsService {
         let (room, _turn) = self.enter(user_id).await?;
         let acknowledged = self.0.deliver.acknowledged(&room);
         for entry in peers.missed(user_id).await? {
-            let payload = serde_json::value::RawValue::from_string(entry.payload).ok();
             // Damaged ones are told and removed by the next drain.
-            if let Some(event) = payload.and_then(Outgoing::read) {
-                self.0.hand_stored(user_id, &room, &event, entry.id, acknowledged).await;
+            if let Some(event) = Outgoing::read(&entry.payload) {
+                self.0.hand_stored(user_id, &room, &event, entry.id, acknowledged);
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ use std::{
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use returned::{Held, places};
+use uuid::Uuid;
 use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
@@ -135,24 +136,20 @@ fn oldest_us(ttl: Duration) -> u64 {
 }
 
 impl OfflineQueue for EmbeddedStore {
-    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         let user_id = user_id.to_owned();
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
         let (limits, last) = (self.limits, self.last.clone());
-        Box::pin(async move {
-            self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await?;
-            Ok(())
-        })
+        Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
     }
 
-    fn put_back<'a>(
-        &'a self,
-        user_id: &'a str,
-        events: &'a [Returned<'a>],
-        kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         let user_id = user_id.to_owned();
-        let (limits, last) = (if kept { self.kept() } else { self.limits }, self.last.clone());
+        let (limits, last) = (self.kept(), self.last.clone());
         // What the cap would cost at once need not be written; it is counted all the same. Here no answer is lost, so nothing twice.
         let surplus = events.len().saturating_sub(limits.max_events);
         let events: Vec<_> = events[surplus..].iter().map(|it| (it.payload.to_owned(), it.after.0)).collect();
@@ -177,7 +174,12 @@ impl OfflineQueue for EmbeddedStore {
         }))
     }
 
-    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn remove<'a>(
+        &'a self,
+        user_id: &'a str,
+        ids: &'a [EntryId],
+        _drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
         Box::pin(self.change(move |transaction| {
             remove(transaction, &user_id, &ids)?;

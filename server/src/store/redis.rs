@@ -35,9 +35,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// that it could be had again, only by a command that fails: this keeps that failure from being somebody's event.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How often to look whether another node has handed over a queue.
-const ANOTHER_DRAINS: Duration = Duration::from_millis(20);
-
 /// Where Redis is (CONF-06).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisConfig {
@@ -59,9 +56,6 @@ pub struct RedisStore {
     clock: Clock,
     eviction: Eviction,
     db: i64,
-    max_events: usize,
-    /// Names this process where it drains a queue.
-    node: String,
     heartbeat: JoinHandle<()>,
 }
 
@@ -87,19 +81,8 @@ impl RedisStore {
         let line = Line::new(client.clone())?;
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
-        let node = Uuid::new_v4().to_string();
         let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock.clone(), eviction.clone()));
-        Ok(Self {
-            client,
-            line,
-            scripts,
-            clock,
-            eviction,
-            db: config.db,
-            max_events: limits.max_events,
-            node,
-            heartbeat,
-        })
+        Ok(Self { client, line, scripts, clock, eviction, db: config.db, heartbeat })
     }
 
     /// The way to the other nodes that share this Redis.
@@ -177,26 +160,23 @@ type Appended = (Vec<String>, usize, bool);
 type Entry = (String, Vec<Vec<u8>>);
 
 impl OfflineQueue for RedisStore {
-    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let _: Appended = self.run(self.scripts.append(user_id).arg(payloads)).await?;
-            Ok(())
+            let (ids, ..): Appended = self.run(self.scripts.append(user_id).arg(payloads)).await?;
+            entry_ids(&ids)
         })
     }
 
-    fn put_back<'a>(
-        &'a self,
-        user_id: &'a str,
-        events: &'a [Returned<'a>],
-        kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            // What the cap would cost at once need not travel; it is counted all the same.
-            let surplus = if kept { 0 } else { events.len().saturating_sub(self.max_events) };
-            let mut call = self.scripts.put_back(user_id, kept, surplus);
-            for event in &events[surplus..] {
+            let mut call = self.scripts.put_back(user_id);
+            for event in events {
                 call.arg(name(event.after)).arg(event.payload);
             }
             self.run(&call).await
@@ -210,29 +190,36 @@ impl OfflineQueue for RedisStore {
         })
     }
 
-    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
         Box::pin(async move {
-            loop {
-                let entries: Option<Vec<Entry>> = self.run(&self.scripts.drain(user_id, &self.node)).await?;
-                if let Some(entries) = entries {
-                    return Ok(entries.into_iter().filter_map(queued).collect());
-                }
-                // It tells nobody when another node is done.
-                tokio::time::sleep(ANOTHER_DRAINS).await;
+            let entries: Option<Vec<Entry>> = self.run(&self.scripts.drain(user_id, drain)).await?;
+            Ok(entries.map(|entries| entries.into_iter().filter_map(queued).collect()))
+        })
+    }
+
+    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.run::<()>(&self.scripts.renew_drain(user_id, drain)).await {
+                tracing::debug!(%error, "another node may take a queue for free that is on its way");
             }
         })
     }
 
-    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
+    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.run::<()>(&self.scripts.release(user_id, &self.node)).await {
+            if let Err(error) = self.run::<()>(&self.scripts.release(user_id, drain)).await {
                 tracing::debug!(%error, "others have to wait until they may drain a queue");
             }
         })
     }
 
-    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(self.scripts.remove(user_id, &self.node).arg(names(ids))).await })
+    fn remove<'a>(
+        &'a self,
+        user_id: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.run(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await })
     }
 }
 
@@ -245,7 +232,7 @@ impl AckQueue for RedisStore {
         Box::pin(async move {
             self.eviction.check()?;
             let (ids, ..): Appended = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
-            ids.iter().map(|id| entry_id(id)).collect::<Option<_>>().ok_or(StoreError::Senseless)
+            entry_ids(&ids)
         })
     }
 
@@ -259,6 +246,10 @@ impl AckQueue for RedisStore {
     fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { self.run(self.scripts.confirm(user_id, told).arg(names(ids))).await })
     }
+}
+
+fn entry_ids(names: &[String]) -> Result<Vec<EntryId>, StoreError> {
+    names.iter().map(|name| entry_id(name)).collect::<Option<_>>().ok_or(StoreError::Senseless)
 }
 
 fn names(ids: &[EntryId]) -> Vec<String> {

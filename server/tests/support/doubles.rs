@@ -14,6 +14,7 @@ use notify_server::{
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
+use uuid::Uuid;
 
 /// Whether the store can be asked.
 #[derive(Clone, Default)]
@@ -46,22 +47,17 @@ impl<S: ?Sized> Fragile<S> {
 }
 
 impl OfflineQueue for Fragile<dyn OfflineQueue> {
-    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
             self.inner.append(user, payloads).await
         })
     }
 
-    fn put_back<'a>(
-        &'a self,
-        user: &'a str,
-        events: &'a [Returned<'a>],
-        kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_back<'a>(&'a self, user: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.put_back(user, events, kept).await
+            self.inner.put_back(user, events).await
         })
     }
 
@@ -72,10 +68,15 @@ impl OfflineQueue for Fragile<dyn OfflineQueue> {
         })
     }
 
-    fn remove<'a>(&'a self, user: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn remove<'a>(
+        &'a self,
+        user: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.remove(user, ids).await
+            self.inner.remove(user, ids, drain).await
         })
     }
 }

@@ -104,6 +104,16 @@ impl<'a> Polling<'a> {
         }
     }
 
+    /// The packets of the next poll that says anything.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        loop {
+            let packets = self.poll().await.expect("the session lives");
+            if packets != ["6"] {
+                return packets;
+            }
+        }
+    }
+
     /// Polls until the session is answered with an error.
     pub(crate) async fn closed(&self) {
         while self.poll().await.is_ok() {}

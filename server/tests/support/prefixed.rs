@@ -7,6 +7,8 @@ use notify_server::{
     store::{BoxFuture, Probe, StoreError},
 };
 
+use uuid::Uuid;
+
 pub(crate) struct Prefixed<S> {
     pub(crate) inner: S,
     pub(crate) prefix: String,
@@ -19,25 +21,25 @@ impl<S> Prefixed<S> {
 }
 
 impl<S: OfflineQueue> OfflineQueue for Prefixed<S> {
-    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move { self.inner.append(&self.key(user), payloads).await })
     }
 
-    fn put_back<'a>(
-        &'a self,
-        user: &'a str,
-        events: &'a [Returned<'a>],
-        kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.inner.put_back(&self.key(user), events, kept).await })
+    fn put_back<'a>(&'a self, user: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.put_back(&self.key(user), events).await })
     }
 
     fn read<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
         Box::pin(async move { self.inner.read(&self.key(user)).await })
     }
 
-    fn remove<'a>(&'a self, user: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.inner.remove(&self.key(user), ids).await })
+    fn remove<'a>(
+        &'a self,
+        user: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.remove(&self.key(user), ids, drain).await })
     }
 }
 

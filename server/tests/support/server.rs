@@ -17,6 +17,7 @@ use notify_server::{
     rules::Standard,
     serve::serve,
     session::{Session, SessionStore, StoredSessions},
+    socketio::Heartbeat,
     store::{
         Limits, Stores,
         embedded::EmbeddedStore,
@@ -58,21 +59,21 @@ impl Server {
     pub(crate) async fn with_limits(limits: Limits, change: impl FnOnce(&mut Collaborators)) -> Self {
         let scratch = Scratch::new();
         let stores = Stores::of(EmbeddedStore::open(scratch.path(), limits).expect("the directory is new"));
-        Self::on(stores, scratch, change).await
+        Self::on(stores, scratch, limits.max_events, change).await
     }
 
     /// A server on a Redis, as one node of those that share it.
     pub(crate) async fn on_redis(config: &RedisConfig, change: impl FnOnce(&mut Collaborators)) -> Self {
         let store = RedisStore::new(config, LIMITS).expect("the settings make sense");
         let cluster = store.cluster();
-        Self::on(Stores::of(store), Scratch::new(), |collaborators| {
+        Self::on(Stores::of(store), Scratch::new(), LIMITS.max_events, |collaborators| {
             collaborators.peers = Some(Arc::new(cluster));
             change(collaborators);
         })
         .await
     }
 
-    async fn on(stores: Stores, scratch: Scratch, change: impl FnOnce(&mut Collaborators)) -> Self {
+    async fn on(stores: Stores, scratch: Scratch, max_events: usize, change: impl FnOnce(&mut Collaborators)) -> Self {
         let (sessions, acks) = (stores.sessions.clone(), stores.acks.clone());
         let mut collaborators = Collaborators {
             tokens: Arc::new(JwtVerifier::new(Algorithm::HS256, DecodingKey::from_secret(JWT_SECRET.as_bytes()))),
@@ -89,6 +90,8 @@ impl Server {
             origins: Origins::parse(ORIGIN).expect("this is an origin"),
             ingest_token: INGEST_TOKEN.to_owned().into(),
             connect_timeout: Duration::from_secs(7),
+            heartbeat: Heartbeat::default(),
+            max_events,
         };
         change(&mut collaborators);
         let app = App::new(collaborators);

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use redis::{Script, ScriptInvocation};
+use uuid::Uuid;
 
 use super::{Line, clock::Clock, in_time};
 use crate::{
@@ -25,7 +26,7 @@ const DAY_MS: u128 = 24 * 60 * 60 * 1_000;
 /// How long a presence is kept that nobody renews or takes back, as of the users of a node that has died.
 const PRESENCE_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// How long a node may take to hand over a queue: longer than it lets a client take.
+/// How long a queue is believed to be on its way when nobody says so again.
 const DRAINED_WITHIN: Duration = Duration::from_secs(4);
 
 /// For how long events are wanted that are to be stored: a little less than they are waited for, so that what was refused for want
@@ -141,8 +142,8 @@ return {ids, heard, anybody and 1 or 0}
 /// with entries that are newer is written anew, with their names: somebody may be about to acknowledge them. What went back
 /// behind the same entry before comes first; the very same is there already, and the answer was lost.
 const PUT_BACK: &str = r"
-local bound, surplus, EVENTS, anew = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 2]), FIRST + 3, KEYS[5]
-if is_late(tonumber(ARGV[FIRST + 1])) then return LATE end
+local EVENTS, anew = FIRST + 1, KEYS[5]
+if is_late(tonumber(ARGV[FIRST])) then return LATE end
 
 local function parts(id)
   local time, counter = string.match(id, '(%d+)-(%d+)')
@@ -170,7 +171,6 @@ local function between(one, other, many)
   return names
 end
 
-local _, anybody = nodes()
 local left, dropped, acks = account()
 local held, known, all, back, at, last = {}, {}, {}, {}, 0, '0-0'
 if left > 0 then held = redis.call('XRANGE', queue, oldest(), '+') end
@@ -219,10 +219,9 @@ for _, entry in ipairs(all) do
   end
 end
 redis.call('XTRIM', queue, 'MINID', oldest())
-if anybody then cap = bound end
 if #all > cap then redis.call('XTRIM', queue, 'MAXLEN', cap) end
 redis.call('PEXPIRE', queue, ttl)
-note(math.min(#all, cap), dropped + surplus + left - #held + math.max(0, #all - cap), acks)
+note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks)
 ";
 
 const READ: &str = r"
@@ -230,16 +229,21 @@ if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
 return redis.call('XRANGE', queue, oldest(), '+')
 ";
 
-/// The same for one who is to be handed it, and before whom nobody else is. Nothing where somebody is: the node that has noted
-/// itself, for as long as it may take. Where Redis has no memory left to note it, there is no such order.
+/// The same for one who is to be handed it. Nothing where it is on its way to somebody else already, who has noted that, and does
+/// again and again. Where Redis has no memory left to note it, there is no such order.
 const DRAIN: &str = r"
-local node, lasts, draining = ARGV[FIRST], ARGV[FIRST + 1], KEYS[5]
+local drain, lasts, draining = ARGV[FIRST], ARGV[FIRST + 1], KEYS[5]
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
 local entries = redis.call('XRANGE', queue, oldest(), '+')
 if #entries == 0 then return entries end
-local noted = redis.pcall('SET', draining, node, 'NX', 'PX', lasts)
-if noted == false and redis.call('GET', draining) ~= node then return false end
+local noted = redis.pcall('SET', draining, drain, 'NX', 'PX', lasts)
+if noted == false and redis.call('GET', draining) ~= drain then return false end
 return entries
+";
+
+/// It is still on its way.
+const RENEW_DRAIN: &str = r"
+if redis.call('GET', KEYS[5]) == ARGV[FIRST] then redis.call('PEXPIRE', KEYS[5], ARGV[FIRST + 1]) end
 ";
 
 /// Lets others drain.
@@ -348,6 +352,7 @@ pub(super) struct Scripts {
     put_back: Script,
     read: Script,
     drain: Script,
+    renew_drain: Script,
     release: Script,
     remove: Script,
     claim: Script,
@@ -369,6 +374,7 @@ impl Scripts {
             put_back: script(PUT_BACK),
             read: script(READ),
             drain: script(DRAIN),
+            renew_drain: script(RENEW_DRAIN),
             release: script(RELEASE),
             remove: script(REMOVE),
             claim: script(CLAIM),
@@ -394,6 +400,7 @@ impl Scripts {
             &self.put_back,
             &self.read,
             &self.drain,
+            &self.renew_drain,
             &self.release,
             &self.remove,
             &self.claim,
@@ -434,10 +441,10 @@ impl Scripts {
         call
     }
 
-    /// Takes the entry that each event came after, and its payload; of `surplus` more, which are older, nothing but their number.
-    pub(super) fn put_back(&self, user_id: &str, kept: bool, surplus: usize) -> ScriptInvocation<'_> {
-        let mut call = self.call(&self.put_back, user_id, if kept { self.bound() } else { self.limits.max_events });
-        call.key(format!("notify:{{u:{user_id}}}:anew")).arg(self.bound()).arg(self.deadline()).arg(surplus);
+    /// Takes the entry that each event came after, and its payload.
+    pub(super) fn put_back(&self, user_id: &str) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.put_back, user_id, self.bound());
+        call.key(format!("notify:{{u:{user_id}}}:anew")).arg(self.deadline());
         call
     }
 
@@ -476,23 +483,29 @@ impl Scripts {
         self.call(&self.read, user_id, 0)
     }
 
-    pub(super) fn drain(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
-        let mut call = self.draining(&self.drain, user_id, node);
+    pub(super) fn drain(&self, user_id: &str, drain: Uuid) -> ScriptInvocation<'_> {
+        let mut call = self.draining(&self.drain, user_id, drain);
         call.arg(DRAINED_WITHIN.as_millis().to_string());
         call
     }
 
-    pub(super) fn release(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
-        self.draining(&self.release, user_id, node)
+    pub(super) fn renew_drain(&self, user_id: &str, drain: Uuid) -> ScriptInvocation<'_> {
+        let mut call = self.draining(&self.renew_drain, user_id, drain);
+        call.arg(DRAINED_WITHIN.as_millis().to_string());
+        call
     }
 
-    pub(super) fn remove(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
-        self.draining(&self.remove, user_id, node)
+    pub(super) fn release(&self, user_id: &str, drain: Uuid) -> ScriptInvocation<'_> {
+        self.draining(&self.release, user_id, drain)
     }
 
-    fn draining<'a>(&self, script: &'a Script, user_id: &str, node: &str) -> ScriptInvocation<'a> {
+    pub(super) fn remove(&self, user_id: &str, drain: Uuid) -> ScriptInvocation<'_> {
+        self.draining(&self.remove, user_id, drain)
+    }
+
+    fn draining<'a>(&self, script: &'a Script, user_id: &str, drain: Uuid) -> ScriptInvocation<'a> {
         let mut call = self.call(script, user_id, 0);
-        call.key(format!("notify:{{u:{user_id}}}:draining")).arg(node);
+        call.key(format!("notify:{{u:{user_id}}}:draining")).arg(drain.to_string());
         call
     }
 

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{MAX_PAYLOAD_BYTES, Session, Violation, packet::judge};
+use super::{MAX_PAYLOAD_BYTES, Violation, connection::Connection, packet::judge};
 
 /// The longest header that a frame can have.
 const MAX_HEADER_BYTES: usize = 14;
@@ -20,8 +20,6 @@ pub(crate) struct Tap {
     frame: Option<Frame>,
     /// The text of the message so far, where it is one.
     text: Option<Vec<u8>>,
-    /// The client has said that the upgrade from polling is done.
-    upgraded: bool,
 }
 
 #[derive(Debug)]
@@ -33,13 +31,13 @@ struct Frame {
 }
 
 impl Tap {
-    /// Whether the upgrade of a polling session was completed.
-    pub(crate) fn upgraded(&self) -> bool {
-        self.upgraded
+    /// Whether another frame could begin here.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.header.is_empty() && self.frame.is_none()
     }
 
     /// Takes the next bytes. After a violation the connection is to be closed and the tap is of no further use.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], session: &Session) -> Result<(), Violation> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], session: &Connection) -> Result<(), Violation> {
         while !bytes.is_empty() {
             match &mut self.frame {
                 None => {
@@ -65,7 +63,7 @@ impl Tap {
     }
 
     /// Begins a frame once its header is complete.
-    fn begin(&mut self, session: &Session) -> Result<(), Violation> {
+    fn begin(&mut self, session: &Connection) -> Result<(), Violation> {
         let parsed = FrameHeader::parse(&mut Cursor::new(&self.header)).map_err(|_| Violation::Malformed)?;
         let Some((header, length)) = parsed else {
             return if self.header.len() < MAX_HEADER_BYTES { Ok(()) } else { Err(Violation::Malformed) };
@@ -89,7 +87,7 @@ impl Tap {
     }
 
     /// Ends a frame whose payload is complete, and judges the message that it ends.
-    fn end(&mut self, session: &Session) -> Result<(), Violation> {
+    fn end(&mut self, session: &Connection) -> Result<(), Violation> {
         let Some(frame) = self.frame.take_if(|frame| frame.read == frame.length) else {
             return Ok(());
         };
@@ -100,7 +98,6 @@ impl Tap {
             return Ok(());
         };
         let text = std::str::from_utf8(&text).map_err(|_| Violation::Malformed)?;
-        self.upgraded |= text == "5";
         judge(text, session)
     }
 }
@@ -138,8 +135,8 @@ mod tests {
 
     /// Fed whole, and byte by byte: the verdict must not depend on how the bytes come in.
     fn fate(bytes: &[u8]) -> Result<(), Violation> {
-        let whole = Tap::default().feed(bytes, &Session::default());
-        let (mut tap, session) = (Tap::default(), Session::default());
+        let whole = Tap::default().feed(bytes, &Connection::for_tests());
+        let (mut tap, session) = (Tap::default(), Connection::for_tests());
         let bytewise = bytes.iter().try_for_each(|byte| tap.feed(&[*byte], &session));
         assert_eq!(whole, bytewise);
         whole
@@ -190,8 +187,8 @@ mod tests {
 
     #[test]
     fn a_close_frame_means_that_nothing_more_can_be_handed_over() {
-        let session = Session::default();
+        let session = Connection::for_tests();
         Tap::default().feed(&frame(0x88, b""), &session).unwrap();
-        assert!(session.has_departed());
+        assert!(session.has_left(session.membership()));
     }
 }

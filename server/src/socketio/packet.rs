@@ -3,11 +3,12 @@
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::{NAMESPACE, Session, Violation};
+use super::{Violation, connection::Connection};
+use crate::frame::NAMESPACE;
 
 /// Judges an Engine.IO packet. What is wrong on that layer is left to the library, which closes the connection for it; what
 /// is judged here is the Socket.IO packet in a message.
-pub(crate) fn judge(packet: &str, session: &Session) -> Result<(), Violation> {
+pub(crate) fn judge(packet: &str, session: &Connection) -> Result<(), Violation> {
     match packet.as_bytes().first() {
         Some(b'4') => judge_message(&packet[1..], session),
         // The client says goodbye.
@@ -23,7 +24,7 @@ pub(crate) fn judge(packet: &str, session: &Session) -> Result<(), Violation> {
 struct Parts<'a> {
     kind: u8,
     namespace: &'a str,
-    has_id: bool,
+    id: &'a str,
     data: &'a str,
 }
 
@@ -43,18 +44,20 @@ impl<'a> Parts<'a> {
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (id, data) = rest.split_at(digits);
-        Some(Self { kind, namespace, has_id: !id.is_empty(), data })
+        Some(Self { kind, namespace, id, data })
     }
 }
 
-fn judge_message(message: &str, session: &Session) -> Result<(), Violation> {
+fn judge_message(message: &str, session: &Connection) -> Result<(), Violation> {
     let parts = Parts::of(message).ok_or(Violation::Malformed)?;
     let ours = parts.namespace == NAMESPACE;
+    // As large as the library takes.
+    let id = parts.id.parse::<i64>().ok().and_then(|id| u64::try_from(id).ok());
     let well_formed = match parts.kind {
-        b'0' => !parts.has_id && is_connect_payload(parts.data),
-        b'1' => !parts.has_id && parts.data.is_empty(),
+        b'0' => parts.id.is_empty() && is_connect_payload(parts.data),
+        b'1' => parts.id.is_empty() && parts.data.is_empty(),
         b'2' | b'5' => is_event(parts.data),
-        b'3' | b'6' => parts.has_id && is_array(parts.data),
+        b'3' | b'6' => id.is_some() && is_array(parts.data),
         _ => false,
     };
     match parts.kind {
@@ -66,6 +69,11 @@ fn judge_message(message: &str, session: &Session) -> Result<(), Violation> {
         _ if !ours => Err(Violation::NotJoined),
         b'1' => {
             session.leave();
+            Ok(())
+        }
+        b'3' | b'6' => {
+            // Whatever its arguments (ACK-15). The library does not know the ids, and passes over them.
+            session.acknowledged(id.unwrap_or_default());
             Ok(())
         }
         _ => Ok(()),
@@ -92,7 +100,7 @@ mod tests {
     use super::*;
 
     fn fate(packets: &[&str]) -> Result<(), Violation> {
-        let session = Session::default();
+        let session = Connection::for_tests();
         packets.iter().try_for_each(|packet| judge(packet, &session))
     }
 
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_connect_may_follow_a_refusal_or_a_disconnect() {
-        let session = Session::default();
+        let session = Connection::for_tests();
         assert_eq!(judge("40/notifications,", &session), Ok(()));
         session.leave();
         assert_eq!(judge("40/notifications,", &session), Ok(()));

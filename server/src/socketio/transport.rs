@@ -1,20 +1,30 @@
-//! `/socket.io/`: passes requests to socketioxide, watching them on the way.
+//! `/socket.io/`: passes requests to socketioxide, and sees to it that our own events go with its answers.
 
-use std::sync::Arc;
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use socketioxide::service::SocketIoService;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
-use super::{MAX_PAYLOAD_BYTES, Session, Sessions, packet::judge, poll::Answer, watched::Watched};
+use super::{
+    MAX_PAYLOAD_BYTES, Sessions,
+    connection::{Connection, Lines, PollingSession, Stream},
+    follower::Follower,
+    packet::judge,
+    polling::Answer,
+    stream::Watched,
+    upgrade,
+};
 use crate::http::{body, problem::Problem};
 
 /// Separates the packets of a POST.
@@ -28,6 +38,7 @@ const MAX_OPEN_BYTES: usize = 4 * 1024;
 pub(crate) struct Transport {
     pub(crate) engine: SocketIoService<Router>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// What the query says about the session.
@@ -79,8 +90,8 @@ impl Transport {
 
     /// Opens a polling session, and lists it under the id that the library has chosen.
     async fn open(&self, request: Request) -> Response {
-        let session = Arc::new(Session::default());
-        let request = handshake(request.uri(), request.headers(), session.clone()).map(|()| Body::empty());
+        let connection = Connection::new(self.lines.clone());
+        let request = handshake(request.uri(), request.headers(), connection.clone()).map(|()| Body::empty());
         let (parts, body) = self.pass(request).await.into_parts();
         let Ok(body) = to_bytes(body, MAX_OPEN_BYTES).await else {
             return refuse();
@@ -88,36 +99,66 @@ impl Transport {
         let opened: Option<serde_json::Value> =
             body.strip_prefix(b"0").and_then(|json| serde_json::from_slice(json).ok());
         if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
-            self.sessions.list(sid.to_owned(), &session);
-            let close = self.abandon(sid.to_owned());
-            session.on_close(Box::new(close));
+            connection.is_polling(PollingSession {
+                close: Box::new(self.says(sid, "1")),
+                alive: Box::new(self.says(sid, "3")),
+                _listing: self.sessions.list(sid, &connection),
+            });
         }
         Response::from_parts(parts, Body::from(body))
     }
 
-    /// Answers a poll, and sees what the answer takes with it.
+    /// Answers a poll with what the library says, and what waits for the client behind that; as soon as there is either.
     async fn poll(&self, sid: &str, request: Request) -> Response {
-        let Some(session) = self.sessions.find(sid) else {
+        let Some(connection) = self.sessions.find(sid) else {
             return refuse();
         };
-        let (parts, body) = self.pass(request).await.into_parts();
-        match to_bytes(body, usize::MAX).await {
-            Ok(payload) => Response::from_parts(parts, Body::new(Answer::new(payload, session))),
-            Err(_) => refuse(),
+        if connection.is_answering() {
+            // Two polls at a time; the library closes those that it sees itself.
+            connection.close();
+            return refuse();
         }
+        let said = {
+            let mut library = pin!(self.pass(request));
+            // The library first, so that nothing of what it has is lost where it is not waited for.
+            poll_fn(|cx| match library.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => connection.poll_ready(cx).map(|()| None),
+            })
+            .await
+        };
+        let (mut parts, packets) = match said {
+            None => (Response::new(()).into_parts().0, Bytes::new()),
+            Some(response) => {
+                let (parts, body) = response.into_parts();
+                match to_bytes(body, usize::MAX).await {
+                    Ok(packets) if parts.status == StatusCode::OK => (parts, packets),
+                    Ok(packets) => return Response::from_parts(parts, Body::from(packets)),
+                    Err(_) => return refuse(),
+                }
+            }
+        };
+        let waiting = connection.begin_answer(&packets);
+        if connection.was_closed() && packets.is_empty() {
+            return refuse();
+        }
+        let packets = if packets.is_empty() && waiting.0 == 0 { Bytes::from_static(b"6") } else { packets };
+        let answer = Answer::new(packets, waiting, connection);
+        parts.headers.insert(header::CONTENT_LENGTH, answer.len().into());
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+        Response::from_parts(parts, Body::new(answer))
     }
 
     /// Reads a POST first; where a packet breaks the protocol, the session is closed instead.
     async fn post(&self, sid: &str, request: Request) -> Response {
-        let Some(session) = self.sessions.find(sid) else {
+        let Some(connection) = self.sessions.find(sid) else {
             return refuse();
         };
         let (parts, body) = request.into_parts();
         let body = match body::read(body, MAX_PAYLOAD_BYTES).await {
             Ok(body) => body,
             Err(problem) => {
-                session.depart();
-                self.close(sid).await;
+                connection.close();
                 return problem.into_response();
             }
         };
@@ -127,45 +168,70 @@ impl Transport {
                 packet.starts_with(['1', '2', '3', '4', 'b'])
                     && !packet.starts_with("2probe")
                     && !packet.starts_with("3probe")
-                    && judge(packet, &session).is_ok()
+                    && judge(packet, &connection).is_ok()
             })
         });
         if !lawful {
             tracing::debug!("a polling session is closed for what it sent");
-            session.depart();
-            self.close(sid).await;
+            connection.close();
             return refuse();
         }
         self.pass(Request::from_parts(parts, Body::from(body))).await
     }
 
-    /// Closes a polling session as its client would: the library offers no other way from here.
-    async fn close(&self, sid: &str) {
+    /// Says something to the library as the client of a polling session would: there is no other way from here.
+    async fn say(&self, sid: &str, packet: &'static str) {
         let uri = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
-        if let Ok(request) = Request::post(uri).body(Body::from("1")) {
+        if let Ok(request) = Request::post(uri).body(Body::from(packet)) {
             self.pass(request).await;
         }
     }
 
-    /// Answers 101 and hands the stream to the library, watched.
+    /// The same from wherever it is called.
+    fn says(&self, sid: &str, packet: &'static str) -> impl Fn() + Send + Sync + 'static {
+        let (transport, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let sid: Arc<str> = sid.into();
+        move || {
+            let (transport, sid) = (transport.clone(), sid.clone());
+            runtime.spawn(async move { transport.say(&sid, packet).await });
+        }
+    }
+
+    /// Answers 101 and hands the stream to the library; where it is an upgrade, only once the client has said that it is done.
     fn websocket(&self, sid: Option<&str>, mut request: Request) -> Response {
-        let session = match sid {
-            None => Some(Arc::new(Session::default())),
+        let connection = match sid {
+            None => Some(Connection::new(self.lines.clone())),
             Some(sid) => self.sessions.find(sid),
         };
-        let (Some(session), Some(accept)) = (session, accept_key(request.headers())) else {
+        let (Some(connection), Some(accept)) = (connection, accept_key(request.headers())) else {
             return refuse();
         };
-        let abandon = sid.map(|sid| -> Box<dyn FnOnce() + Send> { Box::new(self.abandon(sid.to_owned())) });
-        let handshake = handshake(request.uri(), request.headers(), session.clone());
+        // TRANS-13: the one that there is goes on.
+        if sid.is_some() && !connection.begin_upgrade() {
+            return refuse();
+        }
+        self.lines.flusher.begin();
+        let is_upgrade = sid.is_some();
+        let handshake = handshake(request.uri(), request.headers(), connection.clone());
         let upgrade = hyper::upgrade::on(&mut request);
         let engine = self.engine.clone();
         tokio::spawn(async move {
-            if let Ok(stream) = upgrade.await {
-                // Boxed, for the library's tasks have room for several of what they are given.
-                let stream = Box::new(Watched::new(TokioIo::new(stream), session, abandon));
-                engine.oneshot((stream, handshake)).await.ok();
+            let Ok(upgraded) = upgrade.await else {
+                connection.abandon_upgrade();
+                return;
+            };
+            let (mut stream, mut read) = stream_of(upgraded);
+            let mut follower = Follower::default();
+            if is_upgrade {
+                let Some(said) = upgrade::probe(&mut stream, std::mem::take(&mut read), &connection).await else {
+                    connection.abandon_upgrade();
+                    return;
+                };
+                (read, follower) = (said, Follower::of_upgrade());
             }
+            // Boxed, for the library's tasks have room for several of what they are given.
+            let stream = Box::new(Watched::new(connection, stream, follower, read));
+            engine.oneshot((stream, handshake)).await.ok();
         });
         let headers = [
             (header::CONNECTION, HeaderValue::from_static("Upgrade")),
@@ -174,20 +240,20 @@ impl Transport {
         ];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
+}
 
-    /// Closes a polling session from wherever it is called.
-    fn abandon(&self, sid: String) -> impl Fn() + Send + Sync + 'static {
-        let (transport, runtime) = (self.clone(), tokio::runtime::Handle::current());
-        move || {
-            let (transport, sid) = (transport.clone(), sid.clone());
-            runtime.spawn(async move { transport.close(&sid).await });
-        }
+/// The stream beneath an upgraded connection, and what was read from it already. Served by others than [`crate::serve`] it may be of
+/// any kind.
+fn stream_of(upgraded: Upgraded) -> (Box<dyn Stream>, Vec<u8>) {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => (Box::new(parts.io.into_inner()), parts.read_buf.to_vec()),
+        Err(upgraded) => (Box::new(TokioIo::new(upgraded)), Vec::new()),
     }
 }
 
 /// The request as the library keeps it for as long as the session lives: only what is needed later on, which is the token
-/// (AUTH-02) and the session. Copies, for a part of the original would keep the whole buffer that it was read into: 8 KiB a connection.
-fn handshake(uri: &Uri, headers: &HeaderMap, session: Arc<Session>) -> axum::http::Request<()> {
+/// (AUTH-02) and the connection. Copies, for a part of the original would keep the whole buffer that it was read into: 8 KiB a connection.
+fn handshake(uri: &Uri, headers: &HeaderMap, connection: Arc<Connection>) -> axum::http::Request<()> {
     let mut kept = axum::http::Request::new(());
     if let Ok(uri) = uri.to_string().parse() {
         *kept.uri_mut() = uri;
@@ -196,7 +262,7 @@ fn handshake(uri: &Uri, headers: &HeaderMap, session: Arc<Session>) -> axum::htt
     if let Some(Ok(token)) = token {
         kept.headers_mut().insert(header::AUTHORIZATION, token);
     }
-    kept.extensions_mut().insert(session);
+    kept.extensions_mut().insert(connection);
     kept
 }
 

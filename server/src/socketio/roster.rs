@@ -7,22 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use socketioxide::extract::SocketRef;
-
-use crate::device::Device;
+use super::device::Device;
 
 /// Into how many parts the rooms are divided, so that a look at one hardly ever waits for another.
 const SHARDS: usize = 64;
 
-/// A device and its socket.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) socket: Arc<SocketRef>,
-    pub(crate) device: Arc<Device>,
-}
-
 /// Those of a room; a list that is replaced and never changed, so that it can be gone through without a lock.
-type Devices = Arc<[Entry]>;
+type Devices = Arc<[Arc<Device>]>;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -40,17 +31,17 @@ impl Roster {
         Self(Arc::new(Shards { rooms, hasher: RandomState::new() }))
     }
 
-    pub(crate) fn enter(&self, room: &str, entry: Entry) {
+    pub(crate) fn enter(&self, room: &str, device: Arc<Device>) {
         let mut rooms = self.shard(room);
         let devices = rooms.entry(room.to_owned()).or_default();
-        *devices = devices.iter().cloned().chain([entry]).collect();
+        *devices = devices.iter().cloned().chain([device]).collect();
     }
 
     /// Does nothing where the device has left before.
     pub(crate) fn leave(&self, room: &str, device: &Arc<Device>) {
         let mut rooms = self.shard(room);
         let Some(devices) = rooms.get_mut(room) else { return };
-        *devices = devices.iter().filter(|entry| !Arc::ptr_eq(&entry.device, device)).cloned().collect();
+        *devices = devices.iter().filter(|other| !Arc::ptr_eq(other, device)).cloned().collect();
         if devices.is_empty() {
             rooms.remove(room);
         }
@@ -62,7 +53,7 @@ impl Roster {
     }
 
     /// All devices.
-    pub(crate) fn all(&self) -> Vec<Entry> {
+    pub(crate) fn all(&self) -> Vec<Arc<Device>> {
         let lists = self.0.rooms.iter().flat_map(|rooms| lock(rooms).values().cloned().collect::<Vec<_>>());
         lists.flat_map(|devices| devices.to_vec()).collect()
     }

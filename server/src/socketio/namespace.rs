@@ -15,25 +15,37 @@ use socketioxide::{
     service::SocketIoService,
 };
 
+use super::{Connection, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
 use crate::{
     admission::Admission,
     auth::{Claims, TokenError, VerifyToken, find_token},
-    device::{BUFFERED_PACKETS, Device},
-    keeper::{Acknowledging, Keeper},
+    frame::NAMESPACE,
     notifications::NotificationsService,
-    queue::AckQueue,
     rights::{Grant, Rights},
-    roster::{Entry, Roster},
     rules::Rules,
     session::{SessionError, VerifySession},
-    wire::{MAX_PAYLOAD_BYTES, NAMESPACE, Session},
 };
 
 /// How long a connection may take to authenticate: below the 10 s of TRANS-09.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// How long an upgrade from polling may take.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many packets of its own the library keeps for a client. Events are not among them.
+const BUFFERED_PACKETS: usize = 64;
+
+/// How often a client is pinged, and how long it may take to answer, or to take something of what waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// `pingInterval`.
+    pub interval: Duration,
+    /// `pingTimeout`.
+    pub timeout: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) }
+    }
+}
 
 /// Why a client was not let in; goes to the client as it is written here (AUTH-21).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +97,7 @@ pub(crate) struct Door {
     pub(crate) sessions: Arc<dyn VerifySession>,
     pub(crate) service: NotificationsService,
     pub(crate) rules: Arc<dyn Rules>,
-    pub(crate) acks: Arc<dyn AckQueue>,
-    pub(crate) acknowledging: Acknowledging,
+    pub(crate) acks: AckSetup,
     pub(crate) rights: Rights,
     pub(crate) roster: Roster,
 }
@@ -100,13 +111,13 @@ struct Guest {
 }
 
 /// The Engine.IO service and the handle to its sockets. Nobody is let in before [`open`].
-pub(crate) fn build(connect_timeout: Duration, ack_timeout: Duration) -> (SocketIoService<Router>, SocketIo) {
+pub(crate) fn build(connect_timeout: Duration, heartbeat: Heartbeat) -> (SocketIoService<Router>, SocketIo) {
     let attachments = ParserConfig::common().max_incoming_binaries(10).max_incoming_binary_buf_size(MAX_PAYLOAD_BYTES);
     SocketIo::builder()
         .with_parser(attachments)
         .connect_timeout(connect_timeout)
-        .ack_timeout(ack_timeout)
-        .upgrade_timeout(UPGRADE_TIMEOUT)
+        .ping_interval(heartbeat.interval)
+        .ping_timeout(heartbeat.timeout)
         .max_buffer_size(BUFFERED_PACKETS)
         .max_payload(MAX_PAYLOAD_BYTES as u64)
         .ws_max_message_size(MAX_PAYLOAD_BYTES)
@@ -134,8 +145,8 @@ async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Value) -> Result<(), 
     let admitted = verify(door, socket, &auth).await;
     if let Err(refusal) = &admitted {
         tracing::debug!(socket = %socket.id, %refusal, "a connection is refused");
-        if let Some(session) = session_of(socket) {
-            session.leave();
+        if let Some(connection) = connection_of(socket) {
+            connection.leave();
         }
     }
     let guest = admitted?;
@@ -163,9 +174,9 @@ fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
 
 async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, Refusal> {
     let token = find_token(auth, &socket.req_parts().headers)?;
-    // Every request comes by way of `wire`.
-    let wire = session_of(socket).cloned().ok_or(Refusal::Unavailable)?;
-    let (user_id, grant) = door.verify(token, &wire, |_| true).await?;
+    // Every request comes by way of `transport`.
+    let connection = connection_of(socket).cloned().ok_or(Refusal::Unavailable)?;
+    let (user_id, grant) = door.verify(token, &connection, |_| true).await?;
     let acknowledges = auth.get("ack") == Some(&Value::Bool(true));
     let admitted = match acknowledges {
         true => door.service.admit_acknowledging(&user_id).await,
@@ -175,9 +186,8 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, 
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
     })?;
-    let keeper =
-        acknowledges.then(|| Keeper::start(user_id.clone(), door.acks.clone(), wire.clone(), &door.acknowledging));
-    Ok(Guest { device: Device::new(user_id, wire, keeper, grant, &admission), admission })
+    let acks = acknowledges.then_some(&door.acks);
+    Ok(Guest { device: Device::new(user_id, connection, acks, grant, &admission), admission })
 }
 
 impl Door {
@@ -185,7 +195,7 @@ impl Door {
     async fn verify(
         &self,
         token: &str,
-        wire: &Arc<Session>,
+        connection: &Arc<Connection>,
         right: impl FnOnce(&str) -> bool,
     ) -> Result<(String, Grant), Refusal> {
         let Claims { user_id, session_id } = self.tokens.verify(token)?;
@@ -193,7 +203,7 @@ impl Door {
             return Err(Refusal::TokenInvalid);
         }
         // First, so that a revocation while the session is verified is not missed.
-        let grant = self.rights.grant(&user_id, &session_id, self.tokens.ends_at_ms(token), wire);
+        let grant = self.rights.grant(&user_id, &session_id, self.tokens.ends_at_ms(token), connection);
         loop {
             self.sessions.verify(&session_id, &user_id).await?;
             if grant.confirm() {
@@ -207,46 +217,43 @@ impl Door {
         let auth = if token.is_object() { token.clone() } else { json!({"token": token}) };
         let no_headers = HeaderMap::new();
         let token = find_token(&auth, &no_headers)?;
-        let (_, grant) = self.verify(token, &device.wire, |user| self.rules.may_refresh(&device.user_id, user)).await?;
+        let (_, grant) =
+            self.verify(token, &device.connection, |user| self.rules.may_refresh(&device.user_id, user)).await?;
         device.renew(grant);
         Ok(())
     }
 }
 
-/// After the CONNECT was answered: joins the one room (ROOM-01), then hands over what was queued (QUEUE-09), while whatever
-/// is emitted meanwhile waits for its turn (QUEUE-11).
+/// After the CONNECT was answered: joins the one room (ROOM-01), and hands over what was queued (QUEUE-09), while whatever
+/// is emitted meanwhile waits for its turn (QUEUE-11). It is sent when the client has the answer.
 async fn welcome(door: Arc<Door>, socket: SocketRef) {
     let pending: Option<Pending> = socket.extensions.remove();
     let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(Guest { device, admission }) = guest else { return };
-    socket.extensions.insert(device.clone());
-    let (socket, room) = (Arc::new(socket), admission.room.clone());
+    let room = admission.room.clone();
     // What it was handed and its transport has not taken goes back; it stays in the roster until that is done.
     let (host, gone, left) = (door.clone(), device.clone(), room.clone());
     socket.on_disconnect(async move || {
-        if gone.wire.outbox().len() > 0 {
+        gone.leave();
+        if gone.connection.has_unsent() {
             host.service.take_back(&gone.user_id).await;
         }
         host.roster.leave(&left, &gone);
-        gone.end_stay();
+        gone.end();
     });
-    door.roster.enter(&room, Entry { socket: socket.clone(), device: device.clone() });
-    socket.join(room.clone());
+    door.roster.enter(&room, device.clone());
     if !socket.connected() {
         // It went while it was let in; the library has cleaned up before there was anything to clean.
-        socket.leave_all();
+        device.leave();
         door.roster.leave(&room, &device);
+        device.end();
         return;
     }
-    if device.acknowledges() {
-        admission.welcome_kept(|payloads, ids, loss| {
-            device.offer_kept_queue(&socket, payloads, ids, loss);
-        });
-    } else {
-        admission.welcome_waiting(async |payloads| device.offer_queue(&socket, payloads).await).await;
-    }
+    let (service, user_id) = (door.service.clone(), device.user_id.clone());
+    let ask_store = Arc::new(move || service.catch_up_later(&user_id));
+    device.welcome(admission, ask_store);
 }
 
-fn session_of(socket: &SocketRef) -> Option<&Arc<Session>> {
+fn connection_of(socket: &SocketRef) -> Option<&Arc<Connection>> {
     socket.req_parts().extensions.get()
 }

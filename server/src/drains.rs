@@ -1,0 +1,193 @@
+//! Queues on their way to a client that acknowledges nothing: each is given to one device at a time, and leaves the store when that
+//! one was sent it (SLOW-07, SLOW-08). Also the removal of single events that were stored, and taken later.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle};
+use uuid::Uuid;
+
+use crate::{
+    event::Sent,
+    queue::{EntryId, OfflineQueue, Queued},
+    store::StoreError,
+};
+
+/// How long to wait before the store is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often other nodes are told that a queue is still on its way: several times in the time that they believe it.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// How many removals are gathered at most.
+const AT_ONCE: usize = 1_024;
+
+/// Called with a user whose queue is not on its way any more, be it delivered or not.
+pub(crate) type Released = Box<dyn Fn(&str) + Send + Sync>;
+
+/// The queues that are on their way from this node. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Drains(Arc<Inner>);
+
+struct Inner {
+    queue: Arc<dyn OfflineQueue>,
+    under_way: Mutex<HashSet<String>>,
+    released: OnceLock<Released>,
+    removals: OnceLock<mpsc::UnboundedSender<(String, EntryId)>>,
+}
+
+impl Drains {
+    pub(crate) fn new(queue: Arc<dyn OfflineQueue>) -> Self {
+        let (under_way, released, removals) = Default::default();
+        Self(Arc::new(Inner { queue, under_way, released, removals }))
+    }
+
+    /// From now on this is called.
+    pub(crate) fn on_release(&self, released: Released) {
+        self.0.released.set(released).ok();
+    }
+
+    /// Reads a queue that nobody else is given meanwhile, on whatever node. `None` where somebody else is.
+    pub(crate) async fn begin(&self, user_id: &str) -> Result<Option<(Vec<Queued>, Drain)>, StoreError> {
+        if !self.lock().insert(user_id.to_owned()) {
+            return Ok(None);
+        }
+        // From here on it is released when this is dropped.
+        let mut drain = Drain {
+            drains: self.clone(),
+            user_id: user_id.to_owned(),
+            name: Uuid::new_v4(),
+            ids: Vec::new(),
+            stage: Stage::Asking,
+            renewal: None,
+        };
+        let Some(entries) = self.0.queue.drain(user_id, drain.name).await? else {
+            drain.stage = Stage::Nothing;
+            return Ok(None);
+        };
+        drain.ids = entries.iter().map(|entry| entry.id).collect();
+        drain.stage = if entries.is_empty() { Stage::Nothing } else { Stage::UnderWay };
+        if !entries.is_empty() {
+            let (queue, user, name) = (self.0.queue.clone(), user_id.to_owned(), drain.name);
+            let renewal = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(RENEW_EVERY).await;
+                    queue.renew_drain(&user, name).await;
+                }
+            });
+            drain.renewal = Some(renewal.abort_handle());
+        }
+        Ok(Some((entries, drain)))
+    }
+
+    /// What is to be called when a transport has taken an event of a user's that was stored.
+    pub(crate) fn removes(&self, user_id: &str, entry: EntryId) -> Sent {
+        let (drains, user_id) = (self.clone(), user_id.to_owned());
+        Arc::new(move || drains.remove(user_id.clone(), entry))
+    }
+
+    /// Removes an entry, and does not wait. Many at a time go in one step.
+    fn remove(&self, user_id: String, entry: EntryId) {
+        let sender = self.0.removals.get_or_init(|| {
+            let (sender, removals) = mpsc::unbounded_channel();
+            tokio::spawn(remove_gathered(self.0.queue.clone(), removals));
+            sender
+        });
+        // The task ends with the runtime, and everything else then, too.
+        sender.send((user_id, entry)).ok();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        // No change can panic half way.
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn remove_gathered(queue: Arc<dyn OfflineQueue>, mut removals: mpsc::UnboundedReceiver<(String, EntryId)>) {
+    let mut gathered = Vec::new();
+    while removals.recv_many(&mut gathered, AT_ONCE).await > 0 {
+        let mut by_user: HashMap<String, Vec<EntryId>> = HashMap::new();
+        for (user_id, entry) in gathered.drain(..) {
+            by_user.entry(user_id).or_default().push(entry);
+        }
+        for (user_id, ids) in by_user {
+            remove(&*queue, &user_id, &ids, None).await;
+        }
+    }
+}
+
+/// Until the store has done it: what is left in it would be delivered again.
+async fn remove(queue: &dyn OfflineQueue, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) {
+    while let Err(error) = queue.remove(user_id, ids, drain).await {
+        tracing::warn!(%error, events = ids.len(), "delivered events could not be removed from a queue yet");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// A queue that was read to be handed over. Released when it is dropped.
+pub(crate) struct Drain {
+    drains: Drains,
+    user_id: String,
+    /// Names it among all drains of all nodes.
+    name: Uuid,
+    ids: Vec<EntryId>,
+    stage: Stage,
+    renewal: Option<AbortHandle>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The store may have noted it.
+    Asking,
+    /// There is nothing to be handed over.
+    Nothing,
+    UnderWay,
+    Removed,
+}
+
+impl Drain {
+    /// It was handed over: removes it.
+    pub(crate) async fn complete(mut self) {
+        remove(&*self.drains.0.queue, &self.user_id, &self.ids, Some(self.name)).await;
+        self.stage = Stage::Removed;
+    }
+
+    /// What is to be called when the transport has taken it.
+    pub(crate) fn when_sent(self) -> Sent {
+        let drain = Mutex::new(Some(self));
+        Arc::new(move || {
+            let drain = drain.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let (Some(drain), Ok(runtime)) = (drain, Handle::try_current()) {
+                runtime.spawn(drain.complete());
+            }
+        })
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        if let Some(renewal) = &self.renewal {
+            renewal.abort();
+        }
+        // Without a runtime nobody waits for it.
+        let (Stage::Asking | Stage::UnderWay | Stage::Removed, Ok(runtime)) = (self.stage, Handle::try_current())
+        else {
+            self.drains.lock().remove(&self.user_id);
+            return;
+        };
+        let (drains, user_id, name) = (self.drains.clone(), std::mem::take(&mut self.user_id), self.name);
+        let is_noted = self.stage != Stage::Removed;
+        runtime.spawn(async move {
+            if is_noted {
+                drains.0.queue.release(&user_id, name).await;
+            }
+            drains.lock().remove(&user_id);
+            if let Some(released) = drains.0.released.get() {
+                released(&user_id);
+            }
+        });
+    }
+}

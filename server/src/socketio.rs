@@ -1,0 +1,45 @@
+//! All that knows socketioxide and Engine.IO: the namespace and who is let into it, the transports, what clients are handed and what
+//! they have taken. What the library cannot do, and what is done about it, stands in `socketio/UPSTREAM.md`.
+//!
+//! From the outside inwards: `transport` takes the requests, `upgrade` and `polling` are two of its ways; `stream` is what the library
+//! reads and writes, `tap` and `packet` judge what clients send, `follower` what the library sends. `connection` is one session:
+//! its `outbox` holds what its transport has not taken, the `flusher` writes it, `acks` waits for answers. `namespace` lets
+//! clients in; a `device` is one of them, `roster` knows who is here, and `sockets` hands them events for the service.
+
+pub(crate) mod acks;
+mod connection;
+mod device;
+pub(crate) mod flusher;
+mod follower;
+pub(crate) mod namespace;
+mod outbox;
+mod packet;
+mod polling;
+pub(crate) mod roster;
+mod sessions;
+pub(crate) mod sockets;
+mod stream;
+mod tap;
+pub(crate) mod transport;
+mod upgrade;
+
+pub use connection::Haste;
+pub(crate) use connection::{Connection, Lines};
+pub use namespace::Heartbeat;
+pub(crate) use sessions::Sessions;
+
+/// The most that a client may send in one message or POST, announced as `maxPayload` (TRANS-11).
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
+
+/// What a client did wrong. Its connection is closed for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Violation {
+    #[error("a malformed packet")]
+    Malformed,
+    #[error("a packet for a namespace that was not joined")]
+    NotJoined,
+    #[error("a second CONNECT")]
+    SecondConnect,
+    #[error("a message above the limit")]
+    TooLarge,
+}

@@ -1,0 +1,749 @@
+//! One Engine.IO session, whatever transport it uses: what it was handed, what its transport has taken, whether that goes on,
+//! and how it is closed. Knows nothing of users, rooms or stores.
+//!
+//! Events go beneath the library: a frame that was written once for all is written to the stream of a WebSocket between two frames
+//! of the library's, or goes into the answer to a poll, behind what the library puts there. Under one lock, so that
+//! what was taken is a fact and no conclusion.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use super::{
+    acks::AckTracker,
+    flusher::Flusher,
+    follower::{Follower, Passed},
+    outbox::{CatchUp, Handed, Outbox, Shared},
+    sessions::Listing,
+};
+use crate::{event::Outgoing, frame::Frame};
+
+/// How many pieces one write takes.
+const AT_ONCE: usize = 64;
+
+/// How often a client that takes what waits for it counts as one that has answered a ping, which is somewhere behind that.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// What can be read and written.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// When what was handed over is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// By whoever hands it over, where nobody is about to.
+    Now,
+    /// By the flusher, with whatever else is handed over until then.
+    Soon,
+}
+
+/// What became of an event that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It will be sent, or taken back.
+    Taken,
+    /// The client is behind; it has to be given it later.
+    Behind,
+    /// The client has gone.
+    Gone,
+}
+
+/// What all connections of a server share.
+pub(crate) struct Lines {
+    pub(crate) flusher: Flusher,
+    /// How long a client may take nothing of what waits for it.
+    pub(crate) patience: Duration,
+    /// How many events are held for a client that is behind: as many as a queue holds.
+    pub(crate) missed_at_most: usize,
+}
+
+/// Goes with the handshake request, so that the Socket.IO handlers find it there, and lives as long as the session.
+pub(crate) struct Connection {
+    lines: Arc<Lines>,
+    state: Mutex<State>,
+    /// Counts what the client has entered and left: it is in the namespace, or about to be, where this is odd.
+    membership: AtomicU32,
+    /// The transport is known to be going: nothing more can be handed to it.
+    departed: AtomicBool,
+    /// The flusher knows of it.
+    listed: AtomicBool,
+    /// Whoever reads for the library.
+    reader: AtomicWaker,
+    /// How a polling session is reached; a WebSocket is by its stream.
+    polling: OnceLock<PollingSession>,
+}
+
+/// What can be done to a polling session from outside.
+pub(crate) struct PollingSession {
+    pub(crate) close: Box<dyn Fn() + Send + Sync>,
+    /// Says to the library that the client has answered a ping.
+    pub(crate) alive: Box<dyn Fn() + Send + Sync>,
+    pub(crate) _listing: Listing,
+}
+
+#[derive(Default)]
+struct State {
+    link: Link,
+    /// The answer to the CONNECT has passed, and nothing has undone it: events may follow.
+    open: bool,
+    /// Closed from here: the transport takes no further byte.
+    closed: bool,
+    follower: Follower,
+    outbox: Outbox,
+    acks: Option<AckTracker>,
+    /// Asks the store for what the client has missed.
+    ask_store: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// The library, where it waits to write.
+    library: Option<Waker>,
+    /// Somebody looks whether it goes on.
+    watched: bool,
+    /// When something was taken last, or began to wait.
+    progress: Option<Instant>,
+    alive: Option<Instant>,
+    /// A pong is to be read that the client need not send.
+    pong: bool,
+    /// Of polling: an answer is on its way; a poll waits; one is to be answered though there is nothing.
+    answering: bool,
+    poll: Option<Waker>,
+    release_poll: bool,
+    upgrading: bool,
+    when_empty: Option<oneshot::Sender<()>>,
+    /// Who waits for room.
+    want_room: Vec<Waker>,
+}
+
+/// How the client is reached.
+#[derive(Default)]
+enum Link {
+    #[default]
+    Polling,
+    WebSocket(Box<dyn Stream>),
+    Gone,
+}
+
+impl State {
+    fn is_blocked(&self) -> bool {
+        !self.outbox.is_empty() || self.library.is_some()
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(lines: Arc<Lines>) -> Arc<Self> {
+        Arc::new(Self {
+            lines,
+            state: Mutex::default(),
+            membership: AtomicU32::new(0),
+            departed: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            polling: OnceLock::new(),
+        })
+    }
+
+    /// One that nobody reaches.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Arc<Self> {
+        Self::new(Arc::new(Lines {
+            flusher: Flusher::default(),
+            patience: Duration::from_secs(20),
+            missed_at_most: 50,
+        }))
+    }
+
+    // What the client says.
+
+    /// Notes a CONNECT; false where it is a second one (TRANS-08).
+    pub(crate) fn enter(&self) -> bool {
+        if self.membership() % 2 == 0 && self.has_unsent() {
+            // It left something behind, which goes to the queue first.
+            self.close();
+        }
+        self.membership.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n % 2 == 0).then(|| n + 1)).is_ok()
+    }
+
+    /// Notes that the CONNECT was refused or undone, so that another may follow. Events are sent no more.
+    pub(crate) fn leave(&self) {
+        self.membership.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n % 2 == 1).then(|| n + 1)).ok();
+        let mut state = self.lock();
+        state.open = false;
+        state.acks = None;
+        state.ask_store = None;
+    }
+
+    /// Names the stay in the namespace that a CONNECT has begun.
+    pub(crate) fn membership(&self) -> u32 {
+        self.membership.load(Ordering::SeqCst)
+    }
+
+    /// Notes that the client is going by itself.
+    pub(crate) fn depart(&self) {
+        self.departed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether whoever has entered so has gone.
+    pub(crate) fn has_left(&self, membership: u32) -> bool {
+        self.departed.load(Ordering::SeqCst) || self.membership() != membership
+    }
+
+    /// Notes an acknowledgement.
+    pub(super) fn acknowledged(&self, id: u64) {
+        let acks = self.lock().acks.clone();
+        if let Some(acks) = acks {
+            acks.acknowledged(id);
+        }
+    }
+
+    // What is handed over.
+
+    /// What is needed while the client is in the namespace.
+    pub(crate) fn serve(&self, acks: Option<AckTracker>, ask_store: Arc<dyn Fn() + Send + Sync>) {
+        let mut state = self.lock();
+        state.acks = acks;
+        state.ask_store = Some(ask_store);
+    }
+
+    /// Whether an event would be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().outbox.has_room()
+    }
+
+    /// Completes with true when an event would be taken; with false where none would soon, for the client is behind or has gone.
+    pub(crate) fn poll_room(&self, membership: u32, cx: &Context<'_>) -> Poll<bool> {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) || state.outbox.is_behind() {
+            return Poll::Ready(false);
+        }
+        if state.outbox.has_room() {
+            return Poll::Ready(true);
+        }
+        if !state.want_room.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.want_room.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Hands over an event, where there is room.
+    pub(crate) fn offer(self: &Arc<Self>, membership: u32, frame: &Frame, handed: Handed, haste: Haste) -> Offer {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) {
+            return Offer::Gone;
+        }
+        if !state.outbox.has_room() {
+            return Offer::Behind;
+        }
+        self.begin_to_wait(&mut state);
+        state.outbox.push(frame.clone(), handed);
+        self.send(state, haste);
+        Offer::Taken
+    }
+
+    /// Hands over what was queued; what is offered from now on comes behind it. False where the client has gone.
+    pub(crate) fn offer_queue(self: &Arc<Self>, membership: u32, frame: Frame, handed: Handed) -> bool {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) {
+            return false;
+        }
+        self.begin_to_wait(&mut state);
+        state.outbox.push_queue(frame, handed);
+        self.send(state, Haste::Now);
+        true
+    }
+
+    /// Notes an event that a client behind has to be given once it has caught up.
+    pub(crate) fn miss(self: &Arc<Self>, membership: u32, event: &Outgoing, handed: Handed) {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) {
+            return;
+        }
+        state.outbox.miss(event.clone(), handed, self.lines.missed_at_most);
+        // It may have caught up meanwhile.
+        self.send(state, Haste::Soon);
+    }
+
+    /// Notes that the store has something that the client has to be given once it has caught up.
+    pub(crate) fn miss_stored(self: &Arc<Self>, membership: u32) {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) {
+            return;
+        }
+        state.outbox.miss_stored();
+        self.send(state, Haste::Soon);
+    }
+
+    /// Whether the client has taken everything, and the store has something that it has missed.
+    pub(crate) fn asks_store(&self) -> bool {
+        let state = self.lock();
+        state.outbox.is_empty() && state.outbox.is_behind()
+    }
+
+    /// Hands over what the store had, and what was missed since.
+    pub(crate) fn hand_missed(self: &Arc<Self>, membership: u32, stored: &[&str], handed: Handed) {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) {
+            return;
+        }
+        self.begin_to_wait(&mut state);
+        state.outbox.hand_missed(stored, handed);
+        self.send(state, Haste::Now);
+    }
+
+    /// To be called where a client may have caught up by another way than by being sent something.
+    pub(crate) fn look_whether_caught_up(self: &Arc<Self>) {
+        let state = self.lock();
+        if state.outbox.is_behind() {
+            self.send(state, Haste::Soon);
+        }
+    }
+
+    fn begin_to_wait(&self, state: &mut State) {
+        if !state.is_blocked() {
+            state.progress = None;
+        }
+    }
+
+    fn send(self: &Arc<Self>, mut state: MutexGuard<'_, State>, haste: Haste) {
+        match state.link {
+            Link::Polling => self.wake_poll(&mut state),
+            Link::WebSocket(_) if haste == Haste::Now && !self.lines.flusher.is_busy() => self.flush(&mut state),
+            Link::WebSocket(_) => self.list(),
+            Link::Gone => {}
+        }
+    }
+
+    fn list(self: &Arc<Self>) {
+        if !self.listed.swap(true, Ordering::SeqCst) {
+            self.lines.flusher.list(self.clone());
+        }
+    }
+
+    /// Writes what waits; to be called by the flusher, for one that was listed.
+    pub(super) fn flush_listed(self: &Arc<Self>) {
+        self.listed.store(false, Ordering::SeqCst);
+        let mut state = self.lock();
+        match state.link {
+            Link::Polling => self.wake_poll(&mut state),
+            Link::WebSocket(_) => self.flush(&mut state),
+            Link::Gone => {}
+        }
+    }
+
+    /// Writes what waits, between two frames of the library's, for as long as the system takes it.
+    fn flush(self: &Arc<Self>, state: &mut State) {
+        let waker = Waker::from(self.clone());
+        let cx = &mut Context::from_waker(&waker);
+        loop {
+            if !state.outbox.is_within_packet() {
+                // Its pings and answers take turns with events. It goes on here when it is done.
+                if let Some(library) = state.library.take() {
+                    library.wake();
+                    return;
+                }
+                if state.outbox.is_empty() {
+                    self.emptied(state);
+                }
+                if state.outbox.is_empty() || !state.open || !state.follower.is_between_frames() {
+                    return;
+                }
+            }
+            if state.closed || state.answering {
+                return;
+            }
+            let Link::WebSocket(stream) = &mut state.link else { return };
+            let mut slices = [IoSlice::new(&[]); AT_ONCE];
+            let count = state.outbox.slices(&mut slices);
+            match Pin::new(stream).poll_write_vectored(cx, &slices[..count]) {
+                Poll::Ready(Ok(bytes @ 1..)) => {
+                    state.outbox.taken(bytes);
+                    self.goes_on(state);
+                }
+                Poll::Ready(_) => {
+                    // Whoever reads finds out, too.
+                    self.depart();
+                    self.reader.wake();
+                    return;
+                }
+                Poll::Pending => {
+                    self.watch(state);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Everything was taken.
+    fn emptied(self: &Arc<Self>, state: &mut State) {
+        if let Some(waits) = state.when_empty.take() {
+            // Whoever waited may have given up.
+            waits.send(()).ok();
+        }
+        if state.open
+            && state.outbox.catch_up() == CatchUp::AskStore
+            && let Some(ask) = &state.ask_store
+        {
+            ask();
+        }
+    }
+
+    /// The transport has taken something. A ping may be behind what still waits, and a client that takes what waits is alive.
+    fn goes_on(&self, state: &mut State) {
+        if !state.want_room.is_empty() && state.outbox.has_room() {
+            state.want_room.drain(..).for_each(Waker::wake);
+        }
+        if state.outbox.is_empty() && !state.watched {
+            return;
+        }
+        let now = Instant::now();
+        state.progress = Some(now);
+        if state.alive.is_none_or(|alive| now - alive >= ALIVE_EVERY) {
+            state.alive = Some(now);
+            match self.polling.get() {
+                Some(polling) if matches!(state.link, Link::Polling) => (polling.alive)(),
+                _ => {
+                    state.pong = true;
+                    self.reader.wake();
+                }
+            }
+        }
+    }
+
+    /// Sees to it that somebody looks whether what waits is taken.
+    fn watch(self: &Arc<Self>, state: &mut State) {
+        state.progress.get_or_insert_with(Instant::now);
+        if !std::mem::replace(&mut state.watched, true) {
+            let (connection, patience) = (Arc::downgrade(self), self.lines.patience);
+            tokio::spawn(async move {
+                let mut until = Instant::now() + patience;
+                loop {
+                    tokio::time::sleep_until(until).await;
+                    let Some(connection) = connection.upgrade() else { return };
+                    match connection.is_given_up() {
+                        Ok(Some(later)) => until = later,
+                        Ok(None) => return,
+                        Err(()) => {
+                            tracing::debug!("a client that takes nothing is closed");
+                            connection.close();
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    }
+
+    /// When to look again, if ever; fails where the client has taken nothing for too long.
+    fn is_given_up(&self) -> Result<Option<Instant>, ()> {
+        let mut state = self.lock();
+        if state.closed || !state.is_blocked() {
+            state.watched = false;
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let until = *state.progress.get_or_insert(now) + self.lines.patience;
+        if until > now { Ok(Some(until)) } else { Err(()) }
+    }
+
+    // The end.
+
+    /// Closes the transport, however stuck it is. From here on it is handed no byte more.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        self.depart();
+        if std::mem::replace(&mut state.closed, true) {
+            return;
+        }
+        let mut wakers = std::mem::take(&mut state.want_room);
+        wakers.extend([state.library.take(), state.poll.take()].into_iter().flatten());
+        let polls = matches!(state.link, Link::Polling);
+        drop(state);
+        self.reader.wake();
+        wakers.into_iter().for_each(Waker::wake);
+        if let (true, Some(polling)) = (polls, self.polling.get()) {
+            (polling.close)();
+        }
+    }
+
+    /// Closes the transport as soon as it has taken all that it was handed, and after that time in any case.
+    pub(crate) async fn close_when_sent(&self, within: Duration) {
+        let emptied = {
+            let mut state = self.lock();
+            let (tell, emptied) = oneshot::channel();
+            // Under the lock, so that nothing is added.
+            self.depart();
+            (!state.outbox.is_empty()).then(|| {
+                state.when_empty = Some(tell);
+                emptied
+            })
+        };
+        if let Some(emptied) = emptied {
+            timeout(within, emptied).await.ok();
+        }
+        self.close();
+    }
+
+    /// Whether it was closed from here.
+    pub(super) fn was_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Whether there is anything that its transport has not taken.
+    pub(crate) fn has_unsent(&self) -> bool {
+        let state = self.lock();
+        !state.outbox.is_empty() || state.outbox.is_behind()
+    }
+
+    /// Takes the events that its transport has not taken and that no other connection will send. Where there was anything, the
+    /// transport is closed: what it had begun is of no use.
+    pub(crate) fn take_unsent(&self) -> Vec<Arc<Shared>> {
+        if !self.has_unsent() {
+            return Vec::new();
+        }
+        self.close();
+        self.lock().outbox.take_unsent()
+    }
+
+    // The stream of a WebSocket, as the library sees it.
+
+    /// From now on the client is reached by this stream.
+    pub(super) fn attach(self: &Arc<Self>, stream: Box<dyn Stream>, follower: Follower) {
+        let mut state = self.lock();
+        state.link = Link::WebSocket(stream);
+        state.follower = follower;
+        state.upgrading = false;
+        if !state.outbox.is_empty() {
+            self.list();
+        }
+    }
+
+    /// The library has let go of the stream.
+    pub(super) fn detach(&self) -> Option<Box<dyn Stream>> {
+        self.depart();
+        let mut state = self.lock();
+        state.library = None;
+        match std::mem::replace(&mut state.link, Link::Gone) {
+            Link::WebSocket(stream) => Some(stream),
+            Link::Polling | Link::Gone => None,
+        }
+    }
+
+    /// Reads for the library. True where it is to be told of a pong instead.
+    pub(super) fn read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, may_pong: bool) -> Poll<io::Result<bool>> {
+        self.reader.register(cx.waker());
+        let mut state = self.lock();
+        if state.closed {
+            return Poll::Ready(Err(closed()));
+        }
+        if may_pong && std::mem::take(&mut state.pong) {
+            return Poll::Ready(Ok(true));
+        }
+        match &mut state.link {
+            Link::WebSocket(stream) => Pin::new(stream).poll_read(cx, buf).map_ok(|()| false),
+            Link::Polling | Link::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Writes for the library, between two of our frames.
+    pub(super) fn write(self: &Arc<Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut state = self.lock();
+        if state.closed {
+            return Poll::Ready(Err(closed()));
+        }
+        state.library = None;
+        if state.outbox.is_within_packet() {
+            self.flush(&mut state);
+            if state.outbox.is_within_packet() {
+                return self.wait_to_write(&mut state, cx);
+            }
+        }
+        if let Some(swallowed) = state.follower.swallows(buf) {
+            if swallowed.is_ping {
+                state.pong = true;
+                self.reader.wake();
+            }
+            return Poll::Ready(Ok(swallowed.bytes));
+        }
+        let waker = Waker::from(self.clone());
+        let Link::WebSocket(stream) = &mut state.link else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let Poll::Ready(written) = Pin::new(stream).poll_write(&mut Context::from_waker(&waker), buf) else {
+            return self.wait_to_write(&mut state, cx);
+        };
+        if let Ok(bytes) = written {
+            let passed = state.follower.feed(&buf[..bytes]);
+            self.note(&mut state, passed);
+            self.goes_on(&mut state);
+            if state.follower.is_between_frames() {
+                self.flush(&mut state);
+            }
+        }
+        Poll::Ready(written)
+    }
+
+    fn wait_to_write(self: &Arc<Self>, state: &mut State, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        self.begin_to_wait(state);
+        state.library = Some(cx.waker().clone());
+        self.watch(state);
+        Poll::Pending
+    }
+
+    /// What the library has said, however it went.
+    fn note(&self, state: &mut State, passed: Passed) {
+        match passed {
+            // Where the client has left meanwhile, what follows is for nobody.
+            Passed::Connected => state.open = self.membership() % 2 == 1,
+            Passed::Disconnected => state.open = false,
+            Passed::Other => {}
+        }
+    }
+
+    /// Flushes for the library.
+    pub(super) fn with_stream<T>(
+        &self,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(Pin<&mut Box<dyn Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut self.lock().link {
+            Link::WebSocket(stream) => act(Pin::new(stream), cx),
+            Link::Polling | Link::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    // Polling.
+
+    pub(super) fn is_polling(&self, session: PollingSession) {
+        self.polling.set(session).ok();
+    }
+
+    fn wake_poll(self: &Arc<Self>, state: &mut State) {
+        if state.outbox.is_empty() {
+            self.emptied(state);
+        }
+        if state.outbox.is_empty() {
+            return;
+        }
+        self.watch(state);
+        if let Some(poll) = state.poll.take() {
+            poll.wake();
+        }
+    }
+
+    /// Completes when a poll is to be answered, whatever the library has to say.
+    pub(super) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        let has_events = matches!(state.link, Link::Polling) && state.open && !state.outbox.is_empty();
+        if has_events || state.release_poll || state.closed {
+            return Poll::Ready(());
+        }
+        state.poll = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// An answer was not taken to its end: what the client misses cannot be put in its place any more.
+    pub(super) fn abort_answer(&self) {
+        self.lock().answering = false;
+        self.close();
+    }
+
+    /// Begins the answer to a poll with what the library has to say: how many packets of ours follow, and how many bytes.
+    pub(super) fn begin_answer(&self, packets: &[u8]) -> (usize, usize) {
+        let mut state = self.lock();
+        for packet in packets.split(|byte| *byte == super::outbox::SEPARATOR) {
+            let passed = Passed::of(packet);
+            self.note(&mut state, passed);
+        }
+        state.release_poll = false;
+        state.poll = None;
+        state.progress = Some(Instant::now());
+        if !matches!(state.link, Link::Polling) || !state.open || state.closed {
+            return (0, 0);
+        }
+        let (count, bytes) = state.outbox.packets();
+        state.answering = count > 0;
+        (count, bytes)
+    }
+
+    /// Whether an answer with events is on its way, so that there can be no other poll.
+    pub(super) fn is_answering(&self) -> bool {
+        self.lock().answering
+    }
+
+    /// The next bytes of an answer that has so many packets to come; none where the session was closed, for then they were taken back.
+    pub(super) fn answer(self: &Arc<Self>, left: &mut usize, most: usize) -> Option<axum::body::Bytes> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        let bytes = state.outbox.take_packets(left, most, &mut Vec::new());
+        self.goes_on(&mut state);
+        if *left == 0 {
+            state.answering = false;
+            if state.outbox.is_empty() {
+                self.emptied(&mut state);
+            } else if matches!(state.link, Link::WebSocket(_)) {
+                self.list();
+            }
+        }
+        Some(bytes)
+    }
+
+    // Upgrades.
+
+    /// Begins an upgrade; false where there is one already, or was.
+    pub(super) fn begin_upgrade(&self) -> bool {
+        let mut state = self.lock();
+        let may = matches!(state.link, Link::Polling) && !state.upgrading && !state.closed;
+        state.upgrading |= may;
+        may
+    }
+
+    /// The client has probed the new transport: it waits for the poll that it has sent, if there is one.
+    pub(super) fn probed(&self) {
+        let mut state = self.lock();
+        state.release_poll = true;
+        if let Some(poll) = state.poll.take() {
+            poll.wake();
+        }
+    }
+
+    /// The upgrade has come to nothing: everything is as it was.
+    pub(super) fn abandon_upgrade(&self) {
+        let mut state = self.lock();
+        state.upgrading = false;
+        state.release_poll = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in it can panic half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The system has room for more. Takes no lock: it may be called by whoever holds it.
+impl Wake for Connection {
+    fn wake(self: Arc<Self>) {
+        self.list();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.list();
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the session was closed")
+}

@@ -1,0 +1,251 @@
+//! One connected client of a user: what it is handed, and as what.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use super::{
+    acks::{AckSetup, AckTracker},
+    connection::{Connection, Haste, Offer},
+    outbox::{Handed, Shared},
+};
+use crate::{
+    admission::{Admission, Loss},
+    cluster::Stay,
+    event::{Outgoing, Sent},
+    frame,
+    queue::{Backlog, EntryId},
+    rights::Grant,
+};
+
+/// How many events may wait for the acknowledgement of one client.
+const MAX_UNANSWERED: usize = 1_024;
+
+/// How much of what a client has missed goes into one `queued.events`; one event in any case.
+const PORTION: usize = 256;
+const PORTION_BYTES: usize = 512 * 1024;
+
+pub(crate) struct Device {
+    pub(crate) user_id: String,
+    pub(crate) connection: Arc<Connection>,
+    /// Its stay in the namespace, and whether the library knows that it is over.
+    membership: u32,
+    gone: AtomicBool,
+    /// Where the client acknowledges.
+    acks: Option<AckTracker>,
+    /// What it rests on.
+    grant: Mutex<Grant>,
+    /// Where there are other nodes.
+    stay: Option<Arc<Stay>>,
+    /// The newest entry of the queue that it was given, or that is noted for it.
+    newest: Mutex<EntryId>,
+}
+
+impl Device {
+    /// Somebody who is about to be given what `admission` holds.
+    pub(crate) fn new(
+        user_id: String,
+        connection: Arc<Connection>,
+        acks: Option<&AckSetup>,
+        grant: Grant,
+        admission: &Admission,
+    ) -> Arc<Self> {
+        let acks = acks.map(|setup| AckTracker::start(user_id.clone(), setup, &connection));
+        let (membership, stay, newest) = (connection.membership(), admission.stay(), Mutex::new(admission.newest()));
+        let (gone, grant) = (AtomicBool::new(false), Mutex::new(grant));
+        Arc::new(Self { user_id, connection, membership, gone, acks, grant, stay, newest })
+    }
+
+    /// Hands over what was queued. `ask_store` is called when it has caught up and the store has something that it was not given.
+    pub(crate) fn welcome(&self, admission: Admission, ask_store: Arc<dyn Fn() + Send + Sync>) {
+        self.connection.serve(self.acks.clone(), ask_store);
+        match &self.acks {
+            Some(acks) => {
+                admission.welcome_kept(|payloads, ids, loss| {
+                    self.ask(acks, payloads.iter().map(|payload| payload.get()), ids, loss);
+                });
+            }
+            None => {
+                let owed = admission.is_owed();
+                admission.welcome_later(|payloads, sent| {
+                    let frame = frame::queued_events(payloads.iter().map(|payload| payload.get()), "");
+                    self.connection.offer_queue(self.membership, frame, sent.map_or(Handed::Kept, Handed::Stored));
+                });
+                if owed {
+                    self.connection.miss_stored(self.membership);
+                }
+            }
+        }
+    }
+
+    /// Hands over a queue, and asks for its acknowledgement.
+    fn ask<'a>(
+        &self,
+        acks: &AckTracker,
+        payloads: impl Iterator<Item = &'a str> + Clone,
+        ids: Vec<EntryId>,
+        loss: Loss,
+    ) {
+        let loss_json = serde_json::to_string(&loss).expect("numbers are JSON");
+        let id = acks.expect(ids, loss.counted);
+        let frame = frame::queued_events(payloads, &format!(",{loss_json}")).asking(id);
+        if !self.connection.offer_queue(self.membership, frame, Handed::Asking(acks.clone(), id)) {
+            acks.retract();
+        }
+    }
+
+    /// Is handed nothing more.
+    pub(crate) fn leave(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        if let Some(acks) = &self.acks {
+            acks.end();
+        }
+    }
+
+    /// Is here no more, and whatever it was not sent is taken care of.
+    pub(crate) fn end(&self) {
+        if let Some(stay) = &self.stay {
+            stay.end();
+        }
+    }
+
+    /// From now on it rests on this.
+    pub(crate) fn renew(&self, grant: Grant) {
+        let former = std::mem::replace(&mut *self.grant.lock().unwrap_or_else(PoisonError::into_inner), grant);
+        drop(former);
+    }
+
+    /// Whether the client has gone.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst) || self.connection.has_left(self.membership)
+    }
+
+    pub(crate) fn acknowledges(&self) -> bool {
+        self.acks.is_some()
+    }
+
+    /// Offers an event that is in no store.
+    pub(crate) fn offer(&self, event: &Arc<Shared>, haste: Haste) -> Offer {
+        if self.has_gone() {
+            return Offer::Gone;
+        }
+        self.connection.offer(self.membership, &event.event.frame, Handed::Event(event.clone()), haste)
+    }
+
+    /// Completes with true when an event would be taken, with false where none would soon.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<bool> {
+        if self.has_gone() { Poll::Ready(false) } else { self.connection.poll_room(self.membership, cx) }
+    }
+
+    /// Notes an event that is in no store, and that another device has taken.
+    pub(crate) fn miss(&self, event: &Arc<Shared>) {
+        self.connection.miss(self.membership, &event.event, Handed::Event(event.clone()));
+    }
+
+    /// Offers an event that is stored, as `entry`: until somebody has acknowledged it, or with `sent`, until a transport has
+    /// taken it. What it was given with the queue, it is not given again; where it is behind, it is given it later.
+    pub(crate) fn offer_stored(&self, event: &Outgoing, entry: EntryId, sent: Option<&Sent>, haste: Haste) -> bool {
+        if self.has_gone() {
+            return false;
+        }
+        if self.newest() >= entry {
+            return true;
+        }
+        let offered = match &self.acks {
+            Some(acks) => self.offer_asking(acks, event, entry, haste),
+            None => {
+                let handed = || sent.map_or(Handed::Kept, |sent| Handed::Stored(sent.clone()));
+                let offered = self.connection.offer(self.membership, &event.frame, handed(), haste);
+                if offered == Offer::Behind {
+                    self.connection.miss(self.membership, event, handed());
+                    self.note(entry);
+                }
+                offered
+            }
+        };
+        if offered == Offer::Taken {
+            self.note(entry);
+        }
+        offered == Offer::Taken
+    }
+
+    /// Where it is behind, it stays so until it has caught up with the store.
+    fn offer_asking(&self, acks: &AckTracker, event: &Outgoing, entry: EntryId, haste: Haste) -> Offer {
+        if acks.unanswered() >= MAX_UNANSWERED || !self.connection.has_room() {
+            self.connection.miss_stored(self.membership);
+            return Offer::Behind;
+        }
+        let id = acks.expect(vec![entry], 0);
+        let handed = Handed::Asking(acks.clone(), id);
+        let offered = self.connection.offer(self.membership, &event.frame.asking(id), handed, haste);
+        if offered != Offer::Taken {
+            acks.retract();
+        }
+        offered
+    }
+
+    /// Whether it has caught up with what it was handed, and not with the store.
+    pub(crate) fn asks_store(&self) -> bool {
+        !self.has_gone()
+            && self.acks.as_ref().is_none_or(|acks| acks.unanswered() < MAX_UNANSWERED / 2)
+            && self.connection.asks_store()
+    }
+
+    /// Hands over what the store has and it was not given, a portion at a time; only where [`Device::asks_store`].
+    pub(crate) fn give(&self, backlog: &Backlog) {
+        let newest = self.newest();
+        let missed = backlog.entries.iter().filter(|entry| entry.id > newest);
+        let mut bytes = 0;
+        let portion: Vec<_> = missed
+            .clone()
+            .take(PORTION)
+            .take_while(|entry| {
+                let first = bytes == 0;
+                bytes += entry.payload.len();
+                first || bytes <= PORTION_BYTES
+            })
+            .collect();
+        let more = missed.count() > portion.len();
+        let payloads = portion.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload));
+        self.connection.hand_missed(self.membership, &[], Handed::Kept);
+        if let Some(last) = portion.last() {
+            self.note(last.id);
+            match &self.acks {
+                Some(acks) => {
+                    let ids = portion.iter().map(|entry| entry.id).collect();
+                    // What is told twice before it is acknowledged is taken from the count once.
+                    let counted = if acks.has_told() { 0 } else { backlog.dropped };
+                    let loss = Loss { complete: backlog.dropped == 0, dropped: backlog.dropped, counted };
+                    self.ask(acks, payloads, ids, loss);
+                }
+                None => {
+                    let frame = frame::queued_events(payloads, "");
+                    self.connection.offer_queue(self.membership, frame, Handed::Kept);
+                }
+            }
+        }
+        if more {
+            self.connection.miss_stored(self.membership);
+        }
+    }
+
+    /// Hands over a queue that nobody else is given; `sent` is called when the transport has taken it.
+    pub(crate) fn give_queue(&self, payloads: &[&str], newest: EntryId, sent: Sent) {
+        self.note(newest);
+        self.connection.hand_missed(self.membership, payloads, Handed::Stored(sent));
+    }
+
+    /// The newest entry of the queue that it was given.
+    pub(crate) fn newest(&self) -> EntryId {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, entry: EntryId) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = entry.max(*newest);
+    }
+}

@@ -1,0 +1,322 @@
+//! What a connection was handed and its transport has not taken yet, in order. Knows nothing of sockets or stores.
+//!
+//! It is bounded: a client that is *behind* the bound is not handed more. What was accepted for it meanwhile waits in `missed`, and
+//! comes in one `queued.events` once everything before it was taken (SLOW-09).
+
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use axum::body::Bytes;
+
+use super::acks::AckTracker;
+use crate::{
+    event::{Outgoing, Sent},
+    frame::{self, Frame},
+    queue::EntryId,
+};
+
+/// How many events may wait for a client that reads slowly or not at all, and how many bytes. A batch of the usual size fits in.
+const MAX_WAITING: usize = 1_024;
+const MAX_WAITING_BYTES: usize = 512 * 1024;
+
+/// An event on its way to one or several clients that acknowledge nothing, and in no store.
+pub(crate) struct Shared {
+    pub(crate) event: Outgoing,
+    /// Its place among all that was handed over.
+    pub(crate) order: u64,
+    /// The newest entry of the queue that those who are handed it had been given before.
+    pub(crate) after: EntryId,
+    /// How many connections still have it to send.
+    holders: AtomicUsize,
+    sent: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(event: Outgoing, order: u64, after: EntryId) -> Arc<Self> {
+        Arc::new(Self { event, order, after, holders: AtomicUsize::new(0), sent: AtomicBool::new(false) })
+    }
+
+    fn hold(&self) {
+        self.holders.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Lets go of it; true where nobody has sent it and nobody else will.
+    fn release(&self, sent: bool) -> bool {
+        if sent {
+            self.sent.store(true, Ordering::SeqCst);
+        }
+        self.holders.fetch_sub(1, Ordering::SeqCst) == 1 && !self.sent.load(Ordering::SeqCst)
+    }
+}
+
+/// What is to be done about an event when it was sent, and when it never will be.
+pub(crate) enum Handed {
+    /// It is lost with the connection unless somebody takes care of it.
+    Event(Arc<Shared>),
+    /// It is in the store whatever happens here.
+    Kept,
+    /// It is in the store until the client acknowledges it, under this number.
+    Asking(AckTracker, u64),
+    /// It is in the store until a transport has taken it; whoever removes it is told.
+    Stored(Sent),
+    /// Several in one packet.
+    Many(Vec<Handed>),
+}
+
+impl Handed {
+    fn hold(&self) {
+        if let Self::Event(shared) = self {
+            shared.hold();
+        }
+    }
+
+    fn sent(self, bytes: usize) {
+        match self {
+            Self::Event(shared) => drop(shared.release(true)),
+            Self::Asking(acks, id) => acks.sent(id, bytes),
+            Self::Stored(sent) => sent(),
+            Self::Many(all) => all.into_iter().for_each(|handed| handed.sent(0)),
+            Self::Kept => {}
+        }
+    }
+
+    /// Adds the events that nobody has sent and nobody else will.
+    fn lost(self, unsent: &mut Vec<Arc<Shared>>) {
+        match self {
+            Self::Event(shared) => {
+                if shared.release(false) {
+                    unsent.push(shared);
+                }
+            }
+            Self::Many(all) => all.into_iter().for_each(|handed| handed.lost(unsent)),
+            Self::Kept | Self::Asking(..) | Self::Stored(_) => {}
+        }
+    }
+}
+
+struct Waiting {
+    frame: Frame,
+    handed: Handed,
+    /// What it counts in the bound.
+    weight: usize,
+}
+
+/// An event that a client behind has not been handed.
+struct Missed {
+    event: Outgoing,
+    handed: Handed,
+}
+
+/// What became of a client that was behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CatchUp {
+    /// It was not, or still is.
+    No,
+    /// It was handed what it had missed.
+    Handed,
+    /// The store has to be asked for what it has missed.
+    AskStore,
+}
+
+/// In the order in which they were handed over.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    waiting: VecDeque<Waiting>,
+    /// How much of the first was taken.
+    begun: usize,
+    /// How many of them count in the bound, and how many bytes they have.
+    events: usize,
+    bytes: usize,
+    missed: VecDeque<Missed>,
+    /// Whether the store has more that the client has missed.
+    more_stored: bool,
+    /// Of those missed that went for want of room: what no other device has sent after all.
+    orphans: Vec<Arc<Shared>>,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether the connection can be handed one more event: there is room, and nothing older is still to come.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_behind() && self.events < MAX_WAITING && self.bytes < MAX_WAITING_BYTES
+    }
+
+    /// Whether there is something that was accepted for the client and could not be handed over.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.missed.is_empty() || self.more_stored
+    }
+
+    /// Hands over an event.
+    pub(crate) fn push(&mut self, frame: Frame, handed: Handed) {
+        handed.hold();
+        let weight = frame.len();
+        self.events += 1;
+        self.bytes += weight;
+        self.waiting.push_back(Waiting { frame, handed, weight });
+    }
+
+    /// Hands over a queue. It was bounded before, so it counts for nothing here, and what comes behind it has room.
+    pub(crate) fn push_queue(&mut self, frame: Frame, handed: Handed) {
+        handed.hold();
+        self.waiting.push_back(Waiting { frame, handed, weight: 0 });
+    }
+
+    /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03).
+    pub(crate) fn miss(&mut self, event: Outgoing, handed: Handed, at_most: usize) {
+        handed.hold();
+        self.missed.push_back(Missed { event, handed });
+        if self.missed.len() > at_most
+            && let Some(Missed { handed: Handed::Event(shared), .. }) = self.missed.pop_front()
+            && shared.release(false)
+        {
+            self.orphans.push(shared);
+        }
+    }
+
+    /// Notes that the store has something that the client has not been given.
+    pub(crate) fn miss_stored(&mut self) {
+        self.more_stored = true;
+    }
+
+    /// Once everything was taken, hands over what was missed, in one packet.
+    pub(crate) fn catch_up(&mut self) -> CatchUp {
+        if !self.is_empty() || !self.is_behind() {
+            return CatchUp::No;
+        }
+        if self.more_stored {
+            return CatchUp::AskStore;
+        }
+        self.hand_missed(&[], Handed::Kept);
+        CatchUp::Handed
+    }
+
+    /// Hands over what was found in the store, and after it what was missed.
+    pub(crate) fn hand_missed(&mut self, stored: &[&str], handed: Handed) {
+        self.more_stored = false;
+        let missed = std::mem::take(&mut self.missed);
+        if stored.is_empty() && missed.is_empty() {
+            return;
+        }
+        let payloads = stored.iter().copied().chain(missed.iter().map(|missed| missed.event.json()));
+        let frame = frame::queued_events(payloads, "");
+        let mut all = vec![handed];
+        all.extend(missed.into_iter().map(|missed| missed.handed));
+        // They are held already.
+        self.waiting.push_back(Waiting { frame, handed: Handed::Many(all), weight: 0 });
+    }
+
+    /// What a vectored write can take.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let (mut count, mut skip) = (0, self.begun);
+        for part in self.waiting.iter().flat_map(|waiting| waiting.frame.parts()) {
+            if count == slices.len() {
+                break;
+            }
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            if skipped < part.len() {
+                slices[count] = IoSlice::new(&part[skipped..]);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Whether a packet was begun and is not complete.
+    pub(crate) fn is_within_packet(&self) -> bool {
+        self.begun > 0
+    }
+
+    /// Notes that a WebSocket has taken so many bytes.
+    pub(crate) fn taken(&mut self, mut bytes: usize) {
+        while let Some(first) = self.waiting.front() {
+            let left = first.frame.len() - self.begun;
+            if bytes < left {
+                self.begun += bytes;
+                break;
+            }
+            bytes -= left;
+            self.begun = 0;
+            self.first_sent();
+        }
+    }
+
+    fn first_sent(&mut self) {
+        let Some(Waiting { frame, handed, weight }) = self.waiting.pop_front() else { return };
+        if weight > 0 {
+            self.events -= 1;
+            self.bytes -= weight;
+        }
+        handed.sent(frame.len());
+        // What a burst took is given back.
+        if self.waiting.is_empty() && self.waiting.capacity() > 64 {
+            self.waiting = VecDeque::new();
+        }
+    }
+
+    /// How many packets wait, and how long they are with what separates them.
+    pub(crate) fn packets(&self) -> (usize, usize) {
+        let bytes: usize = self.waiting.iter().map(|waiting| waiting.frame.packet_len()).sum();
+        (self.waiting.len(), bytes + self.waiting.len().saturating_sub(1))
+    }
+
+    /// Takes the next bytes of an answer to a poll that has `left` packets to come: a part of a packet that is long, or several
+    /// that are short, which is what `into` is for.
+    pub(crate) fn take_packets(&mut self, left: &mut usize, most: usize, into: &mut Vec<u8>) -> Bytes {
+        while let (Some(first), true) = (self.waiting.front(), *left > 0) {
+            let length = first.frame.packet_len();
+            if self.begun == 0 && into.len() + length < most {
+                first.frame.packet().iter().for_each(|part| into.extend_from_slice(part));
+                self.packet_taken(left, into);
+                continue;
+            }
+            if !into.is_empty() {
+                break;
+            }
+            let [head, tail] = first.frame.packet();
+            let part = match self.begun < head.len() {
+                true => head.slice(self.begun..head.len().min(self.begun + most)),
+                false => tail.slice(self.begun - head.len()..tail.len().min(self.begun - head.len() + most)),
+            };
+            self.begun += part.len();
+            if self.begun < length {
+                return part;
+            }
+            into.extend_from_slice(&part);
+            self.begun = 0;
+            self.packet_taken(left, into);
+            break;
+        }
+        Bytes::from(std::mem::take(into))
+    }
+
+    fn packet_taken(&mut self, left: &mut usize, into: &mut Vec<u8>) {
+        *left -= 1;
+        if *left > 0 {
+            into.push(SEPARATOR);
+        }
+        self.first_sent();
+    }
+
+    /// Empties it, and returns the events that nobody has sent and nobody else will.
+    pub(crate) fn take_unsent(&mut self) -> Vec<Arc<Shared>> {
+        let mut unsent = std::mem::take(&mut self.orphans);
+        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.handed);
+        let missed = std::mem::take(&mut self.missed).into_iter().map(|missed| missed.handed);
+        waiting.chain(missed).for_each(|handed| handed.lost(&mut unsent));
+        *self = Self::default();
+        unsent
+    }
+}
+
+/// Separates the packets of an answer to a poll.
+pub(crate) const SEPARATOR: u8 = 0x1e;

@@ -1,0 +1,80 @@
+//! The answer to a poll: what the library has to say, then what waits in the outbox. An event counts as sent when the HTTP
+//! connection has taken the last of it, and not before.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::body::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::connection::Connection;
+
+/// How much is handed to the HTTP connection at a time: it takes more when it has sent that.
+const AT_ONCE_BYTES: usize = 16 * 1024;
+
+pub(super) struct Answer {
+    library: Option<Bytes>,
+    /// Packets of the outbox that are still to come, and bytes.
+    left: usize,
+    bytes: usize,
+    connection: Arc<Connection>,
+}
+
+impl Answer {
+    /// An answer that begins with what the library says; so many packets follow, with so many bytes.
+    pub(super) fn new(library: Bytes, (left, bytes): (usize, usize), connection: Arc<Connection>) -> Self {
+        let library = match (library.is_empty(), left) {
+            (true, _) => None,
+            (false, 0) => Some(library),
+            (false, _) => Some([&library[..], &[super::outbox::SEPARATOR]].concat().into()),
+        };
+        Self { library, left, bytes, connection }
+    }
+
+    /// How many bytes are still to come.
+    pub(super) fn len(&self) -> usize {
+        self.library.as_ref().map_or(0, Bytes::len) + self.bytes
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        if let Some(library) = this.library.take() {
+            return Poll::Ready(Some(Ok(Frame::data(library))));
+        }
+        if this.left == 0 {
+            return Poll::Ready(None);
+        }
+        // Nothing of it where the session was closed meanwhile, for then it was taken back.
+        let Some(bytes) = this.connection.answer(&mut this.left, AT_ONCE_BYTES) else {
+            this.left = 0;
+            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+        };
+        this.bytes -= bytes.len();
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.library.is_none() && self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len() as u64)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.connection.abort_answer();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The clients of this process, as the service sees them: by room.
+
+use std::{
+    collections::HashSet,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use socketioxide::SocketIo;
+use tokio::time::timeout;
+
+use super::{
+    acks::Acknowledging,
+    connection::{Haste, Offer},
+    device::Device,
+    outbox::Shared,
+    roster::Roster,
+};
+use crate::{
+    event::{Outgoing, Sent},
+    notifications::{Deliver, NotificationsService, Unsent},
+    queue::{Backlog, EntryId},
+    store::BoxFuture,
+};
+
+/// Among how many devices an event is written by whoever emits it. Where there are more, the flusher does it, and whatever else
+/// is emitted meanwhile goes with it.
+const FEW: usize = 4;
+
+/// Delivers to the devices of this process, one by one rather than by the library's rooms: a room would not tell who has taken it.
+pub(crate) struct Sockets {
+    roster: Roster,
+    acknowledging: Acknowledging,
+    /// Counts what is handed over, so that it can be put in order again.
+    handed: AtomicU64,
+}
+
+impl Sockets {
+    pub(crate) fn new(roster: Roster, acknowledging: Acknowledging) -> Self {
+        Self { roster, acknowledging, handed: AtomicU64::new(0) }
+    }
+
+    /// An event that these are about to be handed, which no store has. Only within the user's turn: nobody is given anything else
+    /// meanwhile.
+    fn shared(&self, event: &Outgoing, here: &[Arc<Device>]) -> Arc<Shared> {
+        let after = here.iter().map(|device| device.newest()).max().unwrap_or_default();
+        Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed), after)
+    }
+}
+
+fn haste(haste: Haste, here: &[Arc<Device>]) -> Haste {
+    if here.len() > FEW { Haste::Soon } else { haste }
+}
+
+/// How long a client may take, when all are closed, to be sent what it was handed before.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Closes all connections once they have sent what they were handed, and queues what they have not sent in time; false where that
+/// took longer than it may.
+pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &NotificationsService, within: Duration) -> bool {
+    let here = roster.all();
+    // While the namespace is still there: whatever is emitted meanwhile finds there what has to be queued before it.
+    // The store may be away, and what could have been sent would be lost.
+    join_all(here.iter().map(async |device| device.connection.close_when_sent(FLUSH_TIMEOUT).await)).await;
+    let users: HashSet<&str> = here.iter().map(|device| &*device.user_id).collect();
+    let queued = users.into_iter().map(async |user_id| service.take_back(user_id).await);
+    let queued = timeout(within, join_all(queued)).await.is_ok();
+    // Those that are on their way in; the library calls no handler of those that it closes here.
+    timeout(within, io.close()).await.is_ok() && queued
+}
+
+fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Unsent> {
+    events.sort_by_key(|event| event.order);
+    events.into_iter().map(|shared| Unsent { event: shared.event.clone(), after: shared.after }).collect()
+}
+
+impl Deliver for Sockets {
+    fn deliver(&self, room: &str, event: &Outgoing, how: Haste) -> bool {
+        let here = self.roster.of(room);
+        if here.is_empty() {
+            return false;
+        }
+        let (event, how) = (self.shared(event, &here), haste(how, &here));
+        let (mut taken, mut behind) = (false, Vec::new());
+        for device in here.iter() {
+            match device.offer(&event, how) {
+                Offer::Taken => taken = true,
+                Offer::Behind => behind.push(device),
+                Offer::Gone => {}
+            }
+        }
+        // Where nobody has, it will be stored, and noted by `postpone`.
+        if taken {
+            behind.into_iter().for_each(|device| device.miss(&event));
+        }
+        taken
+    }
+
+    fn room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(poll_fn(|cx| {
+            let mut outcome = Poll::Ready(false);
+            for device in self.roster.of(room).iter() {
+                match device.poll_room(cx) {
+                    Poll::Ready(true) => return Poll::Ready(true),
+                    Poll::Ready(false) => {}
+                    Poll::Pending => outcome = Poll::Pending,
+                }
+            }
+            outcome
+        }))
+    }
+
+    fn acknowledged(&self, room: &str) -> bool {
+        let acknowledges = |device: &Device| device.acknowledges() && !device.has_gone();
+        self.acknowledging.any() && self.roster.of(room).iter().any(|device| acknowledges(device))
+    }
+
+    fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, how: Haste) -> bool {
+        let here = self.roster.of(room);
+        let how = haste(how, &here);
+        // All of them are offered it, whoever takes it first.
+        here.iter().filter(|device| device.offer_stored(event, entry, sent.as_ref(), how)).count() > 0
+    }
+
+    fn take_unsent(&self, room: &str) -> Vec<Unsent> {
+        let here = self.roster.of(room);
+        let gone = here.iter().filter(|device| device.has_gone());
+        in_order(gone.flat_map(|device| device.connection.take_unsent()).collect())
+    }
+
+    fn asks_store(&self, room: &str) -> bool {
+        self.roster.of(room).iter().any(|device| device.asks_store())
+    }
+
+    fn give_kept(&self, room: &str, backlog: &Backlog) {
+        self.roster.of(room).iter().filter(|device| device.asks_store()).for_each(|device| device.give(backlog));
+    }
+
+    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, sent: Sent) {
+        let here = self.roster.of(room);
+        if let Some(device) = here.iter().find(|device| device.asks_store() && !device.acknowledges()) {
+            device.give_queue(payloads, newest, sent);
+        }
+    }
+}
