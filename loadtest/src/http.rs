@@ -75,7 +75,8 @@ impl Address {
     /// # Errors
     /// Where the server cannot be reached.
     pub async fn dial(&self) -> io::Result<Box<dyn Bytes>> {
-        tls::dial(&self.host, self.port, self.secure).await
+        // An IPv6 address stands in brackets in a URL and in `Host`, and nowhere else.
+        tls::dial(self.host.trim_matches(['[', ']']), self.port, self.secure).await
     }
 }
 

@@ -34,3 +34,4 @@ pub mod stream;
 pub mod table;
 pub mod units;
 pub mod watch;
+pub mod wire;

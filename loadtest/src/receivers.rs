@@ -12,11 +12,11 @@ use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 
 use crate::{
     http::Address,
-    latency::{Recorder, micros},
+    latency::{Recorder, Shard, micros},
     ledger::{Inbox, Ledger},
-    mark::marks,
+    mark::{Mark, find_marks},
     people::People,
-    socket::{Socket, SocketError},
+    socket::{EVENT, Socket, SocketError},
 };
 
 /// How receivers come.
@@ -100,6 +100,19 @@ impl Post {
         self.from_us.store(self.at_us(moment).max(1), Relaxed);
     }
 
+    /// Notes what one read has brought, and empties `marks`.
+    fn note(&self, inbox: &Inbox, shard: Shard, marks: &mut Vec<Mark>) {
+        if marks.is_empty() {
+            return;
+        }
+        let now_us = self.at_us(Instant::now());
+        self.ledger.arrive(inbox, marks, now_us);
+        let from_us = Some(self.from_us.load(Relaxed)).filter(|from_us| *from_us > 0);
+        let late = |mark: &Mark| now_us.saturating_sub(from_us.unwrap_or(mark.at_us));
+        self.delivery.record_all(shard, marks.iter().map(late));
+        marks.clear();
+    }
+
     /// A moment by the run's clock.
     pub fn at_us(&self, moment: Instant) -> u64 {
         micros(moment.saturating_duration_since(self.origin))
@@ -178,7 +191,6 @@ async fn live(
     inbox: Option<Arc<Inbox>>,
     ready: oneshot::Sender<Result<(), SocketError>>,
 ) {
-    let acks = way.acks;
     let socket = match way.connect(&post, patience).await {
         Ok(socket) => socket,
         Err(error) => return drop(ready.send(Err(error))),
@@ -186,7 +198,7 @@ async fn live(
     post.open.fetch_add(1, Relaxed);
     let _ = ready.send(Ok(()));
     match inbox {
-        Some(inbox) => receive(socket, &post, &inbox, acks).await,
+        Some(inbox) => receive(socket, &post, &inbox).await,
         None => stall(socket).await,
     }
     post.open.fetch_sub(1, Relaxed);
@@ -199,17 +211,18 @@ async fn stall(socket: Socket) {
     std::future::pending().await
 }
 
-async fn receive(mut socket: Socket, post: &Post, inbox: &Inbox, acks: bool) {
+async fn receive(mut socket: Socket, post: &Post, inbox: &Inbox) {
     let shard = post.delivery.shard();
-    while let Ok(packet) = socket.receive().await {
-        let now_us = post.at_us(Instant::now());
-        for mark in marks(&packet) {
-            if post.ledger.arrive(inbox, mark, now_us) {
-                let from_us = post.from_us.load(Relaxed);
-                post.delivery.record(shard, now_us.saturating_sub(if from_us > 0 { from_us } else { mark.at_us }));
+    let mut marks = Vec::new();
+    loop {
+        let read = socket.read(usize::MAX, |packet| {
+            if packet.starts_with(EVENT) {
+                find_marks(packet, |mark| marks.push(mark));
             }
-        }
-        if acks && socket.acknowledge(&packet).await.is_err() {
+        });
+        let read = read.await;
+        post.note(inbox, shard, &mut marks);
+        if read.is_err() {
             return;
         }
     }
