@@ -71,6 +71,20 @@ async fn a_lossy_server_fails_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_twice_is_counted_at_every_receiver_and_makes_up_for_nothing() {
+    let flaws = Flaws { drop_every: Some(100), repeat_every: Some(40), ..Flaws::default() };
+    let settings = Settings { rate: Some(100.0), ..gentle(Kind::Fanout) };
+    let results = against(flaws, Kind::Fanout, settings, &[]).await;
+    let counts = results.counts;
+    // 20 in the warm-up, then numbers 21 to 320: dropped are 100, 200 and 300; of those doubled 200 was dropped.
+    assert_eq!(
+        (counts.accepted, counts.missing, counts.duplicated),
+        (300, 3 * CONNECTIONS as u64, 7 * CONNECTIONS as u64)
+    );
+    assert_eq!(counts.delivered, 297 * CONNECTIONS as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stands_still_shows_in_the_open_loop() {
     let flaws = Flaws { stall: Some(Duration::from_millis(500)), ..Flaws::default() };
     let results = against(flaws, Kind::Unicast, gentle(Kind::Unicast), &["p99<100ms"]).await;
