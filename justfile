@@ -83,6 +83,7 @@ load-smoke:
     smoke "$embedded" fanout --rate 20 --assert duplicated==0
     smoke "$embedded" ack --rate 100
     smoke "$embedded" storm
+    smoke "$embedded" slow --rate 100 --slow-rate 16kB --misbehaving 5 --assert refused==0
     smoke fixtures/targets/reference unicast --rate 200 --assert duplicated==0 --across --redis local
     if [[ $(node --version) == v20.* ]]; then
         smoke loadtest/targets/uws fanout --rate 20 --assert duplicated==0

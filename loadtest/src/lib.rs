@@ -5,6 +5,7 @@
 
 pub mod assert;
 pub mod attack;
+pub mod beside;
 pub mod cli;
 pub mod compare;
 pub mod emit;

@@ -53,6 +53,15 @@ pub struct Socket {
     acknowledges: bool,
 }
 
+/// What a client does as not all do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// It acknowledges every event that asks for it.
+    pub acknowledges: bool,
+    /// The kernel takes no more than about so many bytes that it has not read.
+    pub receive_buffer: Option<u32>,
+}
+
 /// Why there is no connection, or none any more.
 #[derive(Debug, Error)]
 pub enum SocketError {
@@ -77,29 +86,32 @@ pub enum SocketError {
 }
 
 impl Socket {
-    /// Connects with a token; returns once the server has answered the CONNECT. With `ack` every event is acknowledged that asks
-    /// for it.
+    /// Connects with a token; returns once the server has answered the CONNECT.
     ///
     /// # Errors
     /// Where it refuses, or cannot be reached.
-    pub async fn connect(address: &Address, token: &str, ack: bool) -> Result<Self, SocketError> {
-        timeout(CONNECT_LIMIT, Self::attempt(address, token, ack)).await.unwrap_or(Err(SocketError::TimedOut))
+    pub async fn connect(address: &Address, token: &str, habits: Habits) -> Result<Self, SocketError> {
+        timeout(CONNECT_LIMIT, Self::attempt(address, token, habits)).await.unwrap_or(Err(SocketError::TimedOut))
     }
 
-    async fn attempt(address: &Address, token: &str, ack: bool) -> Result<Self, SocketError> {
+    async fn attempt(address: &Address, token: &str, habits: Habits) -> Result<Self, SocketError> {
+        let stream = match habits.receive_buffer {
+            Some(bytes) => address.dial_with_buffer(bytes).await?,
+            None => address.dial().await?,
+        };
         let mut socket = Self {
-            stream: address.dial().await?,
+            stream,
             frames: Frames::new(wire::From::Server),
             owed: Vec::new(),
             waiting: VecDeque::new(),
-            acknowledges: ack,
+            acknowledges: habits.acknowledges,
         };
         socket.upgrade(address).await?;
         let open = socket.receive().await?;
         if !open.starts_with(b"0") {
             return Err(SocketError::Refused(beginning(&open)));
         }
-        let auth = if ack { json!({"token": token, "ack": true}) } else { json!({"token": token}) };
+        let auth = if habits.acknowledges { json!({"token": token, "ack": true}) } else { json!({"token": token}) };
         socket.owe(format!("{CONNECTED}{auth}").as_bytes());
         socket.pay().await?;
         let answer = socket.receive().await?;
