@@ -41,15 +41,19 @@ bench *args:
 load *args:
     cargo run --quiet --release --package notify-load -- unicast --duration 30s "$@"
 
-# The reference, the Node peer and the floor under the same load, back to back, three rounds: medians and ratios (10 minutes)
+# The reference, the Node peer, socket.io on uWebSockets.js and the floor under the same load, back to back, three rounds: medians and ratios (15 minutes; needs Node 20)
 load-compare *args:
     #!/usr/bin/env bash
     set -euo pipefail
+    if ! command -v npm >/dev/null || [[ $(node --version 2>/dev/null) != v20.* ]]; then
+        echo "load-compare sets the reference against two servers on Node: node and npm must be on the PATH, and uWebSockets.js takes Node 20 only" >&2
+        exit 1
+    fi
     cargo build --quiet --release --package notify-load
     out="${CARGO_TARGET_DIR:-target}/load-compare"
     rm -rf "$out"
     mkdir -p "$out"
-    targets=loadtest/targets/reference.toml,fixtures/targets/node.toml,loadtest/targets/floor.toml
+    targets=loadtest/targets/reference.toml,fixtures/targets/node.toml,loadtest/targets/uws.toml,loadtest/targets/floor.toml
     failed=0
     compare() {
         "${CARGO_TARGET_DIR:-target}/release/notify-load" rounds "$2" --targets "$targets" --redis local --duration 10s \
@@ -70,14 +74,22 @@ load-smoke:
     # Built as the tests are: with the features of this package alone everything would be compiled once more.
     cargo test --quiet --workspace --no-run
     smoke() {
-        "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$2" --target "fixtures/targets/$1.toml" \
+        "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$2" --target "$1.toml" \
             --connections 20 --duration 2s --warmup 200ms --assert missing==0 "${@:3}"
     }
-    smoke reference-embedded unicast --rate 200 --assert duplicated==0
-    smoke reference-embedded fanout --rate 20 --assert duplicated==0
-    smoke reference-embedded ack --rate 100
-    smoke reference-embedded storm
-    smoke reference unicast --rate 200 --assert duplicated==0 --across --redis local
+    embedded=fixtures/targets/reference-embedded
+    smoke "$embedded" unicast --rate 200 --assert duplicated==0
+    smoke "$embedded" unicast --rate 200 --batch 10 --assert duplicated==0
+    smoke "$embedded" fanout --rate 20 --assert duplicated==0
+    smoke "$embedded" ack --rate 100
+    smoke "$embedded" storm
+    smoke "$embedded" slow --rate 100 --slow-rate 16kB --misbehaving 5 --assert refused==0
+    smoke fixtures/targets/reference unicast --rate 200 --assert duplicated==0 --across --redis local
+    if [[ $(node --version) == v20.* ]]; then
+        smoke loadtest/targets/uws fanout --rate 20 --assert duplicated==0
+    else
+        echo "socket.io on uWebSockets.js is left out: it takes Node 20, and this is $(node --version)"
+    fi
 
 # Format, lints, documentation, dependencies
 check: server-without-c

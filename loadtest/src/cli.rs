@@ -39,7 +39,7 @@ enum Command {
     Handshake(RunArgs),
     /// Connections come at a rate, stay for two seconds and leave.
     Churn(RunArgs),
-    /// As unicast, and one receiver in ten never reads.
+    /// As unicast, and one receiver in ten reads slowly or never, or one user's clients misbehave; the others must not notice.
     Slow(RunArgs),
     /// As unicast, and every receiver acknowledges.
     Ack(RunArgs),

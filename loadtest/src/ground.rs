@@ -174,6 +174,17 @@ impl Ground {
         Ok(Self { target, address, door, emit, create_session, signer, processes, store, nodes, redis })
     }
 
+    /// What the server does without, by the reasons that its target file gives for what does not apply; each once.
+    pub fn leaves_out(&self) -> Vec<String> {
+        let mut reasons: Vec<String> = Vec::new();
+        for reason in self.target.not_applicable.values() {
+            if !reasons.contains(reason) {
+                reasons.push(reason.clone());
+            }
+        }
+        reasons
+    }
+
     /// What the server has said, without secrets; of several nodes one after the other.
     pub fn output(&self) -> String {
         let said: String = self.nodes.iter().map(Instance::output).collect();

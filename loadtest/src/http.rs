@@ -8,6 +8,7 @@ use notify_conformance::tls::{self, Bytes};
 use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
     time::timeout,
 };
 
@@ -70,12 +71,42 @@ impl Address {
         Ok(Self { host, port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }), secure })
     }
 
+    /// Connects with a receive buffer of about so many bytes, so that the kernel takes little that is not read. By TLS the
+    /// buffer stays as it is.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached.
+    pub async fn dial_with_buffer(&self, bytes: u32) -> io::Result<Box<dyn Bytes>> {
+        if self.secure {
+            return self.dial().await;
+        }
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in tokio::net::lookup_host((self.name(), self.port)).await? {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // Before it is connected: what was announced to the other side is not taken back.
+            socket.set_recv_buffer_size(bytes)?;
+            match socket.connect(address).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return Ok(Box::new(stream));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// An IPv6 address stands in brackets in a URL and in `Host`, and nowhere else.
+    fn name(&self) -> &str {
+        self.host.trim_matches(['[', ']'])
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// Where the server cannot be reached.
     pub async fn dial(&self) -> io::Result<Box<dyn Bytes>> {
-        tls::dial(&self.host, self.port, self.secure).await
+        tls::dial(self.name(), self.port, self.secure).await
     }
 }
 
@@ -192,6 +223,8 @@ mod tests {
         let address = |host: &str, port, secure| Address { host: host.into(), port, secure };
         assert_eq!(Address::parse("http://127.0.0.1:3000").expect("a URL"), address("127.0.0.1", 3000, false));
         assert_eq!(Address::parse("https://notify.example/").expect("a URL"), address("notify.example", 443, true));
+        let sixth = Address::parse("http://[::1]:3000").expect("a URL");
+        assert_eq!((sixth.host.as_str(), sixth.name()), ("[::1]", "::1"));
         assert!(Address::parse("notify.example:3000").is_err());
         assert!(Address::parse("ftp://notify.example").is_err());
     }

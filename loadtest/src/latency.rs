@@ -44,7 +44,13 @@ impl Recorder {
 
     /// Records one latency.
     pub fn record(&self, shard: Shard, latency_us: u64) {
-        locked(&self.shards[shard.0]).saturating_record(latency_us.max(1));
+        self.record_all(shard, [latency_us]);
+    }
+
+    /// Records several at once.
+    pub fn record_all(&self, shard: Shard, latencies_us: impl IntoIterator<Item = u64>) {
+        let mut histogram = locked(&self.shards[shard.0]);
+        latencies_us.into_iter().for_each(|latency_us| histogram.saturating_record(latency_us.max(1)));
     }
 
     /// Ends a second: what was recorded since the last time, which goes to the whole as well.

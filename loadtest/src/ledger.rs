@@ -97,17 +97,24 @@ impl Ledger {
         account.excused.lock().unwrap_or_else(PoisonError::into_inner).push(mark.n);
     }
 
-    /// Notes an arrival; whether it is the first at this receiver. An event for somebody else never counts.
-    pub fn arrive(&self, inbox: &Inbox, mark: Mark, now_us: u64) -> bool {
-        let fresh = mark.user == inbox.user && inbox.seen.lock().unwrap_or_else(PoisonError::into_inner).note(mark.n);
-        match fresh {
-            // One of the warm-up may still wait in a queue, and makes up for none that is awaited.
-            true if mark.n < self.accounts[mark.user as usize].first.load(Relaxed) => {}
-            true => drop(self.arrived.fetch_add(1, Relaxed)),
-            false => drop(self.duplicated.fetch_add(1, Relaxed)),
+    /// Notes what one read has brought to this receiver, and leaves in `marks` those that came to it for the first time. An
+    /// event for somebody else never counts.
+    pub fn arrive(&self, inbox: &Inbox, marks: &mut Vec<Mark>, now_us: u64) {
+        let came = marks.len();
+        let mut seen = inbox.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.retain(|mark| mark.user == inbox.user && seen.note(mark.n));
+        drop(seen);
+        // One of the warm-up may still wait in a queue, and makes up for none that is awaited.
+        let first = self.accounts[inbox.user as usize].first.load(Relaxed);
+        let awaited = marks.iter().filter(|mark| mark.n >= first).count();
+        // All receivers share these.
+        if awaited > 0 {
+            self.arrived.fetch_add(awaited as u64, Relaxed);
+        }
+        if came > marks.len() {
+            self.duplicated.fetch_add((came - marks.len()) as u64, Relaxed);
         }
         self.last_arrival_us.store(now_us, Relaxed);
-        fresh
     }
 
     /// Expects what waits in the queues of these receivers' users: of each the last `most` events.
@@ -211,6 +218,13 @@ impl Account {
 mod tests {
     use super::*;
 
+    /// Whether each arrives for the first time.
+    fn arrives<const N: usize>(ledger: &Ledger, inbox: &Inbox, marks: [Mark; N]) -> bool {
+        let mut fresh = marks.to_vec();
+        ledger.arrive(inbox, &mut fresh, 9);
+        fresh == marks
+    }
+
     #[test]
     fn every_event_is_accounted_for_at_every_receiver() {
         let ledger = Ledger::new(2);
@@ -222,13 +236,12 @@ mod tests {
         ledger.settle(kept, Fate::Accepted);
         ledger.settle(lost, Fate::Accepted);
         ledger.settle(refused, Fate::Refused);
-        assert!(ledger.arrive(&inboxes[0], kept, 9) && ledger.arrive(&inboxes[1], kept, 9));
-        assert!(ledger.arrive(&inboxes[0], lost, 9));
+        assert!(arrives(&ledger, &inboxes[0], [kept, lost]) && arrives(&ledger, &inboxes[1], [kept]));
         assert!(!ledger.is_complete());
         // A second copy must not pass for the one that the other receiver lacks.
-        assert!(!ledger.arrive(&inboxes[0], lost, 9));
+        assert!(!arrives(&ledger, &inboxes[0], [lost]));
         // Nor what was meant for somebody else.
-        assert!(!ledger.arrive(&inboxes[2], lost, 9));
+        assert!(!arrives(&ledger, &inboxes[2], [lost]));
         let counts = ledger.close(&inboxes);
         let expected = Counts {
             sent: 3,
@@ -244,6 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn of_what_comes_twice_in_one_read_one_is_a_duplicate() {
+        let ledger = Ledger::new(1);
+        let inbox = ledger.open_inbox(0);
+        let (one, two) = (ledger.send(0, 1), ledger.send(0, 2));
+        let mut marks = vec![one, one, two];
+        ledger.arrive(&inbox, &mut marks, 9);
+        assert_eq!(marks, [one, two]);
+        let counts = ledger.close(&[inbox]);
+        assert_eq!((counts.delivered, counts.duplicated, ledger.arrived()), (2, 1, 2));
+    }
+
+    #[test]
     fn what_a_queue_holds_of_the_warm_up_makes_up_for_nothing_that_is_awaited() {
         let ledger = Ledger::new(1);
         let before = ledger.send(0, 0);
@@ -252,8 +277,8 @@ mod tests {
         ledger.settle(after, Fate::Accepted);
         let inbox = ledger.open_inbox(0);
         ledger.expect_queued(std::slice::from_ref(&inbox), 50);
-        assert!(ledger.arrive(&inbox, before, 2) && !ledger.is_complete());
-        assert!(ledger.arrive(&inbox, after, 3) && ledger.is_complete());
+        assert!(arrives(&ledger, &inbox, [before]) && !ledger.is_complete());
+        assert!(arrives(&ledger, &inbox, [after]) && ledger.is_complete());
     }
 
     #[test]
@@ -262,7 +287,7 @@ mod tests {
         let inbox = ledger.open_inbox(0);
         let marks: Vec<_> = (0..60).map(|at| ledger.send(0, at)).collect();
         marks.iter().for_each(|mark| ledger.settle(*mark, Fate::Accepted));
-        assert!(marks[10..].iter().all(|mark| ledger.arrive(&inbox, *mark, 99)));
+        assert!(marks[10..].iter().all(|mark| arrives(&ledger, &inbox, [*mark])));
         let counts = ledger.close_capped(&[inbox], 50);
         assert_eq!((counts.expected, counts.delivered, counts.missing), (50, 50, 0));
     }

@@ -5,6 +5,7 @@
 
 pub mod assert;
 pub mod attack;
+pub mod beside;
 pub mod cli;
 pub mod compare;
 pub mod emit;
@@ -34,3 +35,4 @@ pub mod stream;
 pub mod table;
 pub mod units;
 pub mod watch;
+pub mod wire;

@@ -1,6 +1,9 @@
 //! The mark that each event carries in its metadata, by which its deliveries are recognised and timed. Knows nothing of sockets.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::LazyLock};
+
+use memchr::{memchr, memmem::Finder};
+use serde_json::Value;
 
 /// The member of the metadata that carries the mark.
 pub const MEMBER: &str = "loadId";
@@ -28,19 +31,63 @@ impl Mark {
         }
     }
 
-    fn read(text: &str) -> Option<Self> {
-        let number = u128::from_str_radix(text, 16).ok()?;
-        let at_us = number as u64;
-        Some(Self { user: (number >> 96) as u32, n: (number >> 64) as u32, at_us })
+    /// Reads 32 hexadecimal digits at the beginning of `text`.
+    fn read(text: &[u8]) -> Option<Self> {
+        let digits = text.first_chunk::<LENGTH>()?;
+        let number = |digits: &[u8]| {
+            digits.iter().try_fold(0_u64, |number, digit| Some((number << 4) | u64::from(value(*digit)?)))
+        };
+        Some(Self {
+            user: number(&digits[..8])? as u32,
+            n: number(&digits[8..16])? as u32,
+            at_us: number(&digits[16..])?,
+        })
     }
 }
 
-/// The marks in the text of a packet, in their order. JSON is not parsed: a receiver has microseconds for each packet.
-pub fn marks(text: &str) -> impl Iterator<Item = Mark> {
-    text.split(MEMBER).skip(1).filter_map(|after| {
-        let value = after.strip_prefix('"')?.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
-        Mark::read(value.get(..LENGTH)?)
-    })
+fn value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// Finds the marks in an event, in their order.
+///
+/// JSON is not parsed, for a receiver has less than a microsecond for each event: without a backslash in it the member's name
+/// in quotes stands for nothing else. A server may write any character as an escape, and what has any is parsed.
+pub fn find_marks(event: &[u8], mut each: impl FnMut(Mark)) {
+    if memchr(b'\\', event).is_some()
+        && let Some(begin) = memchr(b'[', event)
+        && let Ok(value) = serde_json::from_slice(&event[begin..])
+    {
+        return walk(&value, &mut each);
+    }
+    static NAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(r#""loadId""#));
+    let mut rest = event;
+    while let Some(at) = NAME.find(rest) {
+        rest = &rest[at + MEMBER.len() + 2..];
+        let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        if let Some(mark) = value.and_then(|value| Mark::read(value.strip_prefix(b"\"")?)) {
+            each(mark);
+        }
+    }
+}
+
+fn walk(value: &Value, each: &mut impl FnMut(Mark)) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| walk(value, each)),
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_str().filter(|_| name == MEMBER) {
+                    Some(text) => Mark::read(text.as_bytes()).into_iter().for_each(&mut *each),
+                    None => walk(value, each),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Which of a user's events one receiver has seen. Takes a bit for each number after the first one that is missing.
@@ -90,16 +137,63 @@ impl Seen {
 mod tests {
     use super::*;
 
+    fn found(event: &str) -> Vec<Mark> {
+        let mut found = Vec::new();
+        find_marks(event.as_bytes(), |mark| found.push(mark));
+        found
+    }
+
+    fn written(mark: Mark) -> String {
+        let mut text = Vec::new();
+        mark.write(&mut text);
+        String::from_utf8(text).expect("text")
+    }
+
+    const ONE: Mark = Mark { user: 7, n: 4_000_000_000, at_us: 1 << 50 };
+    const TWO: Mark = Mark { user: u32::MAX, n: 0, at_us: 3 };
+
     #[test]
-    fn marks_are_found_in_a_packet_in_their_order() {
-        let (one, two) = (Mark { user: 7, n: 4_000_000_000, at_us: 1 << 50 }, Mark { user: u32::MAX, n: 0, at_us: 3 });
-        let mut text = br#"42/notifications,["queued.events",[{"metadata":{"loadId":""#.to_vec();
-        one.write(&mut text);
-        text.extend_from_slice(br#""}},{"metadata":{"loadId" : ""#);
-        two.write(&mut text);
-        text.extend_from_slice(br#""}},{"loadId":"short"},{"loadId":7}]]"#);
-        let text = String::from_utf8(text).expect("text");
-        assert_eq!(marks(&text).collect::<Vec<_>>(), [one, two]);
+    fn marks_are_found_in_an_event_in_their_order() {
+        let (one, two) = (written(ONE), written(TWO));
+        let text = format!(
+            r#"42/notifications,["queued.events",[{{"metadata":{{"loadId":"{one}"}}}},{{"metadata":{{"loadId" : "{two}"}}}},{{"loadId":"short"}},{{"loadId":7}}]]"#
+        );
+        assert_eq!(found(&text), [ONE, TWO]);
+        let event =
+            format!(r#"42/notifications,17["record.accessed",{{"metadata":{{"loadId":"{two}","pad":"xxx"}}}}]"#);
+        assert_eq!(found(&event), [TWO]);
+        // Cut anywhere, nothing is found that is not there; the mark itself is there from some place on.
+        for end in 0..event.len() {
+            let cut = found(&event[..end]);
+            assert!(cut.is_empty() || cut == [TWO], "{end}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_mark_is_none() {
+        let one = written(ONE);
+        for none in [
+            format!(r#"42/notifications,["a",{{"x":"loadId","y":"{one}"}}]"#),
+            format!(r#"42/notifications,["a",{{"text":"\"loadId\":\"{one}\""}}]"#),
+            format!(r#"42/notifications,["a",{{"\"loadId":"{one}"}}]"#),
+            format!(r#"42/notifications,["a",{{"loadId":"{}"}}]"#, one.replace('0', "g")),
+            format!(r#"42/notifications,["a",{{"myloadId":"{one}"}}]"#),
+        ] {
+            assert_eq!(found(&none), [], "{none}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_found_however_its_event_is_escaped() {
+        let one = written(ONE);
+        for event in [
+            format!(r#"42/notifications,["a",{{"metadata":{{"load\u0049d":"{one}"}}}}]"#),
+            format!(r#"42/notifications,["a",{{"actor":"a\/b\n\"","metadata":{{"loadId":"{one}"}}}}]"#),
+            // What JSON's reader refuses, a half character, is searched as it is.
+            format!(r#"42/notifications,["a",{{"actor":"\ud83d","metadata":{{"loadId":"{one}"}}}}]"#),
+        ] {
+            assert_eq!(found(&event), [ONE], "{event}");
+        }
     }
 
     #[test]

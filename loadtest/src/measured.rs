@@ -50,6 +50,8 @@ pub struct Measured {
     pub growth: Vec<Growth>,
     /// What only this scenario tells.
     pub notes: Vec<(String, String)>,
+    /// What went on beside it, where anything did.
+    pub beside: Vec<String>,
     /// What a reader has to know.
     pub warnings: Vec<String>,
     /// Why the run has failed, apart from missing events.
@@ -68,6 +70,23 @@ impl Measured {
             rss_end: sight.server_rss_bytes,
             ..Self::default()
         }
+    }
+
+    /// Adds what was measured next, on the same server with as many connections. Latencies are not put together.
+    pub fn append(&mut self, next: Self) {
+        self.counts = self.counts.plus(next.counts);
+        let before = self.watched_s;
+        let later = |second: Second| Second { at_s: before + second.at_s, ..second };
+        self.series.extend(next.series.into_iter().map(later));
+        self.elapsed += next.elapsed;
+        self.server_cpu_s = self.server_cpu_s.zip(next.server_cpu_s).map(|(one, other)| one + other);
+        self.client_cpu_s += next.client_cpu_s;
+        self.watched_s += next.watched_s;
+        self.rss_end = next.rss_end;
+        self.further.extend(next.further);
+        self.notes.extend(next.notes);
+        self.warnings.extend(next.warnings);
+        self.failures.extend(next.failures);
     }
 
     /// What the scenario is about: deliveries, or connects where it makes those.

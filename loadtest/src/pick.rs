@@ -12,7 +12,12 @@ pub struct Pick(Vec<u32>);
 impl Pick {
     /// Each of `users` in turn.
     pub fn in_turn(users: usize) -> Self {
-        Self((0..users as u32).collect())
+        Self::in_turn_among(0..users)
+    }
+
+    /// Each of these in turn.
+    pub fn in_turn_among(users: std::ops::Range<usize>) -> Self {
+        Self((users.start as u32..users.end as u32).collect())
     }
 
     /// The first user most often, the second half as often, the third a third (Zipf's law with exponent 1).
@@ -42,6 +47,7 @@ mod tests {
     fn in_turn_means_everybody_equally() {
         let pick = Pick::in_turn(3);
         assert_eq!((0..6).map(|turn| pick.user(turn)).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+        assert_eq!((0..3).map(|turn| Pick::in_turn_among(7..9).user(turn)).collect::<Vec<_>>(), [7, 8, 7]);
     }
 
     #[test]

@@ -8,15 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, task::JoinSet, time::sleep};
+use tokio::{
+    sync::oneshot,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
 
 use crate::{
     http::Address,
-    latency::{Recorder, micros},
+    latency::{Recorder, Shard, micros},
     ledger::{Inbox, Ledger},
-    mark::marks,
+    mark::{Mark, find_marks},
     people::People,
-    socket::{Socket, SocketError},
+    socket::{EVENT, Habits, Socket, SocketError},
+    units,
 };
 
 /// How receivers come.
@@ -53,8 +58,10 @@ pub enum Manner {
     Plain,
     /// Receives and acknowledges.
     Acknowledging,
-    /// Connects, and never reads again.
-    Stalled,
+    /// Reads no more than so many bytes a second, of 0 none; whether it gets everything is not looked at.
+    AtRate(u64),
+    /// Receives; whether it gets everything is not looked at.
+    Unheeded,
 }
 
 /// What the receivers of a run share.
@@ -76,6 +83,10 @@ pub struct Post {
     pub lost: AtomicU64,
     /// Connects that were refused or failed, and were tried again.
     pub retried: AtomicU64,
+    /// Bytes that those have read who read slowly.
+    pub slowly_read: AtomicU64,
+    /// Connections of theirs that the server has closed.
+    pub slow_lost: AtomicU64,
 }
 
 /// Connected receivers; they end with this.
@@ -84,20 +95,42 @@ pub struct Receivers {
     tasks: JoinSet<()>,
     /// What those have got that have to get everything.
     pub inboxes: Vec<Arc<Inbox>>,
+    /// The rates of those that read slowly.
+    slow: Vec<u64>,
 }
 
 impl Post {
     /// With empty books for `users`.
     pub fn new(users: usize) -> Arc<Self> {
         let (ledger, origin) = (Ledger::new(users), Instant::now());
-        let (open, lost, retried) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let (delivery, handshake, from_us) = (Recorder::default(), Recorder::default(), AtomicU64::new(0));
-        Arc::new(Self { ledger, delivery, handshake, from_us, origin, open, lost, retried })
+        let (delivery, handshake) = (Recorder::default(), Recorder::default());
+        let [from_us, open, lost, retried, slowly_read, slow_lost] = [const { AtomicU64::new(0) }; 6];
+        Arc::new(Self { ledger, delivery, handshake, from_us, origin, open, lost, retried, slowly_read, slow_lost })
+    }
+
+    /// Counts anew from now on; what was before was the warm-up.
+    pub fn begin(&self) {
+        self.ledger.begin();
+        self.delivery.reset();
+        self.slowly_read.store(0, Relaxed);
     }
 
     /// From now on latencies count from `moment`: events that have waited in a queue were not late by that.
     pub fn count_from(&self, moment: Instant) {
         self.from_us.store(self.at_us(moment).max(1), Relaxed);
+    }
+
+    /// Notes what one read has brought, and empties `marks`.
+    fn note(&self, inbox: &Inbox, shard: Shard, marks: &mut Vec<Mark>) {
+        if marks.is_empty() {
+            return;
+        }
+        let now_us = self.at_us(Instant::now());
+        self.ledger.arrive(inbox, marks, now_us);
+        let from_us = Some(self.from_us.load(Relaxed)).filter(|from_us| *from_us > 0);
+        let late = |mark: &Mark| now_us.saturating_sub(from_us.unwrap_or(mark.at_us));
+        self.delivery.record_all(shard, marks.iter().map(late));
+        marks.clear();
     }
 
     /// A moment by the run's clock.
@@ -121,11 +154,16 @@ impl Receivers {
     ) -> Result<(), SocketError> {
         let mut waiting = Vec::with_capacity(coming.at_once);
         for device in devices {
-            let inbox = (device.manner != Manner::Stalled).then(|| post.ledger.open_inbox(device.user));
+            let counts = matches!(device.manner, Manner::Plain | Manner::Acknowledging);
+            let inbox = counts.then(|| post.ledger.open_inbox(device.user));
             self.inboxes.extend(inbox.clone());
+            self.slow.extend(match device.manner {
+                Manner::AtRate(bytes_per_s) => Some(bytes_per_s),
+                _ => None,
+            });
             let (ready, connected) = oneshot::channel();
-            let acks = device.manner == Manner::Acknowledging;
-            let way = Way { address: address.clone(), token: people.token(device.user).to_owned(), acks };
+            let (token, manner) = (people.token(device.user).to_owned(), device.manner);
+            let way = Way { address: address.clone(), token, manner };
             self.tasks.spawn(live(Arc::clone(post), way, coming.patience, inbox, ready));
             waiting.push(connected);
             if waiting.len() == coming.at_once {
@@ -133,6 +171,14 @@ impl Receivers {
             }
         }
         settle(&mut waiting).await
+    }
+
+    /// What there is to tell of those that read slowly, after this time.
+    pub fn told(&self, post: &Post, after: Duration) -> Option<String> {
+        let reading = self.slow.iter().filter(|bytes_per_s| **bytes_per_s > 0).count();
+        let each = post.slowly_read.load(Relaxed) as f64 / after.as_secs_f64().max(1e-6) / reading.max(1) as f64;
+        let lost = post.slow_lost.load(Relaxed);
+        (reading > 0).then(|| format!("they read {} each, {lost} were closed by the server", units::byte_rate(each)))
     }
 }
 
@@ -147,14 +193,21 @@ async fn settle(waiting: &mut Vec<oneshot::Receiver<Result<(), SocketError>>>) -
 struct Way {
     address: Address,
     token: String,
-    acks: bool,
+    manner: Manner,
 }
 
 impl Way {
     async fn connect(self, post: &Post, patience: Duration) -> Result<Socket, SocketError> {
         let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
+        let habits = Habits {
+            acknowledges: self.manner == Manner::Acknowledging,
+            receive_buffer: match self.manner {
+                Manner::AtRate(bytes_per_s) => Some(buffer(bytes_per_s)),
+                _ => None,
+            },
+        };
         loop {
-            match Socket::connect(&self.address, &self.token, self.acks).await {
+            match Socket::connect(&self.address, &self.token, habits).await {
                 Ok(socket) => {
                     post.handshake.record(post.handshake.shard(), micros(began.elapsed()));
                     return Ok(socket);
@@ -178,39 +231,67 @@ async fn live(
     inbox: Option<Arc<Inbox>>,
     ready: oneshot::Sender<Result<(), SocketError>>,
 ) {
-    let acks = way.acks;
+    let manner = way.manner;
     let socket = match way.connect(&post, patience).await {
         Ok(socket) => socket,
         Err(error) => return drop(ready.send(Err(error))),
     };
     post.open.fetch_add(1, Relaxed);
     let _ = ready.send(Ok(()));
-    match inbox {
-        Some(inbox) => receive(socket, &post, &inbox, acks).await,
-        None => stall(socket).await,
-    }
+    let lost = match (inbox, manner) {
+        (Some(inbox), _) => receive(socket, &post, &inbox).await,
+        (None, Manner::AtRate(bytes_per_s)) => read_slowly(socket, bytes_per_s, &post).await,
+        (None, _) => pass_over(socket, &post).await,
+    };
     post.open.fetch_sub(1, Relaxed);
-    post.lost.fetch_add(1, Relaxed);
+    lost.fetch_add(1, Relaxed);
 }
 
-/// Holds the connection and never reads.
-async fn stall(socket: Socket) {
-    let _held = socket;
-    std::future::pending().await
+/// How often a slow receiver reads.
+const SLOW_READS: Duration = Duration::from_millis(20);
+
+/// The receive buffer of a slow receiver: small, and large enough for what it reads at a time.
+fn buffer(bytes_per_s: u64) -> u32 {
+    (bytes_per_s / 10).clamp(4_096, 1 << 20) as u32
 }
 
-async fn receive(mut socket: Socket, post: &Post, inbox: &Inbox, acks: bool) {
+/// Reads so many bytes a second, whatever there is; returns the count of connections that end so.
+async fn read_slowly(mut socket: Socket, bytes_per_s: u64, post: &Post) -> &AtomicU64 {
+    if bytes_per_s == 0 {
+        let _held = socket;
+        return std::future::pending().await;
+    }
+    let share = (bytes_per_s as f64 * SLOW_READS.as_secs_f64()).max(1.0) as usize;
+    let mut times = interval(SLOW_READS);
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        times.tick().await;
+        match socket.read(share, |_| {}).await {
+            Ok(read) => post.slowly_read.fetch_add(read as u64, Relaxed),
+            Err(_) => return &post.slow_lost,
+        };
+    }
+}
+
+/// Reads, and looks at nothing.
+async fn pass_over(mut socket: Socket, post: &Post) -> &AtomicU64 {
+    while socket.read(usize::MAX, |_| {}).await.is_ok() {}
+    &post.lost
+}
+
+async fn receive<'a>(mut socket: Socket, post: &'a Post, inbox: &Inbox) -> &'a AtomicU64 {
     let shard = post.delivery.shard();
-    while let Ok(packet) = socket.receive().await {
-        let now_us = post.at_us(Instant::now());
-        for mark in marks(&packet) {
-            if post.ledger.arrive(inbox, mark, now_us) {
-                let from_us = post.from_us.load(Relaxed);
-                post.delivery.record(shard, now_us.saturating_sub(if from_us > 0 { from_us } else { mark.at_us }));
+    let mut marks = Vec::new();
+    loop {
+        let read = socket.read(usize::MAX, |packet| {
+            if packet.starts_with(EVENT) {
+                find_marks(packet, |mark| marks.push(mark));
             }
-        }
-        if acks && socket.acknowledge(&packet).await.is_err() {
-            return;
+        });
+        let read = read.await;
+        post.note(inbox, shard, &mut marks);
+        if read.is_err() {
+            return &post.lost;
         }
     }
 }

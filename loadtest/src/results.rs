@@ -44,6 +44,9 @@ pub struct Results {
 pub struct Environment {
     /// The target file's name for the server.
     pub target: String,
+    /// What it does without that a whole server has to do; empty where nothing is said.
+    #[serde(default)]
+    pub leaves_out: Vec<String>,
     /// `embedded`, `redis 8.0.2 (local)`, or `unknown`.
     pub store: String,
     /// Operating system and architecture.
@@ -112,6 +115,24 @@ pub struct Counts {
     pub handshakes: u64,
     /// Connections that could not be made.
     pub failed_handshakes: u64,
+}
+
+impl Counts {
+    /// Both together.
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            accepted: self.accepted + other.accepted,
+            refused: self.refused + other.refused,
+            unanswered: self.unanswered + other.unanswered,
+            expected: self.expected + other.expected,
+            delivered: self.delivered + other.delivered,
+            missing: self.missing + other.missing,
+            duplicated: self.duplicated + other.duplicated,
+            handshakes: self.handshakes + other.handshakes,
+            failed_handshakes: self.failed_handshakes + other.failed_handshakes,
+        }
+    }
 }
 
 /// How many a second, over the measured time.

@@ -155,6 +155,8 @@ impl Rounds {
         let mut table =
             Table::new(["figure", "target", "median (least … greatest)", against.as_str()]).with_words_in(1);
         let own = load.targets.iter().find(|(target, _)| *target == self.subject).map(|(_, rounds)| rounds.as_slice());
+        // A figure means little without what it was reached without; once in a table is enough.
+        let mut named: Vec<&str> = Vec::new();
         let told = |figure: Figure| load.targets.iter().flat_map(|it| &it.1).any(|run| figure.tells_more(run));
         for figure in FIGURES {
             let mut words = figure.words();
@@ -164,7 +166,14 @@ impl Rounds {
                     .filter(|_| *target != self.subject)
                     .and_then(|own| ratios(own, rounds, figure))
                     .map_or_else(|| "–".to_owned(), |spread| spread.show(ratio));
-                table.row([words.to_owned(), target.clone(), spread.show(|value| figure.show(value)), ratio]);
+                let without = rounds.first().map(|run| run.environment.leaves_out.join(", ")).unwrap_or_default();
+                let name = if without.is_empty() || named.contains(&target.as_str()) {
+                    target.clone()
+                } else {
+                    named.push(target);
+                    format!("{target}: {without}")
+                };
+                table.row([words.to_owned(), name, spread.show(|value| figure.show(value)), ratio]);
                 words = "";
             }
         }
@@ -272,6 +281,16 @@ mod tests {
         assert!(text.contains("7.00× (6.00× … 8.00×)"), "{text}");
         assert!(text.contains("32,000/s (30,000/s … 42,000/s)"), "{text}");
         assert!(text.starts_with("2026-11-25, linux x86_64, Some Processor 3000, 2 cores"), "{text}");
+    }
+
+    #[test]
+    fn what_a_target_leaves_out_stands_beside_its_name_once() {
+        let mut runs = alternating();
+        for run in runs.iter_mut().filter(|run| run.environment.target == "node") {
+            run.environment.leaves_out = vec!["no queue".into(), "no order".into()];
+        }
+        let text = Rounds::new(runs, "reference").expect("they pair").text();
+        assert_eq!(text.matches("node: no queue, no order").count(), 1, "{text}");
     }
 
     #[test]

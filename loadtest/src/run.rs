@@ -94,6 +94,7 @@ fn last_words(ground: &Ground) {
 fn environment(ground: &Ground) -> Environment {
     Environment {
         target: ground.target.name.clone(),
+        leaves_out: ground.leaves_out(),
         store: ground.store.clone(),
         machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         processor: machine::processor(),

@@ -25,6 +25,10 @@ pub struct Settings {
     pub seed: u64,
     /// The bound on p99 of `ramp`.
     pub bound: Duration,
+    /// Bytes a second that the slow receivers of `slow` read; `None` where they only stand still.
+    pub slow_rate: Option<u64>,
+    /// Misbehaving clients of one user in `slow`.
+    pub misbehaving: usize,
     /// Goose's own reports.
     pub goose_reports: Vec<PathBuf>,
 }
@@ -42,6 +46,8 @@ impl Default for Settings {
             duration: Duration::from_secs(30),
             seed: 1,
             bound: Duration::from_millis(5),
+            slow_rate: None,
+            misbehaving: 0,
             goose_reports: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::interval;
 
 use crate::{
     attack::{Attack, Deed, Order},
+    beside::Beside,
     emit::{Emitting, Letters},
     fault::Fault,
     ground::Ground,
@@ -42,6 +43,8 @@ pub struct Shape {
     pub late: Vec<Device>,
     /// How many users there are.
     pub users: usize,
+    /// What goes on beside.
+    pub beside: Beside,
 }
 
 impl Gauges for Post {
@@ -75,14 +78,14 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
     receivers.connect(&post, &ground.door, &people, &shape.devices, Coming::ORDERLY).await?;
     let rss_connected = rss(ground);
 
+    let beside = shape.beside.begin(ground, &people)?;
     let emitting = Emitting::new(letters, Arc::clone(&post), shape.pick, settings.batch);
     let order = order(ground, settings);
     if !settings.warmup.is_zero() {
         let warmup = Order { duration: settings.warmup, reports: Vec::new(), ..order.clone() };
         Attack::new(warmup, Arc::clone(&emitting) as Arc<dyn Deed>).carry_out().await?;
         drained(&post).await;
-        post.ledger.begin();
-        post.delivery.reset();
+        post.begin();
     }
     let attack = Attack::new(order, emitting);
     let redis_before = ground.redis_cpu_s().await;
@@ -121,6 +124,8 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
             format!("{} queued events drained by {} users", late.delivered, shape.late.len()),
         ));
     }
+    measured.beside = beside.end();
+    measured.beside.extend(receivers.told(&post, begun.elapsed()));
     measured.connections = shape.devices.len();
     measured.users = shape.users;
     measured.rss_before = rss_before;

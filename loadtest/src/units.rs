@@ -33,6 +33,17 @@ pub fn rate(per_s: f64) -> String {
     if per_s.abs() < 100.0 { format!("{}/s", digits(per_s)) } else { format!("{}/s", count(per_s.round() as u64)) }
 }
 
+/// So many bytes a second, in decimal units as rates of lines are told: `16.0 kB/s`.
+pub fn byte_rate(per_s: f64) -> String {
+    if per_s < 1e3 {
+        format!("{per_s:.0} B/s")
+    } else if per_s < 999_500.0 {
+        format!("{} kB/s", digits(per_s / 1e3))
+    } else {
+        format!("{} MB/s", digits(per_s / 1e6))
+    }
+}
+
 /// A number with its thousands set apart: `1,234,567`.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -102,6 +113,13 @@ mod tests {
             assert_eq!(count(number), said);
         }
         assert_eq!((rate(38_412.4), rate(4.5)), ("38,412/s".into(), "4.50/s".into()));
+    }
+
+    #[test]
+    fn rates_of_lines_are_decimal() {
+        for (per_s, said) in [(0.0, "0 B/s"), (999.0, "999 B/s"), (16_000.0, "16.0 kB/s"), (1_250_000.0, "1.25 MB/s")] {
+            assert_eq!(byte_rate(per_s), said);
+        }
     }
 
     #[test]

@@ -71,6 +71,47 @@ async fn a_lossy_server_fails_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_twice_is_counted_at_every_receiver_and_makes_up_for_nothing() {
+    let flaws = Flaws { drop_every: Some(100), repeat_every: Some(40), ..Flaws::default() };
+    let settings = Settings { rate: Some(100.0), ..gentle(Kind::Fanout) };
+    let results = against(flaws, Kind::Fanout, settings, &[]).await;
+    let counts = results.counts;
+    // 20 in the warm-up, then numbers 21 to 320: dropped are 100, 200 and 300; of those doubled 200 was dropped.
+    assert_eq!(
+        (counts.accepted, counts.missing, counts.duplicated),
+        (300, 3 * CONNECTIONS as u64, 7 * CONNECTIONS as u64)
+    );
+    assert_eq!(counts.delivered, 297 * CONNECTIONS as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_readers_read_at_their_rate_and_each_run_is_told_beside_the_undisturbed() {
+    let settings = Settings { slow_rate: Some(16_000), misbehaving: 3, ..gentle(Kind::Slow) };
+    let results = against(Flaws::default(), Kind::Slow, settings, &[]).await;
+    assert!(results.verdict.passed, "{:?}", results.verdict);
+    // Four runs of three seconds.
+    assert_eq!((results.counts.accepted, results.counts.missing), (4 * 1_200, 0));
+    let told = |run: &str| {
+        let found = results.scenario.further.iter().find(|(name, _)| name == run);
+        found.map(|(_, told)| told.as_str()).unwrap_or_else(|| panic!("{run} in {:?}", results.scenario.further))
+    };
+    let slow = told("beside 2 reading 16.0 kB/s");
+    let rate = slow.split_once("they read ").and_then(|(_, after)| after.split_once(" kB/s")).expect(slow).0;
+    // They are sent 32 kB a second each, and take half.
+    assert!((8.0..=17.0).contains(&rate.parse::<f64>().expect(slow)), "{slow}");
+    assert!(slow.contains("the undisturbed") && told("undisturbed").contains("p99"), "{slow}");
+    assert!(told("beside 2 stalled").contains("accepted"));
+    // The floor has no polling.
+    assert!(
+        told("beside 3 misbehaving").contains("0 visits of 3 misbehaving clients"),
+        "{:?}",
+        told("beside 3 misbehaving")
+    );
+    let of: Vec<_> = results.further.iter().map(|latency| latency.of.as_str()).collect();
+    assert!(of.contains(&"delivery undisturbed") && of.contains(&"delivery beside 2 stalled"), "{of:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stands_still_shows_in_the_open_loop() {
     let flaws = Flaws { stall: Some(Duration::from_millis(500)), ..Flaws::default() };
     let results = against(flaws, Kind::Unicast, gentle(Kind::Unicast), &["p99<100ms"]).await;

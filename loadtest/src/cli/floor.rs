@@ -17,6 +17,9 @@ pub(super) struct FloorArgs {
     /// Accept every Nth event without delivering it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     drop_every: Option<u64>,
+    /// Deliver every Nth event twice.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    repeat_every: Option<u64>,
     /// Stand still for so long once a second.
     #[arg(long, value_name = "TIME", value_parser = time)]
     stall: Option<Duration>,
@@ -25,7 +28,10 @@ pub(super) struct FloorArgs {
 /// Serves until it is killed.
 pub(super) async fn run(args: &FloorArgs) -> u8 {
     match listen(args.port) {
-        Ok(listener) => floor::serve(listener, Flaws { drop_every: args.drop_every, stall: args.stall }).await,
+        Ok(listener) => {
+            let FloorArgs { drop_every, repeat_every, stall, .. } = *args;
+            floor::serve(listener, Flaws { drop_every, repeat_every, stall }).await;
+        }
         Err(error) => return no_verdict(&format!("port {}: {error}", args.port)),
     }
     exit::CONFORMANT

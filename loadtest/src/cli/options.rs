@@ -72,6 +72,12 @@ pub(super) struct LoadArgs {
     /// For how long before that it is not; 0s for not at all.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) warmup: Option<Duration>,
+    /// In slow: the slow receivers read so much a second, such as 16kB; 0B leaves them stalled only, as without this option.
+    #[arg(long, value_name = "RATE", value_parser = bytes_per_s)]
+    pub(super) slow_rate: Option<u64>,
+    /// In slow: so many clients of one user connect by polling, never poll, close and come again, every 250 ms.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(super) misbehaving: Option<usize>,
     /// The bound on p99 that ramp keeps to.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) bound: Option<Duration>,
@@ -84,6 +90,18 @@ pub(super) struct LoadArgs {
 const BATCH_EMITTERS: usize = 8;
 
 impl LoadArgs {
+    /// Refuses an option that the scenario would pass over.
+    ///
+    /// # Errors
+    /// With words for the user.
+    pub(super) fn check(&self, kind: Kind) -> Result<(), String> {
+        let given = [("--slow-rate", self.slow_rate.is_some()), ("--misbehaving", self.misbehaving.is_some())];
+        match given.into_iter().find(|(_, is_given)| *is_given && kind != Kind::Slow) {
+            Some((option, _)) => Err(format!("{option} is for the scenario slow, and this is {}", kind.name())),
+            None => Ok(()),
+        }
+    }
+
     /// The scenario's defaults with what was said in their place.
     pub(super) fn settings(&self, kind: Kind) -> Settings {
         let defaults = kind.defaults();
@@ -101,6 +119,8 @@ impl LoadArgs {
             duration: self.duration.filter(|it| !it.is_zero()).unwrap_or(defaults.duration),
             seed: self.seed.unwrap_or(defaults.seed),
             bound: self.bound.unwrap_or(defaults.bound),
+            slow_rate: self.slow_rate.or(defaults.slow_rate),
+            misbehaving: self.misbehaving.unwrap_or(defaults.misbehaving),
             goose_reports: Vec::new(),
         }
     }
@@ -124,6 +144,20 @@ fn rate(text: &str) -> Result<f64, String> {
 
 fn expectation(text: &str) -> Result<Expectation, String> {
     Expectation::from_str(text).map_err(|error| error.to_string())
+}
+
+fn bytes_per_s(text: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("{text:?} is no rate such as 16kB: a whole number with the unit B, kB or MB, meant a second");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let bytes = match &text[digits..] {
+        "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(bytes).ok_or_else(wrong)
 }
 
 pub(super) fn time(text: &str) -> Result<Duration, String> {
@@ -151,6 +185,37 @@ mod tests {
         for wrong in ["", "s", "10", "1.5m", "-1s", "10d", "99999999999999999999h"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_rate_of_bytes_is_a_number_with_a_unit() {
+        for (text, bytes) in [("16kB", 16_000), ("0B", 0), ("4096B", 4_096), ("2MB", 2_000_000)] {
+            assert_eq!(bytes_per_s(text), Ok(bytes));
+        }
+        for wrong in [
+            "",
+            "16",
+            "kB",
+            "16kb",
+            "16KB",
+            "16 kB",
+            "1.5kB",
+            "-1B",
+            "16kB/s",
+            "99999999999999999999B",
+            "99999999999999MB",
+        ] {
+            let said = bytes_per_s(wrong).expect_err(wrong);
+            assert!(said.contains(&format!("{wrong:?}")) && said.contains("B, kB or MB"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_option_for_another_scenario_is_refused() {
+        let said = LoadArgs { slow_rate: Some(1), ..LoadArgs::default() };
+        assert_eq!(said.check(Kind::Slow), Ok(()));
+        let refused = said.check(Kind::Fanout).expect_err("it would be passed over");
+        assert!(refused.contains("--slow-rate") && refused.contains("fanout"), "{refused}");
     }
 
     #[test]

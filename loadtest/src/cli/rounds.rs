@@ -38,6 +38,9 @@ pub(super) struct RoundsArgs {
 
 /// Runs them in alternating order, so that no target always runs on a machine that another has warmed up.
 pub(super) async fn run(args: RoundsArgs) -> u8 {
+    if let Err(why) = args.load.check(args.scenario) {
+        return usage(&why);
+    }
     let settings = args.load.settings(args.scenario);
     if let Err(why) = machine::check_open_files(args.scenario.open_at_once(&settings, settings.connections)) {
         return usage(&why);

@@ -14,6 +14,9 @@ use crate::{
 
 /// Runs it, shows and writes the results; returns the exit code.
 pub(super) async fn run(kind: Kind, args: RunArgs) -> u8 {
+    if let Err(why) = args.load.check(kind) {
+        return usage(&why);
+    }
     let mut settings = args.load.settings(kind);
     settings.goose_reports = args.goose_report;
     let most = args.growth.iter().copied().max().unwrap_or(settings.connections);

@@ -15,6 +15,7 @@ pub(crate) fn good() -> Results {
         schema: SCHEMA,
         environment: Environment {
             target: "reference".into(),
+            leaves_out: Vec::new(),
             store: "embedded".into(),
             machine: "linux x86_64".into(),
             processor: Some("Some Processor 3000".into()),

@@ -213,6 +213,9 @@ pub(super) fn facts(results: &Results) -> Vec<(String, String)> {
     let date =
         environment.date.split_once('.').map_or_else(|| environment.date.clone(), |(whole, _)| format!("{whole}Z"));
     let mut facts = vec![named("date", &date), named("target", &environment.target)];
+    if !environment.leaves_out.is_empty() {
+        facts.push(named("leaves out", &environment.leaves_out.join(", ")));
+    }
     facts.push(named("store", &environment.store));
     facts.extend(environment.commit.as_deref().map(|commit| named("commit", commit)));
     facts.push(named("machine", &environment.machine));

@@ -17,6 +17,9 @@ pub fn render(results: &Results) -> String {
         line(&environment.store)
     );
     let _ = writeln!(text, "  {}", summary::load(results));
+    if !environment.leaves_out.is_empty() {
+        let _ = writeln!(text, "  it leaves out: {}", line(&environment.leaves_out.join(", ")));
+    }
     for (name, value) in &results.scenario.further {
         let _ = writeln!(text, "  {}: {}", line(name), line(value));
     }
@@ -81,6 +84,13 @@ mod tests {
     fn what_was_not_measured_is_left_out_rather_than_shown_as_nothing() {
         let text = render(&sample::elsewhere());
         assert!(!text.contains("server CPU") && !text.contains("server memory"), "{text}");
+    }
+
+    #[test]
+    fn what_the_server_leaves_out_stands_below_its_name() {
+        let mut results = sample::good();
+        results.environment.leaves_out = vec!["no queue".into(), "no polling".into()];
+        assert!(render(&results).contains("\n  it leaves out: no queue, no polling\n"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One user with N connections; every event goes to all of them.
 
 use crate::{
+    beside::Beside,
     fault::Fault,
     ground::Ground,
     measured::Measured,
@@ -21,6 +22,13 @@ pub fn defaults() -> Settings {
 /// Where it cannot be carried out.
 pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault> {
     let devices = vec![Device { user: 0, manner: Manner::Plain }; settings.connections];
-    let shape = Shape { name: "fanout", devices, pick: Pick::in_turn(1), late: Vec::new(), users: 1 };
+    let shape = Shape {
+        name: "fanout",
+        devices,
+        pick: Pick::in_turn(1),
+        late: Vec::new(),
+        users: 1,
+        beside: Beside::default(),
+    };
     stream::run(ground, settings, shape).await
 }

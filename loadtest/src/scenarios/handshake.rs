@@ -21,7 +21,7 @@ use crate::{
     people::People,
     results::Counts,
     settings::Settings,
-    socket::Socket,
+    socket::{Habits, Socket},
     stream::{order, rss, watch},
     watch::Gauges,
 };
@@ -156,7 +156,7 @@ impl Hand for Visitor {
         Box::pin(async move {
             let door = &self.0;
             let user = door.next.fetch_add(1, Relaxed) % door.people.count() as u64;
-            let made = Socket::connect(&door.address, door.people.token(user as u32), false).await;
+            let made = Socket::connect(&door.address, door.people.token(user as u32), Habits::default()).await;
             let took = intended.elapsed();
             let Ok(socket) = made else {
                 door.failed.fetch_add(1, Relaxed);

@@ -4,6 +4,7 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
+    beside::Beside,
     fault::Fault,
     ground::Ground,
     measured::Measured,
@@ -40,7 +41,7 @@ fn shape(settings: &Settings) -> Shape {
         devices.push(device(online[random.random_range(0..online.len())]));
     }
     let late = offline.into_iter().map(device).collect();
-    Shape { name: "mixed", devices, pick: Pick::zipf(users, settings.seed), late, users }
+    Shape { name: "mixed", devices, pick: Pick::zipf(users, settings.seed), late, users, beside: Beside::default() }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub enum Kind {
     Handshake,
     /// Connections come at a rate, stay a while and leave.
     Churn,
-    /// A share of the receivers never reads.
+    /// A share of the receivers reads slowly or not at all; one user's clients misbehave.
     Slow,
     /// Receivers acknowledge.
     Ack,
@@ -81,6 +81,7 @@ impl Kind {
     pub fn open_at_once(self, settings: &Settings, connections: usize) -> u64 {
         let staying = match self {
             Self::Churn => (settings.rate.unwrap_or_default() * churn::STAY.as_secs_f64()) as usize,
+            Self::Slow => connections + slow::further_connections(settings),
             _ => connections,
         };
         (staying + settings.emitters) as u64

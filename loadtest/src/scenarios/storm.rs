@@ -14,7 +14,7 @@ use crate::{
     measured::Measured,
     receivers::{Coming, Post, Receivers},
     settings::Settings,
-    socket::Socket,
+    socket::{Habits, Socket},
     stream::{QUEUE_MOST, drained, rss},
     watch::Watch,
 };
@@ -37,7 +37,7 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
     let visits = (0..people.count() as u32).map(|user| {
         let people = Arc::clone(&people);
         async move {
-            let socket = Socket::connect(&ground.door, people.token(user), false).await?;
+            let socket = Socket::connect(&ground.door, people.token(user), Habits::default()).await?;
             socket.leave().await;
             Ok::<_, Fault>(())
         }

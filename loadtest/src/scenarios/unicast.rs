@@ -1,6 +1,7 @@
 //! N users with one connection each; every event goes to one of them, in turn.
 
 use crate::{
+    beside::Beside,
     fault::Fault,
     ground::Ground,
     measured::Measured,
@@ -26,5 +27,5 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
 /// One receiver for each user.
 pub fn shape(name: &'static str, users: usize, manner: Manner) -> Shape {
     let devices = (0..users as u32).map(|user| Device { user, manner }).collect();
-    Shape { name, devices, pick: Pick::in_turn(users), late: Vec::new(), users }
+    Shape { name, devices, pick: Pick::in_turn(users), late: Vec::new(), users, beside: Beside::default() }
 }
