@@ -1,5 +1,8 @@
 //! A TCP proxy on loopback, for faults that ask nothing of the target: it stands before Redis, or before a client, and
 //! can cut the line, keep silent or be slow. Knows nothing of what passes through it, but lets another read along.
+//!
+//! A *narrow* line takes so many bytes a second from the upstream, through a small receive buffer: what the upstream sees is a peer
+//! that reads slowly, whatever stands behind the line and whichever way it speaks.
 
 use std::{
     fmt, io,
@@ -10,10 +13,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// How long dialling the upstream may take.
@@ -22,6 +25,10 @@ const DIAL_LIMIT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// The most that is taken from one side before it is given to the other.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// The receive buffer of a narrow line: with the usual one the kernel would take megabytes for it, however slowly it is read.
+const NARROW_BYTES: u32 = 4096;
+/// A narrow line takes so much at a time that this many steps make a second.
+const STEPS_A_SECOND: u64 = 50;
 
 /// A running proxy; it ends with all its connections when this is dropped.
 #[derive(Debug)]
@@ -42,6 +49,18 @@ struct Line {
     delay: Duration,
     /// The most that is carried at a time.
     chunk_bytes: usize,
+    /// What all connections together take from the upstream in a second; as much as there is, where this is 0.
+    bytes_a_second: u64,
+}
+
+impl Line {
+    fn most_at_a_time(&self, paced: bool) -> usize {
+        if !paced || self.bytes_a_second == 0 {
+            return self.chunk_bytes;
+        }
+        let step = usize::try_from(self.bytes_a_second / STEPS_A_SECOND).unwrap_or(CHUNK_BYTES);
+        step.clamp(1, self.chunk_bytes)
+    }
 }
 
 /// What a connection was born into.
@@ -71,6 +90,44 @@ pub trait ReadAlong: Send {
 struct Way {
     upstream: Arc<str>,
     reader: Option<Arc<dyn Fn() -> Box<dyn ReadAlong> + Send + Sync>>,
+    narrow: bool,
+    /// When the line has carried what it took from the upstream.
+    busy_until: Arc<Mutex<Instant>>,
+}
+
+impl Way {
+    fn to(upstream: String) -> Self {
+        let busy_until = Arc::new(Mutex::new(Instant::now()));
+        Self { upstream: upstream.into(), reader: None, narrow: false, busy_until }
+    }
+
+    async fn dial(&self) -> io::Result<TcpStream> {
+        if !self.narrow {
+            return TcpStream::connect(&*self.upstream).await;
+        }
+        let mut failed = io::Error::other("the upstream has no address");
+        for address in lookup_host(&*self.upstream).await? {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // Before the connection is made: it decides what the window can be.
+            socket.set_recv_buffer_size(NARROW_BYTES)?;
+            match socket.connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Takes the time that so many bytes need on this line.
+    async fn carries(&self, length: usize, bytes_a_second: u64) {
+        let takes = Duration::from_secs_f64(length as f64 / bytes_a_second as f64);
+        let until = {
+            let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *busy_until = (*busy_until).max(Instant::now()) + takes;
+            *busy_until
+        };
+        sleep_until(until).await;
+    }
 }
 
 impl fmt::Debug for Way {
@@ -85,7 +142,18 @@ impl Proxy {
     /// # Errors
     /// Where no port can be bound on loopback.
     pub async fn start(upstream: String) -> io::Result<Self> {
-        Self::along(Way { upstream: upstream.into(), reader: None }).await
+        Self::along(Way::to(upstream)).await
+    }
+
+    /// As [`Self::start`], but narrow: its connections together take `bytes_a_second` from the upstream, which [`Self::pace`]
+    /// changes, and keep no more than a few kilobytes in the kernel. The other way, from the client, is as quick as ever.
+    ///
+    /// # Errors
+    /// Where no port can be bound on loopback.
+    pub async fn narrow(upstream: String, bytes_a_second: u64) -> io::Result<Self> {
+        let proxy = Self::along(Way { narrow: true, ..Way::to(upstream) }).await?;
+        proxy.pace(bytes_a_second);
+        Ok(proxy)
     }
 
     /// As [`Self::start`]; `reader` is called for each connection that is made.
@@ -96,7 +164,7 @@ impl Proxy {
         upstream: String,
         reader: impl Fn() -> Box<dyn ReadAlong> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        Self::along(Way { upstream: upstream.into(), reader: Some(Arc::new(reader)) }).await
+        Self::along(Way { reader: Some(Arc::new(reader)), ..Way::to(upstream) }).await
     }
 
     async fn along(way: Way) -> io::Result<Self> {
@@ -108,6 +176,7 @@ impl Proxy {
             mode: Mode::Open,
             delay: Duration::ZERO,
             chunk_bytes: CHUNK_BYTES,
+            bytes_a_second: 0,
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, way, state));
@@ -146,6 +215,11 @@ impl Proxy {
             line.delay = rest;
             line.chunk_bytes = if rest.is_zero() { CHUNK_BYTES } else { bytes.clamp(1, CHUNK_BYTES) };
         });
+    }
+
+    /// Takes so many bytes a second from the upstream, all connections together; 0 for as many as there are.
+    pub fn pace(&self, bytes_a_second: u64) {
+        self.line.send_modify(|line| line.bytes_a_second = bytes_a_second);
     }
 
     /// Lets everything through again, but on connections that are half-open. A delay stays.
@@ -187,7 +261,7 @@ async fn connection(client: TcpStream, way: Way, mut line: watch::Receiver<Line>
 
 async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>, birth: Birth) -> io::Result<()> {
     passable(&mut line, birth).await?;
-    let mut server = timeout(DIAL_LIMIT, TcpStream::connect(&*way.upstream)).await??;
+    let mut server = timeout(DIAL_LIMIT, way.dial()).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (client_reads, client_writes) = client.split();
@@ -200,9 +274,10 @@ async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>
     };
     // The first error ends both ways: a side that is gone leaves the other nobody to talk to.
     tokio::try_join!(
-        pump(client_reads, server_writes, line.clone(), birth, |bytes| read(bytes, |reader, bytes| reader
+        pump(client_reads, server_writes, line.clone(), birth, None, |bytes| read(bytes, |reader, bytes| reader
             .forth(bytes))),
-        pump(server_reads, client_writes, line, birth, |bytes| read(bytes, |reader, bytes| reader.back(bytes))),
+        pump(server_reads, client_writes, line, birth, Some(way), |bytes| read(bytes, |reader, bytes| reader
+            .back(bytes))),
     )?;
     Ok(())
 }
@@ -212,13 +287,17 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     mut line: watch::Receiver<Line>,
     birth: Birth,
+    paced: Option<&Way>,
     read: impl Fn(&[u8]),
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let limit = line.borrow().chunk_bytes;
+        let limit = line.borrow().most_at_a_time(paced.is_some());
         let length = from.read(&mut chunk[..limit]).await?;
-        let delay = line.borrow().delay;
+        let Line { delay, bytes_a_second, .. } = *line.borrow();
+        if let Some(way) = paced.filter(|_| bytes_a_second > 0) {
+            way.carries(length, bytes_a_second).await;
+        }
         if !delay.is_zero() {
             sleep(delay).await;
         }
@@ -246,8 +325,6 @@ async fn passable(line: &mut watch::Receiver<Line>, birth: Birth) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     /// How long to watch for what must not come.
@@ -384,6 +461,38 @@ mod tests {
         assert!(sent.elapsed() >= Duration::from_millis(4 * 20));
         proxy.trickle(1, Duration::ZERO);
         assert!(says_back(&mut stream).await);
+    }
+
+    #[tokio::test]
+    async fn a_narrow_line_takes_its_bytes_a_second_and_keeps_little_of_what_waits() {
+        const SENT: usize = 12 << 20;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        let proxy = Proxy::narrow(address, 100_000).await.expect("a proxy");
+        let mut client = open(&proxy).await;
+        let (mut server, _) = listener.accept().await.expect("the proxy dials");
+        let sending = tokio::spawn(async move { server.write_all(&vec![b'x'; SENT]).await });
+        let began = Instant::now();
+        client.read_exact(&mut vec![0; 50_000]).await.expect("half a second's bytes");
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(450) && took < SOON, "{took:?}");
+        assert!(!sending.is_finished(), "nothing took what was not read");
+        proxy.pace(0);
+        timeout(SOON * 6, client.read_exact(&mut vec![0; SENT - 50_000])).await.expect("in time").expect("the rest");
+    }
+
+    #[tokio::test]
+    async fn the_connections_of_a_narrow_line_share_what_it_carries() {
+        let proxy = Proxy::narrow(echo().await.0, 20_000).await.expect("a proxy");
+        let (mut one, mut other) = (open(&proxy).await, open(&proxy).await);
+        let began = Instant::now();
+        for stream in [&mut one, &mut other] {
+            stream.write_all(&[0; 5_000]).await.expect("what goes forth is quick");
+        }
+        let (mut ones, mut others) = ([0; 5_000], [0; 5_000]);
+        let both = async { tokio::try_join!(one.read_exact(&mut ones), other.read_exact(&mut others)) };
+        timeout(SOON, both).await.expect("in time").expect("both are said back");
+        assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
     }
 
     struct Heard(Arc<Mutex<String>>);

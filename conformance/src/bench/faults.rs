@@ -22,8 +22,21 @@ impl Bench {
     /// # Errors
     /// Where no port is to be had.
     pub async fn line(&self) -> Outcome<Proxy> {
-        let upstream = self.base().trim_start_matches("http://").to_owned();
-        Proxy::start(upstream).await.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+        Proxy::start(self.upstream()).await.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+    }
+
+    /// A line that takes so many bytes a second from this server, with a small receive buffer: whoever is connected over it, by
+    /// WebSocket or by polling, reads slowly. [`Proxy::black_hole`] makes it one that does not read at all.
+    ///
+    /// # Errors
+    /// Where no port is to be had.
+    pub async fn slow_line(&self, bytes_a_second: u64) -> Outcome<Proxy> {
+        let started = Proxy::narrow(self.upstream(), bytes_a_second).await;
+        started.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+    }
+
+    fn upstream(&self) -> String {
+        self.base().trim_start_matches("http://").to_owned()
     }
 
     /// How to open a connection to this server over that line.
