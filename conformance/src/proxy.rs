@@ -19,6 +19,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+use crate::netns::Namespace;
+
 /// How long dialling the upstream may take.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// How long the proxy waits before it accepts again, when the machine is out of file descriptors.
@@ -35,6 +37,7 @@ const STEPS_A_SECOND: u64 = 50;
 pub struct Proxy {
     address: SocketAddr,
     line: watch::Sender<Line>,
+    carried: watch::Receiver<u64>,
     _tasks: JoinSet<()>,
 }
 
@@ -91,17 +94,34 @@ struct Way {
     upstream: Arc<str>,
     reader: Option<Arc<dyn Fn() -> Box<dyn ReadAlong> + Send + Sync>>,
     narrow: bool,
+    /// Where the upstream is dialled from, if not from here.
+    from: Option<Arc<Namespace>>,
     /// When the line has carried what it took from the upstream.
     busy_until: Arc<Mutex<Instant>>,
+    /// How many bytes from the upstream have reached a client.
+    carried: watch::Sender<u64>,
 }
 
 impl Way {
     fn to(upstream: String) -> Self {
         let busy_until = Arc::new(Mutex::new(Instant::now()));
-        Self { upstream: upstream.into(), reader: None, narrow: false, busy_until }
+        Self {
+            upstream: upstream.into(),
+            reader: None,
+            narrow: false,
+            from: None,
+            busy_until,
+            carried: watch::Sender::default(),
+        }
     }
 
     async fn dial(&self) -> io::Result<TcpStream> {
+        if let Some(from) = &self.from {
+            let from = Arc::clone(from);
+            let address = self.upstream.parse().map_err(|_| io::Error::other("an upstream that is no address"))?;
+            let dialled = tokio::task::spawn_blocking(move || from.dial(address)).await.map_err(io::Error::other)??;
+            return TcpStream::from_std(dialled);
+        }
         if !self.narrow {
             return TcpStream::connect(&*self.upstream).await;
         }
@@ -167,6 +187,15 @@ impl Proxy {
         Self::along(Way { reader: Some(Arc::new(reader)), ..Way::to(upstream) }).await
     }
 
+    /// As [`Self::start`]; the upstream, an address and a port, is dialled from within `namespace`, so that what happens to the line of
+    /// that happens to the connection.
+    ///
+    /// # Errors
+    /// Where no port can be bound on loopback.
+    pub async fn from_within(namespace: Arc<Namespace>, upstream: SocketAddr) -> io::Result<Self> {
+        Self::along(Way { from: Some(namespace), ..Way::to(upstream.to_string()) }).await
+    }
+
     async fn along(way: Way) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -178,9 +207,10 @@ impl Proxy {
             chunk_bytes: CHUNK_BYTES,
             bytes_a_second: 0,
         });
+        let carried = way.carried.subscribe();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, way, state));
-        Ok(Self { address, line, _tasks: tasks })
+        Ok(Self { address, line, carried, _tasks: tasks })
     }
 
     /// Where the proxy listens.
@@ -222,6 +252,18 @@ impl Proxy {
         self.line.send_modify(|line| line.bytes_a_second = bytes_a_second);
     }
 
+    /// How many bytes from the upstream have reached a client so far, on all connections.
+    pub fn carried(&self) -> u64 {
+        *self.carried.borrow()
+    }
+
+    /// Waits until so many bytes from the upstream have reached a client; false where they have not in time.
+    pub async fn has_carried(&self, bytes: u64, within: Duration) -> bool {
+        let mut carried = self.carried.clone();
+        let reached = timeout(within, carried.wait_for(|carried| *carried >= bytes)).await;
+        matches!(reached, Ok(Ok(_)))
+    }
+
     /// Lets everything through again, but on connections that are half-open. A delay stays.
     pub fn restore(&self) {
         self.line.send_modify(|line| line.mode = Mode::Open);
@@ -232,6 +274,29 @@ impl Proxy {
     pub fn delay(&self, delay: Duration) {
         self.line.send_modify(|line| line.delay = delay);
     }
+}
+
+/// How many bytes this machine's kernel takes on behalf of a peer on a narrow line that reads nothing, at the most: of so much nobody
+/// can say whether the peer will ever read it.
+///
+/// # Errors
+/// Where there are no two sockets to try it with.
+pub async fn kernel_takes() -> io::Result<u64> {
+    const STILL: Duration = Duration::from_millis(200);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let way = Way { narrow: true, ..Way::to(listener.local_addr()?.to_string()) };
+    let (_peer, accepted) = tokio::try_join!(way.dial(), listener.accept())?;
+    let (socket, _) = accepted;
+    let mut taken = 0;
+    while let Ok(writable) = timeout(STILL, socket.writable()).await {
+        writable?;
+        match socket.try_write(&[0; CHUNK_BYTES]) {
+            Ok(length) => taken += length as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
 }
 
 async fn accept(listener: TcpListener, way: Way, line: watch::Receiver<Line>) {
@@ -287,15 +352,15 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     mut line: watch::Receiver<Line>,
     birth: Birth,
-    paced: Option<&Way>,
+    back: Option<&Way>,
     read: impl Fn(&[u8]),
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let limit = line.borrow().most_at_a_time(paced.is_some());
+        let limit = line.borrow().most_at_a_time(back.is_some());
         let length = from.read(&mut chunk[..limit]).await?;
         let Line { delay, bytes_a_second, .. } = *line.borrow();
-        if let Some(way) = paced.filter(|_| bytes_a_second > 0) {
+        if let Some(way) = back.filter(|_| bytes_a_second > 0) {
             way.carries(length, bytes_a_second).await;
         }
         if !delay.is_zero() {
@@ -308,6 +373,9 @@ async fn pump(
             length => {
                 read(&chunk[..length]);
                 to.write_all(&chunk[..length]).await?;
+                if let Some(way) = back {
+                    way.carried.send_modify(|carried| *carried += length as u64);
+                }
             }
         }
     }
@@ -477,6 +545,7 @@ mod tests {
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(450) && took < SOON, "{took:?}");
         assert!(!sending.is_finished(), "nothing took what was not read");
+        assert!(proxy.has_carried(50_000, SOON).await && proxy.carried() < 1_000_000, "{}", proxy.carried());
         proxy.pace(0);
         timeout(SOON * 6, client.read_exact(&mut vec![0; SENT - 50_000])).await.expect("in time").expect("the rest");
     }

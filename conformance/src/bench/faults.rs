@@ -1,6 +1,6 @@
 //! Lines that fail, and events that are emitted until something is so.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -8,6 +8,7 @@ use super::{Bench, Emission, User};
 use crate::{
     client::{Opening, Transport},
     expect::{Fault, Outcome, inconclusive, mismatch},
+    netns::Namespace,
     proxy::Proxy,
 };
 
@@ -32,6 +33,18 @@ impl Bench {
     /// Where no port is to be had.
     pub async fn slow_line(&self, bytes_a_second: u64) -> Outcome<Proxy> {
         let started = Proxy::narrow(self.upstream(), bytes_a_second).await;
+        started.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+    }
+
+    /// A line of which the other end is in a network namespace, to this server, which must listen on all addresses.
+    ///
+    /// # Errors
+    /// Where no port is to be had.
+    pub async fn line_from_within(&self, namespace: &Arc<Namespace>) -> Outcome<Proxy> {
+        let port = self.upstream().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.ok_or_else(|| inconclusive(format!("no port in {}", self.base())))?;
+        let upstream = (namespace.host(), port).into();
+        let started = Proxy::from_within(Arc::clone(namespace), upstream).await;
         started.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
     }
 
