@@ -121,6 +121,23 @@ mod tests {
     }
 
     #[test]
+    fn what_this_machine_cannot_do_is_left_out_unless_it_was_asked_for_by_its_id() {
+        const LINK: &str = "HEART-05/link";
+        let all = crate::cases::all();
+        let of = |pattern: &str| Selection {
+            only: vec![pattern.to_owned()],
+            profiles: vec![Profile::Strict],
+            ..Selection::default()
+        };
+        let has = |chosen: &[Case]| chosen.iter().any(|case| case.id == LINK);
+        assert!(of(LINK).choose(&all).is_ok_and(|chosen| has(&chosen)), "and is then not run, which is no verdict");
+        assert!(of(LINK).beyond_this_machine(&all).is_empty());
+        let by_sentence = of("HEART-05");
+        assert!(by_sentence.choose(&all).is_ok_and(|chosen| has(&chosen) == Namespace::possible()));
+        assert_eq!(has(&by_sentence.beyond_this_machine(&all)), !Namespace::possible());
+    }
+
+    #[test]
     fn leaving_everything_out_is_an_error() {
         let selection = Selection { skip: vec!["*".into()], ..Selection::default() };
         assert!(selection.choose(crate::cases::all().as_slice()).is_err());

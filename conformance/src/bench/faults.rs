@@ -84,19 +84,6 @@ impl Bench {
         }
     }
 
-    /// As [`Self::emit_until_away`], with events of the caller's making from 1 on, without a pause between them.
-    ///
-    /// # Errors
-    /// Where the user counts as connected for longer than `within`.
-    pub async fn emit_until_away_with(&self, event: impl Fn(usize) -> Emission, within: Duration) -> Outcome<usize> {
-        let deadline = Instant::now() + within;
-        let mut n = 1;
-        while !self.found_away(&event(n), deadline).await? {
-            n += 1;
-        }
-        Ok(n)
-    }
-
     async fn found_away(&self, event: &Emission, deadline: Instant) -> Outcome<bool> {
         let answer = self.control("POST", "/events", &event.body()).await?;
         answer.expect_status(202)?;
