@@ -18,10 +18,12 @@ use crate::{
 const FOR: Duration = Duration::from_secs(8);
 /// How many of them there are.
 const CLIENTS: usize = 20;
-/// How many requests at a time are made for the user whose clients misbehave, and the numbers that each may give its events.
+/// How many requests at a time are made for the user whose clients misbehave, if they are held up; how often each of them is made again, so
+/// that a machine that is busy for a moment does not bring them together; and the numbers that each may give its events.
 const LANES: u32 = 24;
+const A_LANE_EVERY: Duration = Duration::from_secs(2);
 const A_LANE: u32 = 1_000;
-/// How long each of them stays, and how often an event is emitted for their user in each request that is made again and again.
+/// How long each of them stays.
 const STAYS: Duration = Duration::from_millis(250);
 /// How often an event is emitted for each of the others.
 const EVERY: Duration = Duration::from_millis(100);
@@ -150,8 +152,8 @@ async fn emits_for(t: &Bench, mallory: &User, other: &User, until: Instant) -> O
     let lanes = (1..=LANES).map(|lane| async move {
         let mut refused = Vec::new();
         // One after the other: only requests that are held up are many in hand at once.
-        sleep(STAYS / LANES * (lane - 1)).await;
-        let mut tick = interval(STAYS);
+        sleep(A_LANE_EVERY / LANES * (lane - 1)).await;
+        let mut tick = interval(A_LANE_EVERY);
         for n in (lane * A_LANE) as usize.. {
             tick.tick().await;
             if Instant::now() > until {
