@@ -2,6 +2,7 @@
 
 mod emission;
 mod faults;
+mod heart;
 mod hooks;
 mod http;
 mod nodes;
@@ -14,7 +15,7 @@ use std::{
 use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 use serde_json::{Value, json};
 
-pub use self::{emission::Emission, http::Answer, nodes::no_redis};
+pub use self::{emission::Emission, heart::Heart, http::Answer, nodes::no_redis};
 use crate::{
     client::{Client, Opening, Transport, Wire},
     expect::{Outcome, inconclusive, mismatch},

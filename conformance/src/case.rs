@@ -35,6 +35,9 @@ pub enum Need {
     OwnServer,
     /// A setting that the target file maps to a variable.
     Setting(&'static str),
+    /// Network namespaces of this machine: root and iproute2. Where there are none, the case is left out and told, or not run where it
+    /// was asked for by its id.
+    Namespaces,
 }
 
 impl Case {
@@ -94,7 +97,7 @@ impl Case {
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         let own = self.needs.iter().filter_map(|need| match need {
             Need::Capability(name) => Some(*name),
-            Need::OwnServer | Need::Setting(_) => None,
+            Need::OwnServer | Need::Setting(_) | Need::Namespaces => None,
         });
         self.sentence().capabilities.iter().map(String::as_str).chain(own)
     }

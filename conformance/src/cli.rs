@@ -254,6 +254,11 @@ async fn run_cases(args: RunArgs) -> u8 {
         }
         reports.write()
     });
+    for case in selection.beyond_this_machine(&all) {
+        let remark = format!("{} is not run and counts as left out: this machine has not what it needs", case.id);
+        // The reporter lives as long as the run.
+        let _ = events.send(RunEvent::Remark(remark));
+    }
     let plan = Plan {
         deselected: selection.of_profiles(&all).len() - chosen.len(),
         profiles: selection.profiles,

@@ -20,6 +20,7 @@ pub mod flake;
 pub mod ground;
 pub mod hook;
 pub mod instance;
+pub mod netns;
 pub mod ports;
 pub mod process;
 pub mod proxy;

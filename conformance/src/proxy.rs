@@ -1,5 +1,8 @@
 //! A TCP proxy on loopback, for faults that ask nothing of the target: it stands before Redis, or before a client, and
 //! can cut the line, keep silent or be slow. Knows nothing of what passes through it, but lets another read along.
+//!
+//! A *narrow* line takes so many bytes a second from the upstream, through a small receive buffer: what the upstream sees is a peer
+//! that reads slowly, whatever stands behind the line and whichever way it speaks.
 
 use std::{
     fmt, io,
@@ -10,11 +13,13 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
+
+use crate::netns::Namespace;
 
 /// How long dialling the upstream may take.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
@@ -22,12 +27,17 @@ const DIAL_LIMIT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// The most that is taken from one side before it is given to the other.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// The receive buffer of a narrow line: with the usual one the kernel would take megabytes for it, however slowly it is read.
+const NARROW_BYTES: u32 = 4096;
+/// A narrow line takes so much at a time that this many steps make a second.
+const STEPS_A_SECOND: u64 = 50;
 
 /// A running proxy; it ends with all its connections when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     line: watch::Sender<Line>,
+    carried: watch::Receiver<u64>,
     _tasks: JoinSet<()>,
 }
 
@@ -42,6 +52,18 @@ struct Line {
     delay: Duration,
     /// The most that is carried at a time.
     chunk_bytes: usize,
+    /// What all connections together take from the upstream in a second; as much as there is, where this is 0.
+    bytes_a_second: u64,
+}
+
+impl Line {
+    fn most_at_a_time(&self, paced: bool) -> usize {
+        if !paced || self.bytes_a_second == 0 {
+            return self.chunk_bytes;
+        }
+        let step = usize::try_from(self.bytes_a_second / STEPS_A_SECOND).unwrap_or(CHUNK_BYTES);
+        step.clamp(1, self.chunk_bytes)
+    }
 }
 
 /// What a connection was born into.
@@ -71,6 +93,61 @@ pub trait ReadAlong: Send {
 struct Way {
     upstream: Arc<str>,
     reader: Option<Arc<dyn Fn() -> Box<dyn ReadAlong> + Send + Sync>>,
+    narrow: bool,
+    /// Where the upstream is dialled from, if not from here.
+    from: Option<Arc<Namespace>>,
+    /// When the line has carried what it took from the upstream.
+    busy_until: Arc<Mutex<Instant>>,
+    /// How many bytes from the upstream have reached a client.
+    carried: watch::Sender<u64>,
+}
+
+impl Way {
+    fn to(upstream: String) -> Self {
+        let busy_until = Arc::new(Mutex::new(Instant::now()));
+        Self {
+            upstream: upstream.into(),
+            reader: None,
+            narrow: false,
+            from: None,
+            busy_until,
+            carried: watch::Sender::default(),
+        }
+    }
+
+    async fn dial(&self) -> io::Result<TcpStream> {
+        if let Some(from) = &self.from {
+            let from = Arc::clone(from);
+            let address = self.upstream.parse().map_err(|_| io::Error::other("an upstream that is no address"))?;
+            let dialled = tokio::task::spawn_blocking(move || from.dial(address)).await.map_err(io::Error::other)??;
+            return TcpStream::from_std(dialled);
+        }
+        if !self.narrow {
+            return TcpStream::connect(&*self.upstream).await;
+        }
+        let mut failed = io::Error::other("the upstream has no address");
+        for address in lookup_host(&*self.upstream).await? {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // Before the connection is made: it decides what the window can be.
+            socket.set_recv_buffer_size(NARROW_BYTES)?;
+            match socket.connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Takes the time that so many bytes need on this line.
+    async fn carries(&self, length: usize, bytes_a_second: u64) {
+        let takes = Duration::from_secs_f64(length as f64 / bytes_a_second as f64);
+        let until = {
+            let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *busy_until = (*busy_until).max(Instant::now()) + takes;
+            *busy_until
+        };
+        sleep_until(until).await;
+    }
 }
 
 impl fmt::Debug for Way {
@@ -85,7 +162,18 @@ impl Proxy {
     /// # Errors
     /// Where no port can be bound on loopback.
     pub async fn start(upstream: String) -> io::Result<Self> {
-        Self::along(Way { upstream: upstream.into(), reader: None }).await
+        Self::along(Way::to(upstream)).await
+    }
+
+    /// As [`Self::start`], but narrow: its connections together take `bytes_a_second` from the upstream, which [`Self::pace`]
+    /// changes, and keep no more than a few kilobytes in the kernel. The other way, from the client, is as quick as ever.
+    ///
+    /// # Errors
+    /// Where no port can be bound on loopback.
+    pub async fn narrow(upstream: String, bytes_a_second: u64) -> io::Result<Self> {
+        let proxy = Self::along(Way { narrow: true, ..Way::to(upstream) }).await?;
+        proxy.pace(bytes_a_second);
+        Ok(proxy)
     }
 
     /// As [`Self::start`]; `reader` is called for each connection that is made.
@@ -96,7 +184,16 @@ impl Proxy {
         upstream: String,
         reader: impl Fn() -> Box<dyn ReadAlong> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        Self::along(Way { upstream: upstream.into(), reader: Some(Arc::new(reader)) }).await
+        Self::along(Way { reader: Some(Arc::new(reader)), ..Way::to(upstream) }).await
+    }
+
+    /// As [`Self::start`]; the upstream, an address and a port, is dialled from within `namespace`, so that what happens to the line of
+    /// that happens to the connection.
+    ///
+    /// # Errors
+    /// Where no port can be bound on loopback.
+    pub async fn from_within(namespace: Arc<Namespace>, upstream: SocketAddr) -> io::Result<Self> {
+        Self::along(Way { from: Some(namespace), ..Way::to(upstream.to_string()) }).await
     }
 
     async fn along(way: Way) -> io::Result<Self> {
@@ -108,10 +205,12 @@ impl Proxy {
             mode: Mode::Open,
             delay: Duration::ZERO,
             chunk_bytes: CHUNK_BYTES,
+            bytes_a_second: 0,
         });
+        let carried = way.carried.subscribe();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, way, state));
-        Ok(Self { address, line, _tasks: tasks })
+        Ok(Self { address, line, carried, _tasks: tasks })
     }
 
     /// Where the proxy listens.
@@ -148,6 +247,23 @@ impl Proxy {
         });
     }
 
+    /// Takes so many bytes a second from the upstream, all connections together; 0 for as many as there are.
+    pub fn pace(&self, bytes_a_second: u64) {
+        self.line.send_modify(|line| line.bytes_a_second = bytes_a_second);
+    }
+
+    /// How many bytes from the upstream have reached a client so far, on all connections.
+    pub fn carried(&self) -> u64 {
+        *self.carried.borrow()
+    }
+
+    /// Waits until so many bytes from the upstream have reached a client; false where they have not in time.
+    pub async fn has_carried(&self, bytes: u64, within: Duration) -> bool {
+        let mut carried = self.carried.clone();
+        let reached = timeout(within, carried.wait_for(|carried| *carried >= bytes)).await;
+        matches!(reached, Ok(Ok(_)))
+    }
+
     /// Lets everything through again, but on connections that are half-open. A delay stays.
     pub fn restore(&self) {
         self.line.send_modify(|line| line.mode = Mode::Open);
@@ -158,6 +274,29 @@ impl Proxy {
     pub fn delay(&self, delay: Duration) {
         self.line.send_modify(|line| line.delay = delay);
     }
+}
+
+/// How many bytes this machine's kernel takes on behalf of a peer on a narrow line that reads nothing, at the most: of so much nobody
+/// can say whether the peer will ever read it.
+///
+/// # Errors
+/// Where there are no two sockets to try it with.
+pub async fn kernel_takes() -> io::Result<u64> {
+    const STILL: Duration = Duration::from_millis(200);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let way = Way { narrow: true, ..Way::to(listener.local_addr()?.to_string()) };
+    let (_peer, accepted) = tokio::try_join!(way.dial(), listener.accept())?;
+    let (socket, _) = accepted;
+    let mut taken = 0;
+    while let Ok(writable) = timeout(STILL, socket.writable()).await {
+        writable?;
+        match socket.try_write(&[0; CHUNK_BYTES]) {
+            Ok(length) => taken += length as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
 }
 
 async fn accept(listener: TcpListener, way: Way, line: watch::Receiver<Line>) {
@@ -187,7 +326,7 @@ async fn connection(client: TcpStream, way: Way, mut line: watch::Receiver<Line>
 
 async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>, birth: Birth) -> io::Result<()> {
     passable(&mut line, birth).await?;
-    let mut server = timeout(DIAL_LIMIT, TcpStream::connect(&*way.upstream)).await??;
+    let mut server = timeout(DIAL_LIMIT, way.dial()).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (client_reads, client_writes) = client.split();
@@ -200,9 +339,10 @@ async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>
     };
     // The first error ends both ways: a side that is gone leaves the other nobody to talk to.
     tokio::try_join!(
-        pump(client_reads, server_writes, line.clone(), birth, |bytes| read(bytes, |reader, bytes| reader
+        pump(client_reads, server_writes, line.clone(), birth, None, |bytes| read(bytes, |reader, bytes| reader
             .forth(bytes))),
-        pump(server_reads, client_writes, line, birth, |bytes| read(bytes, |reader, bytes| reader.back(bytes))),
+        pump(server_reads, client_writes, line, birth, Some(way), |bytes| read(bytes, |reader, bytes| reader
+            .back(bytes))),
     )?;
     Ok(())
 }
@@ -212,13 +352,17 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     mut line: watch::Receiver<Line>,
     birth: Birth,
+    back: Option<&Way>,
     read: impl Fn(&[u8]),
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let limit = line.borrow().chunk_bytes;
+        let limit = line.borrow().most_at_a_time(back.is_some());
         let length = from.read(&mut chunk[..limit]).await?;
-        let delay = line.borrow().delay;
+        let Line { delay, bytes_a_second, .. } = *line.borrow();
+        if let Some(way) = back.filter(|_| bytes_a_second > 0) {
+            way.carries(length, bytes_a_second).await;
+        }
         if !delay.is_zero() {
             sleep(delay).await;
         }
@@ -229,6 +373,9 @@ async fn pump(
             length => {
                 read(&chunk[..length]);
                 to.write_all(&chunk[..length]).await?;
+                if let Some(way) = back {
+                    way.carried.send_modify(|carried| *carried += length as u64);
+                }
             }
         }
     }
@@ -246,8 +393,6 @@ async fn passable(line: &mut watch::Receiver<Line>, birth: Birth) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     /// How long to watch for what must not come.
@@ -384,6 +529,39 @@ mod tests {
         assert!(sent.elapsed() >= Duration::from_millis(4 * 20));
         proxy.trickle(1, Duration::ZERO);
         assert!(says_back(&mut stream).await);
+    }
+
+    #[tokio::test]
+    async fn a_narrow_line_takes_its_bytes_a_second_and_keeps_little_of_what_waits() {
+        const SENT: usize = 12 << 20;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        let proxy = Proxy::narrow(address, 100_000).await.expect("a proxy");
+        let mut client = open(&proxy).await;
+        let (mut server, _) = listener.accept().await.expect("the proxy dials");
+        let sending = tokio::spawn(async move { server.write_all(&vec![b'x'; SENT]).await });
+        let began = Instant::now();
+        client.read_exact(&mut vec![0; 50_000]).await.expect("half a second's bytes");
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(450) && took < SOON, "{took:?}");
+        assert!(!sending.is_finished(), "nothing took what was not read");
+        assert!(proxy.has_carried(50_000, SOON).await && proxy.carried() < 1_000_000, "{}", proxy.carried());
+        proxy.pace(0);
+        timeout(SOON * 6, client.read_exact(&mut vec![0; SENT - 50_000])).await.expect("in time").expect("the rest");
+    }
+
+    #[tokio::test]
+    async fn the_connections_of_a_narrow_line_share_what_it_carries() {
+        let proxy = Proxy::narrow(echo().await.0, 20_000).await.expect("a proxy");
+        let (mut one, mut other) = (open(&proxy).await, open(&proxy).await);
+        let began = Instant::now();
+        for stream in [&mut one, &mut other] {
+            stream.write_all(&[0; 5_000]).await.expect("what goes forth is quick");
+        }
+        let (mut ones, mut others) = ([0; 5_000], [0; 5_000]);
+        let both = async { tokio::try_join!(one.read_exact(&mut ones), other.read_exact(&mut others)) };
+        timeout(SOON, both).await.expect("in time").expect("both are said back");
+        assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
     }
 
     struct Heard(Arc<Mutex<String>>);

@@ -19,6 +19,7 @@ use crate::{
     event::{CaseResult, Count, RunEvent, Summary, Verdict},
     expect::Fault,
     flake::Flakes,
+    select::beyond_this_machine,
     spec::Profile,
     target::Target,
 };
@@ -174,6 +175,9 @@ fn obstacle(target: &Target, case: &Case) -> Option<Verdict> {
             }
             Need::Setting(name) if settings.is_none_or(|settings| !settings.contains_key(*name)) => {
                 format!("the case needs the setting {name}, which the target file does not map")
+            }
+            Need::Namespaces if beyond_this_machine(case) => {
+                "the case needs network namespaces of this machine: root and iproute2".to_owned()
             }
             _ => continue,
         };

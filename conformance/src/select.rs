@@ -1,7 +1,8 @@
-//! Chooses cases by the patterns of the command line. Knows cases by their ids only.
+//! Chooses cases by the patterns of the command line, and leaves out what this machine cannot do. Knows cases by their ids only.
 
 use crate::{
-    case::Case,
+    case::{Case, Need},
+    netns::Namespace,
     spec::{Level, Profile},
 };
 
@@ -37,9 +38,14 @@ impl Selection {
         if !unmatched.is_empty() {
             return Err(format!("no case matches {unmatched:?}; `list` shows them all"));
         }
-        let chosen: Vec<_> = of_profiles.into_iter().filter(|case| self.wants(case)).collect();
+        let beyond: Vec<_> = self.beyond_this_machine(all).iter().map(|case| case.id).collect();
+        let wanted = |case: &Case| self.fits(case) && !beyond.contains(&case.id);
+        let chosen: Vec<_> = of_profiles.into_iter().filter(wanted).collect();
         if chosen.is_empty() {
-            return Err("no case is left by --only, --skip, --level and --profile".to_owned());
+            return Err(match beyond.as_slice() {
+                [] => "no case is left by --only, --skip, --level and --profile".to_owned(),
+                ids => format!("no case is left but {}, which this machine cannot run", ids.join(", ")),
+            });
         }
         Ok(chosen)
     }
@@ -50,11 +56,24 @@ impl Selection {
         all.iter().filter(wanted).copied().collect()
     }
 
-    fn wants(&self, case: &Case) -> bool {
+    /// The cases that are left out because this machine has not what they need, though nothing else speaks against them. One that is
+    /// asked for by its id is not among them.
+    pub fn beyond_this_machine(&self, all: &[Case]) -> Vec<Case> {
+        let named = |case: &Case| self.only.iter().any(|pattern| pattern == case.id);
+        let left_out = |case: &Case| beyond_this_machine(case) && !named(case) && self.fits(case);
+        self.of_profiles(all).into_iter().filter(left_out).collect()
+    }
+
+    fn fits(&self, case: &Case) -> bool {
         (self.only.is_empty() || self.only.iter().any(|pattern| matches(pattern, case.id)))
             && !self.skip.iter().any(|pattern| matches(pattern, case.id))
             && self.level.is_none_or(|level| case.level() <= level)
     }
+}
+
+/// Whether this machine has not what the case needs of it.
+pub fn beyond_this_machine(case: &Case) -> bool {
+    case.needs.contains(&Need::Namespaces) && !Namespace::possible()
 }
 
 /// A pattern is a whole id, the sentence's part of it, an area such as `QUEUE`, or any of these with `*`.
@@ -99,6 +118,23 @@ mod tests {
         let selection = Selection { profiles, ..Selection::default() };
         let core: Vec<_> = crate::cases::all().into_iter().filter(|case| case.profile() == Profile::Core).collect();
         assert!(selection.choose(&core).is_err_and(|error| error.contains("the profile strict has no cases")));
+    }
+
+    #[test]
+    fn what_this_machine_cannot_do_is_left_out_unless_it_was_asked_for_by_its_id() {
+        const LINK: &str = "HEART-05/link";
+        let all = crate::cases::all();
+        let of = |pattern: &str| Selection {
+            only: vec![pattern.to_owned()],
+            profiles: vec![Profile::Strict],
+            ..Selection::default()
+        };
+        let has = |chosen: &[Case]| chosen.iter().any(|case| case.id == LINK);
+        assert!(of(LINK).choose(&all).is_ok_and(|chosen| has(&chosen)), "and is then not run, which is no verdict");
+        assert!(of(LINK).beyond_this_machine(&all).is_empty());
+        let by_sentence = of("HEART-05");
+        assert!(by_sentence.choose(&all).is_ok_and(|chosen| has(&chosen) == Namespace::possible()));
+        assert_eq!(has(&by_sentence.beyond_this_machine(&all)), !Namespace::possible());
     }
 
     #[test]

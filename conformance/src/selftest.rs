@@ -19,7 +19,7 @@ use crate::{
     event::{RunEvent, Verdict},
     instance::{Changes, Instance, InstanceError, chain, fill_command},
     runner::{self, Plan},
-    select::matches,
+    select::{beyond_this_machine, matches},
     spec::{Level, Profile},
     target::{ProcessTarget, Target},
 };
@@ -183,7 +183,8 @@ pub async fn run(
     if mutants.is_empty() {
         return Err(SelftestError::NoneChosen);
     }
-    let cases: Vec<_> = cases.iter().filter(|case| chosen.has_profile(case.profile())).copied().collect();
+    let here = |case: &&Case| chosen.has_profile(case.profile()) && !beyond_this_machine(case);
+    let cases: Vec<_> = cases.iter().filter(here).copied().collect();
     let cases = cases.as_slice();
     let red_without_mutant = red(Arc::clone(suite), cases).await.seen;
     let mut fates = Vec::new();

@@ -29,6 +29,10 @@ export function readConfig(env) {
       maxEvents: integer('QUEUE_MAX_EVENTS', 50, 1, 10_000),
       ttlMs: integer('QUEUE_TTL_SECONDS', 86_400, 1, 31_536_000) * 1_000,
     },
+    heartbeat: {
+      pingInterval: integer('PING_INTERVAL_SECONDS', 25, 1, 86_400) * 1_000,
+      pingTimeout: integer('PING_TIMEOUT_SECONDS', 20, 1, 86_400) * 1_000,
+    },
     redis: {
       host: text('REDIS_HOST', '127.0.0.1'),
       port: integer('REDIS_PORT', 6379, 1, 65_535),

@@ -25,6 +25,7 @@ const store = new Store(config.redis, config.queue);
 const late = {};
 const app = buildHttp(config, store, { emit: (drafts) => late.notifications.emit(drafts) });
 const io = new Server(app.server, {
+  ...config.heartbeat,
   connectTimeout: CONNECT_TIMEOUT_MS,
   maxHttpBufferSize: MAX_PAYLOAD_BYTES,
   serveClient: false,

@@ -1,6 +1,6 @@
 //! Lines that fail, and events that are emitted until something is so.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -8,6 +8,7 @@ use super::{Bench, Emission, User};
 use crate::{
     client::{Opening, Transport},
     expect::{Fault, Outcome, inconclusive, mismatch},
+    netns::Namespace,
     proxy::Proxy,
 };
 
@@ -22,8 +23,33 @@ impl Bench {
     /// # Errors
     /// Where no port is to be had.
     pub async fn line(&self) -> Outcome<Proxy> {
-        let upstream = self.base().trim_start_matches("http://").to_owned();
-        Proxy::start(upstream).await.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+        Proxy::start(self.upstream()).await.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+    }
+
+    /// A line that takes so many bytes a second from this server, with a small receive buffer: whoever is connected over it, by
+    /// WebSocket or by polling, reads slowly. [`Proxy::black_hole`] makes it one that does not read at all.
+    ///
+    /// # Errors
+    /// Where no port is to be had.
+    pub async fn slow_line(&self, bytes_a_second: u64) -> Outcome<Proxy> {
+        let started = Proxy::narrow(self.upstream(), bytes_a_second).await;
+        started.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+    }
+
+    /// A line of which the other end is in a network namespace, to this server, which must listen on all addresses.
+    ///
+    /// # Errors
+    /// Where no port is to be had.
+    pub async fn line_from_within(&self, namespace: &Arc<Namespace>) -> Outcome<Proxy> {
+        let port = self.upstream().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.ok_or_else(|| inconclusive(format!("no port in {}", self.base())))?;
+        let upstream = (namespace.host(), port).into();
+        let started = Proxy::from_within(Arc::clone(namespace), upstream).await;
+        started.map_err(|error| inconclusive(format!("a proxy before the server: {error}")))
+    }
+
+    fn upstream(&self) -> String {
+        self.base().trim_start_matches("http://").to_owned()
     }
 
     /// How to open a connection to this server over that line.
@@ -56,19 +82,6 @@ impl Bench {
             }
             n += 1;
         }
-    }
-
-    /// As [`Self::emit_until_away`], with events of the caller's making from 1 on, without a pause between them.
-    ///
-    /// # Errors
-    /// Where the user counts as connected for longer than `within`.
-    pub async fn emit_until_away_with(&self, event: impl Fn(usize) -> Emission, within: Duration) -> Outcome<usize> {
-        let deadline = Instant::now() + within;
-        let mut n = 1;
-        while !self.found_away(&event(n), deadline).await? {
-            n += 1;
-        }
-        Ok(n)
     }
 
     async fn found_away(&self, event: &Emission, deadline: Instant) -> Outcome<bool> {

@@ -51,7 +51,7 @@ fn changes<const N: usize>(set: [(&str, &str); N], unset: &[&str]) -> Changes {
 }
 
 /// The server ends by itself, not with 0; returns what it said.
-async fn gives_up(t: &Bench, changes: &Changes) -> Outcome<String> {
+pub(super) async fn gives_up(t: &Bench, changes: &Changes) -> Outcome<String> {
     let server = t.prepared_server(changes, None).await?;
     let status = server.server().boot_and_end(GIVES_UP).await;
     let status = status.map_err(|error| mismatch("a server that does not start", error.to_string()))?;

@@ -8,16 +8,20 @@ mod emit;
 mod ending;
 mod events;
 mod failure;
+mod harm;
+mod heart;
 mod nodes;
 mod numbers;
 mod order;
 mod origins;
 mod outage;
+mod pace;
 mod queue;
 mod rights;
 mod rooms;
 mod slow;
 mod transport;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -30,6 +34,7 @@ const QUIET: Duration = Duration::from_millis(300);
 pub fn all() -> Vec<Case> {
     [
         transport::CASES,
+        upgrade::CASES,
         auth::CASES,
         rooms::CASES,
         events::CASES,
@@ -40,12 +45,15 @@ pub fn all() -> Vec<Case> {
         acks::CASES,
         order::CASES,
         slow::CASES,
+        pace::CASES,
+        harm::CASES,
         rights::CASES,
         cluster::CASES,
         nodes::CASES,
         outage::CASES,
         failure::CASES,
         ending::CASES,
+        heart::CASES,
     ]
     .concat()
 }

@@ -1,9 +1,12 @@
 //! Numbered events: which came, and in what order.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
-    client::Client,
+    client::{Arrival, Client, Delivery},
     expect::{Outcome, mismatch},
 };
 
@@ -36,4 +39,48 @@ fn summary(numbers: &Value) -> String {
 /// The numbers of payloads; what has none counts as 0, which no event has.
 pub(super) fn numbers(payloads: &[Value]) -> Vec<u64> {
     payloads.iter().map(|payload| payload["metadata"]["n"].as_u64().unwrap_or_default()).collect()
+}
+
+/// A numbered event as it reached a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Came {
+    pub(super) n: u64,
+    /// In `queued.events`, and not live.
+    pub(super) queued: bool,
+}
+
+/// All that reaches the device up to the event `last`, live or in `queued.events`; what asks for an acknowledgement gets one.
+pub(super) async fn up_to(device: &mut Client, last: u64, within: Duration) -> Outcome<Vec<Came>> {
+    let deadline = Instant::now() + within;
+    let mut came: Vec<Came> = Vec::new();
+    while came.last().is_none_or(|newest| newest.n != last) {
+        let so_far = || summary(&json!(came.iter().map(|it| it.n).collect::<Vec<_>>()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (name, args, ack) = match device.next(left).await {
+            Some(Arrival::Event { name, args, ack }) => (name, args, ack),
+            None => return Err(mismatch(format!("the event {last} within {within:?}"), so_far())),
+            Some(Arrival::Closed(how)) => {
+                return Err(mismatch(format!("the event {last}"), format!("closed ({how}) after {}", so_far())));
+            }
+            Some(other) => return Err(mismatch(format!("the event {last}"), format!("{other:?} after {}", so_far()))),
+        };
+        let queued = name == "queued.events";
+        let payloads = match (queued, args.first()) {
+            (true, Some(Value::Array(payloads))) => payloads,
+            _ => &args,
+        };
+        came.extend(numbers(payloads).into_iter().map(|n| Came { n, queued }));
+        if ack.is_some() {
+            device.acknowledge(&Delivery { args, ack }, Vec::new()).await?;
+        }
+    }
+    Ok(came)
+}
+
+/// They came in the order of their numbers, and none twice.
+pub(super) fn in_order(came: &[Came]) -> Outcome {
+    let wrong = came.windows(2).find(|pair| pair[1].n <= pair[0].n);
+    wrong.map_or(Ok(()), |pair| {
+        Err(mismatch(format!("after the event {} a newer one", pair[0].n), format!("the event {}", pair[1].n)))
+    })
 }

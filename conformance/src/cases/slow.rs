@@ -1,7 +1,7 @@
-//! SPEC 11: clients that do not read.
+//! SPEC 11: clients that do not read. Those that read slowly are in `pace`.
 //!
-//! Such a client stands behind a line that carries nothing: the kernel takes a few megabytes on its behalf, and then
-//! the server has to do something.
+//! Such a client stands behind a line that carries nothing: the kernel takes what it takes on its behalf, and then the server has to do
+//! something.
 
 use std::time::Duration;
 
@@ -9,15 +9,20 @@ use serde_json::json;
 
 use super::{acks, numbers::numbers};
 use crate::{
-    bench::{Bench, Emission, User},
+    bench::{Bench, Emission, Heart, User},
     case::{Case, Need},
     client::{Arrival, Client, Transport},
     expect::{self, Outcome, inconclusive, mismatch},
     proxy::Proxy,
 };
 
-/// How long a client that does not read may stay while it is sent more and more.
-const CLOSED_BY: Duration = Duration::from_secs(60);
+/// The heartbeat of the cases that wait for a close, in seconds.
+const INTERVAL: u64 = 2;
+const TIMEOUT: u64 = 3;
+/// What SLOW-01 allows beyond the announced times.
+const TOLERANCE: Duration = Duration::from_secs(2);
+/// The most events of [`big`] until one has to wait: a server that holds more for one connection has no bound to speak of.
+const BOUND: usize = 500;
 /// What takes longer than this is held up.
 const HELD_UP: Duration = Duration::from_secs(5);
 /// The cap of the contract.
@@ -76,26 +81,61 @@ async fn rest(mut device: Client) -> Outcome<Vec<u64>> {
     }
 }
 
+/// A client over a line with little room, which then carries nothing any more.
+async fn stalled_narrowly(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
+    let line = t.slow_line(0).await?;
+    let auth = json!({"token": t.token(user).await?, "ack": ack});
+    let mut device = t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?;
+    device.expect_accepted().await?;
+    line.black_hole();
+    Ok((device, line))
+}
+
+/// Emits big events until one has to wait, and on to `least`, if that is more; returns how many.
+async fn until_one_waits(t: &Bench, user: &User, least: usize) -> Outcome<usize> {
+    let mut waiting = false;
+    for n in 1..=BOUND {
+        let answer = t.control("POST", "/events", &big(t, user, n).body()).await?;
+        answer.expect_status(202)?;
+        waiting = waiting || answer.json()["delivery"] == "queued";
+        if waiting && n >= least {
+            return Ok(n);
+        }
+    }
+    Err(mismatch("a bound of what waits for one client", format!("{BOUND} events of 48 KiB told as live")))
+}
+
+/// The time is over by which a client that takes nothing is closed. There is nothing to be seen of the close: the line is dead.
+async fn closed_by_now(heart: Heart) {
+    tokio::time::sleep(heart.whole() + TOLERANCE).await;
+}
+
 async fn closed(t: Bench, transport: Transport) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
     let alice = t.user().await?;
-    let (device, line) = stalled(&t, &alice, transport, false).await?;
-    let last = t.emit_until_away_with(|n| big(&t, &alice, n), CLOSED_BY).await? as u64;
-    let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
-    let queued = numbers(&next.expect_queued().await?);
-    // At least the one that did not fit any more had to wait, beside the one that found the user away.
-    let newest = queued.windows(2).all(|pair| pair[1] == pair[0] + 1) && queued.last() == Some(&last);
-    let told = format!("the newest events, two or more, in order, up to {last}");
-    expect::that(newest && queued.len() >= 2, told, format!("{queued:?}"))?;
+    let (device, line) = stalled_narrowly(&t, &alice, transport, false).await?;
+    let waits = until_one_waits(&t, &alice, 0).await?;
+    // Small ones, that more than one waits whatever the bound.
+    t.emit_numbered(&alice, waits + 1, waits + 2).await?;
+    let last = waits as u64 + 2;
+    closed_by_now(heart).await;
     line.restore();
     let read = rest(device).await?;
+    let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = numbers(&next.expect_queued().await?);
+    let newest = queued.windows(2).all(|pair| pair[1] == pair[0] + 1) && queued.last() == Some(&last);
+    let told = format!("the newest events, three or more, in order, up to {last}");
+    expect::that(newest && queued.len() >= 3, told, format!("{queued:?}"))?;
     let doubled = read.iter().any(|n| queued.contains(n));
     expect::that(!doubled, "nothing twice", format!("{read:?} on the old connection and {queued:?} on the new"))
 }
 
 async fn acknowledging(t: Bench) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
     let alice = t.user().await?;
-    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, true).await?;
-    let last = t.emit_until_away_with(|n| big(&t, &alice, n), CLOSED_BY).await? as u64;
+    let (_device, _line) = stalled_narrowly(&t, &alice, Transport::WebSocket, true).await?;
+    let last = until_one_waits(&t, &alice, usize::try_from(CAP).unwrap_or(0) + 10).await? as u64;
+    closed_by_now(heart).await;
     let mut next = acks::join(&t, &alice).await?;
     let delivery = next.expect_delivery("queued.events").await?;
     let queued = numbers(delivery.args[0].as_array().map(Vec::as_slice).unwrap_or_default());

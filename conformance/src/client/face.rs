@@ -124,7 +124,15 @@ impl Client {
     /// # Errors
     /// Where anything else comes first, or nothing in time.
     pub async fn expect_accepted(&mut self) -> Outcome {
-        match self.next(DUE).await {
+        self.expect_accepted_within(DUE).await
+    }
+
+    /// As [`Client::expect_accepted`], where the answer may take longer: over a slow line it may come with all that follows it.
+    ///
+    /// # Errors
+    /// Where anything else comes first, or nothing in time.
+    pub async fn expect_accepted_within(&mut self, within: Duration) -> Outcome {
+        match self.next(within).await {
             Some(Arrival::Accepted) => Ok(()),
             other => Err(unexpected("the CONNECT accepted", other)),
         }

@@ -14,4 +14,5 @@ mod wire;
 pub use engine::{EnginePacket, Handshake};
 pub use face::{Arrival, Client, Delivery, Refusal};
 pub use packet::{Kind, Packet, PacketError};
-pub use wire::{Incoming, Opening, Transport, Wire, WireError};
+pub use websocket::{Heard, Side};
+pub use wire::{Incoming, Opening, Seen, Transport, Wire, WireError};

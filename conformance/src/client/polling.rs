@@ -6,11 +6,10 @@ use std::sync::{
 };
 
 use reqwest::{Body, Client, RequestBuilder, Response};
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     engine::{EnginePacket, Handshake},
-    wire::{Background, Incoming, Opening, WireError},
+    wire::{Background, Incoming, Opening, Telling, WireError},
 };
 use crate::{
     instance::chain,
@@ -32,7 +31,7 @@ pub(super) struct Poller {
 /// Opens a session and begins to poll.
 pub(super) async fn open(
     opening: &Opening,
-    feed: UnboundedSender<Incoming>,
+    telling: Telling,
     transcript: &Transcript,
 ) -> Result<(Handshake, Poller), WireError> {
     let http = tls::http().map_err(|error| WireError::Io(error.to_string()))?;
@@ -54,7 +53,8 @@ pub(super) async fn open(
         headers: opening.headers.clone(),
         transcript: transcript.clone(),
         resting: Arc::clone(&resting),
-        feed,
+        answers_pings: opening.answers_pings,
+        telling,
     };
     let loop_ = Background::spawn(poll.run(packets.collect()));
     let poller = Poller { http, url, headers: opening.headers.clone(), transcript: transcript.clone(), resting, loop_ };
@@ -85,7 +85,8 @@ struct Poll {
     headers: Vec<(String, String)>,
     transcript: Transcript,
     resting: Arc<AtomicBool>,
-    feed: UnboundedSender<Incoming>,
+    answers_pings: bool,
+    telling: Telling,
 }
 
 impl Poll {
@@ -100,12 +101,15 @@ impl Poll {
                 Err(error) => Err(error),
             };
             let end = match answer {
-                Ok(body) => self.deliver(EnginePacket::decode_payload(&body)).await,
+                Ok(body) => {
+                    self.telling.polled();
+                    self.deliver(EnginePacket::decode_payload(&body)).await
+                }
                 Err(error) => Err(error.to_string()),
             };
             if let Err(reason) = end {
                 self.transcript.note(format!("poll: closed, {reason}"));
-                let _ = self.feed.send(Incoming::Closed(reason));
+                self.telling.arrived(Incoming::Closed(reason));
                 return;
             }
         }
@@ -114,14 +118,18 @@ impl Poll {
     async fn deliver(&self, packets: Vec<EnginePacket>) -> Result<(), String> {
         for packet in packets {
             match packet {
-                EnginePacket::Message(text) => drop(self.feed.send(Incoming::Message(text))),
+                EnginePacket::Message(text) => self.telling.arrived(Incoming::Message(text)),
                 EnginePacket::Ping(_) => {
+                    self.telling.pinged();
+                    if !self.answers_pings {
+                        continue;
+                    }
                     let pong = post(&self.http, &self.url, &self.headers, b"3".to_vec(), &self.transcript).await;
                     pong.map_err(|error| error.to_string())?;
                 }
                 EnginePacket::Noop => {}
                 EnginePacket::Close => return Err("a close packet".to_owned()),
-                other => drop(self.feed.send(Incoming::Strange(format!("{other:?}")))),
+                other => self.telling.arrived(Incoming::Strange(format!("{other:?}"))),
             }
         }
         Ok(())

@@ -1,12 +1,12 @@
 //! Engine.IO over WebSocket, from the first byte or as an upgrade of a polling session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use tokio::sync::{Mutex, mpsc::UnboundedSender};
+use tokio::{sync::Mutex, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Request, http},
@@ -14,7 +14,7 @@ use tokio_tungstenite::{
 
 use super::{
     engine::{EnginePacket, Handshake},
-    wire::{Background, Incoming, Opening, WireError},
+    wire::{Background, Incoming, Opening, Telling, WireError},
 };
 use crate::{
     tls::{self, Bytes},
@@ -35,7 +35,7 @@ pub(super) struct Sender {
 /// Opens a session.
 pub(super) async fn open(
     opening: &Opening,
-    feed: UnboundedSender<Incoming>,
+    telling: Telling,
     transcript: &Transcript,
 ) -> Result<(Handshake, Sender), WireError> {
     let mut socket = dial(opening, None, transcript).await?;
@@ -46,42 +46,88 @@ pub(super) async fn open(
     };
     let handshake =
         serde_json::from_str(&json).map_err(|error| WireError::Protocol(format!("open packet: {error}")))?;
-    Ok((handshake, Sender::over(socket, feed, transcript)))
+    Ok((handshake, Sender::over(socket, telling, opening.answers_pings, transcript)))
 }
 
-/// A WebSocket that has been probed for an upgrade and not yet taken over.
-pub(super) struct Probed {
+/// A WebSocket beside a session that goes by another way: an upgrade that may come to something or to nothing. It is gone, without
+/// a word, when this is dropped.
+#[derive(Debug)]
+pub struct Side {
     socket: Stream,
     transcript: Transcript,
 }
 
-/// Opens a WebSocket for the session `sid` and probes it.
-pub(super) async fn probe(opening: &Opening, sid: &str, transcript: &Transcript) -> Result<Probed, WireError> {
-    let mut socket = dial(opening, Some(sid), transcript).await?;
-    transcript.sent("ws", "2probe");
-    socket.send(Message::text("2probe")).await.map_err(io)?;
-    let answer = next_text(&mut socket).await?;
-    transcript.received("ws", &answer);
-    if answer != "3probe" {
-        return Err(WireError::Protocol(format!("3probe was due, not {}", shorten(&answer, 200))));
-    }
-    Ok(Probed { socket, transcript: transcript.clone() })
+/// What comes on a [`Side`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The text of a packet.
+    Packet(String),
+    /// The server has closed it, and how.
+    Closed(String),
 }
 
-impl Probed {
+impl Side {
+    /// Opens a WebSocket for the session `sid` and says nothing.
+    pub(super) async fn open(opening: &Opening, sid: &str, transcript: &Transcript) -> Result<Self, WireError> {
+        Ok(Self { socket: dial(opening, Some(sid), transcript).await?, transcript: transcript.clone() })
+    }
+
+    /// Sends the text of one Engine.IO packet, right or wrong.
+    ///
+    /// # Errors
+    /// Where the connection is gone.
+    pub async fn say(&mut self, packet: &str) -> Result<(), WireError> {
+        self.transcript.sent("side", packet);
+        self.socket.send(Message::text(packet)).await.map_err(io)
+    }
+
+    /// The next thing to come, or `None` where nothing does in time.
+    pub async fn hear(&mut self, within: Duration) -> Option<Heard> {
+        let heard = match timeout(within, self.socket.next()).await.ok()? {
+            Some(Ok(Message::Text(text))) => Heard::Packet(text.as_str().to_owned()),
+            Some(Ok(other)) => Heard::Closed(format!("{other:?}")),
+            Some(Err(error)) => Heard::Closed(error.to_string()),
+            None => Heard::Closed("FIN".to_owned()),
+        };
+        self.transcript.received("side", format!("{heard:?}"));
+        Some(heard)
+    }
+
+    /// Closes it with a close frame.
+    pub async fn close(mut self) {
+        self.transcript.sent("side", "close frame");
+        // The other side may have closed it before.
+        let _ = self.socket.close(None).await;
+    }
+
+    /// Sends the probe, which the server answers.
+    ///
+    /// # Errors
+    /// Where it is answered with anything else.
+    pub async fn probe(&mut self) -> Result<(), WireError> {
+        self.say("2probe").await?;
+        let answer = next_text(&mut self.socket).await?;
+        self.transcript.received("side", &answer);
+        if answer == "3probe" {
+            return Ok(());
+        }
+        Err(WireError::Protocol(format!("3probe was due, not {}", shorten(&answer, 200))))
+    }
+
     /// Makes the WebSocket the session's transport.
-    pub(super) async fn take_over(mut self, feed: UnboundedSender<Incoming>) -> Result<Sender, WireError> {
+    pub(super) async fn take_over(mut self, telling: Telling, answers_pings: bool) -> Result<Sender, WireError> {
         self.transcript.sent("ws", "5");
         self.socket.send(Message::text("5")).await.map_err(io)?;
-        Ok(Sender::over(self.socket, feed, &self.transcript))
+        Ok(Sender::over(self.socket, telling, answers_pings, &self.transcript))
     }
 }
 
 impl Sender {
-    fn over(socket: Stream, feed: UnboundedSender<Incoming>, transcript: &Transcript) -> Self {
+    fn over(socket: Stream, telling: Telling, answers_pings: bool, transcript: &Transcript) -> Self {
         let (sink, stream) = socket.split();
         let sink = Arc::new(Mutex::new(sink));
-        let reader = Background::spawn(read(stream, Arc::clone(&sink), feed, transcript.clone()));
+        let reader = Reader { sink: Arc::clone(&sink), telling, answers_pings, transcript: transcript.clone() };
+        let reader = Background::spawn(reader.read(stream));
         Self { sink, transcript: transcript.clone(), _reader: reader }
     }
 
@@ -101,37 +147,56 @@ impl Sender {
     }
 }
 
-async fn read(mut stream: SplitStream<Stream>, sink: Sink, feed: UnboundedSender<Incoming>, transcript: Transcript) {
-    let reason = loop {
-        match stream.next().await {
-            None => break "FIN".to_owned(),
-            Some(Err(error)) => break error.to_string(),
-            Some(Ok(Message::Close(frame))) => break frame.map_or("close frame".to_owned(), |f| f.to_string()),
-            Some(Ok(Message::Text(text))) => {
-                transcript.received("ws", text.as_str());
-                match EnginePacket::decode(&text) {
-                    EnginePacket::Message(text) => drop(feed.send(Incoming::Message(text))),
-                    EnginePacket::Ping(data) => {
-                        let pong = format!("3{data}");
-                        transcript.sent("ws", &pong);
-                        if let Err(error) = sink.lock().await.send(Message::text(pong)).await {
-                            break error.to_string();
-                        }
+/// Reads a WebSocket until it ends.
+struct Reader {
+    sink: Sink,
+    telling: Telling,
+    answers_pings: bool,
+    transcript: Transcript,
+}
+
+impl Reader {
+    async fn read(self, mut stream: SplitStream<Stream>) {
+        let reason = loop {
+            match stream.next().await {
+                None => break "FIN".to_owned(),
+                Some(Err(error)) => break error.to_string(),
+                Some(Ok(Message::Close(frame))) => break frame.map_or("close frame".to_owned(), |f| f.to_string()),
+                Some(Ok(Message::Text(text))) => {
+                    self.transcript.received("ws", text.as_str());
+                    if let Err(reason) = self.take(EnginePacket::decode(&text)).await {
+                        break reason;
                     }
-                    EnginePacket::Close => break "a close packet".to_owned(),
-                    EnginePacket::Noop => {}
-                    other => drop(feed.send(Incoming::Strange(format!("{other:?}")))),
+                }
+                Some(Ok(Message::Binary(bytes))) => {
+                    self.transcript.received("ws", format!("{} binary bytes", bytes.len()));
+                    self.telling.arrived(Incoming::Strange(format!("{} binary bytes", bytes.len())));
+                }
+                Some(Ok(_)) => {}
+            }
+        };
+        self.transcript.note(format!("ws: closed, {reason}"));
+        self.telling.arrived(Incoming::Closed(reason));
+    }
+
+    /// Tells or answers one packet; fails with how the connection ended, where it did.
+    async fn take(&self, packet: EnginePacket) -> Result<(), String> {
+        match packet {
+            EnginePacket::Message(text) => self.telling.arrived(Incoming::Message(text)),
+            EnginePacket::Ping(data) => {
+                self.telling.pinged();
+                if self.answers_pings {
+                    let pong = format!("3{data}");
+                    self.transcript.sent("ws", &pong);
+                    self.sink.lock().await.send(Message::text(pong)).await.map_err(|error| error.to_string())?;
                 }
             }
-            Some(Ok(Message::Binary(bytes))) => {
-                transcript.received("ws", format!("{} binary bytes", bytes.len()));
-                let _ = feed.send(Incoming::Strange(format!("{} binary bytes", bytes.len())));
-            }
-            Some(Ok(_)) => {}
+            EnginePacket::Close => return Err("a close packet".to_owned()),
+            EnginePacket::Noop => {}
+            other => self.telling.arrived(Incoming::Strange(format!("{other:?}"))),
         }
-    };
-    transcript.note(format!("ws: closed, {reason}"));
-    let _ = feed.send(Incoming::Closed(reason));
+        Ok(())
+    }
 }
 
 async fn dial(opening: &Opening, sid: Option<&str>, transcript: &Transcript) -> Result<Stream, WireError> {

@@ -1,15 +1,21 @@
 //! An Engine.IO connection that hides nothing: opened over either transport, upgraded on demand, fed raw text.
 //!
-//! Answers the server's pings by itself; everything else is the caller's. Knows nothing of Socket.IO.
+//! Answers the server's pings by itself, where it was not told to leave them; everything else is the caller's. Knows nothing of
+//! Socket.IO.
 
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use super::{
     engine::{EnginePacket, Handshake},
-    polling, websocket,
+    polling,
+    websocket::{self, Side},
 };
 use crate::transcript::Transcript;
 
@@ -36,12 +42,21 @@ pub struct Opening {
     pub headers: Vec<(String, String)>,
     /// Further query parameters, already encoded.
     pub query: Vec<(String, String)>,
+    /// Whether the server's pings are answered.
+    pub answers_pings: bool,
 }
 
 impl Opening {
     /// A connection to `base` over `transport`, with nothing special about it.
     pub fn new(base: &str, transport: Transport) -> Self {
-        Self { base: base.to_owned(), transport, headers: Vec::new(), query: Vec::new() }
+        Self { base: base.to_owned(), transport, headers: Vec::new(), query: Vec::new(), answers_pings: true }
+    }
+
+    /// Leaves the server's pings without an answer, and reads on.
+    #[must_use]
+    pub fn mute(mut self) -> Self {
+        self.answers_pings = false;
+        self
     }
 
     /// Adds a header to the handshake request.
@@ -111,8 +126,39 @@ pub struct Wire {
     opening: Opening,
     link: Link,
     inbox: mpsc::UnboundedReceiver<Incoming>,
-    feed: mpsc::UnboundedSender<Incoming>,
+    telling: Telling,
     transcript: Transcript,
+}
+
+/// What passed on a connection without being told as an arrival.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The server's pings.
+    pub pings: u64,
+    /// The polls that were answered, whatever with.
+    pub polls: u64,
+}
+
+/// Where the tasks of a connection tell what they have seen.
+#[derive(Debug, Clone)]
+pub(super) struct Telling {
+    feed: mpsc::UnboundedSender<Incoming>,
+    seen: watch::Sender<Seen>,
+}
+
+impl Telling {
+    pub(super) fn arrived(&self, incoming: Incoming) {
+        // Nobody listens to a connection that was dropped.
+        let _ = self.feed.send(incoming);
+    }
+
+    pub(super) fn pinged(&self) {
+        self.seen.send_modify(|seen| seen.pings += 1);
+    }
+
+    pub(super) fn polled(&self) {
+        self.seen.send_modify(|seen| seen.polls += 1);
+    }
 }
 
 #[derive(Debug)]
@@ -148,17 +194,32 @@ impl Wire {
     /// Where the server cannot be reached, refuses, or answers something other than an `open` packet.
     pub async fn open(opening: Opening, transcript: Transcript) -> Result<Self, WireError> {
         let (feed, inbox) = mpsc::unbounded_channel();
+        let telling = Telling { feed, seen: watch::Sender::default() };
         let (handshake, link) = match opening.transport {
             Transport::Polling => {
-                let (handshake, poller) = limited(polling::open(&opening, feed.clone(), &transcript)).await?;
+                let (handshake, poller) = limited(polling::open(&opening, telling.clone(), &transcript)).await?;
                 (handshake, Link::Polling(poller))
             }
             Transport::WebSocket => {
-                let (handshake, sender) = limited(websocket::open(&opening, feed.clone(), &transcript)).await?;
+                let (handshake, sender) = limited(websocket::open(&opening, telling.clone(), &transcript)).await?;
                 (handshake, Link::WebSocket(sender))
             }
         };
-        Ok(Self { handshake, opening, link, inbox, feed, transcript })
+        Ok(Self { handshake, opening, link, inbox, telling, transcript })
+    }
+
+    /// What has passed so far, and a way to wait for more.
+    pub fn seen(&self) -> watch::Receiver<Seen> {
+        self.telling.seen.subscribe()
+    }
+
+    /// A further WebSocket with this session's id, on which nothing has been said: the beginning of an upgrade, and of what comes
+    /// of it is the caller's.
+    ///
+    /// # Errors
+    /// Where the server refuses it.
+    pub async fn beside(&self) -> Result<Side, WireError> {
+        limited(Side::open(&self.opening, &self.handshake.sid, &self.transcript)).await
     }
 
     /// Upgrades a polling session to WebSocket, as the official client does; does nothing on a WebSocket.
@@ -166,12 +227,25 @@ impl Wire {
     /// # Errors
     /// Where the WebSocket cannot be opened or the server does not answer the probe.
     pub async fn upgrade(&mut self) -> Result<(), WireError> {
-        let Link::Polling(poller) = &mut self.link else { return Ok(()) };
-        let sid = self.handshake.sid.clone();
+        if let Link::WebSocket(_) = self.link {
+            return Ok(());
+        }
+        let mut side = self.beside().await?;
+        limited(side.probe()).await?;
+        self.complete(side).await
+    }
+
+    /// Ends an upgrade that was probed, with `5`: from then on the WebSocket is the session's transport.
+    ///
+    /// # Errors
+    /// Where the pending poll is not answered, or the WebSocket does not take the packet.
+    pub async fn complete(&mut self, side: Side) -> Result<(), WireError> {
+        let answers_pings = self.opening.answers_pings;
         let sender = limited(async {
-            let probed = websocket::probe(&self.opening, &sid, &self.transcript).await?;
-            poller.finish().await;
-            probed.take_over(self.feed.clone()).await
+            if let Link::Polling(poller) = &mut self.link {
+                poller.finish().await;
+            }
+            side.take_over(self.telling.clone(), answers_pings).await
         })
         .await?;
         self.link = Link::WebSocket(sender);

@@ -15,7 +15,8 @@ use super::{
 };
 
 /// The settings that a case may ask for.
-const SETTINGS: &[&str] = &["ack_timeout_seconds", "queue_max_events", "queue_ttl_seconds"];
+const SETTINGS: &[&str] =
+    &["ack_timeout_seconds", "ping_interval_seconds", "ping_timeout_seconds", "queue_max_events", "queue_ttl_seconds"];
 /// How tokens may be signed.
 const ALGORITHMS: &[&str] = &["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"];
 

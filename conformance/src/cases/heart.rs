@@ -1,0 +1,347 @@
+//! SPEC 17: the heartbeat, and lines that are dead for a while or for good.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    QUIET,
+    config::gives_up,
+    numbers::{Came, in_order, receives, up_to},
+};
+use crate::{
+    bench::{Bench, Heart, User},
+    case::{Case, Need},
+    client::{Client, Opening, Transport},
+    expect::{self, Outcome, inconclusive},
+    instance::Changes,
+    netns::Namespace,
+    proxy::Proxy,
+};
+
+/// The heartbeat of the cases that watch it, in seconds.
+const INTERVAL: u64 = 1;
+const TIMEOUT: u64 = 2;
+/// What the sentences allow beyond the announced times.
+const PING_TOLERANCE: Duration = Duration::from_secs(1);
+const CLOSE_TOLERANCE: Duration = Duration::from_secs(2);
+/// How much sooner than announced something may seem to happen.
+const EARLY: Duration = Duration::from_millis(300);
+/// How long a line is dead, where the server waits for longer than that.
+const DEAD: Duration = Duration::from_secs(8);
+/// How long what is due may take once a line works again.
+const DUE: Duration = Duration::from_secs(15);
+
+const POLLING: &[Need] = &[Need::Capability("polling")];
+const CONTROL: &[Need] = &[Need::Capability("control")];
+const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("HEART-01/websocket", "a WebSocket client is pinged, again and again", |t| {
+        Box::pin(pinged(t, Transport::WebSocket))
+    }),
+    Case::new("HEART-01/polling", "so is a polling client", |t| Box::pin(pinged(t, Transport::Polling))).needs(POLLING),
+    Case::new("HEART-02/websocket", "a WebSocket client that answers no ping is closed", |t| {
+        Box::pin(mute(t, Transport::WebSocket))
+    }),
+    Case::new("HEART-02/polling", "so is a polling client that polls on", |t| Box::pin(mute(t, Transport::Polling)))
+        .needs(POLLING),
+    Case::new("HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", |t| {
+        Box::pin(dead(t, Transport::WebSocket))
+    })
+    .needs(CONTROL),
+    Case::new("HEART-02/dead-line-polling", "so is a polling client", |t| Box::pin(dead(t, Transport::Polling)))
+        .needs(CONTROL_AND_POLLING),
+    Case::new("HEART-03/websocket", "a WebSocket client that answers stays, though nothing else passes", |t| {
+        Box::pin(stays(t, Transport::WebSocket))
+    }),
+    Case::new("HEART-03/polling", "so does a polling client", |t| Box::pin(stays(t, Transport::Polling)))
+        .needs(POLLING),
+    Case::new("HEART-03/library", "so does rust_socketio", |t| Box::pin(library_stays(t))),
+    Case::new("HEART-04/settings", "the settings are what is announced, and what happens", |t| Box::pin(settings(t)))
+        .needs(&[Need::Setting("ping_interval_seconds"), Need::Setting("ping_timeout_seconds")]),
+    Case::new("HEART-04/wrong", "what is no whole second from 1 on is an error of the configuration", |t| {
+        Box::pin(wrong(t))
+    })
+    .needs(&[Need::OwnServer]),
+    Case::new("HEART-05/websocket", "a WebSocket line that is dead for a while costs nothing", |t| {
+        Box::pin(dead_for_a_while(t, Transport::WebSocket))
+    }),
+    Case::new("HEART-05/polling", "nor does a polling client's", |t| Box::pin(dead_for_a_while(t, Transport::Polling)))
+        .needs(POLLING),
+    Case::new("HEART-05/full", "nor does a WebSocket line on which much waits", |t| {
+        Box::pin(dead_and_full(t, Transport::WebSocket))
+    }),
+    Case::new("HEART-05/full-polling", "nor does a polling client's", |t| {
+        Box::pin(dead_and_full(t, Transport::Polling))
+    })
+    .needs(POLLING),
+    Case::new("HEART-05/link", "nor does one whose link goes down for real", |t| Box::pin(link_down(t))).needs(&[
+        Need::OwnServer,
+        Need::Capability("config"),
+        Need::Namespaces,
+    ]),
+];
+
+async fn pinged(t: Bench, transport: Transport) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let alice = t.user().await?;
+    let (mut device, mut before) = opened_and_connected(&t, &alice, t.opening(transport)).await?;
+    let mut seen = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?.seen();
+    // As many as fit into a reasonable time where the server's heartbeat is the usual one.
+    let rounds = if heart.interval > Duration::from_secs(2) { 1 } else { 5 };
+    for n in 1..=rounds {
+        let due = before + heart.interval + PING_TOLERANCE;
+        let came = timeout(due.saturating_duration_since(Instant::now()), seen.wait_for(|seen| seen.pings >= n)).await;
+        let told = || format!("the ping {n} within {:?} of the one before", heart.interval + PING_TOLERANCE);
+        expect::that(matches!(came, Ok(Ok(_))), told(), "none")?;
+        before = Instant::now();
+    }
+    serves(&t, &alice, &mut device, 1).await
+}
+
+async fn mute(t: Bench, transport: Transport) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let alice = t.user().await?;
+    let (mut device, opened) = opened_and_connected(&t, &alice, t.opening(transport).mute()).await?;
+    let limit = heart.whole() + CLOSE_TOLERANCE;
+    device.expect_closed(limit.saturating_sub(opened.elapsed())).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = next.expect_queued().await?;
+    super::numbers::numbered(&queued, [1])
+}
+
+/// A client, accepted, and when its open packet came.
+async fn opened_and_connected(t: &Bench, user: &User, opening: Opening) -> Outcome<(Client, Instant)> {
+    let auth = json!({"token": t.token(user).await?});
+    let wire = t.open(opening).await?;
+    let opened = Instant::now();
+    let mut device = Client::over_wire(wire, Some(auth)).await?;
+    device.expect_accepted().await?;
+    Ok((device, opened))
+}
+
+async fn dead(t: Bench, transport: Transport) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let alice = t.user().await?;
+    let (mut device, line) = over_a_line(&t, &alice, transport, false).await?;
+    serves(&t, &alice, &mut device, 1).await?;
+    line.black_hole();
+    let last = t.emit_until_away(&alice, 2, heart.whole() + CLOSE_TOLERANCE).await?;
+    let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let queued = next.expect_queued().await?;
+    let newest = queued.last().map(|payload| payload["metadata"]["n"].clone());
+    expect::equal("the newest that is queued", &json!(last), &newest.unwrap_or_default())
+}
+
+async fn stays(t: Bench, transport: Transport) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    device.expect_silence(long_enough(heart)).await?;
+    serves(&t, &alice, &mut device, 1).await
+}
+
+async fn library_stays(t: Bench) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let alice = t.user().await?;
+    let mut device = t.connect(&alice).await?;
+    device.expect_silence(long_enough(heart)).await?;
+    serves(&t, &alice, &mut device, 1).await
+}
+
+/// Several times as long as a client that answers nothing may stay, or once where that is long already.
+fn long_enough(heart: Heart) -> Duration {
+    (heart.whole() * 4).min(heart.whole() + CLOSE_TOLERANCE * 2).max(Duration::from_secs(12))
+}
+
+async fn settings(t: Bench) -> Outcome {
+    tokio::try_join!(heart_as_set(&t, 3, 1), heart_as_set(&t, 1, 5)).map(drop)
+}
+
+async fn heart_as_set(t: &Bench, interval: u64, timeout: u64) -> Outcome {
+    let (t, heart) = t.with_heart(interval, timeout).await?;
+    let alice = t.user().await?;
+    // Two, so that pings can be heard after the mute one has gone.
+    let mut answering = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let opening = t.opening(Transport::WebSocket).mute();
+    let (mut device, opened) = opened_and_connected(&t, &alice, opening).await?;
+    let mut seen = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?.seen();
+    let first_ping = async {
+        let _ = seen.wait_for(|seen| seen.pings >= 1).await;
+        Instant::now()
+    };
+    let limit = (heart.whole() + CLOSE_TOLERANCE).saturating_sub(opened.elapsed());
+    let (closed, pinged) = tokio::join!(device.expect_closed(limit), first_ping);
+    closed?;
+    let waited = pinged.elapsed();
+    let told = format!("a pong waited for {:?}", heart.timeout);
+    expect::that(
+        waited + EARLY >= heart.timeout,
+        told,
+        format!("the connection closed {waited:?} after its first ping"),
+    )?;
+    let mut seen = answering.wire().ok_or_else(|| inconclusive("a client without a wire"))?.seen();
+    let now = seen.borrow_and_update().pings;
+    let mut times = Vec::new();
+    for n in now + 1..=now + 3 {
+        let within = heart.interval + PING_TOLERANCE;
+        let came = tokio::time::timeout(within, seen.wait_for(|seen| seen.pings >= n)).await;
+        expect::that(matches!(came, Ok(Ok(_))), format!("a ping within {within:?}"), "none")?;
+        times.push(Instant::now());
+    }
+    let apart = times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or_default();
+    let told = format!("pings {:?} apart", heart.interval);
+    expect::that(apart + EARLY >= heart.interval, told, format!("two that are {apart:?} apart"))?;
+    serves(&t, &alice, &mut answering, 1).await
+}
+
+async fn wrong(t: Bench) -> Outcome {
+    let names = ["PING_INTERVAL_SECONDS", "PING_TIMEOUT_SECONDS"];
+    for value in ["0", "-1", "1.5", "soon"] {
+        let set = names.iter().map(|name| ((*name).to_owned(), value.to_owned())).collect();
+        let output = gives_up(&t, &Changes { set, ..Changes::default() }).await?;
+        for name in names {
+            expect::that(output.contains(name), format!("an error that names {name}, which is {value:?}"), &*output)?;
+        }
+    }
+    Ok(())
+}
+
+async fn dead_for_a_while(t: Bench, transport: Transport) -> Outcome {
+    let acknowledging =
+        async { if t.target().declares("ack") { dead_for_a_while_as(&t, transport, true).await } else { Ok(()) } };
+    tokio::try_join!(dead_for_a_while_as(&t, transport, false), acknowledging).map(drop)
+}
+
+async fn dead_for_a_while_as(t: &Bench, transport: Transport, ack: bool) -> Outcome {
+    let alice = t.user().await?;
+    let (mut device, line) = over_a_line(t, &alice, transport, ack).await?;
+    let dead_for = while_dead(t, &mut device).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    up_to(&mut device, 1, DUE).await?;
+    line.black_hole();
+    t.transcript().note(format!("the line is dead for {dead_for:?}"));
+    let died = Instant::now();
+    t.emit_numbered(&alice, 2, 2).await?;
+    sleep((died + dead_for / 2).saturating_duration_since(Instant::now())).await;
+    t.emit_numbered(&alice, 3, 3).await?;
+    sleep((died + dead_for).saturating_duration_since(Instant::now())).await;
+    line.restore();
+    t.transcript().note("the line is back");
+    arrives(&mut device, 2, 3).await?;
+    t.emit_numbered(&alice, 4, 4).await?;
+    arrives(&mut device, 4, 4).await?;
+    device.expect_silence(QUIET).await
+}
+
+/// Both kinds of client and, where there is polling, both transports, over a line of which one end is taken down: what is sent
+/// meanwhile is lost on the way, and the server's kernel knows it.
+async fn link_down(t: Bench) -> Outcome {
+    let no_line = |error: io::Error| inconclusive(format!("a line into a network namespace: {error}"));
+    let namespace = Arc::new(blocking(Namespace::create).await.map_err(no_line)?);
+    // The namespace reaches this machine by an address that is not loopback.
+    let set = BTreeMap::from([("HOST".to_owned(), "0.0.0.0".to_owned())]);
+    let t = t.own_server_with(&Changes { set, ..Changes::default() }, None).await?;
+    let transports: &[Transport] = if t.target().declares("polling") {
+        &[Transport::WebSocket, Transport::Polling]
+    } else {
+        &[Transport::WebSocket]
+    };
+    let acks: &[bool] = if t.target().declares("ack") { &[false, true] } else { &[false] };
+    let mut devices = Vec::new();
+    let mut dead_for = DEAD;
+    for transport in transports {
+        for ack in acks {
+            let alice = t.user().await?;
+            let line = t.line_from_within(&namespace).await?;
+            let mut device = connect_over(&t, &alice, &line, *transport, *ack).await?;
+            dead_for = while_dead(&t, &mut device).await?;
+            t.emit_numbered(&alice, 1, 1).await?;
+            up_to(&mut device, 1, DUE).await?;
+            devices.push((alice, device, line));
+        }
+    }
+    let line = Arc::clone(&namespace);
+    blocking(move || line.down()).await.map_err(no_line)?;
+    t.transcript().note(format!("the link is down for {dead_for:?}"));
+    let died = Instant::now();
+    for n in 2..=3 {
+        for (alice, ..) in &devices {
+            t.emit_numbered(alice, n, n).await?;
+        }
+    }
+    sleep((died + dead_for).saturating_duration_since(Instant::now())).await;
+    blocking(move || namespace.up()).await.map_err(no_line)?;
+    t.transcript().note("the link is up");
+    for (alice, device, _line) in &mut devices {
+        arrives(device, 2, 3).await?;
+        t.emit_numbered(alice, 4, 4).await?;
+        arrives(device, 4, 4).await?;
+        device.expect_silence(QUIET).await?;
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// As long as a line may be dead in a test, and less than the server waits.
+async fn while_dead(t: &Bench, device: &mut Client) -> Outcome<Duration> {
+    let wire = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?;
+    let heart = Heart::announced(&wire.handshake);
+    t.transcript().note(format!("the server announces {heart:?}"));
+    Ok(DEAD.min(heart.timeout * 2 / 3))
+}
+
+async fn dead_and_full(t: Bench, transport: Transport) -> Outcome {
+    const EVENTS: usize = 40;
+    let alice = t.user().await?;
+    let line = t.slow_line(0).await?;
+    let mut device = connect_over(&t, &alice, &line, transport, false).await?;
+    let dead_for = while_dead(&t, &mut device).await?;
+    line.black_hole();
+    t.transcript().note(format!("the line is dead for {dead_for:?}"));
+    let died = Instant::now();
+    for n in 1..=EVENTS {
+        t.emit(&super::slow::big(&t, &alice, n)).await?;
+    }
+    sleep((died + dead_for).saturating_duration_since(Instant::now())).await;
+    line.restore();
+    t.transcript().note("the line is back");
+    arrives(&mut device, 1, EVENTS as u64).await?;
+    t.emit_numbered(&alice, EVENTS + 1, EVENTS + 1).await?;
+    arrives(&mut device, EVENTS as u64 + 1, EVENTS as u64 + 1).await?;
+    device.expect_silence(QUIET).await
+}
+
+/// These events arrive on this connection, one after the other: live, or in `queued.events` where the client was behind.
+async fn arrives(device: &mut Client, first: u64, last: u64) -> Outcome {
+    let came = up_to(device, last, DUE).await?;
+    in_order(&came)?;
+    let numbers: Vec<_> = came.iter().map(|Came { n, .. }| *n).collect();
+    expect::equal("what arrives", &json!((first..=last).collect::<Vec<_>>()), &json!(numbers))
+}
+
+async fn over_a_line(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
+    let line = t.line().await?;
+    Ok((connect_over(t, user, &line, transport, ack).await?, line))
+}
+
+async fn connect_over(t: &Bench, user: &User, line: &Proxy, transport: Transport, ack: bool) -> Outcome<Client> {
+    let auth = json!({"token": t.token(user).await?, "ack": ack});
+    let mut device = t.attempt_raw(t.opening_over(line, transport), Some(auth)).await?;
+    device.expect_accepted().await?;
+    Ok(device)
+}
+
+/// The device receives events and is answered.
+async fn serves(t: &Bench, user: &User, device: &mut Client, n: usize) -> Outcome {
+    t.emit_numbered(user, n, n).await?;
+    receives(device, [n]).await?;
+    let answer = device.call("ping", vec![]).await?;
+    expect::equal("the answer", &json!(["pong"]), &json!(answer))
+}

@@ -1,0 +1,375 @@
+//! SPEC 11: clients that read slowly, over lines that carry so many bytes a second.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{
+    QUIET,
+    numbers::{Came, in_order, numbered, numbers, receives, up_to},
+};
+use crate::{
+    bench::{Bench, Emission, User},
+    case::{Case, Need},
+    client::{Arrival, Client, Transport},
+    expect::{self, Outcome, inconclusive, mismatch},
+    proxy::{Proxy, kernel_takes},
+};
+
+/// The cap of the contract.
+const CAP: usize = 50;
+/// The least that a client takes to count as one that reads (SLOW-06), in bytes a second.
+const LEAST: u64 = 16_000;
+/// The lines of the other cases, so that they end in reasonable time.
+const MODERATE: u64 = 64_000;
+const BRISK: u64 = 400_000;
+/// A queue that such a line takes some seconds for, and the largest that the contract allows but for what is around the text.
+const SMALL_TEXT: usize = 10_000;
+const LARGE_TEXT: usize = 64_000;
+/// The heartbeat of the case that goes beyond it, in seconds.
+const INTERVAL: u64 = 2;
+const TIMEOUT: u64 = 3;
+/// How long the slowest transfer of a case may take.
+const ARRIVES: Duration = Duration::from_secs(45);
+/// How long an event may take to be accepted or to reach a device that reads.
+const HELD_UP: Duration = Duration::from_secs(5);
+/// So much of a large queue has passed: it is on its way, and far from over.
+const ON_ITS_WAY: u64 = 50_000;
+/// The least that a large queue takes on the wire.
+const LARGE_QUEUE: u64 = (CAP * LARGE_TEXT) as u64;
+
+const ACK: &[Need] = &[Need::Capability("ack")];
+const POLLING: &[Need] = &[Need::Capability("polling")];
+const ACK_AND_POLLING: &[Need] = &[Need::Capability("ack"), Need::Capability("polling")];
+const CONTROL: &[Need] = &[Need::Capability("control")];
+const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
+const CONTROL_AND_ACK: &[Need] = &[Need::Capability("control"), Need::Capability("ack")];
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("SLOW-06/websocket", "a WebSocket client that takes 16 kB/s is not closed for what waits", |t| {
+        Box::pin(takes_its_time(t, Transport::WebSocket))
+    }),
+    Case::new("SLOW-06/polling", "nor is a polling client", |t| Box::pin(takes_its_time(t, Transport::Polling)))
+        .needs(POLLING),
+    Case::new("SLOW-06/beyond-the-heartbeat", "nor is one that needs longer than a ping may take", |t| {
+        Box::pin(beyond_the_heartbeat(t))
+    }),
+    Case::new("SLOW-07/websocket", "a queue of any size arrives over a slow line, and live events behind it", |t| {
+        Box::pin(any_size(t, Transport::WebSocket, false))
+    }),
+    Case::new("SLOW-07/polling", "so it does by polling", |t| Box::pin(any_size(t, Transport::Polling, false)))
+        .needs(POLLING),
+    Case::new("SLOW-07/acknowledging", "so it does to a client that acknowledges", |t| {
+        Box::pin(any_size(t, Transport::WebSocket, true))
+    })
+    .needs(ACK)
+    .also(&["ACK-09"]),
+    Case::new("SLOW-07/acknowledging-polling", "so it does to one that acknowledges by polling", |t| {
+        Box::pin(any_size(t, Transport::Polling, true))
+    })
+    .needs(ACK_AND_POLLING)
+    .also(&["ACK-09"]),
+    Case::new("SLOW-07/broken", "a queue that did not get through whole stays", |t| {
+        Box::pin(stays_queued(t, Transport::WebSocket))
+    }),
+    Case::new("SLOW-07/broken-polling", "so does one whose poll breaks", |t| {
+        Box::pin(stays_queued(t, Transport::Polling))
+    })
+    .needs(POLLING),
+    Case::new("SLOW-08/one-device", "a queue on its way to a device is no other's, until that one breaks", |t| {
+        Box::pin(one_device(t, Transport::WebSocket))
+    }),
+    Case::new("SLOW-08/one-device-polling", "nor is one on its way to a polling device", |t| {
+        Box::pin(one_device(t, Transport::Polling))
+    })
+    .needs(POLLING),
+    Case::new("SLOW-09/websocket", "a WebSocket client that was behind gets what was accepted meanwhile", |t| {
+        Box::pin(catches_up(t, Transport::WebSocket, false))
+    })
+    .needs(CONTROL)
+    .also(&["SLOW-10"]),
+    Case::new("SLOW-09/polling", "so does a polling client", |t| Box::pin(catches_up(t, Transport::Polling, false)))
+        .needs(CONTROL_AND_POLLING)
+        .also(&["SLOW-10"]),
+    Case::new("SLOW-09/acknowledging", "so does a client that acknowledges", |t| {
+        Box::pin(catches_up(t, Transport::WebSocket, true))
+    })
+    .needs(CONTROL_AND_ACK)
+    .also(&["SLOW-10"]),
+    Case::new("SLOW-10/broken", "what was live and did not get through is queued", |t| {
+        Box::pin(live_and_broken(t, Transport::WebSocket))
+    })
+    .needs(CONTROL),
+    Case::new("SLOW-10/broken-polling", "so is what a polling client did not fetch", |t| {
+        Box::pin(live_and_broken(t, Transport::Polling))
+    })
+    .needs(CONTROL_AND_POLLING),
+];
+
+fn sized(t: &Bench, user: &User, n: usize, text: usize) -> Emission {
+    t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(text)}))
+}
+
+/// A user who is away, with so many events queued, each with a text of so many bytes.
+async fn user_with_queue(t: &Bench, events: usize, text: usize) -> Outcome<User> {
+    let user = t.user().await?;
+    for n in 1..=events {
+        t.emit(&sized(t, &user, n, text)).await?;
+    }
+    Ok(user)
+}
+
+/// A client over a line that carries so many bytes a second; the answer to its CONNECT may come with the queue.
+async fn attempt(t: &Bench, user: &User, transport: Transport, ack: bool, rate: u64) -> Outcome<(Client, Proxy)> {
+    let line = t.slow_line(rate).await?;
+    let auth = json!({"token": t.token(user).await?, "ack": ack});
+    Ok((t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?, line))
+}
+
+async fn takes_its_time(t: Bench, transport: Transport) -> Outcome {
+    const EVENTS: usize = 25;
+    let plain = arrives_whole(&t, transport, false, (EVENTS, 8_000), LEAST);
+    let acknowledging = async {
+        if t.target().declares("ack") {
+            arrives_whole(&t, transport, true, (EVENTS, 8_000), LEAST).await
+        } else {
+            Ok(())
+        }
+    };
+    tokio::try_join!(plain, acknowledging).map(drop)
+}
+
+async fn beyond_the_heartbeat(t: Bench) -> Outcome {
+    let (t, _) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let polling = async {
+        if t.target().declares("polling") {
+            arrives_whole(&t, Transport::Polling, false, (CAP, SMALL_TEXT), MODERATE).await
+        } else {
+            Ok(())
+        }
+    };
+    tokio::try_join!(arrives_whole(&t, Transport::WebSocket, false, (CAP, SMALL_TEXT), MODERATE), polling).map(drop)
+}
+
+/// A queue of so many events with texts of such a size arrives whole, on a connection that then serves as ever.
+async fn arrives_whole(
+    t: &Bench,
+    transport: Transport,
+    ack: bool,
+    (events, text): (usize, usize),
+    rate: u64,
+) -> Outcome {
+    let alice = user_with_queue(t, events, text).await?;
+    let (mut device, _line) = attempt(t, &alice, transport, ack, rate).await?;
+    device.expect_accepted_within(ARRIVES).await?;
+    let came = up_to(&mut device, events as u64, ARRIVES).await?;
+    exactly(&came, 1..=events)?;
+    device.call("ping", vec![]).await?;
+    t.emit_numbered(&alice, events + 1, events + 1).await?;
+    exactly(&up_to(&mut device, events as u64 + 1, HELD_UP).await?, [events + 1])
+}
+
+fn exactly(came: &[Came], expected: impl IntoIterator<Item = usize>) -> Outcome {
+    let expected: Vec<_> = expected.into_iter().collect();
+    let came: Vec<_> = came.iter().map(|it| it.n).collect();
+    expect::equal("what arrives", &json!(expected), &json!(came))
+}
+
+async fn any_size(t: Bench, transport: Transport, ack: bool) -> Outcome {
+    tokio::try_join!(
+        with_live_ones_meanwhile(&t, transport, ack, SMALL_TEXT, MODERATE),
+        with_live_ones_meanwhile(&t, transport, ack, LARGE_TEXT, BRISK),
+    )
+    .map(drop)
+}
+
+async fn with_live_ones_meanwhile(t: &Bench, transport: Transport, ack: bool, text: usize, rate: u64) -> Outcome {
+    const LIVE: usize = 5;
+    let alice = user_with_queue(t, CAP, text).await?;
+    let (mut device, line) = attempt(t, &alice, transport, ack, rate).await?;
+    on_its_way(&line, rate).await?;
+    for n in CAP + 1..=CAP + LIVE {
+        let event = t.numbered(&alice, n);
+        let emitted = timeout(HELD_UP, t.emit(&event)).await;
+        emitted.unwrap_or_else(|_| Err(mismatch(format!("an event accepted within {HELD_UP:?}"), "it was held up")))?;
+    }
+    device.expect_accepted_within(ARRIVES).await?;
+    let came = up_to(&mut device, (CAP + LIVE) as u64, ARRIVES).await?;
+    exactly(&came, 1..=CAP + LIVE)?;
+    let of_the_queue = came[..CAP].iter().all(|it| it.queued);
+    expect::that(of_the_queue, "the queue in queued.events", "events of it that came live")?;
+    device.call("ping", vec![]).await?;
+    device.disconnect().await;
+    nothing_queued(t, &alice, CAP + LIVE + 1).await
+}
+
+/// Half a second's bytes have passed.
+async fn on_its_way(line: &Proxy, rate: u64) -> Outcome {
+    let passed = line.has_carried(rate / 2, ARRIVES).await;
+    expect::that(passed, format!("{} bytes on their way", rate / 2), format!("{} in {ARRIVES:?}", line.carried()))
+}
+
+/// The next device gets a live event, and nothing before and after it.
+async fn nothing_queued(t: &Bench, user: &User, n: usize) -> Outcome {
+    let mut next = t.connect_raw(user, Transport::WebSocket).await?;
+    t.emit_numbered(user, n, n).await?;
+    receives(&mut next, [n]).await?;
+    next.expect_silence(QUIET).await
+}
+
+async fn stays_queued(t: Bench, transport: Transport) -> Outcome {
+    let alice = user_with_queue(&t, CAP, LARGE_TEXT).await?;
+    if breaks_under_way(&t, &alice, transport).await? {
+        // Once more: that it was tried once costs nothing.
+        breaks_under_way(&t, &alice, transport).await?;
+        numbered(&whole_queue(&t, &alice).await?, 1..=CAP)?;
+    }
+    nothing_queued(&t, &alice, CAP + 1).await
+}
+
+/// A device connects, and its line breaks while the queue is on its way. False where the system may have taken all of it, and it is gone.
+async fn breaks_under_way(t: &Bench, user: &User, transport: Transport) -> Outcome<bool> {
+    let (device, line) = attempt(t, user, transport, false, BRISK).await?;
+    under_way(&line).await?;
+    line.cut();
+    drop(device);
+    if !may_be_over(t, &line).await? {
+        return Ok(true);
+    }
+    let mut next = t.connect_raw(user, Transport::WebSocket).await?;
+    match next.next(HELD_UP).await {
+        None => Ok(false),
+        Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
+            numbered(args[0].as_array().map(Vec::as_slice).unwrap_or_default(), 1..=CAP)?;
+            Ok(false)
+        }
+        Some(some) => Err(mismatch("the queue or nothing", format!("{some:?}"))),
+    }
+}
+
+async fn under_way(line: &Proxy) -> Outcome {
+    let passed = line.has_carried(ON_ITS_WAY, HELD_UP).await;
+    expect::that(passed, format!("{ON_ITS_WAY} bytes of the queue"), format!("{} bytes", line.carried()))
+}
+
+/// Whether the operating system may have taken all of a large queue: it does on machines with large send buffers, where the server sets
+/// none.
+async fn may_be_over(t: &Bench, line: &Proxy) -> Outcome<bool> {
+    let room = kernel_takes().await.map_err(|error| inconclusive(format!("how much the kernel takes: {error}")))?;
+    t.transcript().note(format!("{} bytes have passed, and the kernel takes {room} at the most", line.carried()));
+    Ok(line.carried() + room >= LARGE_QUEUE)
+}
+
+/// The queue as the next device gets it, over a good line.
+async fn whole_queue(t: &Bench, user: &User) -> Outcome<Vec<Value>> {
+    let mut next = t.connect_raw(user, Transport::WebSocket).await?;
+    let queued = next.expect_queued().await?;
+    next.disconnect().await;
+    Ok(queued)
+}
+
+async fn one_device(t: Bench, transport: Transport) -> Outcome {
+    let alice = user_with_queue(&t, CAP, LARGE_TEXT).await?;
+    let (slow, line) = attempt(&t, &alice, transport, false, BRISK / 4).await?;
+    under_way(&line).await?;
+    let mut other = t.connect_raw(&alice, Transport::WebSocket).await?;
+    t.emit_numbered(&alice, CAP + 1, CAP + 1).await?;
+    // Had it been given the queue, that would come first.
+    receives(&mut other, [CAP + 1]).await?;
+    other.expect_silence(QUIET).await?;
+    line.cut();
+    drop(slow);
+    let queued = match other.next(HELD_UP).await {
+        Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
+            args.into_iter().next().and_then(|array| array.as_array().cloned()).unwrap_or_default()
+        }
+        Some(some) => return Err(mismatch("the queue or nothing", format!("{some:?}"))),
+        None if may_be_over(&t, &line).await? => return Ok(()),
+        None => whole_queue(&t, &alice).await?,
+    };
+    other.disconnect().await;
+    // What the other device had live may have been on its way to the first as well.
+    let old: Vec<_> = numbers(&queued).into_iter().filter(|n| *n <= CAP as u64).collect();
+    expect::equal("the queue", &json!((1..=CAP).collect::<Vec<_>>()), &json!(old))?;
+    nothing_queued(&t, &alice, CAP + 2).await
+}
+
+/// How the events of the burst were answered.
+#[derive(Debug, Default)]
+struct Burst {
+    live: Vec<u64>,
+    queued: Vec<u64>,
+    last: u64,
+}
+
+/// Emits batches of 100 events of 1 kB until some had to wait.
+async fn burst(t: &Bench, user: &User) -> Outcome<Burst> {
+    const BATCH: usize = 100;
+    const BATCHES: usize = 120;
+    let mut burst = Burst::default();
+    for first in (1..=BATCH * BATCHES).step_by(BATCH) {
+        let events: Vec<_> = (first..first + BATCH).map(|n| sized(t, user, n, 1_000).body()).collect();
+        let answer = t.control("POST", "/events/batch", &Value::Array(events)).await?;
+        answer.expect_status(202)?;
+        let answers = answer.json();
+        for (at, answer) in answers.as_array().into_iter().flatten().enumerate() {
+            burst.last = (first + at) as u64;
+            if answer["delivery"] == "live" { burst.live.push(burst.last) } else { burst.queued.push(burst.last) }
+        }
+        if !burst.queued.is_empty() {
+            return Ok(burst);
+        }
+    }
+    Err(mismatch("a bound of what waits for one client", format!("{} events of 1 kB told as live", burst.live.len())))
+}
+
+async fn catches_up(t: Bench, transport: Transport, ack: bool) -> Outcome {
+    let alice = t.user().await?;
+    let (mut device, _line) = attempt(&t, &alice, transport, ack, BRISK).await?;
+    device.expect_accepted().await?;
+    let burst = burst(&t, &alice).await?;
+    t.transcript().note(format!("{} were told as live, {} as queued", burst.live.len(), burst.queued.len()));
+    let came = up_to(&mut device, burst.last, ARRIVES).await?;
+    in_order(&came)?;
+    let newest = burst.queued.iter().rev().take(CAP);
+    let due: Vec<_> = burst.live.iter().chain(newest).copied().collect();
+    let missing: Vec<_> = due.iter().filter(|n| !came.iter().any(|it| it.n == **n)).collect();
+    let told = format!("all {} that were live, and the newest of those that had to wait", burst.live.len());
+    expect::that(missing.is_empty(), told, format!("{} missing, first {:?}", missing.len(), missing.first()))?;
+    let further = came.iter().any(|it| it.queued);
+    expect::that(further, "what had to wait in a queued.events on the same connection", "none")?;
+    let next = usize::try_from(burst.last).map_err(|_| inconclusive("too many events"))? + 1;
+    t.emit_numbered(&alice, next, next).await?;
+    exactly(&up_to(&mut device, next as u64, HELD_UP).await?, [next])?;
+    device.expect_silence(QUIET).await
+}
+
+async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
+    const EVENTS: usize = 150;
+    let alice = t.user().await?;
+    let (mut device, line) = attempt(&t, &alice, transport, false, BRISK).await?;
+    device.expect_accepted().await?;
+    let (mut last, mut newest_live) = (0, 0);
+    // Until the first that has to wait: of more, the cap would leave none of those that were live.
+    for n in 1..=EVENTS {
+        let answer = t.control("POST", "/events", &sized(&t, &alice, n, LARGE_TEXT).body()).await?;
+        answer.expect_status(202)?;
+        last = n as u64;
+        if answer.json()["delivery"] != "live" {
+            break;
+        }
+        newest_live = last;
+    }
+    line.cut();
+    let mut read = Vec::new();
+    while let Some(Arrival::Event { args, .. }) = device.next(HELD_UP).await {
+        read.extend(numbers(&args));
+    }
+    let queued = numbers(&whole_queue(&t, &alice).await?);
+    let consecutive = queued.windows(2).all(|pair| pair[1] == pair[0] + 1) && queued.last() == Some(&last);
+    let told = format!("the newest in order, up to {last}, with {newest_live}, which was live");
+    expect::that(consecutive && queued.contains(&newest_live), told, format!("{queued:?}"))?;
+    let doubled = read.iter().any(|n| queued.contains(n));
+    expect::that(!doubled, "nothing twice", format!("{read:?} on the old connection and {queued:?} on the new"))
+}
