@@ -370,6 +370,10 @@ impl<'a> Line<'a> {
         }
     }
 
+    fn is_slow(&self, on: Connection) -> bool {
+        self.connections.get(&on).is_some_and(|span| span.bytes_a_second.is_some())
+    }
+
     /// When a connection began, at the earliest.
     fn began(&self, on: Connection) -> u64 {
         let connected_us = self.connections.get(&on).map(|span| span.from_us);
@@ -392,7 +396,8 @@ impl<'a> Line<'a> {
             // One after the other is given a queue, at whichever nodes (CLUSTER-03).
             (true, true) => false,
             (_, true) => began_us(second) <= accepted_us.max(first.at_us),
-            (_, false) => began_us(first) <= accepted_us,
+            // To a slow reader it is under way until it has it (CLUSTER-17).
+            (_, false) => began_us(first) <= accepted_us || self.is_slow(second.on),
         };
         let queued = if second.queued { second } else { first };
         !self.promise.one_node && (was_connecting || self.was_leaving(queued.on, first.n, accepted_us))
@@ -741,6 +746,22 @@ mod tests {
         let [first_connected, connecting, accepted, live, connected, queued] = while_it_was;
         let after = [first_connected, accepted, live, connecting, connected, queued];
         assert_eq!(found_at(&after), [(Kind::Duplicated, Some(1))], "it was delivered by then");
+    }
+
+    #[test]
+    fn of_several_nodes_who_connects_while_an_event_is_on_a_slow_line_may_find_it_in_the_queue() {
+        let line = |node, bytes_a_second| {
+            found_at(&[
+                (node, over(ON, Way::WebSocket, bytes_a_second)),
+                (0, accepted(1)),
+                (0, What::Connecting(OTHER)),
+                (0, from_queue(OTHER, 1)),
+                (node, live(ON, 1)),
+            ])
+        };
+        assert_eq!(line(1, SLOW), []);
+        assert_eq!(line(1, None), [(Kind::Duplicated, Some(1))], "it is under way for a moment");
+        assert_eq!(line(0, SLOW), [(Kind::Duplicated, Some(1))], "one node knows what it has handed over");
     }
 
     #[test]
