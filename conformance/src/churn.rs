@@ -2,18 +2,23 @@
 //! holds the whole history against the contract. Knows the bench; what is right it leaves to [`check`].
 
 pub mod check;
+mod contents;
 mod device;
+mod dice;
 mod emitter;
 pub mod faults;
 pub mod history;
+mod pace;
 mod phase;
+mod plan;
 mod strike;
 mod system;
 mod unseen;
+mod upgrade;
+pub mod way;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -21,13 +26,17 @@ use tokio::{
 
 use self::{
     check::{Promise, Violation},
-    device::{Device, Leaving},
+    contents::Contents,
+    device::Device,
+    dice::{Part, dice},
     emitter::Emitter,
     faults::{FaultKind, Faults},
     history::{History, Record, What},
     phase::{Conductor, Phase},
+    plan::{Choices, Leaving},
     system::System,
     unseen::Unseen,
+    way::Way,
 };
 use crate::{
     bench::{Bench, Suite},
@@ -35,7 +44,7 @@ use crate::{
 };
 
 /// How long everything that was accepted may take to arrive once nothing fails any more.
-const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 /// How long an event may take to a user who is connected, while nothing fails.
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long everyone may take to go home.
@@ -56,6 +65,10 @@ pub struct Workload {
     pub devices: usize,
     /// The mean pause between two events for one user.
     pub pause: Duration,
+    /// How devices' packets travel.
+    pub ways: BTreeSet<Way>,
+    /// Of a hundred stays of devices, how many read slowly.
+    pub slow_percent: u32,
     /// Whether devices acknowledge.
     pub acknowledging: bool,
     /// What fails.
@@ -92,7 +105,15 @@ pub struct Tally {
     pub arrivals: usize,
     /// Connections that were accepted.
     pub connections: usize,
-    /// Connections that broke.
+    /// Those of them that poll from the first to the last.
+    pub polling: usize,
+    /// Those that were upgraded.
+    pub upgraded: usize,
+    /// Those whose upgrade came to nothing as it was to.
+    pub upgrades_failed: usize,
+    /// Those that read slowly.
+    pub slow: usize,
+    /// Connections that broke, by whomever.
     pub broken: usize,
     /// Faults of the servers and of Redis.
     pub faults: usize,
@@ -108,10 +129,17 @@ impl Tally {
                 What::Refused { .. } => &mut tally.refused,
                 What::Unanswered { .. } => &mut tally.unanswered,
                 What::Received { .. } => &mut tally.arrivals,
-                What::Connected(_) => &mut tally.connections,
-                What::Broken { .. } => &mut tally.broken,
+                What::Connected { way, bytes_a_second, .. } => {
+                    tally.polling += usize::from(way == Way::Polling);
+                    tally.slow += usize::from(bytes_a_second.is_some());
+                    &mut tally.connections
+                }
+                What::Upgraded(_) => &mut tally.upgraded,
+                What::UpgradeFailed { .. } => &mut tally.upgrades_failed,
+                What::Closed { .. } | What::Broken { .. } => &mut tally.broken,
                 What::Fault { .. } => &mut tally.faults,
                 What::NotConnected { .. }
+                | What::NotUpgraded { .. }
                 | What::Stray { .. }
                 | What::Missed { .. }
                 | What::Connecting(_)
@@ -149,15 +177,16 @@ async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
     for number in 0..workload.users {
         let user = system.nodes[0].user().await?;
         let of_user = Unseen::default();
+        let contents = Contents { seed: workload.seed, number, user: user.id.clone() };
         for device in 0..workload.devices {
             let device = Device {
                 system: system.clone(),
                 user: user.clone(),
-                number,
+                contents: contents.clone(),
                 device,
                 acknowledging: workload.acknowledging,
-                leavings: workload.leavings(),
-                dice: workload.dice(1 + device as u64, number),
+                choices: workload.choices(),
+                dice: dice(workload.seed, Part::Device(device), number),
                 history: history.clone(),
                 unseen: of_user.clone(),
                 phases: phases.clone(),
@@ -166,10 +195,9 @@ async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
         }
         let emitter = Emitter {
             system: system.clone(),
-            user,
-            number,
+            contents,
             pause: workload.pause,
-            dice: workload.dice(0, number),
+            dice: dice(workload.seed, Part::Emitter, number),
             history: history.clone(),
             unseen: of_user.clone(),
             phases: phases.clone(),
@@ -177,8 +205,8 @@ async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
         emitters.spawn(emitter.emit());
         unseen.push(of_user);
     }
-    let dice = |stream| workload.dice(u64::MAX - stream, 0);
-    let schedule = faults::schedule(&workload.faults, workload.fault_every, workload.nodes, dice);
+    let of_faults = |stream| dice(workload.seed, Part::Faults(stream), 0);
+    let schedule = faults::schedule(&workload.faults, workload.fault_every, workload.nodes, of_faults);
     let (failed, ()) = tokio::join!(strike::happen(&system, schedule, &history, phases), async {
         sleep(workload.duration).await;
         conductor.announce(Phase::Settling);
@@ -205,19 +233,12 @@ async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
 }
 
 impl Workload {
-    fn leavings(&self) -> Vec<Leaving> {
+    fn choices(&self) -> Choices {
+        let often = |way: &Way| if *way == Way::WebSocket { 3 } else { 1 };
+        let ways = self.ways.iter().flat_map(|way| std::iter::repeat_n(*way, often(way))).collect();
         let mut leavings = vec![Leaving::Politely];
         leavings.extend(self.faults.contains_key(&FaultKind::Cut).then_some(Leaving::Cut));
         leavings.extend(self.faults.contains_key(&FaultKind::HalfOpen).then_some(Leaving::HalfOpen));
-        leavings
-    }
-
-    /// The dice of one part, for one user.
-    fn dice(&self, part: u64, user: usize) -> StdRng {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
-        seed[8..16].copy_from_slice(&part.to_le_bytes());
-        seed[16..24].copy_from_slice(&(user as u64).to_le_bytes());
-        StdRng::from_seed(seed)
+        Choices { nodes: self.nodes, ways, leavings, slow_percent: self.slow_percent }
     }
 }

@@ -6,13 +6,14 @@ use rand::{RngExt, rngs::StdRng};
 use tokio::time::sleep;
 
 use super::{
+    contents::Contents,
     history::{History, What},
     phase::{Phase, Phases},
     system::{System, own_fault},
     unseen::Unseen,
 };
 use crate::{
-    bench::{Bench, User},
+    bench::{Bench, Emission},
     expect::Outcome,
 };
 
@@ -21,9 +22,8 @@ const UNSEEN_AT_MOST: usize = 30;
 
 pub(super) struct Emitter {
     pub(super) system: System,
-    pub(super) user: User,
-    /// The user's number.
-    pub(super) number: usize,
+    /// What the events say, and of which user they are.
+    pub(super) contents: Contents,
     /// The mean pause between two events.
     pub(super) pause: Duration,
     pub(super) dice: StdRng,
@@ -44,33 +44,33 @@ impl Emitter {
             let node = self.dice.random_range(0..self.system.nodes.len());
             let pause = self.pause.mul_f64(self.dice.random_range(0.0..2.0));
             let n = self.unseen.next();
-            self.history.note(self.number, node, What::Emitting { n });
-            let outcome = self.one(&self.system.nodes[node], n).await.unwrap_or_else(|fault| {
+            let (event, number) = (self.contents.event(n), self.contents.number);
+            self.history.note(number, node, What::Emitting { n, bytes: event.body().to_string().len() });
+            let outcome = one(&self.system.nodes[node], n, &event).await.unwrap_or_else(|fault| {
                 if let Some(why) = own_fault(&fault) {
-                    self.history.note(self.number, node, What::OwnFault { why });
+                    self.history.note(number, node, What::OwnFault { why });
                 }
                 What::Unanswered { n, why: fault.to_string() }
             });
             if !matches!(outcome, What::Accepted { .. }) {
                 self.unseen.seen(n);
             }
-            self.history.note(self.number, node, outcome);
+            self.history.note(number, node, outcome);
             sleep(pause).await;
         }
     }
+}
 
-    async fn one(&self, node: &Bench, n: u64) -> Outcome<What> {
-        let event = node.numbered(&self.user, usize::try_from(n).unwrap_or(usize::MAX));
-        if !node.target().declares("control") {
-            node.emit(&event).await?;
-            return Ok(What::Accepted { n, event_id: None, delivery: None });
-        }
-        let answer = node.control("POST", "/events", &event.body()).await?;
-        if answer.status != 202 {
-            return Ok(What::Refused { n, why: answer.describe() });
-        }
-        let receipt = answer.json();
-        let text = |name: &str| receipt[name].as_str().map(str::to_owned);
-        Ok(What::Accepted { n, event_id: text("eventId"), delivery: text("delivery") })
+async fn one(node: &Bench, n: u64, event: &Emission) -> Outcome<What> {
+    if !node.target().declares("control") {
+        node.emit(event).await?;
+        return Ok(What::Accepted { n, event_id: None, delivery: None });
     }
+    let answer = node.control("POST", "/events", &event.body()).await?;
+    if answer.status != 202 {
+        return Ok(What::Refused { n, why: answer.describe() });
+    }
+    let receipt = answer.json();
+    let text = |name: &str| receipt[name].as_str().map(str::to_owned);
+    Ok(What::Accepted { n, event_id: text("eventId"), delivery: text("delivery") })
 }

@@ -7,6 +7,8 @@ use std::{
 
 use serde::Serialize;
 
+use super::way::{Failing, Way};
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
@@ -41,6 +43,8 @@ pub enum What {
     Emitting {
         /// The event.
         n: u64,
+        /// How long the request's body is, in bytes.
+        bytes: usize,
     },
     /// It was accepted.
     Accepted {
@@ -68,7 +72,33 @@ pub enum What {
     /// A device begins to connect.
     Connecting(Connection),
     /// A CONNECT was accepted.
-    Connected(Connection),
+    Connected {
+        /// Which.
+        #[serde(flatten)]
+        on: Connection,
+        /// How its packets are to travel.
+        way: Way,
+        /// What its device reads in a second, in bytes, where it reads slowly.
+        bytes_a_second: Option<u64>,
+    },
+    /// A polling connection goes on over WebSocket.
+    Upgraded(Connection),
+    /// An upgrade has come to nothing, as its device wished.
+    UpgradeFailed {
+        /// Which.
+        #[serde(flatten)]
+        on: Connection,
+        /// How.
+        failing: Failing,
+    },
+    /// An upgrade came less far than its device wished.
+    NotUpgraded {
+        /// Which.
+        #[serde(flatten)]
+        on: Connection,
+        /// Why.
+        why: String,
+    },
     /// A CONNECT was not accepted.
     NotConnected {
         /// Which.
@@ -86,8 +116,12 @@ pub enum What {
         n: u64,
         /// Its `eventId`.
         event_id: Option<String>,
-        /// Whether it came in `queued.events`.
-        queued: bool,
+        /// Its `timestamp`.
+        timestamp: Option<String>,
+        /// The first place where it says something else than was emitted.
+        differs: Option<String>,
+        /// In which `queued.events` of the connection it came, from 1; `None` where it came alone.
+        queued: Option<usize>,
     },
     /// A payload arrived that was never emitted for this user.
     Stray {
@@ -109,7 +143,15 @@ pub enum What {
     Leaving(Connection),
     /// A connection ended as its device wished, and everything that the server had sent was read.
     Left(Connection),
-    /// A connection broke.
+    /// A connection ended that its device wished to keep.
+    Closed {
+        /// Which.
+        #[serde(flatten)]
+        on: Connection,
+        /// How.
+        why: String,
+    },
+    /// Its device broke a connection, or left it and was not let go.
     Broken {
         /// Which.
         #[serde(flatten)]

@@ -1,6 +1,6 @@
 //! `churn` on the command line: the workload's flags, and its end for people.
 
-use std::{fmt::Write as _, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tokio::sync::mpsc;
@@ -12,12 +12,16 @@ use crate::{
         check::{Kind, Violation},
         faults::{FaultKind, Faults},
         history::{Record, What},
+        way::Way,
     },
     exit, ground,
+    target::Target,
 };
 
 /// How much of a user's time line is shown around a violation.
 const SHOWN: usize = 40;
+/// How many violations of one kind are told, a line each.
+const TOLD: usize = 10;
 
 #[derive(Debug, Args, Clone)]
 pub(super) struct ChurnArgs {
@@ -44,6 +48,14 @@ pub(super) struct ChurnArgs {
     /// How many events a second are emitted for each user.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rate: u16,
+    /// How devices' packets travel, each stay in one of these ways: websocket, polling, upgrade (polling first, then
+    /// WebSocket), failed-upgrade (polling, with an upgrade that is closed or falls silent, before or after its probe) [default:
+    /// all, or websocket where the target does not declare polling].
+    #[arg(long, value_name = "WAY", value_delimiter = ',', value_parser = Way::from_str)]
+    ways: Vec<Way>,
+    /// Of a hundred stays of devices, how many read slowly, at 16 to 400 kB/s.
+    #[arg(long, default_value_t = 12, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    slow: u8,
     /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; a fault of the servers or of
     /// Redis may have a mean time of its own, as in kill=30s [default: all with acknowledgements, else none].
     #[arg(long, value_name = "KIND[=TIME]", value_delimiter = ',')]
@@ -106,6 +118,17 @@ fn faults(names: &[String]) -> Result<Faults, String> {
 }
 
 impl ChurnArgs {
+    /// The ways of the workload for a target that does or does not declare polling.
+    fn ways(&self, target: &Target) -> Result<BTreeSet<Way>, String> {
+        let polls = target.declares("polling");
+        match self.ways.iter().find(|way| **way != Way::WebSocket) {
+            Some(way) if !polls => Err(format!("--ways {way}: the target does not declare polling")),
+            _ if !self.ways.is_empty() => Ok(self.ways.iter().copied().collect()),
+            _ if polls => Ok(Way::ALL.into()),
+            _ => Ok([Way::WebSocket].into()),
+        }
+    }
+
     fn workload(&self) -> Result<Workload, String> {
         let acknowledging = self.mode == Mode::Ack;
         let mut faults = faults(&self.faults).map_err(|why| format!("--faults: {why}"))?;
@@ -119,6 +142,8 @@ impl ChurnArgs {
             users: usize::from(self.users),
             devices: usize::from(self.devices),
             pause: Duration::from_secs(1) / u32::from(self.rate),
+            ways: self.ways.iter().copied().collect(),
+            slow_percent: u32::from(self.slow),
             acknowledging,
             faults,
             fault_every: self.fault_every,
@@ -128,7 +153,7 @@ impl ChurnArgs {
 
 /// Lets the workload happen, and tells what was wrong; returns the exit code.
 pub(super) async fn happen(args: &ChurnArgs) -> u8 {
-    let workload = match args.workload() {
+    let mut workload = match args.workload() {
         Ok(workload) => workload,
         Err(why) => return super::usage(&why),
     };
@@ -141,6 +166,13 @@ pub(super) async fn happen(args: &ChurnArgs) -> u8 {
         Ok(suite) => suite,
         Err(error) => return no_verdict(&error),
     };
+    match args.ways(&suite.target) {
+        Ok(ways) => workload.ways = ways,
+        Err(why) => {
+            ground::clear(suite).await;
+            return super::usage(&why);
+        }
+    }
     println!("  churn     {}", describe(&workload));
     let reported = tokio::select! {
         report = churn::run(&suite, &workload) => report.map_err(|fault| fault.to_string()),
@@ -156,7 +188,7 @@ pub(super) async fn happen(args: &ChurnArgs) -> u8 {
 fn describe(workload: &Workload) -> String {
     let faults: Vec<_> = workload.faults.iter().map(fault).collect();
     format!(
-        "seed {:x} · {:?} · {} node{} · {} users with {} devices each, {} · faults: {}",
+        "seed {:x} · {:?} · {} node{} · {} users with {} devices each, {}, over {}, {} % slow · faults: {}",
         workload.seed,
         workload.duration,
         workload.nodes,
@@ -164,6 +196,8 @@ fn describe(workload: &Workload) -> String {
         workload.users,
         workload.devices,
         if workload.acknowledging { "which acknowledge" } else { "which acknowledge nothing" },
+        workload.ways.iter().map(Way::to_string).collect::<Vec<_>>().join(", "),
+        workload.slow_percent,
         if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
     )
 }
@@ -184,14 +218,16 @@ fn conclude(args: &ChurnArgs, workload: &Workload, report: &Report) -> u8 {
         tally.emitted, tally.accepted, tally.refused, tally.unanswered, tally.arrivals
     );
     println!(
-        "  devices   {} connections, {} of them broken · {} faults",
-        tally.connections, tally.broken, tally.faults
+        "  devices   {} connections, {} of them broken · {} only polled · {} upgraded · {} with an upgrade that failed · {} slow · {} \
+         faults",
+        tally.connections, tally.broken, tally.polling, tally.upgraded, tally.upgrades_failed, tally.slow, tally.faults
     );
     if let Some(why) = &report.own_fault {
         return no_verdict(&format!("the suite itself failed, and so the history says nothing: {why}"));
     }
     if let Some(first) = report.violations.first() {
         print!("{}", time_line(first, &report.records));
+        print!("{}", further(&report.violations));
     }
     let counts: Vec<_> = Kind::ALL.into_iter().map(|kind| format!("{kind} {}", count(report, kind))).collect();
     let counts = counts.join(" · ");
@@ -235,9 +271,25 @@ fn time_line(violation: &Violation, records: &[Record]) -> String {
     text
 }
 
+/// The violations after the first, a line each; of each kind the first few.
+fn further(violations: &[Violation]) -> String {
+    let mut text = String::new();
+    for kind in Kind::ALL {
+        let of_kind: Vec<_> = violations.iter().skip(1).filter(|violation| violation.kind == kind).collect();
+        for violation in of_kind.iter().take(TOLD) {
+            let seconds = Duration::from_micros(violation.at_us).as_secs_f64();
+            let _ = writeln!(text, "  {seconds:>10.6}  user {}: {kind}: {}", violation.user, violation.says);
+        }
+        if of_kind.len() > TOLD {
+            let _ = writeln!(text, "              and {} more: {kind}", of_kind.len() - TOLD);
+        }
+    }
+    text
+}
+
 fn number(what: &What) -> Option<u64> {
     match what {
-        What::Emitting { n }
+        What::Emitting { n, .. }
         | What::Accepted { n, .. }
         | What::Refused { n, .. }
         | What::Unanswered { n, .. }
@@ -274,11 +326,22 @@ mod tests {
     }
 
     #[test]
+    fn of_each_kind_the_first_few_violations_are_told() {
+        let violation = |kind, user| Violation { at_us: 0, user, n: None, kind, says: "x".into() };
+        let mut all: Vec<_> = (0..TOLD + 3).map(|user| violation(Kind::Cut, user)).collect();
+        all.push(violation(Kind::Late, 99));
+        let text = further(&all);
+        assert_eq!(text.lines().count(), TOLD + 2, "{text}");
+        assert!(text.contains("user 99: late: x") && text.contains("and 2 more: cut"), "{text}");
+        assert!(!text.contains("user 0:"), "the first has its time line: {text}");
+    }
+
+    #[test]
     fn a_time_line_shows_what_concerns_the_user_and_marks_the_event() {
-        let record = |user, n| Record { at_us: 1_500_000, user, node: Some(1), what: What::Emitting { n } };
+        let record = |user, n| Record { at_us: 1_500_000, user, node: Some(1), what: What::Emitting { n, bytes: 300 } };
         let violation = Violation { at_us: 0, user: 1, n: Some(7), kind: Kind::Lost, says: "gone".into() };
         let text = time_line(&violation, &[record(Some(1), 7), record(Some(2), 7), record(Some(1), 8)]);
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert!(text.contains(">   1.500000 node 1     {\"what\":\"emitting\",\"n\":7}"), "{text}");
+        assert!(text.contains(">   1.500000 node 1     {\"what\":\"emitting\",\"n\":7,\"bytes\":300}"), "{text}");
     }
 }
