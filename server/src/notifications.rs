@@ -63,6 +63,9 @@ pub trait Deliver: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Notes that the queue has something that no client of the room was handed.
+    fn owe(&self, _room: &str) {}
+
     /// Whether some client of the room has caught up with what it was handed, and not with the store.
     fn asks_store(&self, _room: &str) -> bool {
         false
@@ -86,10 +89,10 @@ pub struct Unsent {
 
 /// How long an emitter waits while something else happens to the recipient, and how many do for one user (SLOW-11).
 const WAITS_FOR_USER: Duration = Duration::from_secs(3);
-const MAX_WAITING_FOR_USER: usize = 128;
+const MAX_WAITING_FOR_USER: usize = 512;
 
 /// How long events wait, all together, for room at a client that has none and takes what it was handed. Then they are queued.
-const WAITS_FOR_ROOM: Duration = Duration::from_millis(500);
+const WAITS_FOR_ROOM: Duration = Duration::from_millis(200);
 
 /// How long to wait before unsent events are queued again where the store does not answer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -513,6 +516,8 @@ impl Inner {
         let events = unsent.iter().map(|it| Returned { payload: it.event.json(), after: it.after });
         self.queue.put_back(user_id, &events.collect::<Vec<_>>()).await?;
         self.taken_back().remove(user_id);
+        // Whoever is here came later, or was handed it as well.
+        self.deliver.owe(room);
         Ok(())
     }
 

@@ -165,6 +165,10 @@ impl Deliver for Faulty {
         }
     }
 
+    fn owe(&self, room: &str) {
+        self.deliver.owe(room);
+    }
+
     fn asks_store(&self, room: &str) -> bool {
         self.deliver.asks_store(room)
     }

@@ -274,7 +274,7 @@ impl Door {
     async fn clear(&self, user: &str) {
         if let Ok(entries) = self.queue.read(user).await {
             let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
-            self.queue.remove(user, &ids).await.ok();
+            self.queue.remove(user, &ids, None).await.ok();
         }
     }
 }

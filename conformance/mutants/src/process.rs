@@ -7,6 +7,9 @@ use std::{
     },
     time::Duration,
 };
+use uuid::Uuid;
+
+use crate::queue::made_up;
 
 use notify_server::{
     App, Collaborators,
@@ -119,38 +122,46 @@ struct Ending {
 }
 
 impl OfflineQueue for Ending {
-    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         if self.ending.load(Ordering::SeqCst) {
-            return Box::pin(async { Ok(()) });
+            return Box::pin(async { Ok(made_up(payloads)) });
         }
         self.queue.append(user_id, payloads)
     }
 
-    fn put_back<'a>(
-        &'a self,
-        user_id: &'a str,
-        events: &'a [Returned<'a>],
-        kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         if self.ending.load(Ordering::SeqCst) {
             return Box::pin(async { Ok(()) });
         }
-        self.queue.put_back(user_id, events, kept)
+        self.queue.put_back(user_id, events)
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
         self.queue.read(user_id)
     }
 
-    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.queue.drain(user_id)
+    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
+        self.queue.drain(user_id, drain)
     }
 
-    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        self.queue.release(user_id)
+    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
+        self.queue.renew_drain(user_id, drain)
     }
 
-    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.queue.remove(user_id, ids)
+    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
+        self.queue.release(user_id, drain)
+    }
+
+    fn remove<'a>(
+        &'a self,
+        user_id: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.queue.remove(user_id, ids, drain)
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
+use uuid::Uuid;
 
 use notify_server::{
     queue::{EntryId, OfflineQueue, Queued, Returned},
@@ -54,7 +55,7 @@ impl Faulty {
         let Some(victim) = victim else { return Ok(()) };
         let oldest = self.queue.read(&victim).await?.first().map(|entry| entry.id);
         match oldest {
-            Some(id) => self.queue.remove(&victim, &[id]).await,
+            Some(id) => self.queue.remove(&victim, &[id], None).await,
             None => Ok(()),
         }
     }
@@ -75,48 +76,53 @@ impl Faulty {
     }
 }
 
+/// Names for what is not stored.
+pub(crate) fn made_up(payloads: &[&str]) -> Vec<EntryId> {
+    vec![EntryId::default(); payloads.len()]
+}
+
 impl OfflineQueue for Faulty {
-    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             match self.fault {
-                Fault::NothingStored => return Ok(()),
+                Fault::NothingStored => return Ok(made_up(payloads)),
                 Fault::AcceptedThoughNotStored => {
                     let _ = self.queue.append(user_id, payloads).await;
-                    return Ok(());
+                    return Ok(made_up(payloads));
                 }
-                Fault::OldestKept if self.queue.read(user_id).await?.len() >= CAP => return Ok(()),
+                Fault::OldestKept if self.queue.read(user_id).await?.len() >= CAP => return Ok(made_up(payloads)),
                 Fault::AgeRefreshed => {
                     let old = self.queue.read(user_id).await?;
-                    self.queue.remove(user_id, &old.iter().map(|entry| entry.id).collect::<Vec<_>>()).await?;
+                    self.queue.remove(user_id, &old.iter().map(|entry| entry.id).collect::<Vec<_>>(), None).await?;
                     let all: Vec<_> = old.iter().map(|entry| &*entry.payload).chain(payloads.iter().copied()).collect();
-                    return self.queue.append(user_id, &all).await;
+                    let mut ids = self.queue.append(user_id, &all).await?;
+                    return Ok(ids.split_off(old.len()));
                 }
                 _ => {}
             }
-            self.queue.append(user_id, payloads).await?;
+            let ids = self.queue.append(user_id, payloads).await?;
             if self.fault == Fault::CapOverAllUsers {
                 for _ in payloads {
                     self.evict_over_all_users(user_id).await?;
                 }
             }
-            Ok(())
+            Ok(ids)
         })
     }
 
-    fn put_back<'a>(
-        &'a self,
-        user_id: &'a str,
-        events: &'a [Returned<'a>],
-        kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             match self.fault {
                 Fault::NothingStored => Ok(()),
                 Fault::PutsBackLast => {
                     let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
-                    self.queue.append(user_id, &payloads).await
+                    self.queue.append(user_id, &payloads).await.map(drop)
                 }
-                _ => self.queue.put_back(user_id, events, kept).await,
+                _ => self.queue.put_back(user_id, events).await,
             }
         })
     }
@@ -125,21 +131,32 @@ impl OfflineQueue for Faulty {
         Box::pin(async move { Ok(self.spoiled(self.queue.read(user_id).await?)) })
     }
 
-    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
         match self.fault {
-            Fault::DrainsBesideOthers => self.read(user_id),
-            _ => Box::pin(async move { Ok(self.spoiled(self.queue.drain(user_id).await?)) }),
+            Fault::DrainsBesideOthers => Box::pin(async move { self.read(user_id).await.map(Some) }),
+            _ => Box::pin(
+                async move { Ok(self.queue.drain(user_id, drain).await?.map(|entries| self.spoiled(entries))) },
+            ),
         }
     }
 
-    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        self.queue.release(user_id)
+    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
+        self.queue.renew_drain(user_id, drain)
     }
 
-    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(
-            async move { if self.fault == Fault::NotCleared { Ok(()) } else { self.queue.remove(user_id, ids).await } },
-        )
+    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
+        self.queue.release(user_id, drain)
+    }
+
+    fn remove<'a>(
+        &'a self,
+        user_id: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if self.fault == Fault::NotCleared { Ok(()) } else { self.queue.remove(user_id, ids, drain).await }
+        })
     }
 }
 
@@ -148,18 +165,24 @@ impl OfflineQueue for Faulty {
 pub(crate) struct InMemory(Mutex<HashMap<String, VecDeque<Queued>>>);
 
 impl OfflineQueue for InMemory {
-    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn append<'a>(
+        &'a self,
+        user_id: &'a str,
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = queues.entry(user_id.to_owned()).or_default();
+            let mut ids = Vec::with_capacity(payloads.len());
             for payload in payloads {
                 let next = queue.back().map_or(0, |entry| entry.id.0 + 1);
                 queue.push_back(Queued { id: EntryId(next, 0), payload: (*payload).to_owned() });
+                ids.push(EntryId(next, 0));
                 if queue.len() > CAP {
                     queue.pop_front();
                 }
             }
-            Ok(())
+            Ok(ids)
         })
     }
 
@@ -170,7 +193,12 @@ impl OfflineQueue for InMemory {
         })
     }
 
-    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn remove<'a>(
+        &'a self,
+        user_id: &'a str,
+        ids: &'a [EntryId],
+        _drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(queue) = queues.get_mut(user_id) {

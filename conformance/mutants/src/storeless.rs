@@ -1,6 +1,9 @@
 //! What a server does when its store fails it, with one thing wrong.
 
 use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+use crate::queue::made_up;
 
 use notify_server::{
     Collaborators,
@@ -91,14 +94,15 @@ impl<S: ?Sized> Failing<S> {
 
 impl Failing<dyn OfflineQueue> {
     /// What the fault makes of a queue that is being read.
-    fn in_haste<'a>(
+    fn in_haste<'a, T: Send + 'static>(
         &'a self,
-        read: BoxFuture<'a, Result<Vec<Queued>, StoreError>>,
-    ) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        read: BoxFuture<'a, Result<T, StoreError>>,
+        nothing: T,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
         match self.fault {
             Fault::ReadsInHaste => Box::pin(async move {
                 let read = tokio::time::timeout(HASTE, read).await;
-                read.unwrap_or_else(|_| Ok(Vec::new()))
+                read.unwrap_or(Ok(nothing))
             }),
             _ => read,
         }
@@ -106,33 +110,41 @@ impl Failing<dyn OfflineQueue> {
 }
 
 impl OfflineQueue for Failing<dyn OfflineQueue> {
-    fn append<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.written(self.store.append(user_id, payloads).await, ()).await })
-    }
-
-    fn put_back<'a>(
+    fn append<'a>(
         &'a self,
         user_id: &'a str,
-        events: &'a [Returned<'a>],
-        kept: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.written(self.store.put_back(user_id, events, kept).await, ()).await })
+        payloads: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+        Box::pin(async move { self.written(self.store.append(user_id, payloads).await, made_up(payloads)).await })
+    }
+
+    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.written(self.store.put_back(user_id, events).await, ()).await })
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.in_haste(self.store.read(user_id))
+        self.in_haste(self.store.read(user_id), Vec::new())
     }
 
-    fn drain<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.in_haste(self.store.drain(user_id))
+    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
+        self.in_haste(self.store.drain(user_id, drain), Some(Vec::new()))
     }
 
-    fn release<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        self.store.release(user_id)
+    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
+        self.store.renew_drain(user_id, drain)
     }
 
-    fn remove<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.remove(user_id, ids)
+    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
+        self.store.release(user_id, drain)
+    }
+
+    fn remove<'a>(
+        &'a self,
+        user_id: &'a str,
+        ids: &'a [EntryId],
+        drain: Option<Uuid>,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.remove(user_id, ids, drain)
     }
 }
 

@@ -366,10 +366,24 @@ async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
     while let Some(Arrival::Event { args, .. }) = device.next(HELD_UP).await {
         read.extend(numbers(&args));
     }
-    let queued = numbers(&whole_queue(&t, &alice).await?);
+    // A server that learns of the break only now hands on what it takes back then, behind what was queued (SLOW-08).
+    let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut queues: Vec<Vec<u64>> = Vec::new();
+    while !queues.concat().contains(&newest_live) {
+        match next.next(HELD_UP).await {
+            Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
+                queues.push(args.first().and_then(Value::as_array).map(|array| numbers(array)).unwrap_or_default());
+            }
+            _ => break,
+        }
+    }
+    next.disconnect().await;
+    let mut queued = queues.concat();
+    let in_order = queues.iter().all(|queue| queue.is_sorted());
+    queued.sort_unstable();
     let consecutive = queued.windows(2).all(|pair| pair[1] == pair[0] + 1) && queued.last() == Some(&last);
     let told = format!("the newest in order, up to {last}, with {newest_live}, which was live");
-    expect::that(consecutive && queued.contains(&newest_live), told, format!("{queued:?}"))?;
+    expect::that(in_order && consecutive && queued.contains(&newest_live), told, format!("{queues:?}"))?;
     let doubled = read.iter().any(|n| queued.contains(n));
     expect::that(!doubled, "nothing twice", format!("{read:?} on the old connection and {queued:?} on the new"))
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a client may take that is handed something while another connects.
-const LANDING: Duration = Duration::from_millis(500);
+const LANDING: Duration = Duration::from_millis(150);
 
 impl Inner {
     /// Stores events and hands them to all nodes where the recipient is, this one included. Whoever may be alone is handed them

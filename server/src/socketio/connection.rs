@@ -275,6 +275,16 @@ impl Connection {
         self.send(state, Haste::Soon);
     }
 
+    /// Notes that the queue, which is on its way to another device, is this client's where that one breaks.
+    pub(crate) fn owe(self: &Arc<Self>, membership: u32) {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) {
+            return;
+        }
+        state.outbox.owe();
+        self.send(state, Haste::Soon);
+    }
+
     /// Notes that the store has something that the client has to be given once it has caught up.
     pub(crate) fn miss_stored(self: &Arc<Self>, membership: u32) {
         let mut state = self.lock();
@@ -287,8 +297,7 @@ impl Connection {
 
     /// Whether the client has taken everything, and the store has something that it has missed.
     pub(crate) fn asks_store(&self) -> bool {
-        let state = self.lock();
-        state.outbox.is_empty() && state.outbox.is_behind()
+        self.lock().outbox.asks_store()
     }
 
     /// Hands over what the store had, and what was missed since.

@@ -76,10 +76,15 @@ impl Device {
                     self.connection.offer_queue(self.membership, frame, sent.map_or(Handed::Kept, Handed::Stored));
                 });
                 if owed {
-                    self.connection.miss_stored(self.membership);
+                    self.owe();
                 }
             }
         }
+    }
+
+    /// The queue is this client's where nobody else has it.
+    pub(crate) fn owe(&self) {
+        self.connection.owe(self.membership);
     }
 
     /// Hands over a queue, and asks for its acknowledgement.

@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// How many events may wait for a client that reads slowly or not at all, and how many bytes. A batch of the usual size fits in.
-const MAX_WAITING: usize = 1_024;
-const MAX_WAITING_BYTES: usize = 512 * 1024;
+const MAX_WAITING: usize = 512;
+const MAX_WAITING_BYTES: usize = 256 * 1024;
 
 /// An event on its way to one or several clients that acknowledge nothing, and in no store.
 pub(crate) struct Shared {
@@ -134,8 +134,10 @@ pub(crate) struct Outbox {
     events: usize,
     bytes: usize,
     missed: VecDeque<Missed>,
-    /// Whether the store has more that the client has missed.
+    /// Whether the store has more that the client has missed, before anything that is offered now.
     more_stored: bool,
+    /// Whether a queue is on its way to another device, and is this one's where that breaks. What is live does not wait for that.
+    owed: bool,
     /// Of those missed that went for want of room: what no other device has sent after all.
     orphans: Vec<Arc<Shared>>,
 }
@@ -187,13 +189,23 @@ impl Outbox {
         self.more_stored = true;
     }
 
+    /// Notes that the queue is owed to the client where another device breaks.
+    pub(crate) fn owe(&mut self) {
+        self.owed = true;
+    }
+
+    /// Whether everything was taken, and the store has something that the client was not given.
+    pub(crate) fn asks_store(&self) -> bool {
+        self.is_empty() && (self.more_stored || self.owed)
+    }
+
     /// Once everything was taken, hands over what was missed, in one packet.
     pub(crate) fn catch_up(&mut self) -> CatchUp {
+        if self.asks_store() {
+            return CatchUp::AskStore;
+        }
         if !self.is_empty() || !self.is_behind() {
             return CatchUp::No;
-        }
-        if self.more_stored {
-            return CatchUp::AskStore;
         }
         self.hand_missed(&[], Handed::Kept);
         CatchUp::Handed
@@ -202,6 +214,7 @@ impl Outbox {
     /// Hands over what was found in the store, and after it what was missed.
     pub(crate) fn hand_missed(&mut self, stored: &[&str], handed: Handed) {
         self.more_stored = false;
+        self.owed = false;
         let missed = std::mem::take(&mut self.missed);
         if stored.is_empty() && missed.is_empty() {
             return;

@@ -134,6 +134,11 @@ impl Deliver for Sockets {
         in_order(gone.flat_map(|device| device.connection.take_unsent()).collect())
     }
 
+    fn owe(&self, room: &str) {
+        let here = self.roster.of(room);
+        here.iter().filter(|device| !device.has_gone() && !device.acknowledges()).for_each(|device| device.owe());
+    }
+
     fn asks_store(&self, room: &str) -> bool {
         self.roster.of(room).iter().any(|device| device.asks_store())
     }

@@ -5,7 +5,7 @@ use std::{io::Cursor, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{
     FrameHeader,
@@ -16,6 +16,9 @@ use super::connection::{Connection, Stream};
 
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after the answer to a probe a poll that waits is ended again.
+const FIRST_NUDGE: Duration = Duration::from_millis(100);
 
 /// More than a client has to say.
 const MAX_BYTES: usize = 1024;
@@ -29,7 +32,7 @@ pub(super) async fn probe(stream: &mut Box<dyn Stream>, read: Vec<u8>, connectio
 }
 
 async fn converse(stream: &mut Box<dyn Stream>, mut read: Vec<u8>, connection: &Connection) -> Option<Vec<u8>> {
-    let (mut understood, mut probed) = (0, false);
+    let (mut understood, mut probed, mut nudge) = (0, false, FIRST_NUDGE);
     loop {
         while let Some((message, length)) = next_message(&read[understood..])? {
             understood += length;
@@ -45,8 +48,17 @@ async fn converse(stream: &mut Box<dyn Stream>, mut read: Vec<u8>, connection: &
                 Some(_) => return None,
             }
         }
-        if read.len() >= MAX_BYTES || stream.read_buf(&mut read).await.ok()? == 0 {
+        if read.len() >= MAX_BYTES {
             return None;
+        }
+        tokio::select! {
+            many = stream.read_buf(&mut read) => if many.ok()? == 0 { return None },
+            // A poll that came after the answer has to end, too, before the client goes on. Ever more seldom, for the client may not
+            // have been given the answer, and goes on polling then.
+            () = sleep(nudge), if probed => {
+                connection.probed();
+                nudge *= 2;
+            }
         }
     }
 }
