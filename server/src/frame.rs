@@ -36,7 +36,7 @@ impl Frame {
         write!(buffer.0, "{EVENT}{id}").expect("memory can be written to");
         let length = buffer.0.len() - MAX_HEADER + arguments.len();
         let (start, header) = buffer.begin(length);
-        Self { head: Bytes::from(buffer.0).slice(start..), header, tail: arguments }
+        Self { head: Bytes::copy_from_slice(&buffer.0[start..]), header, tail: arguments }
     }
 
     /// How many bytes the frame has.
@@ -130,7 +130,8 @@ impl Buffer {
 
     fn finish(mut self) -> Frame {
         let (start, header) = self.begin(self.0.len() - MAX_HEADER);
-        Frame { head: Bytes::from(self.0).slice(start..), header, tail: Bytes::new() }
+        // As long as it is and no longer, for many may wait.
+        Frame { head: Bytes::copy_from_slice(&self.0[start..]), header, tail: Bytes::new() }
     }
 }
 

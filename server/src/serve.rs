@@ -1,6 +1,6 @@
 //! Serves the application on a listener until it is told to stop. Knows nothing of what it serves.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::Request, serve::Listener};
 use hyper::server::conn::http1;
@@ -18,7 +18,11 @@ use tower::ServiceExt;
 
 use crate::{
     app::App,
-    socketio::{Heartbeat, sockets},
+    socketio::{
+        Heartbeat,
+        carrier::{Carried, Carrier},
+        sockets,
+    },
 };
 
 /// How long a client may take to send the head of a request, and a connection may stay idle between two.
@@ -44,8 +48,6 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let router = app.router.map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
-    let service = TowerToHyperService::new(router);
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
     let mut shutdown = pin!(shutdown);
@@ -55,16 +57,30 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
             () = &mut shutdown => break,
         };
         tune(&stream, app.heartbeat);
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
+        let carrier = Arc::<Carrier>::default();
+        let stream = TokioIo::new(Carried::new(stream, carrier.clone()));
+        let goes_with = carrier.clone();
+        let router = app.router.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+            if request.uri().path().starts_with("/socket.io") {
+                request.extensions_mut().insert(goes_with.clone());
+            }
+            request.map(Body::new)
+        });
+        let connection = http.serve_connection(stream, TowerToHyperService::new(router)).with_upgrades();
         let mut closing = connections.clone();
         tokio::spawn(async move {
             let mut connection = pin!(connection);
-            // How a connection ends is the client's affair, so errors are not looked at.
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                _ = closing.changed() => connection.as_mut().graceful_shutdown(),
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                _ = closing.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            // Why is the client's affair.
+            if ended.is_err() {
+                carrier.broke();
             }
-            connection.await.ok();
         });
     }
     // The listener first: a client that came back now would be told that the namespace is unknown, and give up.

@@ -7,6 +7,7 @@
 //! clients in; a `device` is one of them, `roster` knows who is here, and `sockets` hands them events for the service.
 
 pub(crate) mod acks;
+pub(crate) mod carrier;
 mod connection;
 mod device;
 pub(crate) mod flusher;

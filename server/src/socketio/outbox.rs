@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many events may wait for a client that reads slowly or not at all, and how many bytes. A batch of the usual size fits in.
-const MAX_WAITING: usize = 512;
+const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 * 1024;
 
 /// An event on its way to one or several clients that acknowledge nothing, and in no store.

@@ -11,7 +11,7 @@ use std::{
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::connection::Connection;
+use super::{carrier::Carrier, connection::Connection};
 
 /// How much is handed to the HTTP connection at a time: it takes more when it has sent that.
 const AT_ONCE_BYTES: usize = 16 * 1024;
@@ -22,17 +22,23 @@ pub(super) struct Answer {
     left: usize,
     bytes: usize,
     connection: Arc<Connection>,
+    carrier: Option<Arc<Carrier>>,
 }
 
 impl Answer {
     /// An answer that begins with what the library says; so many packets follow, with so many bytes.
-    pub(super) fn new(library: Bytes, (left, bytes): (usize, usize), connection: Arc<Connection>) -> Self {
+    pub(super) fn new(
+        library: Bytes,
+        (left, bytes): (usize, usize),
+        connection: Arc<Connection>,
+        carrier: Option<Arc<Carrier>>,
+    ) -> Self {
         let library = match (library.is_empty(), left) {
             (true, _) => None,
             (false, 0) => Some(library),
             (false, _) => Some([&library[..], &[super::outbox::SEPARATOR]].concat().into()),
         };
-        Self { library, left, bytes, connection }
+        Self { library, left, bytes, connection, carrier }
     }
 
     /// How many bytes are still to come.
@@ -59,6 +65,9 @@ impl Body for Answer {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         };
         this.bytes -= bytes.len();
+        if let (0, Some(carrier)) = (this.left, &this.carrier) {
+            carrier.carries(&this.connection);
+        }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 

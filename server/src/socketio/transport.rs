@@ -12,12 +12,12 @@ use axum::{
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use socketioxide::service::SocketIoService;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
 use super::{
     MAX_PAYLOAD_BYTES, Sessions,
+    carrier::Carried,
     connection::{Connection, Lines, PollingSession, Stream},
     follower::Follower,
     packet::judge,
@@ -118,6 +118,7 @@ impl Transport {
             connection.close();
             return refuse();
         }
+        let carrier = request.extensions().get().cloned();
         let said = {
             let mut library = pin!(self.pass(request));
             // The library first, so that nothing of what it has is lost where it is not waited for.
@@ -143,7 +144,7 @@ impl Transport {
             return refuse();
         }
         let packets = if packets.is_empty() && waiting.0 == 0 { Bytes::from_static(b"6") } else { packets };
-        let answer = Answer::new(packets, waiting, connection);
+        let answer = Answer::new(packets, waiting, connection, carrier);
         parts.headers.insert(header::CONTENT_LENGTH, answer.len().into());
         parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
         Response::from_parts(parts, Body::new(answer))
@@ -245,8 +246,8 @@ impl Transport {
 /// The stream beneath an upgraded connection, and what was read from it already. Served by others than [`crate::serve`] it may be of
 /// any kind.
 fn stream_of(upgraded: Upgraded) -> (Box<dyn Stream>, Vec<u8>) {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (Box::new(parts.io.into_inner()), parts.read_buf.to_vec()),
+    match upgraded.downcast::<TokioIo<Carried>>() {
+        Ok(parts) => (Box::new(parts.io.into_inner().into_inner()), parts.read_buf.to_vec()),
         Err(upgraded) => (Box::new(TokioIo::new(upgraded)), Vec::new()),
     }
 }

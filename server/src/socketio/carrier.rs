@@ -1,0 +1,91 @@
+//! The HTTP connection beneath the answers to polls. An answer that was handed to it is not with the system yet; where the connection
+//! breaks before, so does the session: what it has missed cannot be put in its place any more.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::connection::Connection;
+
+/// Goes with each request of the connection.
+#[derive(Default)]
+pub(crate) struct Carrier(Mutex<Weak<Connection>>);
+
+impl Carrier {
+    /// The last of an answer to this session was handed over.
+    pub(super) fn carries(&self, session: &Arc<Connection>) {
+        *self.lock() = Arc::downgrade(session);
+    }
+
+    /// The connection has ended with an error.
+    pub(crate) fn broke(&self) {
+        let session = self.lock().upgrade();
+        if let Some(session) = session {
+            session.close();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Weak<Connection>> {
+        // No change can panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stream of a connection that tells its carrier when the system has everything.
+pub(crate) struct Carried {
+    stream: TcpStream,
+    carrier: Arc<Carrier>,
+}
+
+impl Carried {
+    pub(crate) fn new(stream: TcpStream, carrier: Arc<Carrier>) -> Self {
+        Self { stream, carrier }
+    }
+
+    /// The stream alone, for something else than HTTP.
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl AsyncRead for Carried {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Carried {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// Called when everything that was to be written was.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        *self.carrier.lock() = Weak::new();
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
