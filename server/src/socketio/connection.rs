@@ -169,16 +169,18 @@ impl Connection {
 
     /// Notes a CONNECT; false where it is a second one (TRANS-08).
     pub(crate) fn enter(&self) -> bool {
-        if self.membership() % 2 == 0 && self.has_unsent() {
+        if self.membership().is_multiple_of(2) && self.has_unsent() {
             // It left something behind, which goes to the queue first.
             self.close();
         }
-        self.membership.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n % 2 == 0).then(|| n + 1)).is_ok()
+        self.membership.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.is_multiple_of(2).then(|| n + 1)).is_ok()
     }
 
     /// Notes that the CONNECT was refused or undone, so that another may follow. Events are sent no more.
     pub(crate) fn leave(&self) {
-        self.membership.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n % 2 == 1).then(|| n + 1)).ok();
+        self.membership
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (!n.is_multiple_of(2)).then(|| n + 1))
+            .ok();
         let mut state = self.lock();
         state.open = false;
         state.acks = None;
@@ -614,7 +616,7 @@ impl Connection {
     fn note(&self, state: &mut State, passed: Passed) {
         match passed {
             // Where the client has left meanwhile, what follows is for nobody.
-            Passed::Connected => state.open = self.membership() % 2 == 1,
+            Passed::Connected => state.open = !self.membership().is_multiple_of(2),
             Passed::Disconnected => state.open = false,
             Passed::Other => {}
         }

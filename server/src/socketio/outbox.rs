@@ -66,7 +66,7 @@ pub(crate) enum Handed {
     /// It is in the store until a transport has taken it; whoever removes it is told.
     Stored(Sent),
     /// Several in one packet.
-    Many(Vec<Handed>),
+    Many(Vec<Self>),
 }
 
 impl Handed {

@@ -64,7 +64,6 @@ async fn converse(stream: &mut Box<dyn Stream>, mut read: Vec<u8>, connection: &
 }
 
 /// The next frame, where it is complete: its text, if it is one, and its length. `None` where the client goes or breaks the protocol.
-#[expect(clippy::type_complexity, reason = "it is said above, and read in one place")]
 fn next_message(bytes: &[u8]) -> Option<Option<(Option<Vec<u8>>, usize)>> {
     let mut cursor = Cursor::new(bytes);
     let Some((header, length)) = FrameHeader::parse(&mut cursor).ok()? else {
