@@ -22,6 +22,7 @@ pub mod hook;
 pub mod instance;
 pub mod ports;
 pub mod process;
+pub mod proxies;
 pub mod proxy;
 pub mod ready;
 pub mod redact;

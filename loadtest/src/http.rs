@@ -192,6 +192,8 @@ mod tests {
         let address = |host: &str, port, secure| Address { host: host.into(), port, secure };
         assert_eq!(Address::parse("http://127.0.0.1:3000").expect("a URL"), address("127.0.0.1", 3000, false));
         assert_eq!(Address::parse("https://notify.example/").expect("a URL"), address("notify.example", 443, true));
+        // In brackets, as a Host header wants it, too; they are taken off where it is dialled.
+        assert_eq!(Address::parse("http://[::1]:3000").expect("a URL"), address("[::1]", 3000, false));
         assert!(Address::parse("notify.example:3000").is_err());
         assert!(Address::parse("ftp://notify.example").is_err());
     }
