@@ -116,11 +116,11 @@ curl -i http://{bound}/events -H "Authorization: Bearer {credential}" -H 'Conten
 
 impl Source for Made {
     fn get(&self, variable: &str) -> Option<String> {
-        let is_set = |variable: &&str| self.set(variable).is_some();
+        let is_set = |variable: &str| self.set(variable).is_some();
         self.set(variable).or_else(|| match variable {
             "JWT_SECRET" if KEYS.iter().any(|key| is_set(key)) => None,
             "JWT_SECRET" => Some(self.secret.clone()),
-            "INGEST_TOKEN" if !is_set(&"INGEST_TOKEN_FILE") => Some(self.ingest_token.clone()),
+            "INGEST_TOKEN" if !is_set("INGEST_TOKEN_FILE") => Some(self.ingest_token.clone()),
             "DATA_DIR" => Some(self.directory.clone()),
             _ => None,
         })

@@ -195,7 +195,8 @@ fn a_redis_url_that_cannot_be_followed_is_explained_and_not_shown() {
     ];
     let mut expected: Vec<_> = twice[1..].iter().map(|(name, _)| *name).collect();
     let mut found = faulty(&twice);
-    (expected.sort_unstable(), found.sort_unstable());
+    expected.sort_unstable();
+    found.sort_unstable();
     assert_eq!(found, expected, "each is told that it is set twice");
 }
 

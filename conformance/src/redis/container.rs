@@ -64,7 +64,8 @@ pub(super) async fn start(
     let command =
         ["redis-server", "--requirepass", password, "--databases", &databases, "--save", "", "--appendonly", kept];
     let published = published_at(std::env::var("DOCKER_HOST").ok().as_deref());
-    let on_loopback = published == LOOPBACK;
+    // Said even where it is for all: a daemon may have been told to publish on its loopback unless it is asked otherwise.
+    let published_for = if published == LOOPBACK { LOOPBACK } else { "0.0.0.0" };
     let leftover = Leftover::new(docker);
     let request = GenericImage::new(name, tag)
         .with_wait_for(WaitFor::Nothing)
@@ -75,8 +76,8 @@ pub(super) async fn start(
         .with_mapped_port(port, 6379.tcp())
         .with_host_config_modifier(move |config| {
             let bindings = config.port_bindings.iter_mut().flat_map(HashMap::values_mut);
-            for binding in bindings.flatten().flatten().filter(|_| on_loopback) {
-                binding.host_ip = Some(LOOPBACK.to_owned());
+            for binding in bindings.flatten().flatten() {
+                binding.host_ip = Some(published_for.to_owned());
             }
         });
     let running = match timeout(START_LIMIT, request.start()).await {
