@@ -60,7 +60,9 @@ impl Source for Misread {
     fn get(&self, name: &str) -> Option<String> {
         let set = Environment.get(name).filter(|value| !value.is_empty());
         match (self.0, name) {
-            (Fault::ShortSecretTaken, "JWT_SECRET") => set.map(|secret| secret.repeat(64)),
+            (Fault::ShortSecretTaken, "JWT_SECRET") if set.as_ref().is_some_and(|secret| secret.len() < 32) => {
+                set.map(|secret| secret.repeat(32))
+            }
             (Fault::FilesIgnored, name) if name.ends_with("_FILE") => None,
             (Fault::WrongFilesTaken, name) if name.ends_with("_FILE") => {
                 let has_text = |path: &String| std::fs::read_to_string(path).is_ok_and(|text| !text.trim().is_empty());
@@ -68,8 +70,9 @@ impl Source for Misread {
                 set.filter(has_text).filter(|_| plain.is_none())
             }
             (Fault::WrongFilesTaken, name @ ("JWT_SECRET" | "INGEST_TOKEN")) => {
-                let file = self.get(&format!("{name}_FILE"));
-                set.or_else(|| file.is_none().then(|| "nothing-was-read-and-nobody-has-noticed".to_owned()))
+                let file = format!("{name}_FILE");
+                let passed_over = Environment.get(&file).is_some() && self.get(&file).is_none();
+                set.or_else(|| passed_over.then(|| "nothing-was-read-and-nobody-has-noticed".to_owned()))
             }
             (Fault::UrlIgnored, "REDIS_URL") => None,
             (Fault::WrongUrlTaken, "REDIS_URL") => {

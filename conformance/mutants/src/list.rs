@@ -582,9 +582,10 @@ static MUTANTS: &[Mutant] = &[
         "only the first error of the settings is told",
         &["CONF-02/all-errors"],
         boot::Fault::FirstErrorOnly,
-    ),
+    )
+    .also(&["CONF-11"]),
     boot("values-shown", "errors of the settings show secrets", &["CONF-03/no-value"], boot::Fault::ValuesShown)
-        .also(&["CONF-10", "CONF-11", "CONF-13"]),
+        .also(&["CONF-10", "CONF-13"]),
     boot("short-secret-taken", "a secret may be short", &["CONF-10/weak-keys"], boot::Fault::ShortSecretTaken),
     boot("secret-files-ignored", "no secret is read from a file", &["CONF-11/files"], boot::Fault::FilesIgnored)
         .also(&["CONF-11"]),
@@ -608,7 +609,7 @@ static MUTANTS: &[Mutant] = &[
             redis.db = 0;
         }
     })
-    .also(&["EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
+    .also(&["CONF-12", "EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
     routes("key-unchecked", "an Idempotency-Key may be anything", &["EMIT-15/key"], routes::Fault::KeyUnchecked),
     routes(
         "depth-told-as-failure",

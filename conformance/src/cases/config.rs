@@ -151,7 +151,7 @@ async fn weak_keys(t: Bench) -> Outcome {
         refused(&t, &[("JWT_ALGORITHM", algorithm), ("JWT_SECRET", &short)], &[], "JWT_SECRET").await?;
     }
     let weak = [("RS256", RSA_1024_PUBLIC), ("ES256", P384_PUBLIC)];
-    for (algorithm, key) in weak.into_iter().chain(KEY_PAIRS.map(|(algorithm, private, _)| (algorithm, private))) {
+    for (algorithm, key) in weak.into_iter().chain([(KEY_PAIRS[0].0, KEY_PAIRS[0].1)]) {
         let set = [("JWT_ALGORITHM", algorithm), ("JWT_PUBLIC_KEY", key)];
         refused(&t, &set, &["JWT_SECRET"], "JWT_PUBLIC_KEY").await?;
     }
@@ -208,13 +208,15 @@ async fn secrets_in_files(t: Bench) -> Outcome {
 }
 
 async fn wrong_files(t: Bench) -> Outcome {
+    let names = ["JWT_SECRET", "INGEST_TOKEN"];
     let (folder, [right, empty]) = files([&t.random(64), "\n"])?;
     let absent = folder.path().join("absent").display().to_string();
-    for (name, file) in [("JWT_SECRET", "JWT_SECRET_FILE"), ("INGEST_TOKEN", "INGEST_TOKEN_FILE")] {
-        for wrong in [&empty, &absent] {
-            refused(&t, &[(file, wrong)], &[name], file).await?;
+    for (path, unset) in [(&empty, &names[..]), (&absent, &names), (&right, &[])] {
+        let change = changes([("JWT_SECRET_FILE", &**path), ("INGEST_TOKEN_FILE", path)], unset);
+        let output = gives_up(&t, &change).await?;
+        for file in change.set.keys() {
+            expect::that(output.contains(file), format!("an error that names {file}"), &*output)?;
         }
-        refused(&t, &[(file, &right)], &[], file).await?;
     }
     Ok(())
 }
@@ -227,7 +229,8 @@ async fn redis_url(t: Bench) -> Outcome {
     let lender = t.prepared_server(&changes([], &[]), None).await?;
     let database = lender.database()?;
     let mut redis = database.connect().await.map_err(harness)?;
-    let (user, password) = (format!("user-{}", t.random(8)), format!("p@ss:w/rd%{}", t.random(8)));
+    // New in each case: what the seed decides would be the same for other runs on this Redis, one of which takes the user away.
+    let (user, password) = (format!("user-{:016x}", rand::random::<u64>()), format!("p@ss:w/rd%{}", t.random(8)));
     let mut set_user = redis::cmd("ACL");
     set_user.arg("SETUSER").arg(&user).arg("on").arg(format!(">{password}")).arg("~*").arg("&*").arg("+@all");
     // Somebody's own Redis may not let the suite make users: then it is the suite's own that logs in.
@@ -258,8 +261,6 @@ async fn wrong_urls(t: Bench) -> Outcome {
         format!("rediss://:{secret}@127.0.0.1:6379"),
         format!("redis://:{secret}@127.0.0.1:6379,127.0.0.1:6380"),
         format!("redis://:{secret}/@127.0.0.1:6379"),
-        format!("redis://:{secret}@127.0.0.1:6379/first"),
-        format!("http://:{secret}@127.0.0.1:6379"),
         format!("{secret}@127.0.0.1:6379"),
     ] {
         let change = changes([("REDIS_URL", &*url)], OTHERS);
