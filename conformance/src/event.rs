@@ -14,6 +14,8 @@ use crate::{
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
 pub enum RunEvent {
+    /// A part of the ground takes its time: its name, and what it is doing.
+    Busy(&'static str, String),
     /// A part of the ground is ready: its name, what it is, and how long it took.
     Ready(&'static str, String, Duration),
     /// A remark that a reader of the verdict must see.

@@ -80,7 +80,7 @@ pub async fn prepare(options: &Options, events: &UnboundedSender<RunEvent>) -> R
             Ok(server) => redis = Some(Arc::new(server)),
             Err(why) if options.may_fall_back => {
                 remark(events, "no Redis was found: this run checks the EMBEDDED store, and nothing about Redis");
-                remark(events, &why.to_string().replace('\n', "; "));
+                why.to_string().lines().for_each(|line| remark(events, line.trim()));
                 target = Target::read(&shipped(EMBEDDED)?)?;
             }
             Err(why) => return Err(why.into()),
@@ -150,7 +150,7 @@ async fn start_target(
     let told = |error: InstanceError| GroundError::Instance(secrets.redact(&chain(&error)));
     let http = tls::http().map_err(|error| told(error.into()))?;
     let began = Instant::now();
-    instance::build(&target).await.map_err(told)?;
+    instance::build(&target, |what| drop(events.send(RunEvent::Busy("build", what)))).await.map_err(told)?;
     let build = began.elapsed();
     let began = Instant::now();
     let shared = match (&target.process, &target.url) {

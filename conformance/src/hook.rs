@@ -20,6 +20,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::proxies;
+
 /// The exit status of a command that does not support what it is asked for.
 const UNSUPPORTED: i32 = 127;
 /// How much of an output is read.
@@ -131,7 +133,8 @@ pub async fn run(call: Call<'_>) -> Result<String, HookError> {
 
 fn spawn(call: Call<'_>, program: &str, output: &File, errors: &File) -> io::Result<Child> {
     let mut command = Command::new(program);
-    command.args(call.command.iter().skip(1)).current_dir(call.directory).envs(call.env);
+    command.args(call.command.iter().skip(1)).current_dir(call.directory);
+    command.env_clear().envs(proxies::testers_own()).envs(call.env);
     command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(errors.try_clone()?);
     command.process_group(0).kill_on_drop(true).spawn()
 }

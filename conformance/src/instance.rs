@@ -4,6 +4,7 @@ mod started;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,13 +12,14 @@ use std::{
 
 use serde_json::{Value, json};
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::interval_at};
 
 use self::started::Started;
 use crate::{
     hook::HookError,
     ports::free_port,
     process::{Launch, Output, Process, ProcessError},
+    proxies,
     proxy::Proxy,
     ready::Check,
     redis::{Database, RedisError, RedisServer, tap::Tap},
@@ -30,6 +32,11 @@ use crate::{
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long a build may take.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+/// When a build that goes on is first spoken of, and how often from then on.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+const NEXT_WORD: Duration = Duration::from_secs(10);
+/// The lines that are quoted of a build that fails.
+const QUOTED_LINES: usize = 60;
 
 /// A server that answers at `base`.
 #[derive(Debug)]
@@ -114,21 +121,47 @@ pub enum InstanceError {
     Io(#[from] std::io::Error),
 }
 
-/// Runs the build command of the target file, if it has one.
+/// Runs the build command of the target file, if it has one. Where that takes longer than a moment, `tell` hears now and then what it
+/// is doing.
 ///
 /// # Errors
 /// Where the command fails.
-pub async fn build(target: &Target) -> Result<(), InstanceError> {
+pub async fn build(target: &Target, tell: impl Fn(String)) -> Result<(), InstanceError> {
     let Some(process) = target.process.as_ref().filter(|process| !process.build.is_empty()) else { return Ok(()) };
-    let mut env: BTreeMap<_, _> = std::env::vars().collect();
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let mut env: BTreeMap<_, _> = proxies::testers_own().into_iter().filter_map(text).collect();
     env.remove("PATH");
+    let words = process.build.join(" ");
     let launch = Launch { command: process.build.clone(), env, directory: target.folder.join(&process.directory) };
     let mut running = Process::start(&launch).map_err(|error| InstanceError::Build(chain(&error)))?;
-    let status = running.exited(BUILD_LIMIT).await.map_err(|error| InstanceError::Build(error.to_string()))?;
+    let output = running.output().clone();
+    let began = tokio::time::Instant::now();
+    let mut moments = interval_at(began + FIRST_WORD, NEXT_WORD);
+    let ended = running.exited(BUILD_LIMIT);
+    tokio::pin!(ended);
+    let status = loop {
+        tokio::select! {
+            status = &mut ended => break status.map_err(|error| InstanceError::Build(error.to_string()))?,
+            now = moments.tick() => tell(progress(&words, now - began, &output)),
+        }
+    };
     if status.success() {
         return Ok(());
     }
-    Err(InstanceError::Build(format!("{} ({status})\n{}", process.build.join(" "), running.output().text())))
+    let said = output.lines();
+    let last: String =
+        said[said.len().saturating_sub(QUOTED_LINES)..].iter().map(|(_, line)| format!("  {line}\n")).collect();
+    Err(InstanceError::Build(format!("{words} ({status})\n{last}")))
+}
+
+/// What a build is doing: at first the command, later its last word.
+fn progress(words: &str, so_far: Duration, output: &Output) -> String {
+    let last = output.lines().last().map(|(_, line)| line.trim().to_owned()).unwrap_or_default();
+    match so_far.as_secs() {
+        0..3 => format!("{words} (minutes where nothing is built yet, else seconds)"),
+        seconds if last.is_empty() => format!("{seconds} s so far"),
+        seconds => format!("{seconds} s so far; {last}"),
+    }
 }
 
 impl Instance {

@@ -23,6 +23,7 @@ pub mod instance;
 pub mod netns;
 pub mod ports;
 pub mod process;
+pub mod proxies;
 pub mod proxy;
 pub mod ready;
 pub mod redact;

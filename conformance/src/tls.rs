@@ -39,12 +39,14 @@ pub fn http() -> io::Result<reqwest::Client> {
     builder.build().map_err(io::Error::other)
 }
 
-/// Connects to a server. TLS is done here and not by a feature of tungstenite: the reference server shares that crate, and
+/// Connects to a server; its host is as it stands in a URL, an IPv6 address in brackets. TLS is done here and not by a feature of tungstenite: the reference server shares that crate, and
 /// must not get OpenSSL by it when the whole workspace is built at once.
 ///
 /// # Errors
 /// Where the server cannot be reached, or its certificate is not trusted.
 pub async fn dial(host: &str, port: u16, secure: bool) -> io::Result<Box<dyn Bytes>> {
+    // Names are looked up, and certificates written, without the brackets.
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let tcp = TcpStream::connect((host, port)).await?;
     // Small packets at once: what is measured is the server, not Nagle's algorithm.
     tcp.set_nodelay(true)?;
@@ -53,4 +55,18 @@ pub async fn dial(host: &str, port: u16, secure: bool) -> io::Result<Box<dyn Byt
     }
     let stream = tokio_native_tls::TlsConnector::from(connector()?).connect(host, tcp).await;
     Ok(Box::new(stream.map_err(io::Error::other)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_is_reached_at_an_ipv6_address_as_urls_have_it() {
+        // A machine without IPv6 has nothing to reach.
+        let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else { return };
+        let port = listener.local_addr().expect("its address").port();
+        dial("[::1]", port, false).await.expect("it is reached");
+        dial("::1", port, false).await.expect("it is reached");
+    }
 }

@@ -269,6 +269,11 @@ impl People<'_> {
     }
 }
 
+/// A public RSA key that is too short for RS256.
+pub const RSA_1024_PUBLIC: &str = include_str!("../../fixtures/keys/rsa-1024-public.pem");
+/// A public EC key on a curve that is not that of ES256.
+pub const P384_PUBLIC: &str = include_str!("../../fixtures/keys/p384-public.pem");
+
 /// Key pairs of the fixtures, for servers that verify by public key: algorithm, private PEM, public PEM.
 pub const KEY_PAIRS: [(&str, &str, &str); 3] =
     [("RS256", RSA, RSA_PUBLIC), ("ES256", EC, EC_PUBLIC), ("EdDSA", ED25519, ED25519_PUBLIC)];

@@ -196,20 +196,26 @@ fn a_baseline_that_is_missing_or_wrong_is_2_with_every_error_by_line_and_key() {
     assert!(text.contains("no/such/baseline.toml"), "{text}");
 }
 
-/// A target that says nothing of its errors the first time that it is started with them, so that a case fails once.
-fn flaky_target(name: &str) -> String {
-    let mark = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.mark"));
-    let _ = fs::remove_dir(&mark);
+/// A target that says nothing of its errors the first time that it is started with them, so that a case fails once; and the
+/// folder of its mark, which has to outlive the run.
+///
+/// The folder is this call's alone: a mark in a shared place is also made by whoever else runs these tests in this checkout, and
+/// then no run fails. The shell makes the mark by itself, or not at all: a program that failed for another reason than the
+/// mark's being there would be taken for that.
+fn flaky_target(name: &str) -> (String, tempfile::TempDir) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let mark = folder.path().join("has-failed");
     let script = format!(
-        "if [ \\\"$PORT\\\" = 70000 ] && mkdir '{}' 2>/dev/null; then exit 1; fi; exec \\\"$0\\\"",
-        mark.display()
+        "if [ \\\"$PORT\\\" = 70000 ] && ( set -C; : > '{mark}' ) 2>/dev/null; then exit 1; fi; \
+         [ \\\"$PORT\\\" != 70000 ] || [ -e '{mark}' ] || exit 99; exec \\\"$0\\\"",
+        mark = mark.display()
     );
-    changed_target(name, "command = [", &format!("command = [\"sh\", \"-c\", \"{script}\", "))
+    (changed_target(name, "command = [", &format!("command = [\"sh\", \"-c\", \"{script}\", ")), folder)
 }
 
 #[test]
 fn a_case_that_passes_and_fails_is_1_with_its_measured_rate() {
-    let target = flaky_target("flaky.toml");
+    let (target, _mark) = flaky_target("flaky.toml");
     let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flaky.json");
     let report_flag = format!("json={}", report.display());
     let only = "CONF-02/all-errors,QUEUE-12/nothing";
@@ -241,7 +247,7 @@ fn a_case_that_passes_and_fails_is_1_with_its_measured_rate() {
 
 #[test]
 fn a_flaky_case_is_not_excused_by_a_baseline() {
-    let target = flaky_target("flaky-known.toml");
+    let (target, _mark) = flaky_target("flaky-known.toml");
     let known = baseline("flaky-known-baseline.toml", &[("CONF-02/all-errors", FAR)]);
     let only = "CONF-02/all-errors";
     let (code, text) = run(&["run", "--target", &target, "--only", only, "--repeat", "3", "--baseline", &known]);
@@ -390,6 +396,79 @@ fn a_bare_run_without_redis_checks_the_embedded_store_and_says_so_twice() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(text.matches("EMBEDDED").count(), 2, "at the top and at the verdict: {text}");
     assert!(text.contains("N/A   QUEUE-15/corrupt"), "what was not checked is listed: {text}");
+    let long = text.lines().find(|line| line.trim_start().starts_with("note") && line.len() > 120);
+    assert_eq!(long, None, "a terminal need not break the notes");
+}
+
+/// A port of loopback at which nobody listens.
+const NOBODY: &str = "http://127.0.0.1:9";
+
+#[test]
+fn a_proxy_in_the_environment_stands_before_the_build_and_not_before_the_target() {
+    let build = "build = [\"cargo\", \"build\", \"--package\", \"notify-server\"]";
+    let seen = "build = [\"sh\", \"-c\", \"test $http_proxy = http://127.0.0.1:9 && test $no_proxy = intranet.example \
+                && test -z $NO_PROXY && CARGO_NET_OFFLINE=true exec cargo build --package notify-server\"]";
+    let target = changed_target("behind-a-proxy.toml", build, seen);
+    for args in [&["run", "--only", "TRANS-02,TRANS-03"][..], &["doctor"]] {
+        let mut command = suite(args);
+        command.args(["--target", &target]).env_remove("NO_PROXY").env("no_proxy", "intranet.example");
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env(name, NOBODY);
+        }
+        let (code, text) = said(&command.output().expect("the suite starts"));
+        assert_eq!(code, 0, "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_server_at_an_ipv6_address_is_reached_by_every_client() {
+    // A machine without IPv6 has nothing to reach.
+    let Ok(probe) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let port = probe.local_addr().expect("its address").port().to_string();
+    drop(probe);
+    let target = changed_target("ipv6.toml", "", "");
+    let file = fs::read_to_string(&target).expect("the target file");
+    let (before, process_and_rest) = file.split_once("[process]").expect("a process");
+    let (_, rest) = process_and_rest.split_once("# Values for {placeholders}").expect("secrets");
+    let undeclared = before.replace("\"config\", \"restart\", ", "").replace(", \"resilience\"", "");
+    fs::write(&target, format!("{undeclared}url = \"http://[::1]:{port}\"\n# Values for {{placeholders}}{rest}"))
+        .expect("it can be written");
+    let built = Command::new("cargo").args(["build", "--package", "notify-server"]).current_dir(root()).status();
+    assert!(built.expect("cargo runs").success());
+    let data = tempfile::tempdir().expect("a folder");
+    let folder = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let mut server = Command::new(root().join(folder).join("debug/notify-server"))
+        .envs([("HOST", "::1"), ("PORT", &port), ("STORE", "embedded")])
+        .env("DATA_DIR", data.path())
+        .env("JWT_SECRET", "conformance-only-jwt-secret-of-no-worth-0123456789")
+        .env("INGEST_TOKEN", "conformance-only-ingest-token-of-no-worth")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let mut lines = BufReader::new(server.stderr.take().expect("its log"));
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("a line") > 0, "the server listens");
+    }
+    let (code, text) = run(&["run", "--target", &target, "--only", "TRANS-02,TRANS-03,TRANS-04,EMIT-02"]);
+    server.kill().expect("it ran");
+    server.wait().expect("it ends");
+    assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn a_build_that_takes_its_time_is_spoken_of() {
+    let build = "build = [\"cargo\",";
+    let target = changed_target(
+        "slow-build.toml",
+        build,
+        "build = [\"sh\", \"-c\", \"sleep 1.5; exec cargo \\\"$@\\\"\", \"sh\",",
+    );
+    let (code, text) = run(&["run", "--target", &target, "--only", "QUEUE-12"]);
+    assert_eq!(code, 0, "{text}");
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?} in {text}"));
+    assert!(at("build     sh -c sleep 1.5") < at("the target's build command"), "{text}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Ground {
         let told = |error: InstanceError| Failed::Start(secrets.redact(&chain(&error)));
         let nodes = match (&target.process, &target.url) {
             (Some(process), _) => {
-                instance::build(&target).await.map_err(told)?;
+                instance::build(&target, |what| eprintln!("  build     {what}")).await.map_err(told)?;
                 let changes = Changes { without_proxy: true, ..Changes::default() };
                 let mut nodes = vec![Instance::start(&target, process, redis.clone(), &changes).await.map_err(told)?];
                 if across {

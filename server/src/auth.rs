@@ -9,8 +9,8 @@ use crate::session::now_ms;
 /// How far the clocks of the issuer and of this server may differ (AUTH-08, AUTH-09: at most 5 s).
 const LEEWAY_SECONDS: f64 = 3.0;
 
-/// No token of a real issuer is longer; what is need not be decoded (AUTH-25).
-const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Issuers that list a user's groups write long ones (AUTH-27); what is longer need not be decoded (AUTH-25).
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// Who a verified token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,17 +53,17 @@ pub trait VerifyToken: Send + Sync + 'static {
     }
 }
 
-/// Finds the token of a handshake: the member `token` of the CONNECT payload (AUTH-01), and only where there is none the
-/// `Authorization` header (AUTH-02). Never the URL (AUTH-04).
+/// Finds the token of a handshake: the member `token` of the CONNECT payload (AUTH-01), and only where there is none, or `null`
+/// (AUTH-28), the `Authorization` header (AUTH-02). Never the URL (AUTH-04).
 ///
 /// # Errors
 /// Where there is no token, or it is not a string (AUTH-25).
 pub fn find_token<'a>(auth: &'a Value, headers: &'a HeaderMap) -> Result<&'a str, TokenError> {
     let token = match (auth.get("token"), headers.get(AUTHORIZATION)) {
         (Some(Value::String(token)), _) => token,
-        (Some(Value::Null), _) | (None, None) => return Err(TokenError::Missing),
+        (None | Some(Value::Null), None) => return Err(TokenError::Missing),
+        (None | Some(Value::Null), Some(header)) => header.to_str().map_err(|_| TokenError::Invalid)?,
         (Some(_), _) => return Err(TokenError::Invalid),
-        (None, Some(header)) => header.to_str().map_err(|_| TokenError::Invalid)?,
     };
     match strip_bearer(token) {
         "" => Err(TokenError::Missing),
@@ -105,9 +105,12 @@ impl VerifyToken for JwtVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let claims =
-            jsonwebtoken::decode(token, &self.key, &self.signature_only).map_err(|_| TokenError::Invalid)?.claims;
-        judge(&claims, now_ms() as f64 / 1_000.0)
+        let decoded = jsonwebtoken::decode(token, &self.key, &self.signature_only).map_err(|_| TokenError::Invalid)?;
+        // Extensions that must be understood, and none is (RFC 7515, 4.1.11; AUTH-26).
+        if decoded.header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
+        judge(&decoded.claims, now_ms() as f64 / 1_000.0)
     }
 }
 

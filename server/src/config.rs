@@ -1,6 +1,14 @@
 //! Every setting, its variable and its default. The source is injected; all errors are reported at once.
 
-use std::{collections::HashMap, fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    io::Read,
+    net::{IpAddr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 
@@ -9,6 +17,12 @@ use crate::{
     socketio::Heartbeat,
     store::{Limits, redis::RedisConfig},
 };
+
+mod keys;
+mod redis;
+
+/// No secret is longer; a file that is one without end is not read to its end.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// The most that a queue can be told to hold: it is delivered in one event.
 const MAX_QUEUE_EVENTS: u64 = 10_000;
@@ -62,7 +76,7 @@ impl fmt::Debug for Secret {
 /// Which store is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// `STORE=redis`, the default where `REDIS_HOST` is set.
+    /// `STORE=redis`, the default where `REDIS_URL` or `REDIS_HOST` is set.
     Redis(RedisConfig),
     /// `STORE=embedded`, in `DATA_DIR` (default `./data`).
     Embedded(PathBuf),
@@ -78,7 +92,7 @@ pub struct Config {
     pub origins: Origins,
     /// `JWT_ALGORITHM`, default HS256 with `JWT_SECRET` and RS256 with `JWT_PUBLIC_KEY` (CONF-04).
     pub algorithm: Algorithm,
-    /// `JWT_SECRET` or `JWT_PUBLIC_KEY` (CONF-01).
+    /// `JWT_SECRET` or `JWT_PUBLIC_KEY`, or the file that one of them is in (CONF-01).
     pub key: DecodingKey,
     /// `INGEST_TOKEN`, the service credential (EMIT-01).
     pub ingest_token: Secret,
@@ -90,6 +104,8 @@ pub struct Config {
     pub ack_timeout: Duration,
     /// `PING_INTERVAL_SECONDS`, default 25, and `PING_TIMEOUT_SECONDS`, default 20 (HEART-04).
     pub heartbeat: Heartbeat,
+    /// What is right and probably not meant, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// What is wrong with one variable. Never shows a value that may be a secret (CONF-03).
@@ -113,7 +129,7 @@ impl Config {
     /// # Errors
     /// Where any variable is missing or wrong; names all of them.
     pub fn from_source(source: &dyn Source) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader { source, errors: Vec::new() };
+        let mut reader = Reader { source, errors: Vec::new(), warnings: Vec::new() };
         let config = reader.config();
         match config {
             Some(config) if reader.errors.is_empty() => Ok(config),
@@ -126,12 +142,22 @@ impl Config {
 struct Reader<'a> {
     source: &'a dyn Source,
     errors: Vec<ConfigError>,
+    warnings: Vec<String>,
 }
+
+/// The two names of a secret: it is in the environment, or in a file, as container platforms hand it over.
+#[derive(Clone, Copy)]
+struct Variable {
+    plain: &'static str,
+    file: &'static str,
+}
+
+const INGEST_TOKEN: Variable = Variable { plain: "INGEST_TOKEN", file: "INGEST_TOKEN_FILE" };
 
 impl Reader<'_> {
     /// `None` only where an error was noted.
     fn config(&mut self) -> Option<Config> {
-        let host = self.text("HOST").unwrap_or_else(|| "127.0.0.1".into());
+        let host = self.host();
         let port = self.number("PORT", 3000, 0, u64::from(u16::MAX));
         let origins = self.origins();
         let token = self.token_key();
@@ -144,7 +170,7 @@ impl Reader<'_> {
         let ping_timeout = self.number("PING_TIMEOUT_SECONDS", 20, 1, 3_600);
         let (algorithm, key) = token?;
         Some(Config {
-            host,
+            host: host?,
             port: u16::try_from(port?).ok()?,
             origins: origins?,
             algorithm,
@@ -157,6 +183,7 @@ impl Reader<'_> {
                 interval: Duration::from_secs(ping_interval?),
                 timeout: Duration::from_secs(ping_timeout?),
             },
+            warnings: std::mem::take(&mut self.warnings),
         })
     }
 
@@ -188,75 +215,61 @@ impl Reader<'_> {
     }
 
     fn ingest_token(&mut self) -> Option<Secret> {
-        match self.text("INGEST_TOKEN") {
-            Some(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Some(token.into()),
-            Some(_) => self.error("INGEST_TOKEN", "must be visible ASCII, to go into a header"),
-            None => self.error("INGEST_TOKEN", "is not set; there is no default for a secret"),
+        match self.secret(INGEST_TOKEN)? {
+            Some((_, token)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Some(token.into()),
+            Some((variable, _)) => self.error(variable, "must be visible ASCII, to go into a header"),
+            None => self.error(INGEST_TOKEN.plain, "is not set; there is no default for a secret"),
         }
     }
 
-    fn token_key(&mut self) -> Option<(Algorithm, DecodingKey)> {
-        let (secret, public) = (self.text("JWT_SECRET"), self.text("JWT_PUBLIC_KEY"));
-        let named = self.text("JWT_ALGORITHM");
-        let default = if secret.is_none() && public.is_some() { "RS256" } else { "HS256" };
-        let algorithm = match named.as_deref().unwrap_or(default) {
-            "HS256" => Some(Algorithm::HS256),
-            "HS384" => Some(Algorithm::HS384),
-            "HS512" => Some(Algorithm::HS512),
-            "RS256" => Some(Algorithm::RS256),
-            "ES256" => Some(Algorithm::ES256),
-            "EdDSA" => Some(Algorithm::EdDSA),
-            _ => self.error("JWT_ALGORITHM", "must be one of HS256, HS384, HS512, RS256, ES256 and EdDSA"),
-        };
-        if secret.is_none() && public.is_none() {
-            return self
-                .error("JWT_SECRET", "is not set, and neither is JWT_PUBLIC_KEY; there is no default for a secret");
-        }
-        let algorithm = algorithm?;
-        let key = match (algorithm, secret, public) {
-            (Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512, Some(secret), _) => {
-                Some(DecodingKey::from_secret(secret.as_bytes()))
-            }
-            (Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512, None, _) => {
-                self.error("JWT_SECRET", "is not set, but JWT_ALGORITHM wants a secret")
-            }
-            (_, _, Some(pem)) => self.public_key(algorithm, &pem),
-            (_, _, None) => self.error("JWT_PUBLIC_KEY", "is not set, but JWT_ALGORITHM wants a public key"),
-        };
-        Some((algorithm, key?))
-    }
-
-    fn public_key(&mut self, algorithm: Algorithm, pem: &str) -> Option<DecodingKey> {
-        // Environment files often hold a PEM in one line.
-        let pem = pem.replace("\\n", "\n");
-        let key = match algorithm {
-            Algorithm::RS256 => DecodingKey::from_rsa_pem(pem.as_bytes()),
-            Algorithm::ES256 => DecodingKey::from_ec_pem(pem.as_bytes()),
-            _ => DecodingKey::from_ed_pem(pem.as_bytes()),
-        };
-        match key {
-            Ok(key) => Some(key),
-            Err(_) => self.error("JWT_PUBLIC_KEY", format!("must be a public key for {algorithm:?} in PEM format")),
+    fn host(&mut self) -> Option<String> {
+        let host = self.text("HOST").unwrap_or_else(|| "127.0.0.1".into());
+        match host_name(&host) {
+            Ok(host) => Some(host),
+            Err(problem) => self.error("HOST", problem),
         }
     }
 
-    fn store(&mut self) -> Option<StoreConfig> {
-        let host = self.text("REDIS_HOST");
-        let default = if host.is_some() { "redis" } else { "embedded" };
-        let port = self.number("REDIS_PORT", 6379, 1, u64::from(u16::MAX));
-        let db = self.number("REDIS_DB", 0, 0, u64::from(u16::MAX));
-        match self.text("STORE").as_deref().unwrap_or(default) {
-            "redis" => Some(StoreConfig::Redis(RedisConfig {
-                host: host.unwrap_or_else(|| "localhost".into()),
-                port: u16::try_from(port?).ok()?,
-                password: self.text("REDIS_PASSWORD").map(Secret::from),
-                db: i64::try_from(db?).ok()?,
-            })),
-            "embedded" => {
-                let directory = self.text("DATA_DIR").unwrap_or_else(|| "data".into());
-                Some(StoreConfig::Embedded(directory.into()))
-            }
-            _ => self.error("STORE", "must be redis or embedded"),
+    /// What is set, and by which of the two variables; `None` where an error was noted. Neither a value nor a path is shown: the
+    /// secret itself may have been taken for the path.
+    fn secret(&mut self, variable: Variable) -> Option<Option<(&'static str, String)>> {
+        let Variable { plain, file } = variable;
+        let path = match (self.text(plain), self.text(file)) {
+            (Some(_), Some(_)) => return self.error(file, format!("is set, and so is {plain}: set one of the two")),
+            (Some(value), None) => return Some(Some((plain, value))),
+            (None, None) => return Some(None),
+            (None, Some(path)) => path,
+        };
+        let mut value = String::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_SECRET_BYTES).read_to_string(&mut value));
+        // An editor ends a file with a line break that is no part of the secret.
+        value.truncate(value.trim_end_matches(['\r', '\n']).len());
+        match read {
+            Err(error) => self.error(file, format!("names a file that cannot be read: {}", error.kind())),
+            Ok(_) if value.is_empty() => self.error(file, "names a file that is empty"),
+            Ok(_) => Some(Some((file, value))),
         }
     }
+}
+
+/// A name or an address, without the brackets that an IPv6 address has in a URL.
+fn host_name(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Ok(bare.to_owned());
+    }
+    let name =
+        |host: &str| !host.is_empty() && host.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._".contains(&it));
+    // An address with its zone, as fe80::1%eth0.
+    let zoned = bare.split_once('%').is_some_and(|(address, zone)| address.parse::<Ipv6Addr>().is_ok() && name(zone));
+    if zoned || name(text) {
+        return Ok(bare.to_owned());
+    }
+    Err(match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && host_name(host).is_ok() => {
+            "has a port at its end; that belongs into PORT".to_owned()
+        }
+        _ => "must be a name or an address alone, such as localhost, 127.0.0.1, :: or 0.0.0.0 (every address of the machine)"
+            .to_owned(),
+    })
 }

@@ -18,6 +18,8 @@ use crate::{
 
 const USER: &str = "demo";
 const SESSION: &str = "demo-session";
+/// Whoever sets one of these signs tokens elsewhere.
+const KEYS: [&str; 3] = ["JWT_SECRET_FILE", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE"];
 const TOKEN_SECONDS: u64 = 12 * 60 * 60;
 
 /// The environment, with what was made up for this run.
@@ -54,9 +56,10 @@ impl Made {
         let session = Session { user_id: USER.into(), expires_at_ms: None };
         with.session_store.put_session(SESSION, &session).await?;
         // One that was set is not shown (AUTH-24); whoever set it knows it.
-        let credential = match self.environment.get("INGEST_TOKEN") {
-            Some(set) if !set.is_empty() => "$INGEST_TOKEN",
-            _ => &self.ingest_token,
+        let credential = match (self.set("INGEST_TOKEN"), self.set("INGEST_TOKEN_FILE")) {
+            (Some(_), _) => "$INGEST_TOKEN",
+            (None, Some(_)) => "$(cat $INGEST_TOKEN_FILE)",
+            (None, None) => &self.ingest_token,
         };
         Ok(format!("{warning}\n{}", instructions(&token, credential, bound)))
     }
@@ -64,6 +67,10 @@ impl Made {
     /// Throws away what this run has stored, where that was in the directory made up for it.
     pub fn clean_up(&self) {
         std::fs::remove_dir_all(&self.directory).ok();
+    }
+
+    fn set(&self, variable: &str) -> Option<String> {
+        self.environment.get(variable).filter(|value| !value.is_empty())
     }
 
     /// A token for the demo user, where this run can sign one.
@@ -109,10 +116,11 @@ curl -i http://{bound}/events -H "Authorization: Bearer {credential}" -H 'Conten
 
 impl Source for Made {
     fn get(&self, variable: &str) -> Option<String> {
-        let set = |variable| self.environment.get(variable).filter(|value| !value.is_empty());
-        set(variable).or_else(|| match variable {
-            "JWT_SECRET" if set("JWT_PUBLIC_KEY").is_none() => Some(self.secret.clone()),
-            "INGEST_TOKEN" => Some(self.ingest_token.clone()),
+        let is_set = |variable: &str| self.set(variable).is_some();
+        self.set(variable).or_else(|| match variable {
+            "JWT_SECRET" if KEYS.iter().any(|key| is_set(key)) => None,
+            "JWT_SECRET" => Some(self.secret.clone()),
+            "INGEST_TOKEN" if !is_set("INGEST_TOKEN_FILE") => Some(self.ingest_token.clone()),
             "DATA_DIR" => Some(self.directory.clone()),
             _ => None,
         })

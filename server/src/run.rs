@@ -6,11 +6,11 @@ use tokio::signal;
 
 use crate::{
     app::{App, Collaborators},
-    config::{Config, ConfigErrors, Environment, Source},
+    config::{Config, ConfigErrors, Environment, Source, StoreConfig},
     dev,
     listen::listen,
     serve::serve,
-    store::StoreError,
+    store::{StoreError, redis::check_version},
 };
 
 /// How the binary is called.
@@ -84,6 +84,17 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
 async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(), RunError> {
     let config = Config::from_source(settings)?;
     let stopped = stopped();
+    match &config.store {
+        StoreConfig::Redis(redis) => {
+            tracing::info!("the store is redis, at {}:{}, database {}", redis.host, redis.port, redis.db);
+            check_version(redis).await?;
+        }
+        StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
+    }
+    // Whoever tries the server out has nothing to be warned of.
+    for warning in config.warnings.iter().filter(|_| made_up.is_none()) {
+        tracing::warn!("{warning}");
+    }
     let collaborators = Collaborators::from_config(&config)?;
     if let Some(peers) = &collaborators.peers {
         peers.check().await?;

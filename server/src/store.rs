@@ -33,6 +33,9 @@ pub enum StoreError {
     /// It is of a kind that spreads its keys, or only points at others.
     #[error("redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one")]
     Unsupported(String),
+    /// It lacks what is needed; its version is told.
+    #[error("redis is version {0}; this server needs version 7 or later")]
+    TooOld(String),
     /// It may throw away what it is given.
     #[error("redis makes room by throwing away what it was given; set its maxmemory-policy to noeviction")]
     Evicts,
@@ -51,7 +54,7 @@ impl StoreError {
         match self {
             Self::TimedOut(_) | Self::Redis(_) | Self::Database(_) => "the store does not answer, or refuses",
             Self::Senseless => "the store gave an answer that makes no sense",
-            Self::Unsupported(_) => "the store is of a kind that this server cannot use",
+            Self::Unsupported(_) | Self::TooOld(_) => "the store is of a kind that this server cannot use",
             Self::Evicts => "the store would throw away what it is given",
             Self::NotJoined => "this server cannot write to the store, or has not caught up yet",
             Self::Closed => "the store is closed",

@@ -12,8 +12,11 @@ use notify_server::{
 };
 use support::fixture_text;
 
+/// Long enough for every algorithm.
+const LONG: &str = "the-signing-secret-which-is-long-enough-for-each-of-the-algorithms";
+
 /// What has no default.
-const SECRETS: [(&str, &str); 2] = [("JWT_SECRET", "the-signing-secret"), ("INGEST_TOKEN", "the-service-credential")];
+const SECRETS: [(&str, &str); 2] = [("JWT_SECRET", LONG), ("INGEST_TOKEN", "the-service-credential")];
 
 fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let map: HashMap<String, String> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -64,6 +67,7 @@ fn all_errors_are_reported_at_once_and_name_their_variables() {
         ("QUEUE_TTL_SECONDS", "-1"),
         ("ACK_TIMEOUT_SECONDS", "0"),
         ("STORE", "postgres"),
+        ("HOST", "http://0.0.0.0"),
         ("REDIS_PORT", "x"),
         ("REDIS_DB", "-1"),
         ("INGEST_TOKEN", "with space"),
@@ -128,6 +132,224 @@ fn redis_is_used_where_its_host_is_set_unless_the_store_says_otherwise() {
     assert_eq!(embedded, StoreConfig::Embedded("/d".into()));
     let StoreConfig::Redis(config) = with(&[("STORE", "redis")]).unwrap().store else { panic!("not redis") };
     assert_eq!((config.host.as_str(), config.port, config.db, config.password), ("localhost", 6379, 0, None));
+}
+
+#[test]
+fn a_redis_url_says_where_redis_is_and_who_logs_in() {
+    let url = |url: &str| match with(&[("REDIS_URL", url)]).unwrap_or_else(|errors| panic!("{url}: {errors}")).store {
+        StoreConfig::Redis(config) => config,
+        StoreConfig::Embedded(_) => panic!("not redis"),
+    };
+    let plain = url("redis://cache.example.test");
+    assert_eq!((plain.host.as_str(), plain.port, plain.db), ("cache.example.test", 6379, 0));
+    assert_eq!((plain.username, plain.password), (None, None));
+    let full = url("redis://notify:p%40ss%3Aw%2Frd@10.0.0.7:6380/3");
+    assert_eq!((full.host.as_str(), full.port, full.db), ("10.0.0.7", 6380, 3));
+    assert_eq!((full.username.as_deref(), full.password.unwrap().expose()), (Some("notify"), "p@ss:w/rd"));
+    let only_password = url("redis://:secret@[::1]:6380");
+    assert_eq!((only_password.host.as_str(), only_password.username), ("::1", None));
+    assert_eq!(only_password.password.unwrap().expose(), "secret");
+    // What is not in the URL may stand beside it; Kubernetes' own variable is no contradiction.
+    let beside = [
+        ("REDIS_URL", "redis://h"),
+        ("REDIS_USERNAME", "u"),
+        ("REDIS_PASSWORD", "p"),
+        ("REDIS_DB", "4"),
+        ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+    ];
+    let StoreConfig::Redis(config) = with(&beside).unwrap().store else { panic!("not redis") };
+    assert_eq!((config.host.as_str(), config.port, config.db), ("h", 6379, 4));
+    assert_eq!((config.username.as_deref(), config.password.unwrap().expose()), (Some("u"), "p"));
+}
+
+#[test]
+fn a_redis_url_that_cannot_be_followed_is_explained_and_not_shown() {
+    for (url, words) in [
+        ("rediss://:s3cr3t@h", "TLS"),
+        ("redis://:s3cr3t@a:1,b:2", "several hosts"),
+        ("redis+sentinel://:s3cr3t@h", "Sentinel"),
+        ("unix:///s3cr3t", "Unix socket"),
+        ("http://:s3cr3t@h", "must be redis://"),
+        ("s3cr3t@h:6379", "must be redis://"),
+        ("redis://:s3cr3t/@h", "%-encoded"),
+        ("redis://:s3cr3t@h?db=3", "%-encoded"),
+        ("redis://:s3cr3t@h/first", "%-encoded"),
+        ("redis://:s3cr3t@h/70000", "database number"),
+        ("redis://", "%-encoded"),
+    ] {
+        let errors = with(&[("REDIS_URL", url)]).err().unwrap_or_else(|| panic!("{url}"));
+        assert_eq!(errors.0.len(), 1, "{url}: {errors}");
+        assert_eq!(errors.0[0].variable, "REDIS_URL");
+        let text = format!("{errors} {errors:?}");
+        assert!(text.contains(words) && !text.contains("s3cr3t"), "{url}: {text}");
+    }
+    assert_eq!(faulty(&[("REDIS_URL", "redis://u@h")]), ["REDIS_USERNAME"]);
+    assert_eq!(faulty(&[("REDIS_HOST", "h"), ("REDIS_USERNAME", "u")]), ["REDIS_USERNAME"]);
+    let twice = [
+        ("REDIS_URL", "redis://u:p@h/2"),
+        ("REDIS_HOST", "h"),
+        ("REDIS_PORT", "6379"),
+        ("REDIS_USERNAME", "u"),
+        ("REDIS_PASSWORD", "p"),
+        ("REDIS_DB", "3"),
+    ];
+    let mut expected: Vec<_> = twice[1..].iter().map(|(name, _)| *name).collect();
+    let mut found = faulty(&twice);
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected, "each is told that it is set twice");
+}
+
+#[test]
+fn what_others_put_into_the_variables_of_redis_is_understood_or_explained() {
+    let place = |settings: &[(&str, &str)]| match with(settings).unwrap_or_else(|errors| panic!("{errors}")).store {
+        StoreConfig::Redis(config) => (config.host, config.port),
+        StoreConfig::Embedded(_) => ("embedded".to_owned(), 0),
+    };
+    let service = ("REDIS_PORT", "tcp://10.0.0.1:6380");
+    assert_eq!(place(&[("REDIS_HOST", "redis"), service]), ("redis".to_owned(), 6380));
+    assert_eq!(place(&[("STORE", "redis"), service]), ("10.0.0.1".to_owned(), 6380));
+    assert_eq!(place(&[("REDIS_HOST", "[::1]")]), ("::1".to_owned(), 6379));
+    for store in ["", "embedded"] {
+        for port in ["tcp://10.0.0.1:6379", "x"] {
+            assert_eq!(
+                place(&[("STORE", store), ("REDIS_PORT", port)]),
+                ("embedded".to_owned(), 0),
+                "not its business"
+            );
+        }
+    }
+    for (host, words) in [("redis://h:6379", "REDIS_URL"), ("h:6379", "REDIS_PORT"), ("h/1", "name or an address")] {
+        let errors = with(&[("REDIS_HOST", host)]).err().unwrap();
+        assert_eq!(errors.0[0].variable, "REDIS_HOST");
+        assert!(errors.to_string().contains(words), "{errors}");
+    }
+    for port in ["udp://10.0.0.1:6379", "tcp://10.0.0.1", "tcp://10.0.0.1:0", "0", "65536"] {
+        assert_eq!(faulty(&[("REDIS_HOST", "h"), ("REDIS_PORT", port)]), ["REDIS_PORT"], "{port}");
+    }
+}
+
+#[test]
+fn who_has_not_chosen_a_store_is_warned() {
+    let warnings = |settings: &[(&str, &str)]| with(settings).unwrap().warnings;
+    let [warning] = &warnings(&[])[..] else { panic!("one warning") };
+    assert!(["REDIS_URL", "STORE", "DATA_DIR"].iter().all(|name| warning.contains(name)), "{warning}");
+    let [warning] = &warnings(&[("REDIS_PASSWORD", "s3cr3t"), ("REDIS_PORT", "tcp://10.0.0.1:6379")])[..] else {
+        panic!("one warning")
+    };
+    assert!(warning.contains("REDIS_PORT, REDIS_PASSWORD alone") && !warning.contains("s3cr3t"), "{warning}");
+    for chosen in [("STORE", "embedded"), ("STORE", "redis"), ("REDIS_HOST", "h"), ("REDIS_URL", "redis://h")] {
+        assert!(warnings(&[chosen]).is_empty(), "{chosen:?}");
+    }
+}
+
+#[test]
+fn a_host_is_taken_as_people_write_it() {
+    for (written, host) in [
+        ("localhost", "localhost"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::", "::"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("[::]", "::"),
+        ("notify-0.notify.svc", "notify-0.notify.svc"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+    ] {
+        let config = with(&[("HOST", written)]).unwrap_or_else(|errors| panic!("{written}: {errors}"));
+        assert_eq!(config.host, host);
+    }
+    for (written, words) in [
+        ("0.0.0.0:3000", "belongs into PORT"),
+        ("localhost:3000", "belongs into PORT"),
+        ("[::1]:3000", "belongs into PORT"),
+        ("http://localhost", "name or an address"),
+        ("*", "0.0.0.0"),
+        (" localhost", "name or an address"),
+    ] {
+        let errors = with(&[("HOST", written)]).err().unwrap_or_else(|| panic!("{written}"));
+        assert_eq!(errors.0[0].variable, "HOST");
+        assert!(errors.to_string().contains(words), "{written}: {errors}");
+    }
+}
+
+#[test]
+fn secrets_are_read_from_files() {
+    let folder = std::env::temp_dir().join(format!("notify-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &[u8]| {
+        std::fs::write(folder.join(name), text).unwrap();
+        folder.join(name).display().to_string()
+    };
+    let secret = file("secret", format!("{LONG}\r\n").as_bytes());
+    let (token, password) = (file("token", b"the-service-credential\n"), file("password", b" p w \n\n"));
+    let url = file("url", b"redis://:s3cr3t@h\n");
+    let config = read(&[
+        ("JWT_SECRET_FILE", &secret),
+        ("INGEST_TOKEN_FILE", &token),
+        ("REDIS_HOST", "h"),
+        ("REDIS_PASSWORD_FILE", &password),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.key.try_get_as_bytes().unwrap(), LONG.as_bytes());
+    assert_eq!(config.ingest_token.expose(), "the-service-credential");
+    let StoreConfig::Redis(redis) = config.store else { panic!("not redis") };
+    assert_eq!(redis.password.unwrap().expose(), " p w ", "only the line breaks at the end go");
+    let StoreConfig::Redis(redis) = with(&[("REDIS_URL_FILE", &url)]).unwrap().store else { panic!("not redis") };
+    assert_eq!(redis.password.unwrap().expose(), "s3cr3t");
+    let pem = file("pem", fixture_text("keys/ec-public.pem").as_bytes());
+    let from_pem = [("JWT_PUBLIC_KEY_FILE", pem.as_str()), ("JWT_ALGORITHM", "ES256"), ("INGEST_TOKEN", "x")];
+    assert_eq!(read(&from_pem).unwrap().algorithm, Algorithm::ES256);
+
+    let (empty, binary) = (file("empty", b"\n"), file("binary", b"\xff\xfe\xff"));
+    let absent = folder.join("s3cr3t-taken-for-a-path").display().to_string();
+    for wrong in [&empty, &binary, &absent, "/"] {
+        let settings = [
+            ("JWT_SECRET_FILE", wrong),
+            ("INGEST_TOKEN_FILE", wrong),
+            ("STORE", "redis"),
+            ("REDIS_PASSWORD_FILE", wrong),
+        ];
+        let errors = read(&settings).err().unwrap();
+        let mut variables: Vec<_> = errors.0.iter().map(|error| error.variable).collect();
+        variables.sort_unstable();
+        assert_eq!(variables, ["INGEST_TOKEN_FILE", "JWT_SECRET_FILE", "REDIS_PASSWORD_FILE"], "{wrong}");
+        assert!(!errors.to_string().contains("s3cr3t"), "{errors}");
+    }
+    assert_eq!(faulty(&[("JWT_SECRET_FILE", &secret)]), ["JWT_SECRET_FILE"], "both are set");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_key_that_is_weak_or_of_the_wrong_kind_is_refused_with_words() {
+    for (algorithm, least) in [("HS256", 32), ("HS384", 48), ("HS512", 64)] {
+        let try_secret = |length: usize| {
+            let secret = "s".repeat(length);
+            read(&[("JWT_SECRET", secret.as_str()), ("JWT_ALGORITHM", algorithm), ("INGEST_TOKEN", "x")])
+        };
+        assert!(try_secret(least).is_ok());
+        let errors = try_secret(least - 1).err().unwrap();
+        assert_eq!(errors.0[0].variable, "JWT_SECRET");
+        assert!(errors.to_string().contains(&format!("{least} bytes")), "{errors}");
+    }
+    let pem = fixture_text("keys/rsa-public.pem");
+    let errors = read(&[("JWT_SECRET", pem.as_str()), ("INGEST_TOKEN", "x")]).err().unwrap();
+    assert!(errors.to_string().contains("JWT_PUBLIC_KEY"), "a public key is no secret: {errors}");
+    for (algorithm, key, words) in [
+        ("RS256", "rsa-private", "private key"),
+        ("ES256", "ec-private", "private key"),
+        ("EdDSA", "ed25519-private", "private key"),
+        ("RS256", "rsa-1024-public", "2048 bits"),
+        ("ES256", "p384-public", "P-256"),
+        ("EdDSA", "p384-public", "Ed25519"),
+    ] {
+        let pem = fixture_text(&format!("keys/{key}.pem"));
+        let errors =
+            with(&[("JWT_ALGORITHM", algorithm), ("JWT_PUBLIC_KEY", &pem)]).err().unwrap_or_else(|| panic!("{key}"));
+        assert_eq!(errors.0[0].variable, "JWT_PUBLIC_KEY", "{key}");
+        let text = errors.to_string();
+        assert!(text.contains(words), "{key}: {text}");
+        assert!(pem.lines().filter(|line| !line.starts_with("-----")).all(|line| !text.contains(line)), "{key}");
+    }
 }
 
 #[test]

@@ -150,6 +150,14 @@ async fn a_body_that_is_not_json_by_its_type_is_refused() {
     for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
         with_header(&server, "/events", "content-type", media_type, &body).await.problem(415);
     }
+    for encoding in ["gzip", "identity, br"] {
+        let answer = with_header(&server, "/events", "content-encoding", encoding, &body).await;
+        assert_eq!(answer.headers["accept-encoding"], "identity", "{encoding}");
+        answer.problem(415);
+    }
+    let answer = with_header(&server, "/events", "content-type", "text/plain", &body).await;
+    assert!(!answer.headers.contains_key("accept-encoding"), "only where the coding is what is wrong");
+    assert_eq!(with_header(&server, "/events", "content-encoding", "Identity", &body).await.status, 202);
     for media_type in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
         assert_eq!(with_header(&server, "/events", "content-type", media_type, &body).await.status, 202);
     }

@@ -211,11 +211,11 @@ fn forgetful(sound: Collaborators, revocations: bool) -> Collaborators {
 
 static MUTANTS: &[Mutant] = &[
     token!("signature-unchecked", "the signature is not verified", ["AUTH-05/signature"], SignatureUnchecked)
-        .also(&["AUTH-03", "AUTH-06", "AUTH-21", "CONF-04"]),
+        .also(&["AUTH-03", "AUTH-06", "AUTH-21", "AUTH-26", "CONF-04", "CONF-11"]),
     token!("alg-none", "a token may say that it is not signed", ["AUTH-06/algorithm"], NoneAccepted)
         .also(&["AUTH-06", "AUTH-21"]),
     token!("alg-of-the-token", "the token chooses its algorithm", ["AUTH-06/algorithm"], AlgorithmOfTheToken)
-        .also(&["AUTH-21", "CONF-04"]),
+        .also(&["AUTH-21", "CONF-04", "CONF-11"]),
     token!("expiry-unchecked", "exp is not looked at", ["AUTH-08/expired"], ExpiryUnchecked)
         .also(&["AUTH-19", "AUTH-20", "AUTH-21", "AUTH-24"]),
     token!("expiry-optional", "exp may be absent", ["AUTH-07/exp"], ExpiryOptional).also(&["AUTH-21"]),
@@ -229,7 +229,9 @@ static MUTANTS: &[Mutant] = &[
     token!("sub-ignored", "sub does not stand in for userId", ["AUTH-11/sub"], SubIgnored).also(&["AUTH-21"]),
     token!("session-id-of-any-type", "sessionId may be anything", ["AUTH-12/number"], AnySessionId).also(&["AUTH-21"]),
     token!("expired-told-as-invalid", "an expired token is told as invalid", ["AUTH-21/codes"], ExpiredToldAsInvalid),
-    token!("long-told-as-missing", "a long token is told as missing", ["AUTH-21/codes"], LongToldAsMissing),
+    token!("long-told-as-missing", "a long token is told as missing", ["AUTH-21/codes"], LongToldAsMissing)
+        .also(&["AUTH-27"]),
+    token!("crit-ignored", "critical extensions are not looked at", ["AUTH-26/crit"], CritIgnored).also(&["AUTH-21"]),
     session!("session-not-looked-up", "sessions are not looked at", ["AUTH-14/unknown"], NotLookedUp)
         .also(&["AUTH-15", "AUTH-16", "AUTH-17", "AUTH-20", "AUTH-21", "EMIT-05"]),
     session!("session-owner-not-compared", "anybody's session will do", ["AUTH-17/owner"], OwnerNotCompared)
@@ -529,14 +531,21 @@ static MUTANTS: &[Mutant] = &[
         routes::Fault::ContentTypeUnchecked,
     ),
     routes(
+        "content-encoding-unchecked",
+        "the Content-Encoding is not looked at",
+        &["EMIT-17/content-encoding"],
+        routes::Fault::ContentEncodingUnchecked,
+    ),
+    routes(
         "refused-emitted",
         "what is refused is emitted all the same",
         &["EMIT-08/refused"],
         routes::Fault::RefusedEmitted,
     )
     .also(&["EMIT-09", "EMIT-15"]),
-    routes("plain-errors", "errors are plain text", &["EMIT-09/problems"], routes::Fault::PlainErrors)
-        .also(&["EMIT-01", "EMIT-04", "EMIT-05", "EMIT-08", "EMIT-11", "EMIT-12", "EMIT-13", "EMIT-15", "EMIT-16"]),
+    routes("plain-errors", "errors are plain text", &["EMIT-09/problems"], routes::Fault::PlainErrors).also(&[
+        "EMIT-01", "EMIT-04", "EMIT-05", "EMIT-08", "EMIT-11", "EMIT-12", "EMIT-13", "EMIT-15", "EMIT-16", "EMIT-17",
+    ]),
     routes(
         "too-large-told-as-bad",
         "a body over the limit is answered with 400",
@@ -566,20 +575,41 @@ static MUTANTS: &[Mutant] = &[
         "without a key there is one that everybody knows",
         &["CONF-01/no-secret"],
         boot::Fault::KeyMadeUp,
-    ),
+    )
+    .also(&["CONF-11"]),
     boot(
         "first-error-only",
         "only the first error of the settings is told",
         &["CONF-02/all-errors"],
         boot::Fault::FirstErrorOnly,
+    )
+    .also(&["CONF-11"]),
+    boot("values-shown", "errors of the settings show secrets", &["CONF-03/no-value"], boot::Fault::ValuesShown)
+        .also(&["CONF-10", "CONF-13"]),
+    boot("short-secret-taken", "a secret may be short", &["CONF-10/weak-keys"], boot::Fault::ShortSecretTaken),
+    boot("secret-files-ignored", "no secret is read from a file", &["CONF-11/files"], boot::Fault::FilesIgnored)
+        .also(&["CONF-11"]),
+    boot(
+        "wrong-secret-files-taken",
+        "a secret's file that is no good is passed over",
+        &["CONF-11/wrong-files"],
+        boot::Fault::WrongFilesTaken,
     ),
-    boot("values-shown", "errors of the settings show secrets", &["CONF-03/no-value"], boot::Fault::ValuesShown),
+    boot("redis-url-ignored", "REDIS_URL is ignored", &["CONF-12/redis-url"], boot::Fault::UrlIgnored)
+        .also(&["CONF-13"]),
+    boot(
+        "wrong-redis-url-taken",
+        "a REDIS_URL that cannot be followed is passed over",
+        &["CONF-13/wrong-urls"],
+        boot::Fault::WrongUrlTaken,
+    )
+    .also(&["CONF-12"]),
     setting("redis-db-fixed", "REDIS_DB is ignored", &["CONF-06/redis"], |config| {
         if let StoreConfig::Redis(redis) = &mut config.store {
             redis.db = 0;
         }
     })
-    .also(&["EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
+    .also(&["CONF-12", "EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
     routes("key-unchecked", "an Idempotency-Key may be anything", &["EMIT-15/key"], routes::Fault::KeyUnchecked),
     routes(
         "depth-told-as-failure",

@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     CredentialUnchecked,
     /// The `Content-Type` is not looked at.
     ContentTypeUnchecked,
+    /// The `Content-Encoding` is not looked at.
+    ContentEncodingUnchecked,
     /// What is refused is emitted all the same.
     RefusedEmitted,
     /// Errors are plain text.
@@ -121,6 +123,7 @@ impl Surroundings {
                 set(headers, header::AUTHORIZATION, &format!("Bearer {}", self.credential))
             }
             Fault::ContentTypeUnchecked if !engine => set(headers, header::CONTENT_TYPE, "application/json"),
+            Fault::ContentEncodingUnchecked => drop(headers.remove(header::CONTENT_ENCODING)),
             Fault::RefusedEmitted if path == "/events" && method == Method::POST => {
                 return self.emit_anyway(request, next).await;
             }

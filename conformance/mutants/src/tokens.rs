@@ -33,6 +33,7 @@ pub(crate) enum Fault {
     Logged,
     ExpiredToldAsInvalid,
     LongToldAsMissing,
+    CritIgnored,
 }
 
 /// A verifier with a fault.
@@ -66,6 +67,9 @@ impl Faulty {
             rules.algorithms = vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
         }
         let decoded = jsonwebtoken::decode(token, key, &rules).map_err(|_| TokenError::Invalid)?;
+        if decoded.header.crit.is_some() && self.fault != Fault::CritIgnored {
+            return Err(TokenError::Invalid);
+        }
         Ok(decoded.claims)
     }
 

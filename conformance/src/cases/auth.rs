@@ -82,6 +82,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("AUTH-25/wrong-types", "tokens of the wrong type or size are refused cleanly", |t| {
         Box::pin(wrong_types(t))
     }),
+    by_fixtures!("AUTH-26/crit", "AUTH-26", "tokens with critical extensions are refused"),
+    Case::new("AUTH-27/long", "a token of 60 KiB is read, over both transports", |t| Box::pin(long(t))),
+    Case::new("AUTH-28/null", "where the payload's token is null, the header's counts", |t| Box::pin(null_token(t))),
 ];
 
 async fn fixtures_of(t: Bench, sentence: &str) -> Outcome {
@@ -161,6 +164,35 @@ async fn payload_first(t: Bench) -> Outcome {
     let mut device = t.attempt_raw(with_bobs(), Some(json!({"token": alices}))).await?;
     is_in(&t, &alice, &mut device).await?;
     let mut device = t.attempt_raw(with_bobs(), Some(json!({"token": "not-a-token"}))).await?;
+    device.expect_refused().await.map(drop)
+}
+
+/// What an issuer writes that lists every group of a user.
+async fn long(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let transports = [Transport::WebSocket, Transport::Polling];
+    for transport in transports.into_iter().filter(|it| *it == Transport::WebSocket || t.target().declares("polling")) {
+        for groups in [400, 1_350] {
+            let groups: Vec<_> = (0..groups).map(|n| format!("cn=group-{n:04},ou=wards,dc=test")).collect();
+            let expiry = token::now() + 900;
+            let claims = json!({"userId": alice.id, "sessionId": alice.session, "exp": expiry, "groups": groups});
+            let token = t.sign(&claims).await?;
+            t.transcript().note(format!("a token of {} bytes", token.len()));
+            let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": token}))).await?;
+            is_in(&t, &alice, &mut device).await?;
+            device.disconnect().await;
+        }
+    }
+    Ok(())
+}
+
+async fn null_token(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = format!("Bearer {}", t.token(&alice).await?);
+    let over = t.opening(Transport::WebSocket).header("authorization", &*token);
+    let mut device = t.attempt_raw(over, Some(json!({"token": null}))).await?;
+    is_in(&t, &alice, &mut device).await?;
+    let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": null}))).await?;
     device.expect_refused().await.map(drop)
 }
 
@@ -323,7 +355,7 @@ async fn no_drain(t: Bench) -> Outcome {
 
 async fn codes(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
-    let sentences = (1..=25).map(|number| format!("AUTH-{number:02}"));
+    let sentences = (1..=26).map(|number| format!("AUTH-{number:02}"));
     for fixture in sentences.flat_map(|sentence| token::fixtures(&sentence)).filter(|it| t.signer().suits(it)) {
         let needs_sessions = fixture.verdict == "session_invalid";
         if fixture.verdict == "accepted" || needs_sessions && !t.target().declares("sessions") {

@@ -11,7 +11,7 @@ use crate::{
     expect::{self, Outcome, inconclusive, mismatch},
     instance::Changes,
     redis::inspect,
-    token::{KEY_PAIRS, Signer},
+    token::{KEY_PAIRS, P384_PUBLIC, RSA_1024_PUBLIC, Signer},
 };
 
 /// How long a server that cannot start may take to say so.
@@ -34,6 +34,21 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Setting("queue_max_events")]),
     Case::new("CONF-06/redis", "the configured Redis database is used, and the password", |t| Box::pin(redis_db(t)))
         .needs(OWN),
+    Case::new("CONF-10/weak-keys", "keys that are weak or of the wrong kind are refused", |t| Box::pin(weak_keys(t)))
+        .needs(OWN),
+    Case::new("CONF-11/files", "secrets are read from files", |t| Box::pin(secrets_in_files(t))).needs(OWN),
+    Case::new("CONF-11/wrong-files", "a secret's file that is no good is told by its variable", |t| {
+        Box::pin(wrong_files(t))
+    })
+    .needs(OWN),
+    Case::new("CONF-12/redis-url", "REDIS_URL chooses the database, and logs in as its user", |t| {
+        Box::pin(redis_url(t))
+    })
+    .needs(OWN),
+    Case::new("CONF-13/wrong-urls", "a REDIS_URL that cannot be followed is told by its name alone", |t| {
+        Box::pin(wrong_urls(t))
+    })
+    .needs(OWN),
     Case::new("CONF-07/healthz", "/healthz answers while the process serves", |t| Box::pin(health(t, "/healthz"))),
     Case::new("CONF-08/readyz", "/readyz answers 200 where the store answers", |t| Box::pin(health(t, "/readyz"))),
     Case::new("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", |t| {
@@ -128,6 +143,132 @@ async fn verifies(t: &Bench, change: &Changes, signer: Signer) -> Outcome {
     let foreign = signing(t.signer().access(&alice.id, &alice.session).await)?;
     let mut device = server.attempt_raw(server.opening(Transport::WebSocket), Some(json!({"token": foreign}))).await?;
     device.expect_refused().await.map(drop)
+}
+
+async fn weak_keys(t: Bench) -> Outcome {
+    for (algorithm, least) in [("HS256", 32), ("HS384", 48), ("HS512", 64)] {
+        let short = t.random(least - 1);
+        refused(&t, &[("JWT_ALGORITHM", algorithm), ("JWT_SECRET", &short)], &[], "JWT_SECRET").await?;
+    }
+    let weak = [("RS256", RSA_1024_PUBLIC), ("ES256", P384_PUBLIC)];
+    for (algorithm, key) in weak.into_iter().chain([(KEY_PAIRS[0].0, KEY_PAIRS[0].1)]) {
+        let set = [("JWT_ALGORITHM", algorithm), ("JWT_PUBLIC_KEY", key)];
+        refused(&t, &set, &["JWT_SECRET"], "JWT_PUBLIC_KEY").await?;
+    }
+    Ok(())
+}
+
+/// The server does not start, names the variable, and shows no value that may be secret.
+async fn refused(t: &Bench, set: &[(&str, &str)], unset: &[&str], variable: &str) -> Outcome {
+    let change = Changes {
+        set: set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..changes([], unset)
+    };
+    let output = gives_up(t, &change).await?;
+    expect::that(output.contains(variable), format!("an error that names {variable}"), &*output)?;
+    let secrets = set.iter().filter(|(name, _)| *name == variable).flat_map(|(_, value)| value.lines());
+    let shown = secrets.filter(|line| line.len() > 20 && !line.starts_with("-----")).find(|line| output.contains(line));
+    expect::that(shown.is_none(), "an error without the value", &*output)
+}
+
+/// A folder with one file for each text.
+fn files<const N: usize>(texts: [&str; N]) -> Outcome<(tempfile::TempDir, [String; N])> {
+    let failed = |error: std::io::Error| inconclusive(format!("a file for a secret: {error}"));
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let mut paths = std::array::from_fn(|_| String::new());
+    for (at, text) in texts.iter().enumerate() {
+        let path = folder.path().join(at.to_string());
+        std::fs::write(&path, text).map_err(failed)?;
+        paths[at] = path.display().to_string();
+    }
+    Ok((folder, paths))
+}
+
+async fn secrets_in_files(t: Bench) -> Outcome {
+    let secret = format!("a-secret-of-this-run-{}", t.random(64));
+    let credential = t.target().credential().and_then(Result::ok).unwrap_or_default();
+    let [(algorithm, private, public), ..] = KEY_PAIRS;
+    let (_folder, [secret_file, credential_file, key_file]) =
+        files([&format!("{secret}\n"), &format!("{credential}\r\n"), public])?;
+    let hmac = changes(
+        [("JWT_ALGORITHM", "HS256"), ("JWT_SECRET_FILE", &secret_file), ("INGEST_TOKEN_FILE", &credential_file)],
+        &["JWT_SECRET", "INGEST_TOKEN"],
+    );
+    verifies(&t, &hmac, signing(Signer::hmac("HS256", &secret))?).await?;
+    let pair = changes([("JWT_ALGORITHM", algorithm), ("JWT_PUBLIC_KEY_FILE", &key_file)], &["JWT_SECRET"]);
+    verifies(&t, &pair, signing(Signer::private_key(algorithm, private))?).await?;
+    if !t.target().declares("redis") {
+        return Ok(());
+    }
+    let lender = t.prepared_server(&changes([], &[]), None).await?;
+    let Some(password) = lender.database()?.address.password.clone() else { return Ok(()) };
+    let (_folder, [password_file]) = files([&format!("{password}\n")])?;
+    let redis = changes([("REDIS_PASSWORD_FILE", &password_file)], &["REDIS_PASSWORD"]);
+    t.own_server_with(&redis, None).await.map(drop)
+}
+
+async fn wrong_files(t: Bench) -> Outcome {
+    let names = ["JWT_SECRET", "INGEST_TOKEN"];
+    let (folder, [right, empty]) = files([&t.random(64), "\n"])?;
+    let absent = folder.path().join("absent").display().to_string();
+    for (path, unset) in [(&empty, &names[..]), (&absent, &names), (&right, &[])] {
+        let change = changes([("JWT_SECRET_FILE", &**path), ("INGEST_TOKEN_FILE", path)], unset);
+        let output = gives_up(&t, &change).await?;
+        for file in change.set.keys() {
+            expect::that(output.contains(file), format!("an error that names {file}"), &*output)?;
+        }
+    }
+    Ok(())
+}
+
+const OTHERS: &[&str] = &["REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB"];
+
+async fn redis_url(t: Bench) -> Outcome {
+    let harness = |error: redis::RedisError| inconclusive(format!("looking into Redis: {error}"));
+    // Its database is known only once it is there, and its URL has to be told before it starts.
+    let lender = t.prepared_server(&changes([], &[]), None).await?;
+    let database = lender.database()?;
+    let mut redis = database.connect().await.map_err(harness)?;
+    // New in each case: what the seed decides would be the same for other runs on this Redis, one of which takes the user away.
+    let (user, password) = (format!("user-{:016x}", rand::random::<u64>()), format!("p@ss:w/rd%{}", t.random(8)));
+    let mut set_user = redis::cmd("ACL");
+    set_user.arg("SETUSER").arg(&user).arg("on").arg(format!(">{password}")).arg("~*").arg("&*").arg("+@all");
+    // Somebody's own Redis may not let the suite make users: then it is the suite's own that logs in.
+    let made = set_user.query_async::<()>(&mut redis).await.is_ok();
+    let own = database.address.password.clone().unwrap_or_default();
+    let (user, password) = if made { (user, password) } else { (String::new(), own) };
+    let escaped = password.replace('%', "%25").replace('@', "%40").replace(':', "%3A").replace('/', "%2F");
+    let url = format!("redis://{user}:{escaped}@{}/{}", database.address, database.index);
+    let outcome = async {
+        let server = t.own_server_with(&changes([("REDIS_URL", &url)], OTHERS), None).await?;
+        let before = inspect::keys(&mut redis).await.map_err(harness)?;
+        let alice = server.user().await?;
+        server.emit_numbered(&alice, 1, 1).await?;
+        let after = inspect::keys(&mut redis).await.map_err(harness)?;
+        expect::that(after.len() > before.len(), "new keys in the database of the URL", format!("{} keys", after.len()))
+    };
+    let outcome = outcome.await;
+    if !made {
+        return outcome;
+    }
+    redis::cmd("ACL").arg("DELUSER").arg(&user).query_async::<()>(&mut redis).await.map_err(harness)?;
+    outcome
+}
+
+async fn wrong_urls(t: Bench) -> Outcome {
+    let secret = "mellon-0123456789-mellon";
+    for url in [
+        format!("rediss://:{secret}@127.0.0.1:6379"),
+        format!("redis://:{secret}@127.0.0.1:6379,127.0.0.1:6380"),
+        format!("redis://:{secret}/@127.0.0.1:6379"),
+        format!("{secret}@127.0.0.1:6379"),
+    ] {
+        let change = changes([("REDIS_URL", &*url)], OTHERS);
+        let output = gives_up(&t, &change).await?;
+        expect::that(output.contains("REDIS_URL"), "an error that names REDIS_URL", &*output)?;
+        expect::that(!output.contains(secret), "an error without the password", &*output)?;
+    }
+    Ok(())
 }
 
 async fn queue_max(t: Bench) -> Outcome {

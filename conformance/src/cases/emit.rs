@@ -48,6 +48,10 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(content_type(t))
     })
     .also(&["EMIT-10"]),
+    Case::new("EMIT-17/content-encoding", "a body that is said to be compressed is answered with 415", |t| {
+        Box::pin(content_encoding(t))
+    })
+    .also(&["EMIT-10"]),
     Case::new("EMIT-13/unknown", "unknown routes and methods are answered with 404 and 405", |t| Box::pin(unknown(t))),
     Case::new("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", |t| {
         Box::pin(garbage(t))
@@ -386,6 +390,28 @@ async fn content_type(t: Bench) -> Outcome {
     let bob = t.user().await?;
     let headers = [("authorization", &*credential), ("content-type", "application/json; charset=utf-8")];
     t.http("POST", "/events", &headers, Some(body_for(&bob, 1).to_string())).await?.expect_status(202)
+}
+
+async fn content_encoding(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let (one, session) = (body_for(&alice, 1), t.session_id());
+    let bodies = [
+        ("POST", "/events".to_owned(), one.to_string()),
+        ("POST", "/events/batch".to_owned(), json!([one]).to_string()),
+        ("PUT", format!("/sessions/{session}"), json!({"userId": alice.id}).to_string()),
+    ];
+    for (method, path, body) in &bodies {
+        for encoding in ["gzip", "br", "identity, gzip", "x-unheard-of"] {
+            let answer = t.control_text(method, path, &[("content-encoding", encoding)], body.clone()).await?;
+            problem(&answer, 415, None)?;
+            let accepted = answer.header("accept-encoding").unwrap_or_default();
+            expect::equal("Accept-Encoding", &json!("identity"), &json!(accepted))?;
+        }
+    }
+    received_nothing(&t, &alice).await?;
+    let bob = t.user().await?;
+    let plain = t.control_text("POST", "/events", &[("content-encoding", "identity")], body_for(&bob, 1).to_string());
+    plain.await?.expect_status(202)
 }
 
 async fn unknown(t: Bench) -> Outcome {

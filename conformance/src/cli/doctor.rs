@@ -63,6 +63,7 @@ async fn prepared(options: &Options) -> Result<Arc<Suite>, GroundError> {
         while let Some(event) = inbox.recv().await {
             match event {
                 RunEvent::Ready(part, what, _) => told("ok", &format!("{part}: {what}")),
+                RunEvent::Busy(part, what) => told("…", &format!("{part}: {what}")),
                 RunEvent::Remark(remark) => told("note", &remark),
                 _ => {}
             }

@@ -1,4 +1,5 @@
-//! Redis in a container, by testcontainers: published on loopback alone, removed at the end of the run.
+//! Redis in a container, by testcontainers: published on loopback alone where the daemon is on this machine, and removed at the end
+//! of the run.
 //!
 //! A run that was killed cannot remove its container; the next run does, by the labels that name the dead process.
 
@@ -27,6 +28,8 @@ use crate::ports::free_port;
 const OWNER: &str = "notify-conformance.owner-pid";
 /// Names the host that this process runs on: process ids mean nothing elsewhere, and a daemon may serve many hosts.
 const HOST: &str = "notify-conformance.owner-host";
+/// Where ports are published by a daemon on this machine.
+const LOOPBACK: &str = "127.0.0.1";
 /// How long the Docker daemon may take to answer a question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a container may take to start, its image being pulled included.
@@ -60,6 +63,9 @@ pub(super) async fn start(
     let kept = if keeps { "yes" } else { "no" };
     let command =
         ["redis-server", "--requirepass", password, "--databases", &databases, "--save", "", "--appendonly", kept];
+    let published = published_at(std::env::var("DOCKER_HOST").ok().as_deref());
+    // Said even where it is for all: a daemon may have been told to publish on its loopback unless it is asked otherwise.
+    let published_for = if published == LOOPBACK { LOOPBACK } else { "0.0.0.0" };
     let leftover = Leftover::new(docker);
     let request = GenericImage::new(name, tag)
         .with_wait_for(WaitFor::Nothing)
@@ -68,10 +74,10 @@ pub(super) async fn start(
         .with_label(OWNER, std::process::id().to_string())
         .with_label(HOST, host())
         .with_mapped_port(port, 6379.tcp())
-        .with_host_config_modifier(|config| {
+        .with_host_config_modifier(move |config| {
             let bindings = config.port_bindings.iter_mut().flat_map(HashMap::values_mut);
             for binding in bindings.flatten().flatten() {
-                binding.host_ip = Some("127.0.0.1".to_owned());
+                binding.host_ip = Some(published_for.to_owned());
             }
         });
     let running = match timeout(START_LIMIT, request.start()).await {
@@ -84,7 +90,7 @@ pub(super) async fn start(
     };
     leftover.forget();
     let container = Container { image: image.to_owned(), running: Mutex::new(Some(running)) };
-    Ok((container, RedisAddress { host: "127.0.0.1".to_owned(), port, password: Some(password.to_owned()) }))
+    Ok((container, RedisAddress { host: published, port, password: Some(password.to_owned()) }))
 }
 
 impl Container {
@@ -188,6 +194,18 @@ fn finish(last: impl Future<Output = ()> + Send + 'static) {
     let _ = thread.join();
 }
 
+/// Where the ports are that the daemon publishes: on the machine that it runs on, which `DOCKER_HOST` names where it is another one
+/// (Docker in Docker: `tcp://docker:2375`). There they can only be published for all; a password stands before what is there.
+fn published_at(docker_host: Option<&str>) -> String {
+    let url = docker_host.and_then(|host| reqwest::Url::parse(host).ok());
+    let url = url.filter(|url| matches!(url.scheme(), "tcp" | "http" | "https"));
+    match url.as_ref().and_then(reqwest::Url::host_str) {
+        None | Some("localhost" | "[::1]") => LOOPBACK.to_owned(),
+        Some(host) if host.starts_with("127.") => LOOPBACK.to_owned(),
+        Some(host) => host.trim_matches(['[', ']']).to_owned(),
+    }
+}
+
 /// The daemon that testcontainers will speak to, which looks in more places than Docker's own client.
 async fn daemon() -> Result<Docker, String> {
     let unreachable = |why: String| format!("no Docker daemon answers: {why}");
@@ -247,6 +265,19 @@ mod tests {
     fn a_registry_port_is_not_a_tag() {
         assert_eq!(split_tag("redis:7"), ("redis", "7"));
         assert_eq!(split_tag("localhost:5000/redis"), ("localhost:5000/redis", "latest"));
+    }
+
+    #[test]
+    fn published_ports_are_on_the_machine_of_the_daemon() {
+        assert_eq!(published_at(None), LOOPBACK);
+        for here in
+            ["unix:///run/docker.sock", "tcp://localhost:2375", "tcp://127.0.0.1:2375", "tcp://[::1]:2375", "nonsense"]
+        {
+            assert_eq!(published_at(Some(here)), LOOPBACK, "{here}");
+        }
+        assert_eq!(published_at(Some("tcp://docker:2375")), "docker");
+        assert_eq!(published_at(Some("https://10.0.0.7:2376")), "10.0.0.7");
+        assert_eq!(published_at(Some("tcp://[fd00::7]:2375")), "fd00::7");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Json {
                 self.environment = json!(environment);
             }
             RunEvent::GivenUp(why) => self.given_up = Some(why.clone()),
-            RunEvent::Planned(_) => {}
+            RunEvent::Planned(_) | RunEvent::Busy(..) => {}
             RunEvent::Finished(result) => self.cases.push(case(result)),
             RunEvent::Ended(end) => self.summary = Some(summary(end)),
         }

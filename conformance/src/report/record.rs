@@ -87,7 +87,7 @@ impl Record {
             RunEvent::Ready(part, what, took) => self.ground.push((part, what.clone(), *took)),
             RunEvent::Remark(remark) => self.remarks.push(remark.clone()),
             RunEvent::Environment(environment) => self.environment = (**environment).clone(),
-            RunEvent::Planned(_) => {}
+            RunEvent::Planned(_) | RunEvent::Busy(..) => {}
             RunEvent::Finished(result) => self.results.push((**result).clone()),
             RunEvent::Ended(summary) => self.summary = Some((**summary).clone()),
             RunEvent::GivenUp(why) => self.given_up = Some(why.clone()),

@@ -18,6 +18,8 @@ use crate::{
 const TRANSCRIPT_LINES: usize = 40;
 /// The longest line of a transcript, in bytes.
 const TRANSCRIPT_WIDTH: usize = 240;
+/// The longest line of a note, in bytes.
+const TEXT_WIDTH: usize = 88;
 
 /// Prints to standard output; the progress bar goes to standard error.
 #[derive(Debug)]
@@ -43,8 +45,9 @@ impl Terminal {
             RunEvent::Ready(part, what, took) => {
                 self.say(&format!("  {part:<9} {what:<60} ready  {}", seconds(*took)));
             }
+            RunEvent::Busy(part, what) => self.say(&paragraph(part, what)),
             RunEvent::Remark(remark) => {
-                self.say(&format!("  note      {remark}"));
+                self.say(&paragraph("note", remark));
                 self.remarks.push(remark.clone());
             }
             RunEvent::Environment(_) => {}
@@ -61,7 +64,7 @@ impl Terminal {
             }
             RunEvent::Ended(summary) => {
                 self.bar.finish_and_clear();
-                self.remarks.iter().for_each(|remark| line(&format!("  note      {remark}")));
+                self.remarks.iter().for_each(|remark| line(&paragraph("note", remark)));
                 line(&verdict(summary));
             }
         }
@@ -79,6 +82,20 @@ impl Terminal {
 /// A reader that has gone, such as `head`, changes nothing about the verdict.
 fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A text behind its name, in lines that a terminal need not break.
+fn paragraph(name: &str, text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().filter(|line| line.is_empty() || line.len() + 1 + word.len() <= TEXT_WIDTH);
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => *line += &format!(" {word}"),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    format!("  {name:<9} {}", lines.join(&format!("\n{:12}", "")))
 }
 
 fn case(result: &CaseResult, seed: &str) -> Option<String> {

@@ -1,11 +1,11 @@
-//! Reads a JSON body within its limits (EMIT-11, EMIT-12).
+//! Reads a JSON body within its limits (EMIT-11, EMIT-12, EMIT-17).
 
 use std::time::Duration;
 
 use axum::{
     body::Body,
     extract::Request,
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
 };
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -25,6 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads the body of a request that says it is JSON.
 pub(crate) async fn text(request: Request, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING).iter();
+    let is_plain = |value: &HeaderValue| {
+        let coding = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+        value.to_str().is_ok_and(|codings| codings.split(',').all(coding))
+    };
+    if !encodings.into_iter().all(is_plain) {
+        return Err(Problem::encoded());
+    }
     let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {

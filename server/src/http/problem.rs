@@ -18,6 +18,9 @@ pub struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+    /// The codings that a body may have, where it had another.
+    #[serde(skip)]
+    accept_encoding: Option<&'static str>,
     /// What of a batch was accepted before the store failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     accepted: Option<Box<Value>>,
@@ -48,6 +51,7 @@ impl Problem {
             status: code.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            accept_encoding: None,
             accepted: None,
         }
     }
@@ -61,6 +65,12 @@ impl Problem {
             many => format!("{} members are wrong", many.len()),
         };
         Self { errors, ..Self::new(StatusCode::BAD_REQUEST, detail) }
+    }
+
+    /// 415, for a body that is compressed (EMIT-17). Only this 415 may name codings (RFC 9110, 12.5.3).
+    pub fn encoded() -> Self {
+        let detail = "the body has to be sent as it is, without a Content-Encoding";
+        Self { accept_encoding: Some("identity"), ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail) }
     }
 
     /// 503.
@@ -80,6 +90,9 @@ impl IntoResponse for Problem {
         let mut response = (self.code, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(codings) = self.accept_encoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
+        }
         match self.code {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -26,6 +26,9 @@ mod eviction;
 mod line;
 pub(crate) mod peers;
 mod scripts;
+mod version;
+
+pub use version::check as check_version;
 
 /// How long a command may take, the connecting included. A Redis that is down must not hold a request (EMIT-07, AUTH-23).
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -38,14 +41,30 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Where Redis is (CONF-06).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisConfig {
-    /// `REDIS_HOST`.
+    /// `REDIS_HOST`, or that of `REDIS_URL`, as the rest.
     pub host: String,
     /// `REDIS_PORT`.
     pub port: u16,
+    /// `REDIS_USERNAME`; without one it is Redis's default user.
+    pub username: Option<String>,
     /// `REDIS_PASSWORD`.
     pub password: Option<crate::config::Secret>,
     /// `REDIS_DB`.
     pub db: i64,
+}
+
+impl RedisConfig {
+    fn client(&self) -> RedisResult<Client> {
+        let mut login = RedisConnectionInfo::default().set_db(self.db);
+        if let Some(username) = &self.username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password.expose());
+        }
+        let address = ConnectionAddr::Tcp(self.host.clone(), self.port);
+        Client::open(address.into_connection_info()?.set_redis_settings(login))
+    }
 }
 
 /// Queues, sessions and answers in Redis.
@@ -72,12 +91,7 @@ impl RedisStore {
     /// # Errors
     /// Where the settings make no sense to the client.
     pub fn new(config: &RedisConfig, limits: Limits) -> Result<Self, StoreError> {
-        let mut login = RedisConnectionInfo::default().set_db(config.db);
-        if let Some(password) = &config.password {
-            login = login.set_password(password.expose());
-        }
-        let address = ConnectionAddr::Tcp(config.host.clone(), config.port);
-        let client = Client::open(address.into_connection_info()?.set_redis_settings(login))?;
+        let client = config.client()?;
         let line = Line::new(client.clone())?;
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));

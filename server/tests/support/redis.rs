@@ -46,7 +46,7 @@ impl LocalRedis {
     }
 
     pub(crate) fn config(&self) -> RedisConfig {
-        RedisConfig { host: "127.0.0.1".into(), port: self.port, password: None, db: 0 }
+        RedisConfig { host: "127.0.0.1".into(), port: self.port, username: None, password: None, db: 0 }
     }
 
     /// Gone as by `kill -9`, with all that it held.

@@ -1,0 +1,181 @@
+//! Which store is used, and where Redis is: by a URL, or by a host and what belongs to it.
+
+use redis::{ConnectionAddr, IntoConnectionInfo};
+
+use super::{Reader, Secret, StoreConfig, Variable, host_name};
+use crate::store::redis::RedisConfig;
+
+const URL: Variable = Variable { plain: "REDIS_URL", file: "REDIS_URL_FILE" };
+const PASSWORD: Variable = Variable { plain: "REDIS_PASSWORD", file: "REDIS_PASSWORD_FILE" };
+
+/// What shows that somebody means to use Redis.
+const MEANT: [&str; 4] = [URL.plain, URL.file, "REDIS_HOST", "STORE"];
+/// What belongs to a Redis whose place is not told.
+const BELONGS: [&str; 5] = ["REDIS_PORT", "REDIS_USERNAME", PASSWORD.plain, PASSWORD.file, "REDIS_DB"];
+
+impl Reader<'_> {
+    pub(super) fn store(&mut self) -> Option<StoreConfig> {
+        let named = self.text("STORE");
+        let has_place = MEANT.iter().any(|name| *name != "STORE" && self.text(name).is_some());
+        match named.as_deref().unwrap_or(if has_place { "redis" } else { "embedded" }) {
+            "redis" => Some(StoreConfig::Redis(self.redis()?)),
+            "embedded" => {
+                if named.is_none() {
+                    self.warn_of_the_default();
+                }
+                let directory = self.text("DATA_DIR").unwrap_or_else(|| "data".into());
+                Some(StoreConfig::Embedded(directory.into()))
+            }
+            _ => {
+                // What is wrong beside it is told as well.
+                self.redis();
+                self.error("STORE", "must be redis or embedded")
+            }
+        }
+    }
+
+    /// A server that keeps the events of patients in a folder of its own, though it was to share a Redis, is found out when the
+    /// folder is gone.
+    fn warn_of_the_default(&mut self) {
+        let belongs: Vec<_> = BELONGS.into_iter().filter(|name| self.text(name).is_some()).collect();
+        let but = match belongs.as_slice() {
+            [] => String::new(),
+            some => format!(" ({} alone does not choose Redis)", some.join(", ")),
+        };
+        self.warnings.push(format!(
+            "neither REDIS_URL nor REDIS_HOST nor STORE is set{but}: events are kept in the embedded store, in the folder \
+             DATA_DIR of this one server. Set REDIS_URL, or STORE=embedded where that is meant"
+        ));
+    }
+
+    fn redis(&mut self) -> Option<RedisConfig> {
+        let password = self.secret(PASSWORD);
+        let username = self.text("REDIS_USERNAME");
+        let db = self.number("REDIS_DB", 0, 0, u64::from(u16::MAX));
+        let (url, port) = (self.secret(URL), self.redis_port());
+        let host = self.text("REDIS_HOST");
+        let place = match (url?, host) {
+            (Some((variable, url)), host) => {
+                let twice = [("REDIS_HOST", host.is_some()), ("REDIS_PORT", matches!(port, Some(Port::Number(_))))];
+                for (name, _) in twice.into_iter().filter(|(_, is_set)| *is_set) {
+                    self.error::<()>(name, format!("is set, and so is {variable}: set one of the two"));
+                }
+                self.redis_url(variable, &url)
+            }
+            (None, host) => self.redis_place(host, port),
+        };
+        let (mut redis, password) = (place?, password?);
+        let password_variable = password.as_ref().map_or(PASSWORD.plain, |(variable, _)| variable);
+        let in_url = [
+            ("REDIS_USERNAME", username.is_some() && redis.username.is_some()),
+            (password_variable, password.is_some() && redis.password.is_some()),
+            (
+                "REDIS_DB",
+                self.text("REDIS_DB").is_some()
+                    && redis.db != 0
+                    && Some(redis.db) != db.and_then(|it| it.try_into().ok()),
+            ),
+        ];
+        for (name, _) in in_url.into_iter().filter(|(_, twice)| *twice) {
+            self.error::<()>(name, "is set, and REDIS_URL has one, too: set one of the two");
+        }
+        redis.username = redis.username.or(username);
+        redis.password = redis.password.or(password.map(|(_, password)| password.into()));
+        if redis.username.is_some() && redis.password.is_none() {
+            // The client would log nobody in, and say nothing of it.
+            let alone = "is set, be it in REDIS_URL, and no password is; a user logs in with one: set REDIS_PASSWORD";
+            self.error::<()>("REDIS_USERNAME", alone);
+        }
+        if redis.db == 0 {
+            redis.db = i64::try_from(db?).ok()?;
+        }
+        Some(redis)
+    }
+
+    fn redis_place(&mut self, host: Option<String>, port: Option<Port>) -> Option<RedisConfig> {
+        let host = match host {
+            Some(host) if host.contains("://") => self.error(
+                "REDIS_HOST",
+                "holds a URL; that belongs into REDIS_URL, and REDIS_HOST is a name or an address alone",
+            ),
+            Some(host) => match host_name(&host) {
+                Ok(host) => Some(Some(host)),
+                Err(problem) => self.error("REDIS_HOST", problem.replace("PORT", "REDIS_PORT")),
+            },
+            None => Some(None),
+        };
+        let (host, port) = match (host?, port?) {
+            (host, Port::Number(port)) => (host.unwrap_or_else(|| "localhost".into()), port),
+            (host, Port::Service(at, port)) => (host.unwrap_or(at), port),
+            (host, Port::NotSet) => (host.unwrap_or_else(|| "localhost".into()), 6379),
+        };
+        Some(RedisConfig { host, port, username: None, password: None, db: 0 })
+    }
+
+    /// Kubernetes sets `REDIS_PORT=tcp://10.0.0.1:6379` in every pod beside a service called redis.
+    fn redis_port(&mut self) -> Option<Port> {
+        let Some(text) = self.text("REDIS_PORT") else { return Some(Port::NotSet) };
+        if let Some((host, port)) = text.strip_prefix("tcp://").and_then(|place| place.rsplit_once(':'))
+            && let (Ok(host), Ok(port @ 1..)) = (host_name(host), port.parse())
+        {
+            return Some(Port::Service(host, port));
+        }
+        match text.parse() {
+            Ok(port @ 1..) => Some(Port::Number(port)),
+            _ => self.error(
+                "REDIS_PORT",
+                "must be a whole number from 1 to 65535, or tcp://HOST:PORT as Kubernetes sets it for a service called redis",
+            ),
+        }
+    }
+
+    /// No error shows anything of a URL: there may be a password in any part of one that is written wrongly.
+    fn redis_url(&mut self, variable: &'static str, url: &str) -> Option<RedisConfig> {
+        let form = "must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
+        let Some((scheme, rest)) = url.split_once("://") else { return self.error(variable, form) };
+        let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
+        let unsupported = match scheme {
+            "redis" if hosts.contains(',') => Some("names several hosts"),
+            "redis" => None,
+            "rediss" => Some("asks for TLS (rediss://)"),
+            "redis+unix" | "unix" => Some("names a Unix socket"),
+            "redis+sentinel" | "redis-sentinel" | "sentinel" => Some("names a Sentinel"),
+            _ => return self.error(variable, form),
+        };
+        if let Some(what) = unsupported {
+            let only = format!("{what}, which is not supported yet: this server wants one Redis, at redis://HOST:PORT");
+            return self.error(variable, only);
+        }
+        let info = match url.into_connection_info() {
+            Ok(info) if !url.contains(['?', '#']) => info,
+            _ => {
+                let escaped =
+                    format!("{form}, nothing more; what is no letter or digit in a password is %-encoded (RFC 3986)");
+                return self.error(variable, escaped);
+            }
+        };
+        let (login, ConnectionAddr::Tcp(host, port)) = (info.redis_settings(), info.addr()) else {
+            return self.error(variable, form);
+        };
+        let db @ 0..=65_535 = login.db() else {
+            return self.error(variable, "has no database number from 0 to 65535 at its end");
+        };
+        let text = |it: Option<&str>| it.filter(|it| !it.is_empty()).map(str::to_owned);
+        Some(RedisConfig {
+            host: host.clone(),
+            port: *port,
+            username: text(login.username()),
+            password: text(login.password()).map(Secret::from),
+            db,
+        })
+    }
+}
+
+/// What `REDIS_PORT` says.
+enum Port {
+    NotSet,
+    Number(u16),
+    /// Where a service of Kubernetes is.
+    Service(String, u16),
+}
