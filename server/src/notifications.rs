@@ -88,7 +88,7 @@ pub struct Unsent {
 }
 
 /// How long an emitter waits while something else happens to the recipient, and how many do for one user (SLOW-11).
-const WAITS_FOR_USER: Duration = Duration::from_secs(3);
+const WAITS_FOR_USER: Duration = Duration::from_millis(4_500);
 const MAX_WAITING_FOR_USER: usize = 512;
 
 /// How long events wait, all together, for room at a client that has none and takes what it was handed. Then they are queued.
@@ -465,9 +465,11 @@ impl Inner {
                 return vec![(events[0].0, Err(error.into()))];
             }
         };
-        let haste = haste(events);
+        let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
         let mut outcomes = Vec::with_capacity(events.len());
         for ((place, event), id) in events.iter().zip(kept) {
+            // Whoever is behind is given it from the store.
+            timeout_at(deadline, self.deliver.room(room)).await.ok();
             let live = self.deliver.deliver_stored(room, event, id, None, haste);
             outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
         }

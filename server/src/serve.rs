@@ -32,10 +32,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// with a peer that has died, and still goes to one that was closed.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How much of that may be unsent: then there is room again, and it is seen that a slow peer takes something, every half a second at
+/// How much of that may be unsent: then there is room again, and it is seen that a slow peer takes something, every second at
 /// 16 kB/s.
 #[cfg(target_os = "linux")]
-const UNSENT_BYTES: u32 = 16 * 1024;
+const UNSENT_BYTES: u32 = 32 * 1024;
 
 /// How long sockets may take to close and their events to be queued, each; and how long requests may take to end; both begin at once.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

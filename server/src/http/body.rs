@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
 };
 use futures_util::StreamExt;
+use hyper::body::Body as _;
 use serde_json::Value;
 
 use super::problem::Problem;
@@ -70,7 +71,9 @@ pub(crate) async fn read(body: Body, limit_bytes: usize) -> Result<Vec<u8>, Prob
 /// What is above the limit is read, up to a point, and thrown away: were the connection closed while the client still
 /// sends, it would be reset, and the answer lost.
 async fn collect(body: Body, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let (mut stream, mut kept, mut seen) = (body.into_data_stream(), Vec::new(), 0_usize);
+    // A body that grows as it comes is copied again and again.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit_bytes);
+    let (mut stream, mut kept, mut seen) = (body.into_data_stream(), Vec::with_capacity(announced), 0_usize);
     while let Some(chunk) = stream.next().await {
         let Ok(chunk) = chunk else {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "the body broke off"));

@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// How many events may wait for a client that reads slowly or not at all, and how many bytes. A batch of the usual size fits in.
-const MAX_WAITING: usize = 256;
-const MAX_WAITING_BYTES: usize = 256 * 1024;
+const MAX_WAITING: usize = 1_024;
+const MAX_WAITING_BYTES: usize = 320 * 1024;
 
 /// An event on its way to one or several clients that acknowledge nothing, and in no store.
 pub(crate) struct Shared {
@@ -100,11 +100,43 @@ impl Handed {
     }
 }
 
+/// Small, for many may wait.
 struct Waiting {
-    frame: Frame,
-    handed: Handed,
+    what: What,
     /// What it counts in the bound.
-    weight: usize,
+    weight: u32,
+}
+
+enum What {
+    /// As it goes to everybody.
+    Event(Arc<Shared>),
+    /// As it goes to this client.
+    Packet(Box<(Frame, Handed)>),
+}
+
+impl Waiting {
+    fn new(frame: Frame, handed: Handed, weight: usize) -> Self {
+        let what = match handed {
+            Handed::Event(shared) if weight > 0 => What::Event(shared),
+            handed => What::Packet(Box::new((frame, handed))),
+        };
+        // One that is larger counts as much as the largest that there can be.
+        Self { what, weight: u32::try_from(weight).unwrap_or(u32::MAX) }
+    }
+
+    fn frame(&self) -> &Frame {
+        match &self.what {
+            What::Event(shared) => &shared.event.frame,
+            What::Packet(packet) => &packet.0,
+        }
+    }
+
+    fn into_handed(self) -> Handed {
+        match self.what {
+            What::Event(shared) => Handed::Event(shared),
+            What::Packet(packet) => packet.1,
+        }
+    }
 }
 
 /// An event that a client behind has not been handed.
@@ -163,13 +195,13 @@ impl Outbox {
         let weight = frame.len();
         self.events += 1;
         self.bytes += weight;
-        self.waiting.push_back(Waiting { frame, handed, weight });
+        self.waiting.push_back(Waiting::new(frame, handed, weight));
     }
 
     /// Hands over a queue. It was bounded before, so it counts for nothing here, and what comes behind it has room.
     pub(crate) fn push_queue(&mut self, frame: Frame, handed: Handed) {
         handed.hold();
-        self.waiting.push_back(Waiting { frame, handed, weight: 0 });
+        self.waiting.push_back(Waiting::new(frame, handed, 0));
     }
 
     /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03).
@@ -224,13 +256,13 @@ impl Outbox {
         let mut all = vec![handed];
         all.extend(missed.into_iter().map(|missed| missed.handed));
         // They are held already.
-        self.waiting.push_back(Waiting { frame, handed: Handed::Many(all), weight: 0 });
+        self.waiting.push_back(Waiting::new(frame, Handed::Many(all), 0));
     }
 
     /// What a vectored write can take.
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (mut count, mut skip) = (0, self.begun);
-        for part in self.waiting.iter().flat_map(|waiting| waiting.frame.parts()) {
+        for part in self.waiting.iter().flat_map(|waiting| waiting.frame().parts()) {
             if count == slices.len() {
                 break;
             }
@@ -252,7 +284,7 @@ impl Outbox {
     /// Notes that a WebSocket has taken so many bytes.
     pub(crate) fn taken(&mut self, mut bytes: usize) {
         while let Some(first) = self.waiting.front() {
-            let left = first.frame.len() - self.begun;
+            let left = first.frame().len() - self.begun;
             if bytes < left {
                 self.begun += bytes;
                 break;
@@ -264,12 +296,13 @@ impl Outbox {
     }
 
     fn first_sent(&mut self) {
-        let Some(Waiting { frame, handed, weight }) = self.waiting.pop_front() else { return };
-        if weight > 0 {
+        let Some(first) = self.waiting.pop_front() else { return };
+        if first.weight > 0 {
             self.events -= 1;
-            self.bytes -= weight;
+            self.bytes -= first.weight as usize;
         }
-        handed.sent(frame.len());
+        let bytes = first.frame().len();
+        first.into_handed().sent(bytes);
         // What a burst took is given back.
         if self.waiting.is_empty() && self.waiting.capacity() > 64 {
             self.waiting = VecDeque::new();
@@ -278,7 +311,7 @@ impl Outbox {
 
     /// How many packets wait, and how long they are with what separates them.
     pub(crate) fn packets(&self) -> (usize, usize) {
-        let bytes: usize = self.waiting.iter().map(|waiting| waiting.frame.packet_len()).sum();
+        let bytes: usize = self.waiting.iter().map(|waiting| waiting.frame().packet_len()).sum();
         (self.waiting.len(), bytes + self.waiting.len().saturating_sub(1))
     }
 
@@ -286,16 +319,16 @@ impl Outbox {
     /// that are short, which is what `into` is for.
     pub(crate) fn take_packets(&mut self, left: &mut usize, most: usize, into: &mut Vec<u8>) -> Bytes {
         while let (Some(first), true) = (self.waiting.front(), *left > 0) {
-            let length = first.frame.packet_len();
+            let length = first.frame().packet_len();
             if self.begun == 0 && into.len() + length < most {
-                first.frame.packet().iter().for_each(|part| into.extend_from_slice(part));
+                first.frame().packet().iter().for_each(|part| into.extend_from_slice(part));
                 self.packet_taken(left, into);
                 continue;
             }
             if !into.is_empty() {
                 break;
             }
-            let [head, tail] = first.frame.packet();
+            let [head, tail] = first.frame().packet();
             let part = match self.begun < head.len() {
                 true => head.slice(self.begun..head.len().min(self.begun + most)),
                 false => tail.slice(self.begun - head.len()..tail.len().min(self.begun - head.len() + most)),
@@ -323,7 +356,7 @@ impl Outbox {
     /// Empties it, and returns the events that nobody has sent and nobody else will.
     pub(crate) fn take_unsent(&mut self) -> Vec<Arc<Shared>> {
         let mut unsent = std::mem::take(&mut self.orphans);
-        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.handed);
+        let waiting = std::mem::take(&mut self.waiting).into_iter().map(Waiting::into_handed);
         let missed = std::mem::take(&mut self.missed).into_iter().map(|missed| missed.handed);
         waiting.chain(missed).for_each(|handed| handed.lost(&mut unsent));
         *self = Self::default();
