@@ -496,6 +496,34 @@ static MUTANTS: &[Mutant] = &[
         routes::Fault::NoUpgradeOffered,
     ),
     routes(
+        "upgrade-closes",
+        "a session whose upgrade has begun is closed a little later",
+        &[
+            "TRANS-12/closed",
+            "TRANS-12/silent",
+            "TRANS-12/garbage",
+            "TRANS-12/probed-gone",
+            "TRANS-12/probed-silent",
+            "TRANS-12/probed-garbage",
+        ],
+        routes::Fault::UpgradeCloses,
+    )
+    .also(&["TRANS-13"]),
+    routes(
+        "upgrade-spins",
+        "no poll waits while an upgrade is under way, or has just come to nothing",
+        &["TRANS-12/closed", "TRANS-12/silent", "TRANS-12/probed-silent"],
+        routes::Fault::UpgradeSpins,
+    )
+    .also(&["TRANS-12"]),
+    routes(
+        "second-upgrade-ends",
+        "a further WebSocket for a session sends its client away",
+        &["TRANS-13/upgraded", "TRANS-13/under-way"],
+        routes::Fault::SecondUpgradeEnds,
+    )
+    .also(&["TRANS-12"]),
+    routes(
         "origin-reflected",
         "every origin is answered as if it were listed",
         &["ORIGIN-02/unlisted"],

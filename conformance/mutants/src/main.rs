@@ -119,6 +119,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
                 sessions,
                 rights: app.rights.clone(),
                 io: app.io.clone(),
+                upgrades: routes::Upgrades::default(),
             };
             app.router = routes::wrap(app.router, around);
         }

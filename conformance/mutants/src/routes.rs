@@ -1,12 +1,16 @@
 //! HTTP answers with one thing wrong: lies around the routes of the sound server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
     body::{Body, to_bytes},
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -61,10 +65,21 @@ pub(crate) enum Fault {
     RevocationClosesAll,
     /// A revocation closes connections and is stored afterwards: who comes in between stays.
     RevocationToldTooEarly,
+    /// A session whose upgrade has begun is closed a little later.
+    UpgradeCloses,
+    /// No poll waits while an upgrade is under way.
+    UpgradeSpins,
+    /// A further WebSocket for a session sends its client away.
+    SecondUpgradeEnds,
 }
 
 /// How much later.
 const LATER: Duration = Duration::from_millis(30);
+/// How long after its upgrade has begun a session is closed.
+const CLOSES_AFTER: Duration = Duration::from_secs(3);
+/// For how long polls hardly wait once an upgrade has begun, and how long that is.
+const SPINS: Duration = Duration::from_secs(6);
+const HARDLY: Duration = Duration::from_millis(20);
 
 /// What the answers lean on.
 #[derive(Clone)]
@@ -75,6 +90,22 @@ pub(crate) struct Surroundings {
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) rights: Rights,
     pub(crate) io: SocketIo,
+    pub(crate) upgrades: Upgrades,
+}
+
+/// When the upgrades of sessions have begun, by session.
+#[derive(Clone, Default)]
+pub(crate) struct Upgrades(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Upgrades {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        // Every change is a single call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_recent(&self, sid: &str) -> bool {
+        self.lock().get(sid).is_some_and(|began| began.elapsed() < SPINS)
+    }
 }
 
 pub(crate) fn wrap(router: Router, around: Surroundings) -> Router {
@@ -129,6 +160,9 @@ impl Surroundings {
             {
                 return self.revoke(&path).await;
             }
+            Fault::UpgradeCloses | Fault::UpgradeSpins | Fault::SecondUpgradeEnds if engine => {
+                return self.spoil_upgrade(request, next).await;
+            }
             Fault::NoUpgradeOffered if engine && is_opening(&request) => {
                 return without_upgrades(next.run(request).await).await;
             }
@@ -178,6 +212,42 @@ impl Surroundings {
         response
     }
 
+    /// Passes on what belongs to a session, but spoils its upgrade.
+    async fn spoil_upgrade(&self, request: Request, next: Next) -> Response {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name));
+        let (Some(sid), transport) = (value("sid="), value("transport=")) else { return next.run(request).await };
+        if transport != Some("websocket") {
+            let is_poll = request.method() == Method::GET;
+            if self.fault != Fault::UpgradeSpins || !is_poll || !self.upgrades.is_recent(sid) {
+                return next.run(request).await;
+            }
+            let answer = tokio::time::timeout(HARDLY, next.run(request)).await;
+            return answer.unwrap_or_else(|_| "6".into_response());
+        }
+        let begins = self.fault == Fault::UpgradeCloses;
+        let closing = begins.then(|| (next.clone(), close_of(request.uri())));
+        let response = next.run(request).await;
+        let refused = response.status().is_client_error();
+        if !refused {
+            self.upgrades.lock().insert(sid.to_owned(), Instant::now());
+        }
+        match closing {
+            Some((next, Some(close))) if !refused => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(CLOSES_AFTER).await;
+                    next.run(close).await;
+                });
+            }
+            _ => {}
+        }
+        let sockets = self.io.of("/notifications").map(|namespace| namespace.sockets()).unwrap_or_default();
+        if self.fault == Fault::SecondUpgradeEnds && refused {
+            sockets.into_iter().filter(|socket| socket.id.as_str() == sid).for_each(|it| drop(it.disconnect()));
+        }
+        response
+    }
+
     /// Passes the request on; where it is refused for its body, emits what can be made out of it.
     async fn emit_anyway(&self, request: Request, next: Next) -> Response {
         let (parts, body) = request.into_parts();
@@ -197,6 +267,12 @@ impl Surroundings {
         }
         response
     }
+}
+
+/// What a polling client says to be closed, to the session of this URI.
+fn close_of(uri: &Uri) -> Option<Request> {
+    let polling = uri.to_string().replace("transport=websocket", "transport=polling");
+    Request::post(polling).header(header::CONTENT_TYPE, "text/plain").body(Body::from("1")).ok()
 }
 
 fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
