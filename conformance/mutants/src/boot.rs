@@ -14,12 +14,15 @@ pub(crate) enum Fault {
     FirstErrorOnly,
     /// Each error is told with the value that caused it.
     ValuesShown,
+    /// A heartbeat that is no number of seconds is taken as the usual one.
+    HeartbeatForgiven,
 }
 
 /// Reads the settings; the error is what the server prints before it ends.
 pub(crate) fn read(fault: Option<Fault>) -> Result<Config, String> {
     let outcome = match fault {
         Some(Fault::KeyMadeUp) => Config::from_source(&WithKey),
+        Some(Fault::HeartbeatForgiven) => Config::from_source(&Forgiving),
         _ => Config::from_source(&Environment),
     };
     outcome.map_err(|errors| tell(&errors, fault))
@@ -33,6 +36,16 @@ fn tell(errors: &ConfigErrors, fault: Option<Fault>) -> String {
             errors.0.iter().map(|error| format!("{error}: {}\n", with_value(error.variable))).collect()
         }
         _ => errors.to_string(),
+    }
+}
+
+/// The environment, without what is wrong with the heartbeat.
+struct Forgiving;
+
+impl Source for Forgiving {
+    fn get(&self, name: &str) -> Option<String> {
+        let set = Environment.get(name);
+        set.filter(|value| !name.starts_with("PING_") || value.parse::<u64>().is_ok_and(|seconds| seconds > 0))
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Leaks,
     /// A client that does not read holds up everybody.
     OneHoldsUpAll,
+    /// Whoever was behind is not given what was stored meanwhile.
+    NeverCatchesUp,
 }
 
 /// Long enough for a successor to overtake.
@@ -149,6 +151,7 @@ impl Deliver for Faulty {
     fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
         match self.fault {
             Fault::NeverLive | Fault::QueuedAsWell => false,
+            Fault::NeverCatchesUp if sent.is_some() => false,
             _ => self.deliver.deliver_stored(room, event, entry, sent, haste),
         }
     }
@@ -170,7 +173,7 @@ impl Deliver for Faulty {
     }
 
     fn asks_store(&self, room: &str) -> bool {
-        self.deliver.asks_store(room)
+        self.fault != Fault::NeverCatchesUp && self.deliver.asks_store(room)
     }
 
     fn give_kept(&self, room: &str, backlog: &Backlog) {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{acks, boot, delivery, door, nodes, process, queue, routes, rules, sessions, storeless, tokens};
+use crate::{acks, boot, delivery, door, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -36,6 +36,8 @@ pub(crate) enum Place {
     Routes(routes::Fault),
     /// The watch over transports, which is left out.
     Watch,
+    /// The line that clients are reached by.
+    Line(relay::Fault),
     /// How the process ends, and what it does beside serving.
     Process(process::Fault),
 }
@@ -649,8 +651,13 @@ static MUTANTS: &[Mutant] = &[
     queue!("puts-back-last", "what was not sent goes to the end of the queue", ["ORDER-01/not-fetched"], PutsBackLast),
     delivery!("nobody-acknowledges", "ack: true is not heard", ["ACK-01/live"], NobodyAcknowledges)
         .also(&["ACK", "ORDER", "SLOW-03"]),
-    delivery!("unsent-forgotten", "what a slow client was not sent is lost", ["SLOW-01/websocket"], UnsentForgotten)
-        .also(&["ORDER-01", "ORDER-03", "SLOW-01"]),
+    delivery!(
+        "unsent-forgotten",
+        "what a slow client was not sent is lost",
+        ["SLOW-01/websocket", "SLOW-10/broken", "SLOW-10/broken-polling"],
+        UnsentForgotten
+    )
+    .also(&["HEART", "ORDER-01", "ORDER-03", "SLOW"]),
     delivery!(
         "last-sent-again",
         "what was sent last is queued when the client goes",
@@ -670,6 +677,86 @@ static MUTANTS: &[Mutant] = &[
     delivery!("leaks", "events are never freed", ["SLOW-05/memory"], Leaks),
     delivery!("one-holds-up-all", "a client that does not read holds up everybody", ["SLOW-04/others"], OneHoldsUpAll)
         .also(&["*"]),
+    delivery!(
+        "never-catches-up-with-one",
+        "a client that was behind is not given what had to wait",
+        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging"],
+        NeverCatchesUp
+    )
+    .also(&["HEART", "ORDER", "SLOW"]),
+    queue!(
+        "cleared-when-read",
+        "a queue is removed as soon as it is read to be handed over",
+        ["SLOW-07/broken", "SLOW-07/broken-polling", "SLOW-08/one-device", "SLOW-08/one-device-polling"],
+        ClearedWhenRead
+    )
+    .also(&["ORDER", "QUEUE", "SLOW"]),
+    part(
+        "impatient",
+        "a client that takes nothing for a moment is closed",
+        &["SLOW-06/websocket", "SLOW-07/websocket", "HEART-05/full"],
+        |sound, _| Collaborators { patience: Duration::from_millis(20), ..sound },
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    setting(
+        "in-haste",
+        "an event that is not acknowledged within 2 s closes the connection",
+        &["HEART-05/websocket", "HEART-05/polling", "SLOW-07/acknowledging"],
+        |config| config.ack_timeout = Duration::from_secs(2),
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    setting("heartbeat-fixed", "PING_INTERVAL_SECONDS is ignored", &["HEART-04/settings"], |config| {
+        config.heartbeat.interval = Duration::from_secs(25)
+    })
+    .also(&["HEART", "SLOW"]),
+    boot(
+        "heartbeat-forgiven",
+        "a heartbeat that is no number of seconds is taken as the usual one",
+        &["HEART-04/wrong"],
+        boot::Fault::HeartbeatForgiven,
+    ),
+    Mutant::new(
+        "unpinged",
+        "WebSocket clients are not pinged",
+        &["HEART-01/websocket", "HEART-03/websocket"],
+        Place::Line(relay::Fault::NoPings),
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    Mutant::new(
+        "pongs-made-up",
+        "a WebSocket client that is pinged counts as having answered",
+        &["HEART-02/websocket", "HEART-02/dead-line"],
+        Place::Line(relay::Fault::PongsMadeUp),
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    routes(
+        "pollers-unpinged",
+        "polling clients are not pinged",
+        &["HEART-01/polling", "HEART-03/polling"],
+        routes::Fault::PollersUnpinged,
+    )
+    .also(&["HEART", "SLOW"]),
+    routes(
+        "pollers-never-die",
+        "polling clients count as having answered each ping",
+        &["HEART-02/polling", "HEART-02/dead-line-polling"],
+        routes::Fault::PollersNeverDie,
+    )
+    .also(&["HEART", "SLOW"]),
+    routes(
+        "sent-away-later",
+        "whoever is here is sent away after some seconds",
+        &["HEART-03/websocket", "HEART-03/polling", "HEART-03/library"],
+        routes::Fault::SentAwayLater,
+    )
+    .also(&["*"]),
+    routes(
+        "connect-holds-up",
+        "whatever connects holds up every emitter",
+        &["SLOW-11/polling", "SLOW-11/websocket"],
+        routes::Fault::ConnectHoldsUp,
+    )
+    .also(&["*"]),
     ends!("endless", "a connection outlives its token", ["EXPIRY-01/websocket", "EXPIRY-01/polling"], Never)
         .also(&["EXPIRY-03", "EXPIRY-05"]),
     ends!("ended-too-early", "a connection ends before its token", ["EXPIRY-01/websocket"], TooEarly).also(&["EXPIRY"]),

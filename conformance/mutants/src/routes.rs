@@ -71,6 +71,14 @@ pub(crate) enum Fault {
     UpgradeSpins,
     /// A further WebSocket for a session sends its client away.
     SecondUpgradeEnds,
+    /// Polling clients count as having answered each ping.
+    PollersNeverDie,
+    /// A poll is not answered with a ping.
+    PollersUnpinged,
+    /// Nobody stays for long.
+    SentAwayLater,
+    /// Whatever connects holds up every emitter.
+    ConnectHoldsUp,
 }
 
 /// How much later.
@@ -80,6 +88,13 @@ const CLOSES_AFTER: Duration = Duration::from_secs(3);
 /// For how long polls hardly wait once an upgrade has begun, and how long that is.
 const SPINS: Duration = Duration::from_secs(6);
 const HARDLY: Duration = Duration::from_millis(20);
+/// How often a polling client is said to be alive, and for how long.
+const SAID_EVERY: Duration = Duration::from_millis(500);
+const SAID_FOR: Duration = Duration::from_secs(60);
+/// How long clients may stay.
+const STAYS: Duration = Duration::from_secs(9);
+/// How long whatever connects holds up the others.
+const HELD_UP: Duration = Duration::from_millis(500);
 
 /// What the answers lean on.
 #[derive(Clone)]
@@ -91,6 +106,8 @@ pub(crate) struct Surroundings {
     pub(crate) rights: Rights,
     pub(crate) io: SocketIo,
     pub(crate) upgrades: Upgrades,
+    /// Whose turn it is.
+    pub(crate) one_at_a_time: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// When the upgrades of sessions have begun, by session.
@@ -163,7 +180,19 @@ impl Surroundings {
             Fault::UpgradeCloses | Fault::UpgradeSpins | Fault::SecondUpgradeEnds if engine => {
                 return self.spoil_upgrade(request, next).await;
             }
-            Fault::NoUpgradeOffered if engine && is_opening(&request) => {
+            Fault::PollersNeverDie if engine && is_opening(&request) && !is_websocket(&request) => {
+                return self.opened_for_good(request, next).await;
+            }
+            Fault::PollersUnpinged if engine && method == Method::GET => {
+                return unpinged(next.run(request).await).await;
+            }
+            Fault::SentAwayLater if engine && is_opening(&request) => self.send_away_later(),
+            Fault::ConnectHoldsUp if engine && is_opening(&request) => {
+                let _turn = self.one_at_a_time.lock().await;
+                tokio::time::sleep(HELD_UP).await;
+            }
+            Fault::ConnectHoldsUp if path.starts_with("/events") => drop(self.one_at_a_time.lock().await),
+            Fault::NoUpgradeOffered if engine && is_opening(&request) && !is_websocket(&request) => {
                 return without_upgrades(next.run(request).await).await;
             }
             _ => {}
@@ -210,6 +239,39 @@ impl Surroundings {
             _ => {}
         }
         response
+    }
+
+    /// Opens a polling session, and goes on to say that its client has answered.
+    async fn opened_for_good(&self, request: Request, next: Next) -> Response {
+        let uri = request.uri().to_string();
+        let (parts, body) = next.clone().run(request).await.into_parts();
+        let body = to_bytes(body, ANY_SIZE).await.unwrap_or_default();
+        let opened = body.strip_prefix(b"0").and_then(|json| serde_json::from_slice::<Value>(json).ok());
+        if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
+            let uri = format!("{uri}&sid={sid}");
+            tokio::spawn(async move {
+                for _ in 0..SAID_FOR.as_millis() / SAID_EVERY.as_millis() {
+                    tokio::time::sleep(SAID_EVERY).await;
+                    let said = Request::post(&uri).header(header::CONTENT_TYPE, "text/plain").body(Body::from("3"));
+                    let Ok(said) = said else { return };
+                    if !next.clone().run(said).await.status().is_success() {
+                        return;
+                    }
+                }
+            });
+        }
+        Response::from_parts(parts, Body::from(body))
+    }
+
+    /// Sends whoever is here by then away, and stays at it.
+    fn send_away_later(&self) {
+        let io = self.io.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(STAYS).await;
+            if let Some(everybody) = io.of("/notifications") {
+                everybody.disconnect().await.ok();
+            }
+        });
     }
 
     /// Passes on what belongs to a session, but spoils its upgrade.
@@ -283,7 +345,20 @@ fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
 
 fn is_opening(request: &Request) -> bool {
     let query = request.uri().query().unwrap_or_default();
-    request.method() == Method::GET && query.contains("transport=polling") && !query.contains("sid=")
+    request.method() == Method::GET && !query.contains("sid=")
+}
+
+fn is_websocket(request: &Request) -> bool {
+    request.headers().contains_key(header::UPGRADE)
+}
+
+async fn unpinged(response: Response) -> Response {
+    if response.headers().get(header::CONTENT_LENGTH).is_none_or(|length| length != "1") {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, ANY_SIZE).await.unwrap_or_default();
+    Response::from_parts(parts, Body::from(if body == "2" { "6".into() } else { body }))
 }
 
 async fn without_upgrades(response: Response) -> Response {
