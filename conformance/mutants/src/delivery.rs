@@ -99,6 +99,10 @@ impl Deliver for Faulty {
     fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool {
         match self.fault {
             Fault::NeverLive => return false,
+            // It is offered again before it is queued.
+            Fault::QueuedAsWell if self.seen(room).is_some_and(|(_, last)| last.event_id == event.event_id) => {
+                return false;
+            }
             Fault::Shuffled => return self.shuffled(room, event, haste),
             Fault::Leaks => {
                 let mut leaked = self.leaked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +119,12 @@ impl Deliver for Faulty {
         }
         let taken = self.deliver.deliver(room, event, haste);
         match self.fault {
-            Fault::QueuedAsWell => false,
+            Fault::QueuedAsWell => {
+                if taken {
+                    self.saw(room, event);
+                }
+                false
+            }
             Fault::NobodyIsEnough => true,
             Fault::Twice => self.deliver.deliver(room, event, haste) || taken,
             Fault::LingersOn if !taken => self.seen(room).is_some_and(|(at, _)| at.elapsed() < LINGERS),

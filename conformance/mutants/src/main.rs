@@ -105,6 +105,8 @@ fn around(place: &Place, sound: Collaborators) -> App {
             let late = late.clone();
             Collaborators { wrap_deliver: Box::new(|_| Arc::new(late)), ..sound }
         }
+        // Nor do they for what they do not fetch.
+        Place::Routes(routes::Fault::PollersNeverDie) => Collaborators { patience: routes::FOR_GOOD, ..sound },
         _ => sound,
     };
     let mut app = App::new(sound);

@@ -163,7 +163,13 @@ impl OfflineQueue for Faulty {
         drain: Option<Uuid>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            if self.fault == Fault::NotCleared { Ok(()) } else { self.queue.remove(user_id, ids, drain).await }
+            if self.fault != Fault::NotCleared {
+                return self.queue.remove(user_id, ids, drain).await;
+            }
+            if let Some(drain) = drain {
+                self.queue.release(user_id, drain).await;
+            }
+            Ok(())
         })
     }
 }

@@ -91,6 +91,8 @@ const HARDLY: Duration = Duration::from_millis(20);
 /// How often a polling client is said to be alive, and for how long.
 const SAID_EVERY: Duration = Duration::from_millis(500);
 const SAID_FOR: Duration = Duration::from_secs(60);
+/// Longer than any case.
+pub(crate) const FOR_GOOD: Duration = Duration::from_secs(3_600);
 /// How long clients may stay.
 const STAYS: Duration = Duration::from_secs(9);
 /// How long whatever connects holds up the others.
