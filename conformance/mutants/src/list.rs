@@ -435,7 +435,7 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
     door("live-overtakes", "live events overtake the queue", &["QUEUE-11/before-live"], door::Fault::LiveOvertakes)
-        .also(&["QUEUE-13"]),
+        .also(&["EVENT-07", "QUEUE-01", "QUEUE-13", "ROOM-05"]),
     door(
         "cleared-before-sent",
         "the queue is cleared before the client is in",
