@@ -105,7 +105,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
             let late = late.clone();
             Collaborators { wrap_deliver: Box::new(|_| Arc::new(late)), ..sound }
         }
-        // Nor do they for what they do not fetch.
+        // They do not die of what they leave unfetched either.
         Place::Routes(routes::Fault::PollersNeverDie) => Collaborators { patience: routes::FOR_GOOD, ..sound },
         _ => sound,
     };
