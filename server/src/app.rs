@@ -65,6 +65,8 @@ pub struct Collaborators {
     pub connect_timeout: Duration,
     /// How often clients are pinged, and how long they may take.
     pub heartbeat: Heartbeat,
+    /// How long a client may take nothing of what waits for it (SLOW-01): `pingTimeout`.
+    pub patience: Duration,
     /// How many events a user's queue holds (QUEUE-03).
     pub max_events: usize,
 }
@@ -92,6 +94,7 @@ impl Collaborators {
             ingest_token: config.ingest_token.clone(),
             connect_timeout: namespace::CONNECT_TIMEOUT,
             heartbeat: config.heartbeat,
+            patience: config.heartbeat.timeout,
             max_events: config.limits.max_events,
         })
     }
@@ -164,8 +167,7 @@ impl App {
             roster: roster.clone(),
         };
         namespace::open(&io, Arc::new(door));
-        let lines =
-            Lines { flusher: Flusher::default(), patience: with.heartbeat.timeout, missed_at_most: with.max_events };
+        let lines = Lines { flusher: Flusher::default(), patience: with.patience, missed_at_most: with.max_events };
         let (sessions, lines) = (Arc::<Sessions>::default(), Arc::new(lines));
         let transport = transport::Transport { engine, sessions, lines };
         let session_store =

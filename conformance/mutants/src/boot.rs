@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     UrlIgnored,
     /// What cannot be followed is taken for another URL.
     WrongUrlTaken,
+    /// A heartbeat that is no number of seconds is taken as the usual one.
+    HeartbeatForgiven,
 }
 
 /// Reads the settings; the error is what the server prints before it ends.
@@ -37,6 +39,7 @@ pub(crate) fn read(fault: Option<Fault>) -> Result<Config, String> {
             | Fault::UrlIgnored
             | Fault::WrongUrlTaken),
         ) => Config::from_source(&Misread(fault)),
+        Some(Fault::HeartbeatForgiven) => Config::from_source(&Forgiving),
         _ => Config::from_source(&Environment),
     };
     outcome.map_err(|errors| tell(&errors, fault))
@@ -81,6 +84,16 @@ impl Source for Misread {
             }
             _ => set,
         }
+    }
+}
+
+/// The environment, without what is wrong with the heartbeat.
+struct Forgiving;
+
+impl Source for Forgiving {
+    fn get(&self, name: &str) -> Option<String> {
+        let set = Environment.get(name);
+        set.filter(|value| !name.starts_with("PING_") || value.parse::<u64>().is_ok_and(|seconds| seconds > 0))
     }
 }
 

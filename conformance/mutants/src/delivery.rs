@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Leaks,
     /// A client that does not read holds up everybody.
     OneHoldsUpAll,
+    /// Whoever was behind is not given what was stored meanwhile.
+    NeverCatchesUp,
 }
 
 /// Long enough for a successor to overtake.
@@ -97,6 +99,10 @@ impl Deliver for Faulty {
     fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool {
         match self.fault {
             Fault::NeverLive => return false,
+            // It is offered again before it is queued.
+            Fault::QueuedAsWell if self.seen(room).is_some_and(|(_, last)| last.event_id == event.event_id) => {
+                return false;
+            }
             Fault::Shuffled => return self.shuffled(room, event, haste),
             Fault::Leaks => {
                 let mut leaked = self.leaked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +119,12 @@ impl Deliver for Faulty {
         }
         let taken = self.deliver.deliver(room, event, haste);
         match self.fault {
-            Fault::QueuedAsWell => false,
+            Fault::QueuedAsWell => {
+                if taken {
+                    self.saw(room, event);
+                }
+                false
+            }
             Fault::NobodyIsEnough => true,
             Fault::Twice => self.deliver.deliver(room, event, haste) || taken,
             Fault::LingersOn if !taken => self.seen(room).is_some_and(|(at, _)| at.elapsed() < LINGERS),
@@ -149,6 +160,7 @@ impl Deliver for Faulty {
     fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
         match self.fault {
             Fault::NeverLive | Fault::QueuedAsWell => false,
+            Fault::NeverCatchesUp if sent.is_some() => false,
             _ => self.deliver.deliver_stored(room, event, entry, sent, haste),
         }
     }
@@ -170,7 +182,7 @@ impl Deliver for Faulty {
     }
 
     fn asks_store(&self, room: &str) -> bool {
-        self.deliver.asks_store(room)
+        self.fault != Fault::NeverCatchesUp && self.deliver.asks_store(room)
     }
 
     fn give_kept(&self, room: &str, backlog: &Backlog) {

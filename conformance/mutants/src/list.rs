@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{acks, boot, delivery, door, nodes, process, queue, routes, rules, sessions, storeless, tokens};
+use crate::{acks, boot, delivery, door, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -36,6 +36,8 @@ pub(crate) enum Place {
     Routes(routes::Fault),
     /// The watch over transports, which is left out.
     Watch,
+    /// The line that clients are reached by.
+    Line(relay::Fault),
     /// How the process ends, and what it does beside serving.
     Process(process::Fault),
 }
@@ -315,7 +317,7 @@ static MUTANTS: &[Mutant] = &[
         ["EVENT-11/ping", "EVENT-11/ping-library"],
         PongChanged
     )
-    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
+    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
     queue!("newest-first", "the queue is delivered newest first", ["QUEUE-10/oldest-first"], NewestFirst)
         .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "QUEUE"]),
     queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
@@ -368,7 +370,7 @@ static MUTANTS: &[Mutant] = &[
     delivery!("never-live", "nothing is delivered live", ["TRANS-03/websocket", "ROOM-06/all-devices"], NeverLive)
         .also(&["AUTH", "EMIT", "EVENT", "QUEUE", "ROOM", "TRANS"]),
     delivery!("delivered-twice", "live events come twice", ["TRANS-04/upgrade", "ROOM-06/all-devices"], Twice)
-        .also(&["EMIT-03", "EMIT-10", "EVENT", "QUEUE", "ROOM", "TRANS-02", "TRANS-03"]),
+        .also(&["EMIT-03", "EMIT-10", "EVENT", "QUEUE", "ROOM", "TRANS"]),
     part("origin-unchecked", "any origin may come in", &["ORIGIN-04/polling", "ORIGIN-05/upgrade"], |sound, _| {
         Collaborators { origins: Origins::Any, ..sound }
     })
@@ -435,7 +437,7 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
     door("live-overtakes", "live events overtake the queue", &["QUEUE-11/before-live"], door::Fault::LiveOvertakes)
-        .also(&["QUEUE-13"]),
+        .also(&["EVENT-07", "QUEUE-01", "QUEUE-13", "ROOM-05"]),
     door(
         "cleared-before-sent",
         "the queue is cleared before the client is in",
@@ -464,14 +466,14 @@ static MUTANTS: &[Mutant] = &[
         &["EVENT-11/ping", "EVENT-11/ping-library"],
         door::Fault::PingUnanswered,
     )
-    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
+    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
     door(
         "listens-late",
         "what a client asks for right after the answer to its CONNECT is not heard",
         &["EVENT-11/at-once"],
         door::Fault::ListensLate,
     )
-    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03"]),
+    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
     door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
     // It reaches whoever is connected meanwhile, whatever their case is about.
     door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn)
@@ -484,7 +486,7 @@ static MUTANTS: &[Mutant] = &[
         &["TRANS-06/malformed", "TRANS-08/websocket", "TRANS-08/polling"],
         Place::Watch,
     )
-    .also(&["ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11"]),
+    .also(&["ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13"]),
     part(
         "unauthenticated-for-long",
         "who does not authenticate may stay",
@@ -497,6 +499,34 @@ static MUTANTS: &[Mutant] = &[
         &["TRANS-01/open-packet"],
         routes::Fault::NoUpgradeOffered,
     ),
+    routes(
+        "upgrade-closes",
+        "a session whose upgrade has begun is closed a little later",
+        &[
+            "TRANS-12/closed",
+            "TRANS-12/silent",
+            "TRANS-12/garbage",
+            "TRANS-12/probed-gone",
+            "TRANS-12/probed-silent",
+            "TRANS-12/probed-garbage",
+        ],
+        routes::Fault::UpgradeCloses,
+    )
+    .also(&["TRANS-13"]),
+    routes(
+        "upgrade-spins",
+        "no poll waits while an upgrade is under way, or has just come to nothing",
+        &["TRANS-12/closed", "TRANS-12/silent", "TRANS-12/probed-silent"],
+        routes::Fault::UpgradeSpins,
+    )
+    .also(&["TRANS-12"]),
+    routes(
+        "second-upgrade-ends",
+        "a further WebSocket for a session sends its client away",
+        &["TRANS-13/upgraded", "TRANS-13/under-way"],
+        routes::Fault::SecondUpgradeEnds,
+    )
+    .also(&["TRANS-12"]),
     routes(
         "origin-reflected",
         "every origin is answered as if it were listed",
@@ -651,8 +681,13 @@ static MUTANTS: &[Mutant] = &[
     queue!("puts-back-last", "what was not sent goes to the end of the queue", ["ORDER-01/not-fetched"], PutsBackLast),
     delivery!("nobody-acknowledges", "ack: true is not heard", ["ACK-01/live"], NobodyAcknowledges)
         .also(&["ACK", "ORDER", "SLOW-03"]),
-    delivery!("unsent-forgotten", "what a slow client was not sent is lost", ["SLOW-01/websocket"], UnsentForgotten)
-        .also(&["ORDER-01", "ORDER-03", "SLOW-01"]),
+    delivery!(
+        "unsent-forgotten",
+        "what a slow client was not sent is lost",
+        ["SLOW-10/broken", "SLOW-10/broken-polling"],
+        UnsentForgotten
+    )
+    .also(&["HEART", "ORDER-01", "ORDER-03", "SLOW"]),
     delivery!(
         "last-sent-again",
         "what was sent last is queued when the client goes",
@@ -672,6 +707,86 @@ static MUTANTS: &[Mutant] = &[
     delivery!("leaks", "events are never freed", ["SLOW-05/memory"], Leaks),
     delivery!("one-holds-up-all", "a client that does not read holds up everybody", ["SLOW-04/others"], OneHoldsUpAll)
         .also(&["*"]),
+    delivery!(
+        "never-catches-up-with-one",
+        "a client that was behind is not given what had to wait",
+        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging"],
+        NeverCatchesUp
+    )
+    .also(&["HEART", "ORDER", "SLOW"]),
+    queue!(
+        "cleared-when-read",
+        "a queue is removed as soon as it is read to be handed over",
+        ["SLOW-07/broken", "SLOW-07/broken-polling", "SLOW-08/one-device", "SLOW-08/one-device-polling"],
+        ClearedWhenRead
+    )
+    .also(&["ORDER", "QUEUE", "SLOW"]),
+    part(
+        "impatient",
+        "a client that takes nothing for a moment is closed",
+        &["SLOW-06/websocket", "SLOW-07/websocket", "HEART-05/full"],
+        |sound, _| Collaborators { patience: Duration::from_millis(20), ..sound },
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    setting(
+        "in-haste",
+        "an event that is not acknowledged within 2 s closes the connection",
+        &["HEART-05/websocket", "HEART-05/polling"],
+        |config| config.ack_timeout = Duration::from_secs(2),
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    setting("heartbeat-fixed", "PING_INTERVAL_SECONDS is ignored", &["HEART-04/settings"], |config| {
+        config.heartbeat.interval = Duration::from_secs(25)
+    })
+    .also(&["HEART", "SLOW"]),
+    boot(
+        "heartbeat-forgiven",
+        "a heartbeat that is no number of seconds is taken as the usual one",
+        &["HEART-04/wrong"],
+        boot::Fault::HeartbeatForgiven,
+    ),
+    Mutant::new(
+        "unpinged",
+        "WebSocket clients are not pinged",
+        &["HEART-01/websocket", "HEART-03/websocket"],
+        Place::Line(relay::Fault::NoPings),
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    Mutant::new(
+        "pongs-made-up",
+        "a WebSocket client that is pinged counts as having answered",
+        &["HEART-02/websocket", "HEART-02/dead-line"],
+        Place::Line(relay::Fault::PongsMadeUp),
+    )
+    .also(&["ACK", "HEART", "ORDER", "SLOW"]),
+    routes(
+        "pollers-unpinged",
+        "polling clients are not pinged",
+        &["HEART-01/polling", "HEART-03/polling"],
+        routes::Fault::PollersUnpinged,
+    )
+    .also(&["HEART", "SLOW"]),
+    routes(
+        "pollers-never-die",
+        "polling clients count as having answered each ping",
+        &["HEART-02/polling", "HEART-02/dead-line-polling"],
+        routes::Fault::PollersNeverDie,
+    )
+    .also(&["HEART", "SLOW"]),
+    routes(
+        "sent-away-later",
+        "whoever is here is sent away after some seconds",
+        &["HEART-03/websocket", "HEART-03/polling", "HEART-03/library"],
+        routes::Fault::SentAwayLater,
+    )
+    .also(&["*"]),
+    routes(
+        "connect-holds-up",
+        "whatever connects holds up every emitter",
+        &["SLOW-11/polling", "SLOW-11/websocket"],
+        routes::Fault::ConnectHoldsUp,
+    )
+    .also(&["*"]),
     ends!("endless", "a connection outlives its token", ["EXPIRY-01/websocket", "EXPIRY-01/polling"], Never)
         .also(&["EXPIRY-03", "EXPIRY-05"]),
     ends!("ended-too-early", "a connection ends before its token", ["EXPIRY-01/websocket"], TooEarly).also(&["EXPIRY"]),

@@ -11,6 +11,7 @@ mod list;
 mod nodes;
 mod process;
 mod queue;
+mod relay;
 mod routes;
 mod rules;
 mod sessions;
@@ -79,6 +80,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         None => App::new(sound),
     };
     let listener = TcpListener::bind((config.host.as_str(), config.port)).await?;
+    let listener = match place {
+        Some(Place::Line(fault)) => relay::before(listener, *fault).await?,
+        _ => listener,
+    };
     let terminated = signal(SignalKind::terminate())?;
     process.accompanies(&app, probe);
     let io = app.io.clone();
@@ -100,6 +105,8 @@ fn around(place: &Place, sound: Collaborators) -> App {
             let late = late.clone();
             Collaborators { wrap_deliver: Box::new(|_| Arc::new(late)), ..sound }
         }
+        // They do not die of what they leave unfetched either.
+        Place::Routes(routes::Fault::PollersNeverDie) => Collaborators { patience: routes::FOR_GOOD, ..sound },
         _ => sound,
     };
     let mut app = App::new(sound);
@@ -119,6 +126,8 @@ fn around(place: &Place, sound: Collaborators) -> App {
                 sessions,
                 rights: app.rights.clone(),
                 io: app.io.clone(),
+                upgrades: routes::Upgrades::default(),
+                one_at_a_time: Arc::default(),
             };
             app.router = routes::wrap(app.router, around);
         }
@@ -126,7 +135,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
             (app.router, app.io) = late.put_before(app.router);
             door.replace(&app.io, app.service.clone());
         }
-        Place::Boot(_) | Place::Setting(_) | Place::Part(_) | Place::Process(_) => {}
+        Place::Boot(_) | Place::Setting(_) | Place::Part(_) | Place::Process(_) | Place::Line(_) => {}
     }
     app
 }

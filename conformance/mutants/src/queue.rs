@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     PutsBackLast,
     /// What another node is just handing over is handed over as well.
     DrainsBesideOthers,
+    /// A queue is removed as soon as it is read to be handed over.
+    ClearedWhenRead,
 }
 
 /// A queue with a fault.
@@ -133,6 +135,12 @@ impl OfflineQueue for Faulty {
 
     fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
         match self.fault {
+            Fault::ClearedWhenRead => Box::pin(async move {
+                let entries = self.queue.drain(user_id, drain).await?;
+                let ids: Vec<_> = entries.iter().flatten().map(|entry| entry.id).collect();
+                self.queue.remove(user_id, &ids, Some(drain)).await?;
+                Ok(entries)
+            }),
             Fault::DrainsBesideOthers => Box::pin(async move { self.read(user_id).await.map(Some) }),
             _ => Box::pin(
                 async move { Ok(self.queue.drain(user_id, drain).await?.map(|entries| self.spoiled(entries))) },
@@ -155,7 +163,13 @@ impl OfflineQueue for Faulty {
         drain: Option<Uuid>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            if self.fault == Fault::NotCleared { Ok(()) } else { self.queue.remove(user_id, ids, drain).await }
+            if self.fault != Fault::NotCleared {
+                return self.queue.remove(user_id, ids, drain).await;
+            }
+            if let Some(drain) = drain {
+                self.queue.release(user_id, drain).await;
+            }
+            Ok(())
         })
     }
 }

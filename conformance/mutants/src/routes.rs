@@ -1,12 +1,16 @@
 //! HTTP answers with one thing wrong: lies around the routes of the sound server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
     body::{Body, to_bytes},
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -63,10 +67,38 @@ pub(crate) enum Fault {
     RevocationClosesAll,
     /// A revocation closes connections and is stored afterwards: who comes in between stays.
     RevocationToldTooEarly,
+    /// A session whose upgrade has begun is closed a little later.
+    UpgradeCloses,
+    /// No poll waits while an upgrade is under way.
+    UpgradeSpins,
+    /// A further WebSocket for a session sends its client away.
+    SecondUpgradeEnds,
+    /// Polling clients count as having answered each ping.
+    PollersNeverDie,
+    /// A poll is not answered with a ping.
+    PollersUnpinged,
+    /// Nobody stays for long.
+    SentAwayLater,
+    /// Whatever connects holds up every emitter.
+    ConnectHoldsUp,
 }
 
 /// How much later.
 const LATER: Duration = Duration::from_millis(30);
+/// How long after its upgrade has begun a session is closed.
+const CLOSES_AFTER: Duration = Duration::from_secs(3);
+/// For how long polls hardly wait once an upgrade has begun, and how long that is.
+const SPINS: Duration = Duration::from_secs(6);
+const HARDLY: Duration = Duration::from_millis(20);
+/// How often a polling client is said to be alive, and for how long.
+const SAID_EVERY: Duration = Duration::from_millis(500);
+const SAID_FOR: Duration = Duration::from_secs(60);
+/// Longer than any case.
+pub(crate) const FOR_GOOD: Duration = Duration::from_secs(3_600);
+/// How long clients may stay.
+const STAYS: Duration = Duration::from_secs(9);
+/// How long whatever connects holds up the others.
+const HELD_UP: Duration = Duration::from_millis(500);
 
 /// What the answers lean on.
 #[derive(Clone)]
@@ -77,6 +109,24 @@ pub(crate) struct Surroundings {
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) rights: Rights,
     pub(crate) io: SocketIo,
+    pub(crate) upgrades: Upgrades,
+    /// Whose turn it is.
+    pub(crate) one_at_a_time: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// When the upgrades of sessions have begun, by session.
+#[derive(Clone, Default)]
+pub(crate) struct Upgrades(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Upgrades {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        // Every change is a single call.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_recent(&self, sid: &str) -> bool {
+        self.lock().get(sid).is_some_and(|began| began.elapsed() < SPINS)
+    }
 }
 
 pub(crate) fn wrap(router: Router, around: Surroundings) -> Router {
@@ -132,7 +182,22 @@ impl Surroundings {
             {
                 return self.revoke(&path).await;
             }
-            Fault::NoUpgradeOffered if engine && is_opening(&request) => {
+            Fault::UpgradeCloses | Fault::UpgradeSpins | Fault::SecondUpgradeEnds if engine => {
+                return self.spoil_upgrade(request, next).await;
+            }
+            Fault::PollersNeverDie if engine && is_opening(&request) && !is_websocket(&request) => {
+                return self.opened_for_good(request, next).await;
+            }
+            Fault::PollersUnpinged if engine && method == Method::GET => {
+                return unpinged(next.run(request).await).await;
+            }
+            Fault::SentAwayLater if engine && is_opening(&request) => self.send_away_later(),
+            Fault::ConnectHoldsUp if engine && is_opening(&request) => {
+                let _turn = self.one_at_a_time.lock().await;
+                tokio::time::sleep(HELD_UP).await;
+            }
+            Fault::ConnectHoldsUp if path.starts_with("/events") => drop(self.one_at_a_time.lock().await),
+            Fault::NoUpgradeOffered if engine && is_opening(&request) && !is_websocket(&request) => {
                 return without_upgrades(next.run(request).await).await;
             }
             _ => {}
@@ -181,6 +246,75 @@ impl Surroundings {
         response
     }
 
+    /// Opens a polling session, and goes on to say that its client has answered.
+    async fn opened_for_good(&self, request: Request, next: Next) -> Response {
+        let uri = request.uri().to_string();
+        let (parts, body) = next.clone().run(request).await.into_parts();
+        let body = to_bytes(body, ANY_SIZE).await.unwrap_or_default();
+        let opened = body.strip_prefix(b"0").and_then(|json| serde_json::from_slice::<Value>(json).ok());
+        if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
+            let uri = format!("{uri}&sid={sid}");
+            tokio::spawn(async move {
+                for _ in 0..SAID_FOR.as_millis() / SAID_EVERY.as_millis() {
+                    tokio::time::sleep(SAID_EVERY).await;
+                    let said = Request::post(&uri).header(header::CONTENT_TYPE, "text/plain").body(Body::from("3"));
+                    let Ok(said) = said else { return };
+                    if !next.clone().run(said).await.status().is_success() {
+                        return;
+                    }
+                }
+            });
+        }
+        Response::from_parts(parts, Body::from(body))
+    }
+
+    /// Sends whoever is here by then away, and stays at it.
+    fn send_away_later(&self) {
+        let io = self.io.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(STAYS).await;
+            if let Some(everybody) = io.of("/notifications") {
+                everybody.disconnect().await.ok();
+            }
+        });
+    }
+
+    /// Passes on what belongs to a session, but spoils its upgrade.
+    async fn spoil_upgrade(&self, request: Request, next: Next) -> Response {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name));
+        let (Some(sid), transport) = (value("sid="), value("transport=")) else { return next.run(request).await };
+        if transport != Some("websocket") {
+            let is_poll = request.method() == Method::GET;
+            if self.fault != Fault::UpgradeSpins || !is_poll || !self.upgrades.is_recent(sid) {
+                return next.run(request).await;
+            }
+            let answer = tokio::time::timeout(HARDLY, next.run(request)).await;
+            return answer.unwrap_or_else(|_| "6".into_response());
+        }
+        let begins = self.fault == Fault::UpgradeCloses;
+        let closing = begins.then(|| (next.clone(), close_of(request.uri())));
+        let response = next.run(request).await;
+        let refused = response.status().is_client_error();
+        if !refused {
+            self.upgrades.lock().insert(sid.to_owned(), Instant::now());
+        }
+        match closing {
+            Some((next, Some(close))) if !refused => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(CLOSES_AFTER).await;
+                    next.run(close).await;
+                });
+            }
+            _ => {}
+        }
+        let sockets = self.io.of("/notifications").map(|namespace| namespace.sockets()).unwrap_or_default();
+        if self.fault == Fault::SecondUpgradeEnds && refused {
+            sockets.into_iter().filter(|socket| socket.id.as_str() == sid).for_each(|it| drop(it.disconnect()));
+        }
+        response
+    }
+
     /// Passes the request on; where it is refused for its body, emits what can be made out of it.
     async fn emit_anyway(&self, request: Request, next: Next) -> Response {
         let (parts, body) = request.into_parts();
@@ -202,6 +336,12 @@ impl Surroundings {
     }
 }
 
+/// What a polling client says to be closed, to the session of this URI.
+fn close_of(uri: &Uri) -> Option<Request> {
+    let polling = uri.to_string().replace("transport=websocket", "transport=polling");
+    Request::post(polling).header(header::CONTENT_TYPE, "text/plain").body(Body::from("1")).ok()
+}
+
 fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
@@ -210,7 +350,20 @@ fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
 
 fn is_opening(request: &Request) -> bool {
     let query = request.uri().query().unwrap_or_default();
-    request.method() == Method::GET && query.contains("transport=polling") && !query.contains("sid=")
+    request.method() == Method::GET && !query.contains("sid=")
+}
+
+fn is_websocket(request: &Request) -> bool {
+    request.headers().contains_key(header::UPGRADE)
+}
+
+async fn unpinged(response: Response) -> Response {
+    if response.headers().get(header::CONTENT_LENGTH).is_none_or(|length| length != "1") {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, ANY_SIZE).await.unwrap_or_default();
+    Response::from_parts(parts, Body::from(if body == "2" { "6".into() } else { body }))
 }
 
 async fn without_upgrades(response: Response) -> Response {

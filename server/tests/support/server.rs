@@ -91,6 +91,7 @@ impl Server {
             ingest_token: INGEST_TOKEN.to_owned().into(),
             connect_timeout: Duration::from_secs(7),
             heartbeat: Heartbeat::default(),
+            patience: Heartbeat::default().timeout,
             max_events,
         };
         change(&mut collaborators);
