@@ -125,12 +125,12 @@ redis-image:
 ci: check
     just conformance --redis container
     just conformance --redis local
-    just conformance --profile strict,cluster,resilience --redis container
+    just conformance --profile strict,cluster,resilience --redis container --jobs 4
     just conformance-embedded
     just conformance-node
     just interop
     just load-smoke
-    just selftest --profile core --redis local
+    just selftest --profile core --redis local --at-once 4
     just churn --seed 1
     just churn
     just churn --seed 1 --nodes 2 --duration 30s

@@ -88,7 +88,7 @@ pub struct Unsent {
 }
 
 /// How long an emitter waits while something else happens to the recipient, and how many do for one user (SLOW-11).
-const WAITS_FOR_USER: Duration = Duration::from_millis(4_500);
+const WAITS_FOR_USER: Duration = Duration::from_secs(15);
 const MAX_WAITING_FOR_USER: usize = 512;
 
 /// How long events wait, all together, for room at a client that has none and takes what it was handed. Then they are queued.

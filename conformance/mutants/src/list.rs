@@ -362,8 +362,8 @@ static MUTANTS: &[Mutant] = &[
     })
     .also(&["QUEUE-07"]),
     delivery!("queued-as-well", "live events are queued as well", ["QUEUE-02/live-only"], QueuedAsWell).also(&[
-        "AUTH-01", "AUTH-02", "AUTH-03", "AUTH-08", "AUTH-10", "AUTH-11", "EMIT-02", "EMIT-03", "QUEUE-01", "QUEUE-13",
-        "QUEUE-15",
+        "AUTH-01", "AUTH-02", "AUTH-03", "AUTH-08", "AUTH-10", "AUTH-11", "AUTH-27", "AUTH-28", "EMIT-02", "EMIT-03",
+        "QUEUE-01", "QUEUE-13", "QUEUE-15",
     ]),
     delivery!("nobody-is-enough", "an event for nobody counts as delivered", ["QUEUE-01/offline"], NobodyIsEnough)
         .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
@@ -399,7 +399,7 @@ static MUTANTS: &[Mutant] = &[
         &["AUTH-02/header"],
         door::Fault::HeaderIgnored,
     )
-    .also(&["AUTH-03"]),
+    .also(&["AUTH-03", "AUTH-28"]),
     door(
         "header-first",
         "the header counts for more than the payload",
