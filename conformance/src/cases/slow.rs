@@ -178,7 +178,7 @@ async fn in_time(who: &str, emit: impl Future<Output = Outcome>, device: &mut Cl
 }
 
 async fn memory(t: Bench) -> Outcome {
-    const LIMIT_KIB: u64 = 2 * 1024;
+    const LIMIT_KIB: u64 = 4 * 1024;
     let t = t.own_server(&[]).await?;
     let (alice, bob) = (t.user().await?, t.user().await?);
     let batch = |user: &User, first: usize| {
