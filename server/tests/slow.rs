@@ -26,6 +26,7 @@ async fn roomy() -> Server {
 
 fn impatient(with: &mut Collaborators) {
     with.heartbeat = Heartbeat { timeout: Duration::from_secs(1), ..Heartbeat::default() };
+    with.patience = with.heartbeat.timeout;
 }
 
 /// Events of some size, until one is queued; how many were accepted.
