@@ -70,11 +70,6 @@ pub(crate) enum Handed {
 }
 
 impl Handed {
-    /// Whether the store has it.
-    pub(crate) fn is_stored(&self) -> bool {
-        matches!(self, Self::Kept | Self::Stored(_))
-    }
-
     fn hold(&self) {
         if let Self::Event(shared) = self {
             shared.hold();
@@ -198,16 +193,21 @@ impl Outbox {
         self.waiting.push_back(Waiting::new(frame, handed, 0));
     }
 
-    /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03).
-    pub(crate) fn miss(&mut self, event: Outgoing, handed: Handed, at_most: usize) {
+    /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03). False for one
+    /// that is stored behind others that the client has not been given: it comes with them from the store.
+    pub(crate) fn miss(&mut self, event: &Outgoing, handed: Handed, at_most: usize) -> bool {
+        if self.more_stored && matches!(handed, Handed::Kept | Handed::Stored(_)) {
+            return false;
+        }
         handed.hold();
-        self.missed.push_back(Missed { event, handed });
+        self.missed.push_back(Missed { event: event.clone(), handed });
         if self.missed.len() > at_most
             && let Some(Missed { handed: Handed::Event(shared), .. }) = self.missed.pop_front()
             && shared.release(false)
         {
             self.orphans.push(shared);
         }
+        true
     }
 
     /// Notes that the store has something that the client has not been given, before anything that is offered now.
@@ -224,11 +224,6 @@ impl Outbox {
     pub(crate) fn told_by_store(&mut self, more: bool) {
         self.more_stored = more;
         self.owed = false;
-    }
-
-    /// Whether whatever is stored now comes from the store, behind what the client has not been given of it.
-    pub(crate) fn has_more_stored(&self) -> bool {
-        self.more_stored
     }
 
     /// Whether everything was taken, and the store has something that the client was not given.
@@ -395,7 +390,7 @@ mod tests {
     }
 
     fn miss(outbox: &mut Outbox, shared: &Arc<Shared>) {
-        outbox.miss(shared.event.clone(), Handed::Event(shared.clone()), 50);
+        assert!(outbox.miss(&shared.event, Handed::Event(shared.clone()), 50));
     }
 
     #[test]
