@@ -2,7 +2,11 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::Request, serve::Listener};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    serve::Listener,
+};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -52,7 +56,7 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
     let (closing, connections) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, _) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = Listener::accept(&mut listener) => accepted,
             () = &mut shutdown => break,
         };
@@ -61,6 +65,7 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
         let stream = TokioIo::new(Carried::new(stream, carrier.clone()));
         let goes_with = carrier.clone();
         let router = app.router.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
             if request.uri().path().starts_with("/socket.io") {
                 request.extensions_mut().insert(goes_with.clone());
             }
