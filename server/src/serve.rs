@@ -29,9 +29,6 @@ use crate::{
     },
 };
 
-/// How long a client may take to send the head of a request, and a connection may stay idle between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How much the system may hold for a peer that does not read (it takes twice that). What it holds is out of reach: it is lost
 /// with a peer that has died, and still goes to one that was closed.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -51,7 +48,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
 pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // The library has one time for both: how long a connection may rest, and how long the head of a request may take.
+    http.timer(TokioTimer::new()).header_read_timeout(app.keep_alive);
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
     let mut shutdown = pin!(shutdown);
