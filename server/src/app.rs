@@ -69,6 +69,8 @@ pub struct Collaborators {
     pub patience: Duration,
     /// How many events a user's queue holds (QUEUE-03).
     pub max_events: usize,
+    /// How long an HTTP connection may rest.
+    pub keep_alive: Duration,
 }
 
 impl Collaborators {
@@ -96,6 +98,7 @@ impl Collaborators {
             heartbeat: config.heartbeat,
             patience: config.heartbeat.timeout,
             max_events: config.limits.max_events,
+            keep_alive: config.keep_alive,
         })
     }
 }
@@ -138,6 +141,8 @@ pub struct App {
     pub(crate) roster: Roster,
     /// How often clients are pinged.
     pub(crate) heartbeat: Heartbeat,
+    /// How long an HTTP connection may rest.
+    pub(crate) keep_alive: Duration,
     /// For whoever ends sessions on this node by another way than the routes.
     pub rights: Rights,
     /// The other nodes, to take leave of them in the end.
@@ -185,6 +190,6 @@ impl App {
         if let Some(peers) = &peers {
             peers.join(Arc::new(here));
         }
-        Self { router, service, io, roster, heartbeat: with.heartbeat, rights, peers }
+        Self { router, service, io, roster, heartbeat: with.heartbeat, keep_alive: with.keep_alive, rights, peers }
     }
 }

@@ -104,6 +104,8 @@ pub struct Config {
     pub ack_timeout: Duration,
     /// `PING_INTERVAL_SECONDS`, default 25, and `PING_TIMEOUT_SECONDS`, default 20 (HEART-04).
     pub heartbeat: Heartbeat,
+    /// `KEEP_ALIVE_SECONDS`, default 75.
+    pub keep_alive: Duration,
     /// What is right and probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -168,6 +170,7 @@ impl Reader<'_> {
         let ack_timeout = self.number("ACK_TIMEOUT_SECONDS", 10, 1, 3_600);
         let ping_interval = self.number("PING_INTERVAL_SECONDS", 25, 1, 3_600);
         let ping_timeout = self.number("PING_TIMEOUT_SECONDS", 20, 1, 3_600);
+        let keep_alive = self.number("KEEP_ALIVE_SECONDS", 75, 1, 3_600);
         let (algorithm, key) = token?;
         Some(Config {
             host: host?,
@@ -183,6 +186,7 @@ impl Reader<'_> {
                 interval: Duration::from_secs(ping_interval?),
                 timeout: Duration::from_secs(ping_timeout?),
             },
+            keep_alive: Duration::from_secs(keep_alive?),
             warnings: std::mem::take(&mut self.warnings),
         })
     }

@@ -28,9 +28,6 @@ use crate::{
 /// The most that the head of a request may have; answered with 431 beyond it.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// How long a client may take to send the head of a request, and a connection may stay idle between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How much the system may hold for a peer that does not read (it takes twice that). What it holds is out of reach: it is lost
 /// with a peer that has died, and still goes to one that was closed.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -50,7 +47,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
 pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(HEAD_BYTES);
+    // The library has one time for both: how long a connection may rest, and how long the head of a request may take.
+    http.timer(TokioTimer::new()).header_read_timeout(app.keep_alive).max_header_size(HEAD_BYTES);
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
     let mut shutdown = pin!(shutdown);

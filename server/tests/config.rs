@@ -40,6 +40,7 @@ fn everything_but_the_secrets_has_a_default() {
     assert_eq!((config.limits.max_events, config.limits.ttl), (50, Duration::from_secs(86_400)));
     assert_eq!(config.store, StoreConfig::Embedded(PathBuf::from("data")));
     assert_eq!(config.ack_timeout, Duration::from_secs(10));
+    assert_eq!(config.keep_alive, Duration::from_secs(75));
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Body,
@@ -161,6 +164,21 @@ async fn a_body_that_is_not_json_by_its_type_is_refused() {
     for media_type in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
         assert_eq!(with_header(&server, "/events", "content-type", media_type, &body).await.status, 202);
     }
+}
+
+#[tokio::test]
+async fn a_connection_rests_for_as_long_as_is_set_and_no_longer() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let rests = Duration::from_secs(1);
+    let server = Server::with(|with| with.keep_alive = rests).await;
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = [0; 4_096];
+    assert!(stream.read(&mut answer).await.unwrap() > 0);
+    let answered = Instant::now();
+    let ended = tokio::time::timeout(10 * rests, stream.read(&mut answer)).await.expect("it does not rest for ever");
+    assert_eq!(ended.unwrap_or(0), 0);
+    assert!(answered.elapsed() > rests - Duration::from_millis(100), "{:?}", answered.elapsed());
 }
 
 #[tokio::test]

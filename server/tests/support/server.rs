@@ -93,6 +93,7 @@ impl Server {
             heartbeat: Heartbeat::default(),
             patience: Heartbeat::default().timeout,
             max_events,
+            keep_alive: Duration::from_secs(75),
         };
         change(&mut collaborators);
         let app = App::new(collaborators);
