@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// The most that the head of a request may have; answered with 431 beyond it.
+const HEAD_BYTES: usize = 16 * 1024;
+
 /// How much the system may hold for a peer that does not read (it takes twice that). What it holds is out of reach: it is lost
 /// with a peer that has died, and still goes to one that was closed.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -49,7 +52,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
     // The library has one time for both: how long a connection may rest, and how long the head of a request may take.
-    http.timer(TokioTimer::new()).header_read_timeout(app.keep_alive);
+    http.timer(TokioTimer::new()).header_read_timeout(app.keep_alive).max_header_size(HEAD_BYTES);
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
     let mut shutdown = pin!(shutdown);

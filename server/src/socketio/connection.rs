@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     acks::AckTracker,
+    early::Early,
     flusher::Flusher,
     follower::{Follower, Passed},
     outbox::{Handed, Outbox, Shared},
@@ -75,6 +76,8 @@ pub(crate) struct Lines {
 /// Goes with the handshake request, so that the Socket.IO handlers find it there, and lives as long as the session.
 pub(crate) struct Connection {
     lines: Arc<Lines>,
+    /// What it may do before it was let in.
+    pub(super) early: Early,
     state: Mutex<State>,
     /// Counts what the client has entered and left: it is in the namespace, or about to be, where this is odd.
     membership: AtomicU32,
@@ -146,6 +149,7 @@ impl Connection {
     pub(crate) fn new(lines: Arc<Lines>) -> Arc<Self> {
         Arc::new(Self {
             lines,
+            early: Early::default(),
             state: Mutex::default(),
             membership: AtomicU32::new(0),
             departed: AtomicBool::new(false),
@@ -631,7 +635,10 @@ impl Connection {
     fn note(&self, state: &mut State, passed: Passed) {
         match passed {
             // Where the client has left meanwhile, what follows is for nobody.
-            Passed::Connected => state.open = !self.membership().is_multiple_of(2),
+            Passed::Connected => {
+                state.open = !self.membership().is_multiple_of(2);
+                self.early.is_let_in();
+            }
             Passed::Disconnected => state.open = false,
             Passed::Other => {}
         }

@@ -9,6 +9,7 @@ use crate::frame::NAMESPACE;
 /// Judges an Engine.IO packet. What is wrong on that layer is left to the library, which closes the connection for it; what
 /// is judged here is the Socket.IO packet in a message.
 pub(crate) fn judge(packet: &str, session: &Connection) -> Result<(), Violation> {
+    session.early.packet()?;
     match packet.as_bytes().first() {
         Some(b'4') => judge_message(&packet[1..], session),
         // The client says goodbye.
@@ -60,6 +61,9 @@ fn judge_message(message: &str, session: &Connection) -> Result<(), Violation> {
         b'3' | b'6' => id.is_some() && is_array(parts.data),
         _ => false,
     };
+    if parts.kind == b'0' {
+        session.early.connect()?;
+    }
     match parts.kind {
         _ if !well_formed => Err(Violation::Malformed),
         b'0' if ours && !session.enter() => Err(Violation::SecondConnect),
@@ -101,6 +105,7 @@ mod tests {
 
     fn fate(packets: &[&str]) -> Result<(), Violation> {
         let session = Connection::for_tests();
+        session.early.is_let_in();
         packets.iter().try_for_each(|packet| judge(packet, &session))
     }
 

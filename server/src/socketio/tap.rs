@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{MAX_PAYLOAD_BYTES, Violation, connection::Connection, packet::judge};
+use super::{Violation, connection::Connection, packet::judge};
 
 /// The longest header that a frame can have.
 const MAX_HEADER_BYTES: usize = 14;
@@ -79,7 +79,7 @@ impl Tap {
             OpCode::Control(_) => {}
         }
         let so_far = self.text.as_ref().map_or(0, Vec::len) as u64;
-        if length.saturating_add(so_far) > MAX_PAYLOAD_BYTES as u64 {
+        if length.saturating_add(so_far) > session.early.max_message_bytes() as u64 {
             return Err(Violation::TooLarge);
         }
         self.frame = Some(Frame { header, mask, read: 0, length });
@@ -116,7 +116,7 @@ fn is_control(header: &FrameHeader) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::MAX_PAYLOAD_BYTES, *};
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [7, 11, 13, 17];

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
 use super::{
-    MAX_PAYLOAD_BYTES, Sessions,
+    Sessions,
     carrier::Carried,
     connection::{Connection, Lines, PollingSession, Stream},
     follower::Follower,
@@ -156,7 +156,7 @@ impl Transport {
             return refuse();
         };
         let (parts, body) = request.into_parts();
-        let body = match body::read(body, MAX_PAYLOAD_BYTES).await {
+        let body = match body::read(body, connection.early.max_message_bytes()).await {
             Ok(body) => body,
             Err(problem) => {
                 connection.close();
