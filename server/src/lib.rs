@@ -22,6 +22,7 @@ pub mod event;
 mod frame;
 pub mod http;
 pub mod idempotency;
+mod json;
 mod listen;
 mod local;
 pub mod notifications;

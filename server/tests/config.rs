@@ -364,6 +364,7 @@ fn an_entry_that_is_no_origin_is_an_error() {
         "https://a.test:8443, http://localhost:3001",
         "http://[::1]:3000",
         "capacitor://localhost",
+        "null, http://a.test",
     ];
     for list in origins {
         assert!(faulty(&[("CORS_ORIGIN", list)]).is_empty(), "{list}");
@@ -379,6 +380,7 @@ fn an_entry_that_is_no_origin_is_an_error() {
         "*,http://a.test",
         "http://*.a.test",
         "http://a b",
+        "Null",
     ];
     for list in wrong {
         assert_eq!(faulty(&[("CORS_ORIGIN", list)]), ["CORS_ORIGIN"], "{list}");

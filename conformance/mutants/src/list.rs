@@ -483,14 +483,14 @@ static MUTANTS: &[Mutant] = &[
     Mutant::new(
         "unwatched",
         "socketioxide without a watch over what clients send",
-        &["TRANS-06/malformed", "TRANS-08/websocket", "TRANS-08/polling"],
+        &["EVENT-14/escaped", "TRANS-06/malformed", "TRANS-08/websocket", "TRANS-08/polling"],
         Place::Watch,
     )
-    .also(&["ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13"]),
+    .also(&["ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13", "TRANS-14"]),
     part(
         "unauthenticated-for-long",
         "who does not authenticate may stay",
-        &["TRANS-09/silent", "TRANS-09/silent-polling", "TRANS-09/refused"],
+        &["TRANS-09/silent", "TRANS-09/silent-polling", "TRANS-09/refused", "TRANS-14/left", "TRANS-14/left-polling"],
         |sound, _| Collaborators { connect_timeout: Duration::from_secs(45), ..sound },
     ),
     routes(
@@ -534,6 +534,32 @@ static MUTANTS: &[Mutant] = &[
         routes::Fault::OriginReflected,
     )
     .also(&["ORIGIN-03"]),
+    routes(
+        "own-origin-refused",
+        "the server's own origin has to be listed",
+        &["ORIGIN-07/own"],
+        routes::Fault::OwnOriginRefused,
+    ),
+    routes(
+        "preflight-fixed",
+        "a preflight is allowed what the server has use for, and no header that it asks for",
+        &["ORIGIN-08/headers"],
+        routes::Fault::PreflightFixed,
+    ),
+    routes(
+        "body-read-as-values",
+        "half an emoji in metadata is refused",
+        &["EVENT-12/half"],
+        routes::Fault::BodyReadAsValues,
+    )
+    .also(&["EVENT-13"]),
+    door(
+        "payload-read-whole",
+        "a CONNECT payload counts only where all of it can be read as values",
+        &["AUTH-29/beside"],
+        door::Fault::PayloadReadWhole,
+    ),
+    rule!("metadata-written-anew", "metadata is read and written anew", ["EVENT-13/verbatim"], MetadataWrittenAnew),
     routes(
         "wildcard-with-credentials",
         "* comes with credentials",
@@ -799,6 +825,13 @@ static MUTANTS: &[Mutant] = &[
         }
     })
     .also(&["AUTH-15", "EMIT-05"]),
+    part(
+        "session-end-untold",
+        "a connection outlives its session",
+        &["REVOKE-06/websocket", "REVOKE-06/polling"],
+        |sound, _| Collaborators { sessions: Arc::new(sessions::EndUntold(sound.sessions.clone())), ..sound },
+    )
+    .also(&["REVOKE-07"]),
     routes(
         "revocation-untold",
         "a revocation closes no connection",
