@@ -4,7 +4,8 @@
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
 //! - [`socketio`] lets clients in by [`auth`], [`session`] and [`admission`], hands them events and closes those who break the
-//!   protocol; [`rights`] closes the connections of those whose token or session ends; [`origins`] keeps strange browsers out.
+//!   protocol; [`rights`] closes the connections of those whose token or session ends; [`origins`] keeps strange browsers out; [`proxies`] tells who is
+//!   behind a proxy.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
 //! - [`queue`] is the offline queue, `drains` what of it is on its way, [`idempotency`] the memory for repeated requests, [`store`]
@@ -21,10 +22,12 @@ pub mod event;
 mod frame;
 pub mod http;
 pub mod idempotency;
+mod json;
 mod listen;
 mod local;
 pub mod notifications;
 pub mod origins;
+pub mod proxies;
 pub mod queue;
 pub mod rights;
 pub mod rules;

@@ -2,7 +2,11 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::Request, serve::Listener};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    serve::Listener,
+};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -25,6 +29,9 @@ use crate::{
     },
 };
 
+/// The most that the head of a request may have; answered with 431 beyond it.
+const HEAD_BYTES: usize = 16 * 1024;
+
 /// How much the system may hold for a peer that does not read (it takes twice that). What it holds is out of reach: it is lost
 /// with a peer that has died, and still goes to one that was closed.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -45,12 +52,12 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
     // The library has one time for both: how long a connection may rest, and how long the head of a request may take.
-    http.timer(TokioTimer::new()).header_read_timeout(app.keep_alive);
+    http.timer(TokioTimer::new()).header_read_timeout(app.keep_alive).max_header_size(HEAD_BYTES);
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, _) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = Listener::accept(&mut listener) => accepted,
             () = &mut shutdown => break,
         };
@@ -59,6 +66,7 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
         let stream = TokioIo::new(Carried::new(stream, carrier.clone()));
         let goes_with = carrier.clone();
         let router = app.router.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
             if request.uri().path().starts_with("/socket.io") {
                 request.extensions_mut().insert(goes_with.clone());
             }

@@ -2,7 +2,7 @@
 //! they have taken. What the library cannot do, and what is done about it, stands in `socketio/UPSTREAM.md`.
 //!
 //! From the outside inwards: `transport` takes the requests, `upgrade` and `polling` are two of its ways; `stream` is what the library
-//! reads and writes, `tap` and `packet` judge what clients send, `follower` what the library sends. `connection` is one session:
+//! reads and writes, `tap` and `packet` judge what clients send, `early` how much of it, `follower` what the library sends. `connection` is one session:
 //! its `outbox` holds what its transport has not taken, the `flusher` writes it, `acks` waits for answers. `namespace` lets
 //! clients in; a `device` is one of them, `roster` knows who is here, and `sockets` hands them events for the service.
 
@@ -10,6 +10,7 @@ pub(crate) mod acks;
 pub(crate) mod carrier;
 mod connection;
 mod device;
+mod early;
 pub(crate) mod flusher;
 mod follower;
 pub(crate) mod namespace;
@@ -43,4 +44,6 @@ pub(crate) enum Violation {
     SecondConnect,
     #[error("a message above the limit")]
     TooLarge,
+    #[error("more than a client may send before it was let in")]
+    TooMuch,
 }

@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     acks::AckTracker,
+    early::Early,
     flusher::Flusher,
     follower::{Follower, Passed},
     outbox::{Handed, Outbox, Shared},
@@ -68,6 +69,8 @@ pub(crate) struct Lines {
     pub(crate) flusher: Flusher,
     /// How long a client may take nothing of what waits for it.
     pub(crate) patience: Duration,
+    /// How long a client may stay that is in no namespace any more.
+    pub(crate) connect_timeout: Duration,
     /// How many events are held for a client that is behind: as many as a queue holds.
     pub(crate) missed_at_most: usize,
 }
@@ -75,6 +78,8 @@ pub(crate) struct Lines {
 /// Goes with the handshake request, so that the Socket.IO handlers find it there, and lives as long as the session.
 pub(crate) struct Connection {
     lines: Arc<Lines>,
+    /// What it may do before it was let in.
+    pub(super) early: Early,
     state: Mutex<State>,
     /// Counts what the client has entered and left: it is in the namespace, or about to be, where this is odd.
     membership: AtomicU32,
@@ -101,6 +106,8 @@ struct State {
     link: Link,
     /// The answer to the CONNECT has passed, and nothing has undone it: events may follow.
     open: bool,
+    /// How often that was so.
+    times_let_in: u32,
     /// Closed from here: the transport takes no further byte.
     closed: bool,
     follower: Follower,
@@ -146,6 +153,7 @@ impl Connection {
     pub(crate) fn new(lines: Arc<Lines>) -> Arc<Self> {
         Arc::new(Self {
             lines,
+            early: Early::default(),
             state: Mutex::default(),
             membership: AtomicU32::new(0),
             departed: AtomicBool::new(false),
@@ -161,6 +169,7 @@ impl Connection {
         Self::new(Arc::new(Lines {
             flusher: Flusher::default(),
             patience: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(7),
             missed_at_most: 50,
         }))
     }
@@ -185,6 +194,20 @@ impl Connection {
         state.open = false;
         state.acks = None;
         state.ask_store = None;
+    }
+
+    /// Notes that the client has left the namespace: it is closed as one that never came in, unless it comes in again (TRANS-14).
+    pub(crate) fn client_leaves(self: &Arc<Self>) {
+        self.leave();
+        let (connection, times, within) = (Arc::downgrade(self), self.lock().times_let_in, self.lines.connect_timeout);
+        tokio::spawn(async move {
+            tokio::time::sleep(within).await;
+            if let Some(connection) = connection.upgrade()
+                && connection.lock().times_let_in == times
+            {
+                connection.close();
+            }
+        });
     }
 
     /// Names the stay in the namespace that a CONNECT has begun.
@@ -545,13 +568,13 @@ impl Connection {
     }
 
     /// Reads for the library. True where it is to be told of a pong instead.
-    pub(super) fn read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, may_pong: bool) -> Poll<io::Result<bool>> {
+    pub(super) fn read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         self.reader.register(cx.waker());
         let mut state = self.lock();
         if state.closed {
             return Poll::Ready(Err(closed()));
         }
-        if may_pong && std::mem::take(&mut state.pong) {
+        if std::mem::take(&mut state.pong) {
             return Poll::Ready(Ok(true));
         }
         match &mut state.link {
@@ -609,7 +632,11 @@ impl Connection {
     fn note(&self, state: &mut State, passed: Passed) {
         match passed {
             // Where the client has left meanwhile, what follows is for nobody.
-            Passed::Connected => state.open = !self.membership().is_multiple_of(2),
+            Passed::Connected => {
+                state.open = !self.membership().is_multiple_of(2);
+                state.times_let_in += 1;
+                self.early.is_let_in();
+            }
             Passed::Disconnected => state.open = false,
             Passed::Other => {}
         }

@@ -1,5 +1,5 @@
-//! The stream of a WebSocket as the library sees it: what the client sends is judged on its way, and what it is sent goes out in turns
-//! with our own frames.
+//! The stream of a WebSocket as the library sees it: what the client sends is judged, message by message, before the library reads it,
+//! and what it is sent goes out in turns with our own frames.
 
 use std::{
     io,
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink},
     runtime::Handle,
@@ -42,8 +43,10 @@ async fn linger(mut stream: Box<dyn Stream>) {
 pub(super) struct Watched {
     connection: Arc<Connection>,
     tap: Tap,
-    /// What was read before the library was asked.
-    replay: Vec<u8>,
+    /// What was read before the library was asked, and is still to be judged.
+    early: Vec<u8>,
+    /// What the library is to read.
+    judged: Bytes,
 }
 
 impl Watched {
@@ -52,24 +55,35 @@ impl Watched {
         connection: Arc<Connection>,
         stream: Box<dyn Stream>,
         follower: Follower,
-        replay: Vec<u8>,
+        early: Vec<u8>,
     ) -> Self {
         connection.attach(stream, follower);
-        Self { connection, tap: Tap::default(), replay }
+        Self { connection, tap: Tap::default(), early, judged: Bytes::new() }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.replay.is_empty() {
-            let length = self.replay.len().min(buf.remaining());
-            buf.put_slice(&self.replay[..length]);
-            self.replay.drain(..length);
-            return Poll::Ready(Ok(()));
+    /// Reads until there is a whole message; false where the client says nothing more.
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let (begin, mut judged) = (buf.filled().len(), Vec::new());
+        while judged.is_empty() {
+            let mut early = std::mem::take(&mut self.early);
+            if early.is_empty() && ready!(self.connection.read(cx, buf))? {
+                judged.extend_from_slice(PONG);
+                break;
+            }
+            early.extend_from_slice(&buf.filled()[begin..]);
+            buf.set_filled(begin);
+            if early.is_empty() {
+                self.connection.depart();
+                return Poll::Ready(Ok(false));
+            }
+            if let Err(violation) = self.tap.feed(&early, &self.connection, &mut judged) {
+                tracing::debug!(%violation, "a connection is closed");
+                self.connection.depart();
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+            }
         }
-        let may_pong = self.tap.is_between_frames() && buf.remaining() >= PONG.len();
-        if ready!(self.connection.read(cx, buf, may_pong))? {
-            buf.put_slice(PONG);
-        }
-        Poll::Ready(Ok(()))
+        self.judged = judged.into();
+        Poll::Ready(Ok(true))
     }
 }
 
@@ -85,18 +99,11 @@ impl Drop for Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buf.filled().len();
-        ready!(this.read(cx, buf))?;
-        let fresh = &buf.filled()[before..];
-        if fresh.is_empty() {
-            this.connection.depart();
-        } else if let Err(violation) = this.tap.feed(fresh, &this.connection) {
-            tracing::debug!(%violation, "a connection is closed");
-            this.connection.depart();
-            buf.set_filled(before);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+        if self.judged.is_empty() && !ready!(self.read(cx, buf))? {
+            return Poll::Ready(Ok(()));
         }
+        let length = self.judged.len().min(buf.remaining());
+        buf.put_slice(&self.judged.split_to(length));
         Poll::Ready(Ok(()))
     }
 }

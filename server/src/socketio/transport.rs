@@ -1,6 +1,6 @@
 //! `/socket.io/`: passes requests to socketioxide, and sees to it that our own events go with its answers.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use axum::{
     Router,
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
 use super::{
-    MAX_PAYLOAD_BYTES, Sessions,
+    Sessions,
     carrier::Carried,
     connection::{Connection, Lines, PollingSession, Stream},
     follower::Follower,
@@ -28,7 +28,7 @@ use super::{
 use crate::http::{body, problem::Problem};
 
 /// Separates the packets of a POST.
-const SEPARATOR: char = '\u{1e}';
+const SEPARATOR: &str = "\u{1e}";
 
 /// Longer than any answer to a handshake.
 const MAX_OPEN_BYTES: usize = 4 * 1024;
@@ -156,27 +156,18 @@ impl Transport {
             return refuse();
         };
         let (parts, body) = request.into_parts();
-        let body = match body::read(body, MAX_PAYLOAD_BYTES).await {
+        let body = match body::read(body, connection.early.max_message_bytes()).await {
             Ok(body) => body,
             Err(problem) => {
                 connection.close();
                 return problem.into_response();
             }
         };
-        let lawful = std::str::from_utf8(&body).is_ok_and(|text| {
-            text.split(SEPARATOR).all(|packet| {
-                // The library answers other types with 400, but leaves the session open.
-                packet.starts_with(['1', '2', '3', '4', 'b'])
-                    && !packet.starts_with("2probe")
-                    && !packet.starts_with("3probe")
-                    && judge(packet, &connection).is_ok()
-            })
-        });
-        if !lawful {
+        let Some(body) = judged(&body, &connection) else {
             tracing::debug!("a polling session is closed for what it sent");
             connection.close();
             return refuse();
-        }
+        };
         self.pass(Request::from_parts(parts, Body::from(body))).await
     }
 
@@ -241,6 +232,19 @@ impl Transport {
         ];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
+}
+
+/// The packets of a POST as the library is to read them; `None` where one of them breaks the protocol.
+fn judged(body: &[u8], connection: &Arc<Connection>) -> Option<String> {
+    let packets = std::str::from_utf8(body).ok()?.split(SEPARATOR).map(|packet| {
+        // The library answers other types with 400, but leaves the session open.
+        let lawful = packet.starts_with(['1', '2', '3', '4', 'b'])
+            && !packet.starts_with("2probe")
+            && !packet.starts_with("3probe");
+        let other = judge(packet, connection).ok().filter(|_| lawful)?;
+        Some(other.map_or(Cow::Borrowed(packet), Cow::Owned))
+    });
+    packets.collect::<Option<Vec<_>>>().map(|packets| packets.join(SEPARATOR))
 }
 
 /// The stream beneath an upgraded connection, and what was read from it already. Served by others than [`crate::serve`] it may be of

@@ -13,6 +13,7 @@ use notify_server::{
     event::{Draft, EventType},
     notifications::{Delivery, Receipt},
     origins::Origins,
+    proxies::TrustedProxies,
     queue::AckQueue,
     rules::Standard,
     serve::serve,
@@ -88,6 +89,7 @@ impl Server {
             wrap_deliver: Box::new(|deliver| deliver),
             peers: None,
             origins: Origins::parse(ORIGIN).expect("this is an origin"),
+            trusted_proxies: TrustedProxies::default(),
             ingest_token: INGEST_TOKEN.to_owned().into(),
             connect_timeout: Duration::from_secs(7),
             heartbeat: Heartbeat::default(),
@@ -155,12 +157,20 @@ impl Server {
 }
 
 pub(crate) fn numbered(user: &str, n: u64) -> Draft {
-    let metadata = json!({"targetUserId": user, "n": n});
+    draft(&json!({"targetUserId": user, "n": n}))
+}
+
+/// The same with so many bytes beside its number.
+pub(crate) fn numbered_of(user: &str, n: u64, bytes: usize) -> Draft {
+    draft(&json!({"targetUserId": user, "n": n, "filler": "x".repeat(bytes)}))
+}
+
+fn draft(metadata: &Value) -> Draft {
     Draft {
         event_type: EventType::RecordAccessed,
         actor_id: "actor".to_owned(),
         resource_id: "resource".to_owned(),
-        metadata: metadata.as_object().cloned().unwrap_or_default(),
+        metadata: metadata.as_object().cloned().unwrap_or_default().into(),
     }
 }
 

@@ -1,0 +1,68 @@
+//! What a client may do before it was let in: little, for nobody knows yet who it is. Knows nothing of how clients are reached.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::{MAX_PAYLOAD_BYTES, Violation};
+
+/// The most that one message or POST may have: a token of 64 KiB and whatever goes with it (AUTH-27), or one that is far too long and
+/// is told so (AUTH-25).
+const MAX_MESSAGE_BYTES: usize = 128 * 1024;
+
+/// How many packets. A client needs three: the probe of an upgrade, its end, and a CONNECT.
+const MAX_PACKETS: u32 = 10;
+
+/// How many CONNECTs, whatever namespace they are for.
+const MAX_CONNECTS: u32 = 5;
+
+/// Counts until the first CONNECT was accepted, and no further.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    is_over: AtomicBool,
+    packets: AtomicU32,
+    connects: AtomicU32,
+}
+
+impl Early {
+    /// The client was let in.
+    pub(super) fn is_let_in(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    /// The client has sent a packet.
+    pub(super) fn packet(&self) -> Result<(), Violation> {
+        self.count(&self.packets, MAX_PACKETS)
+    }
+
+    /// The client has sent a CONNECT.
+    pub(super) fn connect(&self) -> Result<(), Violation> {
+        self.count(&self.connects, MAX_CONNECTS)
+    }
+
+    /// The most that the client may send in one message or POST.
+    pub(super) fn max_message_bytes(&self) -> usize {
+        if self.is_over.load(Ordering::SeqCst) { MAX_PAYLOAD_BYTES } else { MAX_MESSAGE_BYTES }
+    }
+
+    fn count(&self, counter: &AtomicU32, most: u32) -> Result<(), Violation> {
+        let may = self.is_over.load(Ordering::SeqCst) || counter.fetch_add(1, Ordering::SeqCst) < most;
+        may.then_some(()).ok_or(Violation::TooMuch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_allowed_until_the_client_was_let_in() {
+        let early = Early::default();
+        assert_eq!((0..5).try_for_each(|_| early.connect()), Ok(()));
+        assert_eq!(early.connect(), Err(Violation::TooMuch));
+        assert_eq!((0..10).try_for_each(|_| early.packet()), Ok(()));
+        assert_eq!(early.packet(), Err(Violation::TooMuch));
+        assert_eq!(early.max_message_bytes(), MAX_MESSAGE_BYTES);
+        early.is_let_in();
+        assert_eq!((early.packet(), early.connect()), (Ok(()), Ok(())));
+        assert_eq!(early.max_message_bytes(), MAX_PAYLOAD_BYTES);
+    }
+}
