@@ -30,6 +30,8 @@ pub(crate) use connection::{Connection, Lines};
 pub use namespace::Heartbeat;
 pub(crate) use sessions::Sessions;
 
+use crate::gate::Reason;
+
 /// The most that a client may send in one message or POST, announced as `maxPayload` (TRANS-11).
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 
@@ -46,4 +48,17 @@ pub(crate) enum Violation {
     TooLarge,
     #[error("more than a client may send before it was let in")]
     TooMuch,
+    #[error("more events in a second than a client may send")]
+    TooFast,
+}
+
+impl Violation {
+    /// Counts it, where it is one of quantity.
+    fn count(self, connection: &Connection) {
+        match self {
+            Self::TooMuch => connection.refused(Reason::Early),
+            Self::TooFast => connection.refused(Reason::Rate),
+            Self::Malformed | Self::NotJoined | Self::SecondConnect | Self::TooLarge => {}
+        }
+    }
 }

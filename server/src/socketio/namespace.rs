@@ -20,6 +20,7 @@ use crate::{
     admission::Admission,
     auth::{Claims, TokenError, VerifyToken, find_token},
     frame::NAMESPACE,
+    gate::Reason,
     notifications::NotificationsService,
     rights::{Grant, Rights},
     rules::Rules,
@@ -100,6 +101,7 @@ pub(crate) struct Door {
     pub(crate) acks: AckSetup,
     pub(crate) rights: Rights,
     pub(crate) roster: Roster,
+    pub(crate) devices_per_user: usize,
 }
 
 /// A client on its way from the door to the welcome, within the socket.
@@ -144,7 +146,7 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
 async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Value) -> Result<(), Refusal> {
     let admitted = verify(door, socket, &auth).await;
     if let Err(refusal) = &admitted {
-        tracing::debug!(socket = %socket.id, %refusal, "a connection is refused");
+        tracing::debug!(%refusal, "a connection is refused");
         if let Some(connection) = connection_of(socket) {
             connection.leave();
         }
@@ -164,6 +166,9 @@ fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
     });
     let (door, device) = (door.clone(), device.clone());
     socket.on("auth.refresh", async move |TryData(token): TryData<Value>, ack: AckSender| {
+        if !device.connection.may_refresh() {
+            return;
+        }
         let answer = match door.refresh(&device, &token.unwrap_or_default()).await {
             Ok(()) => json!({"ok": true}),
             Err(refusal) => json!({"ok": false, "code": refusal.to_string()}),
@@ -186,6 +191,11 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, 
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
     })?;
+    // Within the user's turn, so that none who come at once are overlooked.
+    if door.roster.of(&admission.room).len() >= door.devices_per_user {
+        connection.refused(Reason::Devices);
+        return Err(Refusal::Unavailable);
+    }
     let acks = acknowledges.then_some(&door.acks);
     Ok(Guest { device: Device::new(user_id, connection, acks, grant, &admission), admission })
 }

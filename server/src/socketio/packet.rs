@@ -71,6 +71,7 @@ fn judge_message(message: &str, session: &Connection) -> Result<(), Violation> {
         b'0' => Ok(()),
         // Not joined at all; where ours is not joined yet, the library closes the connection (TRANS-07).
         _ if !ours => Err(Violation::NotJoined),
+        b'2' | b'5' if !session.may_send_event() => Err(Violation::TooFast),
         b'1' => {
             session.leave();
             Ok(())

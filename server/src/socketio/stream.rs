@@ -24,6 +24,9 @@ use super::{
 /// How long a client that was closed may take to read what the system has taken for it.
 const LINGER: Duration = Duration::from_secs(3);
 
+/// What a client has begun to say is told in steps of so many bytes.
+const HELD_STEP: usize = 4 * 1024;
+
 /// The answer to a ping, as a client sends it.
 const PONG: &[u8] = b"\x81\x81\0\0\0\x003";
 
@@ -44,6 +47,7 @@ pub(super) struct Watched {
     tap: Tap,
     /// What was read before the library was asked.
     replay: Vec<u8>,
+    held_bytes: usize,
 }
 
 impl Watched {
@@ -55,7 +59,17 @@ impl Watched {
         replay: Vec<u8>,
     ) -> Self {
         connection.attach(stream, follower);
-        Self { connection, tap: Tap::default(), replay }
+        Self { connection, tap: Tap::default(), replay, held_bytes: 0 }
+    }
+
+    /// Tells how much of a message is held, where that has changed by much.
+    fn hold(&mut self) {
+        let bytes = self.tap.held_bytes() & !(HELD_STEP - 1);
+        if bytes != self.held_bytes {
+            self.held_bytes = bytes;
+            // The library holds as much again.
+            self.connection.early.holds(2 * bytes);
+        }
     }
 
     fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -75,9 +89,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let (Some(stream), true, Ok(runtime)) =
-            (self.connection.detach(), self.connection.was_closed(), Handle::try_current())
-        {
+        let may_read_out = self.connection.was_closed() && !self.connection.was_evicted();
+        if let (Some(stream), true, Ok(runtime)) = (self.connection.detach(), may_read_out, Handle::try_current()) {
             runtime.spawn(linger(stream));
         }
     }
@@ -93,10 +106,12 @@ impl AsyncRead for Watched {
             this.connection.depart();
         } else if let Err(violation) = this.tap.feed(fresh, &this.connection) {
             tracing::debug!(%violation, "a connection is closed");
+            violation.count(&this.connection);
             this.connection.depart();
             buf.set_filled(before);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
         }
+        this.hold();
         Poll::Ready(Ok(()))
     }
 }

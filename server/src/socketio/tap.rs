@@ -36,6 +36,11 @@ impl Tap {
         self.header.is_empty() && self.frame.is_none()
     }
 
+    /// How much is held of a message that has begun.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.text.as_ref().map_or(0, Vec::capacity)
+    }
+
     /// Takes the next bytes. After a violation the connection is to be closed and the tap is of no further use.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], session: &Connection) -> Result<(), Violation> {
         while !bytes.is_empty() {

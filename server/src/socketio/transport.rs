@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::{
     Sessions,
-    carrier::Carried,
+    carrier::{Carried, Carrier},
     connection::{Connection, Lines, PollingSession, Stream},
     follower::Follower,
     packet::judge,
@@ -25,7 +25,10 @@ use super::{
     stream::Watched,
     upgrade,
 };
-use crate::http::{body, problem::Problem};
+use crate::{
+    gate::Full,
+    http::{body, problem::Problem},
+};
 
 /// Separates the packets of a POST.
 const SEPARATOR: char = '\u{1e}';
@@ -66,6 +69,10 @@ pub(crate) async fn handle(State(transport): State<Transport>, request: Request)
     if query.version != Some("4") || !matches!(query.transport, Some("polling" | "websocket")) {
         return refuse();
     }
+    if request.extensions().get::<Arc<Carrier>>().is_some_and(|carrier| carrier.seat().is_spare()) {
+        let full = Problem::unavailable("there are too many connections");
+        return ([(header::CONNECTION, HeaderValue::from_static("close"))], full).into_response();
+    }
     match (query.sid, query.transport, request.method()) {
         (sid, Some("websocket"), &Method::GET) => transport.websocket(sid, request),
         (None, Some("polling"), &Method::GET) => transport.open(request).await,
@@ -88,9 +95,32 @@ impl Transport {
         }
     }
 
+    /// A session of a client that was not let in yet, where there is a place for one.
+    fn begin(&self, request: &Request, holds_connection: bool) -> Result<Arc<Connection>, Problem> {
+        let connection = Connection::new(self.lines.clone());
+        let carrier = request.extensions().get::<Arc<Carrier>>();
+        let (address, weak) = (carrier.map(|carrier| carrier.address()), Arc::downgrade(&connection));
+        let evict = move || {
+            if let Some(connection) = weak.upgrade() {
+                connection.evict();
+            }
+        };
+        let place = self.lines.gate.enter(address, holds_connection, Box::new(evict)).map_err(|full| match full {
+            Full::All => Problem::unavailable("too many clients are about to connect"),
+            Full::Address => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many clients from this address are about to connect")
+            }
+        })?;
+        connection.early.has_place(place);
+        Ok(connection)
+    }
+
     /// Opens a polling session, and lists it under the id that the library has chosen.
     async fn open(&self, request: Request) -> Response {
-        let connection = Connection::new(self.lines.clone());
+        let connection = match self.begin(&request, false) {
+            Ok(connection) => connection,
+            Err(problem) => return problem.into_response(),
+        };
         let request = handshake(request.uri(), request.headers(), connection.clone()).map(|()| Body::empty());
         let (parts, body) = self.pass(request).await.into_parts();
         let Ok(body) = to_bytes(body, MAX_OPEN_BYTES).await else {
@@ -156,7 +186,14 @@ impl Transport {
             return refuse();
         };
         let (parts, body) = request.into_parts();
-        let body = match body::read(body, connection.early.max_message_bytes()).await {
+        let most = connection.early.max_message_bytes();
+        if !connection.early.begin_post(most.min(body::announced_bytes(&body))) {
+            connection.close();
+            return refuse();
+        }
+        let body = body::read(body, most).await;
+        connection.early.end_post();
+        let body = match body {
             Ok(body) => body,
             Err(problem) => {
                 connection.close();
@@ -169,7 +206,7 @@ impl Transport {
                 packet.starts_with(['1', '2', '3', '4', 'b'])
                     && !packet.starts_with("2probe")
                     && !packet.starts_with("3probe")
-                    && judge(packet, &connection).is_ok()
+                    && judge(packet, &connection).inspect_err(|violation| violation.count(&connection)).is_ok()
             })
         });
         if !lawful {
@@ -200,12 +237,16 @@ impl Transport {
 
     /// Answers 101 and hands the stream to the library; where it is an upgrade, only once the client has said that it is done.
     fn websocket(&self, sid: Option<&str>, mut request: Request) -> Response {
-        let connection = match sid {
-            None => Some(Connection::new(self.lines.clone())),
-            Some(sid) => self.sessions.find(sid),
-        };
-        let (Some(connection), Some(accept)) = (connection, accept_key(request.headers())) else {
+        let Some(accept) = accept_key(request.headers()) else {
             return refuse();
+        };
+        let connection = match sid.map(|sid| self.sessions.find(sid)) {
+            Some(Some(connection)) => connection,
+            Some(None) => return refuse(),
+            None => match self.begin(&request, true) {
+                Ok(connection) => connection,
+                Err(problem) => return problem.into_response(),
+            },
         };
         // TRANS-13: the one that there is goes on.
         if sid.is_some() && !connection.begin_upgrade() {
@@ -224,7 +265,11 @@ impl Transport {
             let (mut stream, mut read) = stream_of(upgraded);
             let mut follower = Follower::default();
             if is_upgrade {
-                let Some(said) = upgrade::probe(&mut stream, std::mem::take(&mut read), &connection).await else {
+                let said = tokio::select! {
+                    said = upgrade::probe(&mut stream, std::mem::take(&mut read), &connection) => said,
+                    () = connection.closed() => None,
+                };
+                let Some(said) = said else {
                     connection.abandon_upgrade();
                     return;
                 };
@@ -247,7 +292,7 @@ impl Transport {
 /// any kind.
 fn stream_of(upgraded: Upgraded) -> (Box<dyn Stream>, Vec<u8>) {
     match upgraded.downcast::<TokioIo<Carried>>() {
-        Ok(parts) => (Box::new(parts.io.into_inner().into_inner()), parts.read_buf.to_vec()),
+        Ok(parts) => (Box::new(parts.io.into_inner().upgraded()), parts.read_buf.to_vec()),
         Err(upgraded) => (Box::new(TokioIo::new(upgraded)), Vec::new()),
     }
 }
