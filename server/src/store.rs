@@ -71,7 +71,7 @@ impl From<redb::Error> for StoreError {
 
 /// Whether the store answers, for `/readyz` (CONF-08, CONF-09).
 pub trait Probe: Send + Sync + 'static {
-    /// Asks the store something trivial.
+    /// What the store has answered lately, and nothing before its first answer. However many ask, the store is not asked more often.
     ///
     /// # Errors
     /// Where it does not answer.

@@ -29,7 +29,7 @@ use super::{
     early::Early,
     flusher::Flusher,
     follower::{Follower, Passed},
-    outbox::{CatchUp, Handed, Outbox, Shared},
+    outbox::{Handed, Outbox, Shared},
     sessions::Listing,
 };
 use crate::{
@@ -306,15 +306,19 @@ impl Connection {
         true
     }
 
-    /// Notes an event that a client behind has to be given once it has caught up.
-    pub(crate) fn miss(self: &Arc<Self>, membership: u32, event: &Outgoing, handed: Handed) {
+    /// Notes an event that a client behind has to be given once it has caught up. False for one that comes from the store then.
+    pub(crate) fn miss(self: &Arc<Self>, membership: u32, event: &Outgoing, handed: Handed) -> bool {
         let mut state = self.lock();
         if state.closed || self.has_left(membership) {
-            return;
+            return false;
+        }
+        if handed.is_stored() && state.outbox.has_more_stored() {
+            return false;
         }
         state.outbox.miss(event.clone(), handed, self.lines.missed_at_most);
         // It may have caught up meanwhile.
         self.send(state, Haste::Soon);
+        true
     }
 
     /// Notes that the queue, which is on its way to another device, is this client's where that one breaks.
@@ -337,6 +341,16 @@ impl Connection {
         self.send(state, Haste::Soon);
     }
 
+    /// Notes that the client was given what the store has, but for what it has `more`.
+    pub(crate) fn told_by_store(self: &Arc<Self>, membership: u32, more: bool) {
+        let mut state = self.lock();
+        if state.closed || self.has_left(membership) {
+            return;
+        }
+        state.outbox.told_by_store(more);
+        self.send(state, Haste::Soon);
+    }
+
     /// Whether the client has taken everything, and the store has something that it has missed.
     pub(crate) fn asks_store(&self) -> bool {
         self.lock().outbox.asks_store()
@@ -349,6 +363,7 @@ impl Connection {
             return;
         }
         self.begin_to_wait(&mut state);
+        state.outbox.told_by_store(false);
         state.outbox.hand_missed(stored, handed);
         self.send(state, Haste::Now);
     }
@@ -443,7 +458,7 @@ impl Connection {
             waits.send(()).ok();
         }
         if state.open
-            && state.outbox.catch_up() == CatchUp::AskStore
+            && state.outbox.catch_up()
             && let Some(ask) = &state.ask_store
         {
             ask();
@@ -762,7 +777,7 @@ impl Connection {
         if state.closed {
             return None;
         }
-        let bytes = state.outbox.take_packets(left, most, &mut Vec::new());
+        let bytes = state.outbox.take_packets(left, most);
         self.goes_on(&mut state);
         if *left == 0 {
             state.answering = false;

@@ -1,7 +1,11 @@
 //! The store on Redis: a stream per user, a string per session and per answer. Each step is one command or one script, so
 //! that it is atomic for every node.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, ready},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use clock::Clock;
 use eviction::Eviction;
@@ -38,6 +42,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// that it could be had again, only by a command that fails: this keeps that failure from being somebody's event.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// For how long what was found by the heartbeat holds: a heartbeat and its patience, and a little more.
+const FOUND_LASTS: Duration = Duration::from_secs(3);
+
 /// Where Redis is (CONF-06).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisConfig {
@@ -72,11 +79,14 @@ pub struct RedisStore {
     client: Client,
     line: Line,
     scripts: Arc<Scripts>,
-    clock: Clock,
     eviction: Eviction,
+    answered: Answered,
     db: i64,
     heartbeat: JoinHandle<()>,
 }
+
+/// When Redis has answered the heartbeat, where it has answered the last one.
+type Answered = Arc<Mutex<Option<Instant>>>;
 
 /// As a session is stored.
 #[derive(Serialize, Deserialize)]
@@ -95,8 +105,10 @@ impl RedisStore {
         let line = Line::new(client.clone())?;
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
-        let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock.clone(), eviction.clone()));
-        Ok(Self { client, line, scripts, clock, eviction, db: config.db, heartbeat })
+        let answered = Answered::default();
+        let trying = keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), answered.clone());
+        let heartbeat = tokio::spawn(trying);
+        Ok(Self { client, line, scripts, eviction, answered, db: config.db, heartbeat })
     }
 
     /// The way to the other nodes that share this Redis.
@@ -117,7 +129,7 @@ impl Drop for RedisStore {
     }
 }
 
-async fn keep_trying(line: Line, scripts: Arc<Scripts>, clock: Clock, eviction: Eviction) {
+async fn keep_trying(line: Line, scripts: Arc<Scripts>, clock: Clock, eviction: Eviction, found: Answered) {
     let mut reachable = true;
     loop {
         let answered = look(&line, &scripts, &clock, &eviction).await;
@@ -127,6 +139,7 @@ async fn keep_trying(line: Line, scripts: Arc<Scripts>, clock: Clock, eviction: 
             _ => {}
         }
         reachable = answered.is_ok();
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = reachable.then(Instant::now);
         // An error is an answer; where there is none, the connection may be dead and nobody have said so.
         if answered.is_err_and(|error| is_silence(&error)) {
             line.give_up();
@@ -342,9 +355,11 @@ impl Answers for RedisStore {
 
 impl Probe for RedisStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            look(&self.line, &self.scripts, &self.clock, &self.eviction).await?;
-            self.eviction.check()
-        })
+        // Whoever asks costs Redis nothing.
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        Box::pin(ready(match answered {
+            Some(at) if at.elapsed() < FOUND_LASTS => self.eviction.check(),
+            _ => Err(StoreError::TimedOut(TIMEOUT)),
+        }))
     }
 }
