@@ -15,6 +15,7 @@ use crate::{
     local,
     notifications::{Deliver, NotificationsService},
     origins::{self, Origins},
+    proxies::TrustedProxies,
     queue::{AckQueue, OfflineQueue},
     rights::{Rights, Telling},
     rules::{Rules, Standard},
@@ -60,6 +61,8 @@ pub struct Collaborators {
     pub peers: Option<Arc<dyn Peers>>,
     /// Who may come in from a browser (SPEC.md, 7).
     pub origins: Origins,
+    /// Whom to believe what a client has asked for.
+    pub trusted_proxies: TrustedProxies,
     /// The service credential (EMIT-01).
     pub ingest_token: Secret,
     /// How long a connection may take to authenticate (TRANS-09: at most 10 s).
@@ -96,6 +99,7 @@ impl Collaborators {
             wrap_deliver: Box::new(|deliver| deliver),
             peers,
             origins: config.origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
             ingest_token: config.ingest_token.clone(),
             connect_timeout: namespace::CONNECT_TIMEOUT,
             heartbeat: config.heartbeat,
@@ -179,7 +183,7 @@ impl App {
             devices_per_user: with.bounds.devices_per_user,
         };
         namespace::open(&io, Arc::new(door));
-        let gate = Gate::new(with.bounds);
+        let gate = Gate::new(with.bounds, with.trusted_proxies.clone());
         let lines = Lines {
             flusher: Flusher::default(),
             patience: with.patience,

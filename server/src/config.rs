@@ -15,6 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use crate::{
     gate::Bounds,
     origins::Origins,
+    proxies::TrustedProxies,
     socketio::Heartbeat,
     store::{Limits, redis::RedisConfig},
 };
@@ -94,6 +95,8 @@ pub struct Config {
     pub port: u16,
     /// `CORS_ORIGIN`, default `http://localhost:3001`.
     pub origins: Origins,
+    /// `TRUSTED_PROXIES`, default none.
+    pub trusted_proxies: TrustedProxies,
     /// `JWT_ALGORITHM`, default HS256 with `JWT_SECRET` and RS256 with `JWT_PUBLIC_KEY` (CONF-04).
     pub algorithm: Algorithm,
     /// `JWT_SECRET` or `JWT_PUBLIC_KEY`, or the file that one of them is in (CONF-01).
@@ -168,6 +171,7 @@ impl Reader<'_> {
         let host = self.host();
         let port = self.number("PORT", 3000, 0, u64::from(u16::MAX));
         let origins = self.origins();
+        let trusted_proxies = self.trusted_proxies();
         let token = self.token_key();
         let ingest_token = self.ingest_token();
         let max_events = self.number("QUEUE_MAX_EVENTS", 50, 1, MAX_QUEUE_EVENTS);
@@ -183,6 +187,7 @@ impl Reader<'_> {
             host: host?,
             port: u16::try_from(port?).ok()?,
             origins: origins?,
+            trusted_proxies: trusted_proxies?,
             algorithm,
             key,
             ingest_token: ingest_token?,
@@ -246,6 +251,14 @@ impl Reader<'_> {
         match Origins::parse(&list) {
             Ok(origins) => Some(origins),
             Err(problem) => self.error("CORS_ORIGIN", problem),
+        }
+    }
+
+    fn trusted_proxies(&mut self) -> Option<TrustedProxies> {
+        let list = self.text("TRUSTED_PROXIES").unwrap_or_default();
+        match TrustedProxies::parse(&list) {
+            Ok(proxies) => Some(proxies),
+            Err(problem) => self.error("TRUSTED_PROXIES", problem),
         }
     }
 

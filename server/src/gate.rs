@@ -19,6 +19,8 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
+use crate::proxies::TrustedProxies;
+
 pub(crate) use self::{
     rate::Rate,
     refused::{Reason, Refused},
@@ -79,6 +81,8 @@ pub(crate) type Evict = Box<dyn FnOnce() + Send>;
 /// Who is here.
 pub(crate) struct Gate {
     pub(crate) bounds: Bounds,
+    /// Who speaks for others: what comes from there is not of one address.
+    pub(crate) proxies: TrustedProxies,
     pub(crate) refused: Refused,
     max_connections: AtomicUsize,
     crowd: Mutex<Crowd>,
@@ -128,9 +132,10 @@ enum Seating {
 }
 
 impl Gate {
-    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
+    pub(crate) fn new(bounds: Bounds, proxies: TrustedProxies) -> Arc<Self> {
         Arc::new(Self {
             bounds,
+            proxies,
             refused: Refused::default(),
             max_connections: AtomicUsize::new(bounds.connections.unwrap_or(usize::MAX - SPARE)),
             crowd: Mutex::default(),
@@ -144,7 +149,7 @@ impl Gate {
     }
 
     /// A seat for a connection that was made; `None` where there is none to be had.
-    pub(crate) async fn seat(self: &Arc<Self>, address: Option<IpAddr>, keep_alive: Duration) -> Option<Arc<Seat>> {
+    pub(crate) async fn seat(self: &Arc<Self>, peer: IpAddr, keep_alive: Duration) -> Option<Arc<Seat>> {
         let spare = loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
@@ -162,6 +167,7 @@ impl Gate {
             // Who has begun a request meanwhile stays; then it is the next one's turn.
             timeout(LEAVES_WITHIN, freed).await.ok();
         };
+        let address = (!self.proxies.trust(peer.to_canonical())).then_some(peer);
         let evicted = Arc::<Notify>::default();
         let tell = evicted.clone();
         match self.enter(address, true, Box::new(move || tell.notify_one())) {
@@ -352,7 +358,8 @@ mod tests {
     const HERE: &str = "192.0.2.1";
 
     fn bounded(pending: usize, pending_per_address: usize) -> Arc<Gate> {
-        Gate::new(Bounds { pending, pending_per_address, connections: Some(2), ..Bounds::default() })
+        let bounds = Bounds { pending, pending_per_address, connections: Some(2), ..Bounds::default() };
+        Gate::new(bounds, TrustedProxies::default())
     }
 
     struct Door {
@@ -418,29 +425,29 @@ mod tests {
     #[tokio::test]
     async fn where_connections_are_full_the_silent_go_then_the_idle_then_there_are_spare_ones() {
         let gate = bounded(10, 10);
-        let silent = gate.seat(None, Duration::from_secs(1)).await.unwrap();
-        let busy = gate.seat(None, Duration::from_secs(1)).await.unwrap();
+        let silent = gate.seat(Ipv6Addr::LOCALHOST.into(), Duration::from_secs(1)).await.unwrap();
+        let busy = gate.seat(Ipv6Addr::LOCALHOST.into(), Duration::from_secs(1)).await.unwrap();
         let in_hand = busy.begin();
         let leaves = tokio::spawn(async move {
             silent.evicted().await;
             assert!(silent.may_go());
         });
-        let idle = gate.seat(None, Duration::from_secs(1)).await.unwrap();
+        let idle = gate.seat(Ipv6Addr::LOCALHOST.into(), Duration::from_secs(1)).await.unwrap();
         leaves.await.unwrap();
         drop(idle.begin());
         let leaves = tokio::spawn(async move { idle.evicted().await });
-        let third = gate.seat(None, Duration::from_secs(1)).await.unwrap();
+        let third = gate.seat(Ipv6Addr::LOCALHOST.into(), Duration::from_secs(1)).await.unwrap();
         leaves.await.unwrap();
         assert!(!third.is_spare());
         let _third = third.begin();
         let mut spare = Vec::new();
         for _ in 0..SPARE {
-            let seat = gate.seat(None, Duration::from_secs(1)).await.unwrap();
+            let seat = gate.seat(Ipv6Addr::LOCALHOST.into(), Duration::from_secs(1)).await.unwrap();
             assert!(seat.is_spare());
             spare.push(seat.begin());
         }
-        assert!(gate.seat(None, Duration::from_secs(1)).await.is_none());
+        assert!(gate.seat(Ipv6Addr::LOCALHOST.into(), Duration::from_secs(1)).await.is_none());
         drop((in_hand, busy, spare));
-        assert!(!gate.seat(None, Duration::from_secs(1)).await.unwrap().is_spare());
+        assert!(!gate.seat(Ipv6Addr::LOCALHOST.into(), Duration::from_secs(1)).await.unwrap().is_spare());
     }
 }

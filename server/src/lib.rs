@@ -2,9 +2,10 @@
 //!
 //! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
 //!
-//! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
+//! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up, [`logs`] says what is logged.
 //! - [`socketio`] lets clients in by [`auth`], [`session`] and [`admission`], hands them events and closes those who break the
-//!   protocol; [`rights`] closes the connections of those whose token or session ends; [`origins`] keeps strange browsers out.
+//!   protocol; [`rights`] closes the connections of those whose token or session ends; [`origins`] keeps strange browsers out; [`proxies`]
+//!   tells who is behind a proxy.
 //! - [`gate`] bounds how many there may be, and who goes for whom.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
@@ -25,8 +26,10 @@ pub mod http;
 pub mod idempotency;
 mod listen;
 mod local;
+pub mod logs;
 pub mod notifications;
 pub mod origins;
+pub mod proxies;
 pub mod queue;
 pub mod rights;
 pub mod rules;

@@ -1,8 +1,11 @@
 //! Serves the application on a listener until it is told to stop. Knows nothing of what it serves.
 
-use std::{future::Future, io, net::IpAddr, pin::pin, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{body::Body, extract::Request};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+};
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use socket2::SockRef;
@@ -56,7 +59,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
     loop {
         let seated = async {
             let (stream, peer) = accept(&listener, &app).await;
-            Some((app.gate.seat(Some(peer), app.keep_alive).await?, stream, peer))
+            Some((app.gate.seat(peer.ip(), app.keep_alive).await?, stream, peer))
         };
         let (seat, stream, peer) = tokio::select! {
             seated = seated => match seated {
@@ -66,11 +69,12 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
             () = &mut shutdown => break,
         };
         tune(&stream, app.heartbeat);
-        let carrier = Carrier::new(seat, peer);
+        let carrier = Carrier::new(seat);
         let stream = TokioIo::new(Carried::new(stream, carrier.clone()));
         let (goes_with, router) = (carrier.clone(), app.router.clone());
         let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
             let in_hand = goes_with.seat().begin();
+            request.extensions_mut().insert(ConnectInfo(peer));
             if request.uri().path().starts_with("/socket.io") {
                 request.extensions_mut().insert(goes_with.clone());
             }
@@ -118,10 +122,10 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
 }
 
 /// The next connection, and whose it is.
-async fn accept(listener: &TcpListener, app: &App) -> (TcpStream, IpAddr) {
+async fn accept(listener: &TcpListener, app: &App) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer.ip()),
+            Ok(accepted) => return accepted,
             // It has gone before it was accepted.
             Err(error) if is_of_connection(&error) => {}
             // There are no more files, in this process or in the system: nobody says when there are.

@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
@@ -20,18 +19,12 @@ use crate::gate::{InHand, Seat};
 /// Goes with each request of the connection.
 pub(crate) struct Carrier {
     seat: Arc<Seat>,
-    address: IpAddr,
     answered: Mutex<Weak<Connection>>,
 }
 
 impl Carrier {
-    pub(crate) fn new(seat: Arc<Seat>, address: IpAddr) -> Arc<Self> {
-        Arc::new(Self { seat, address, answered: Mutex::default() })
-    }
-
-    /// Whose it is.
-    pub(super) fn address(&self) -> IpAddr {
-        self.address
+    pub(crate) fn new(seat: Arc<Seat>) -> Arc<Self> {
+        Arc::new(Self { seat, answered: Mutex::default() })
     }
 
     /// Where its requests are counted.

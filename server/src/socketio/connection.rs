@@ -179,7 +179,7 @@ impl Connection {
             flusher: Flusher::default(),
             patience: Duration::from_secs(20),
             missed_at_most: 50,
-            gate: Gate::new(crate::gate::Bounds::default()),
+            gate: Gate::new(crate::gate::Bounds::default(), crate::proxies::TrustedProxies::default()),
         }))
     }
 

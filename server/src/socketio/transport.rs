@@ -1,11 +1,11 @@
 //! `/socket.io/`: passes requests to socketioxide, and sees to it that our own events go with its answers.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, task::Poll};
 
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -98,8 +98,9 @@ impl Transport {
     /// A session of a client that was not let in yet, where there is a place for one.
     fn begin(&self, request: &Request, holds_connection: bool) -> Result<Arc<Connection>, Problem> {
         let connection = Connection::new(self.lines.clone());
-        let carrier = request.extensions().get::<Arc<Carrier>>();
-        let (address, weak) = (carrier.map(|carrier| carrier.address()), Arc::downgrade(&connection));
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let address = peer.map(|ConnectInfo(peer)| self.lines.gate.proxies.client(peer.ip(), request.headers()));
+        let weak = Arc::downgrade(&connection);
         let evict = move || {
             if let Some(connection) = weak.upgrade() {
                 connection.evict();
