@@ -35,6 +35,10 @@ use crate::gate::Reason;
 /// The most that a client may send in one message or POST, announced as `maxPayload` (TRANS-11).
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 
+/// What those join who were not let in and have to make room: the library keeps their memory until then. Nobody else is let into it.
+const LEAVING: &str = "/leaving";
+const LEAVING_PACKET: &str = "40/leaving,";
+
 /// What a client did wrong. Its connection is closed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Violation {

@@ -104,6 +104,8 @@ pub(crate) struct Connection {
 /// What can be done to a polling session from outside.
 pub(crate) struct PollingSession {
     pub(crate) close: Box<dyn Fn() + Send + Sync>,
+    /// Says to the library that the client leaves.
+    pub(crate) leave: Box<dyn Fn() + Send + Sync>,
     /// Says to the library that the client has answered a ping.
     pub(crate) alive: Box<dyn Fn() + Send + Sync>,
     pub(crate) _listing: Listing,
@@ -544,9 +546,15 @@ impl Connection {
     }
 
     /// Closes the transport of a client that was not let in and has to make room for another.
+    /// Were it closed at once, the library would keep its memory until the time for its CONNECT is over; it is closed as soon as it has
+    /// joined what is there for those who leave.
     pub(super) fn evict(&self) {
         self.evicted.store(true, Ordering::SeqCst);
-        self.close();
+        let polls = matches!(self.lock().link, Link::Polling);
+        match self.polling.get() {
+            Some(polling) if polls => (polling.leave)(),
+            _ => self.reader.wake(),
+        }
     }
 
     /// Whether it was sent away, so that nothing it may still be sent is worth waiting for.
@@ -556,11 +564,13 @@ impl Connection {
 
     /// Completes when it was closed from here. Only before a stream is attached.
     pub(super) async fn closed(&self) {
-        poll_fn(|cx| {
-            self.reader.register(cx.waker());
-            if self.was_closed() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        poll_fn(|cx| self.poll_closed(cx).map(drop)).await;
+    }
+
+    /// Fails when it was closed from here. For whoever reads.
+    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.reader.register(cx.waker());
+        if self.was_closed() { Poll::Ready(Err(closed())) } else { Poll::Pending }
     }
 
     /// Closes the transport as soon as it has taken all that it was handed, and after that time in any case.

@@ -42,6 +42,11 @@ impl Early {
         drop(place);
     }
 
+    /// Whether the client was let in.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
     /// The client waits for the answer to its CONNECT.
     pub(super) fn works(&self) {
         self.lock().iter().for_each(Place::works);
@@ -54,14 +59,14 @@ impl Early {
 
     /// So much is held of what the client has begun to say.
     pub(super) fn holds(&self, bytes: usize) {
-        if !self.is_over.load(Ordering::SeqCst) {
+        if !self.is_over() {
             self.lock().iter().for_each(|place| place.holds(bytes));
         }
     }
 
     /// Begins to read a POST of so many bytes at the most; false where the client was not let in and another is being read.
     pub(super) fn begin_post(&self, bytes: usize) -> bool {
-        let may = self.is_over.load(Ordering::SeqCst) || !self.posts.swap(true, Ordering::SeqCst);
+        let may = self.is_over() || !self.posts.swap(true, Ordering::SeqCst);
         if may {
             self.holds(bytes);
         }
@@ -85,11 +90,11 @@ impl Early {
 
     /// The most that the client may send in one message or POST.
     pub(super) fn max_message_bytes(&self) -> usize {
-        if self.is_over.load(Ordering::SeqCst) { MAX_PAYLOAD_BYTES } else { MAX_MESSAGE_BYTES }
+        if self.is_over() { MAX_PAYLOAD_BYTES } else { MAX_MESSAGE_BYTES }
     }
 
     fn count(&self, counter: &AtomicU32, most: u32) -> Result<(), Violation> {
-        let may = self.is_over.load(Ordering::SeqCst) || counter.fetch_add(1, Ordering::SeqCst) < most;
+        let may = self.is_over() || counter.fetch_add(1, Ordering::SeqCst) < most;
         may.then_some(()).ok_or(Violation::TooMuch)
     }
 

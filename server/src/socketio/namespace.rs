@@ -15,7 +15,7 @@ use socketioxide::{
     service::SocketIoService,
 };
 
-use super::{Connection, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
+use super::{Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
 use crate::{
     admission::Admission,
     auth::{Claims, TokenError, VerifyToken, find_token},
@@ -140,6 +140,13 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
         async move { admit(&door, &socket, auth.unwrap_or_default()).await }
     };
     io.ns(NAMESPACE, welcome.with(admit));
+    let may_leave = async |socket: SocketRef| match connection_of(&socket) {
+        Some(connection) if connection.was_evicted() => Ok(()),
+        // What the library says of namespaces that do not exist.
+        _ => Err("Invalid namespace"),
+    };
+    let leave = async |socket: SocketRef| connection_of(&socket).into_iter().for_each(|connection| connection.close());
+    io.ns(LEAVING, leave.with(may_leave));
 }
 
 /// Before the CONNECT is answered: verifies, and only then touches the user's queue (AUTH-18 to AUTH-20).

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    LEAVING_PACKET,
     connection::{Connection, Stream},
     follower::Follower,
     tap::Tap,
@@ -40,6 +41,23 @@ async fn linger(mut stream: Box<dyn Stream>) {
     timeout(LINGER, read_out).await.ok();
 }
 
+/// Moves what there is room for; false where there is nothing.
+fn give(bytes: &mut Vec<u8>, buf: &mut ReadBuf<'_>) -> bool {
+    let length = bytes.len().min(buf.remaining());
+    buf.put_slice(&bytes[..length]);
+    bytes.drain(..length);
+    if bytes.is_empty() {
+        *bytes = Vec::new();
+    }
+    length > 0
+}
+
+/// The CONNECT of a client that has to leave.
+fn leaving() -> Vec<u8> {
+    let length = u8::try_from(LEAVING_PACKET.len()).expect("it is a short packet");
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], LEAVING_PACKET.as_bytes()].concat()
+}
+
 /// A stream that ends with an error where the client breaks the protocol or the session is closed; the library closes the
 /// connection then.
 pub(super) struct Watched {
@@ -47,7 +65,12 @@ pub(super) struct Watched {
     tap: Tap,
     /// What was read before the library was asked.
     replay: Vec<u8>,
+    /// Of a client that was not let in: what has come of a message that is not whole, and what was whole. The library is given whole
+    /// messages, so that it can be told at any time that the client leaves.
+    held: Vec<u8>,
+    whole: Vec<u8>,
     held_bytes: usize,
+    was_told: bool,
 }
 
 impl Watched {
@@ -59,27 +82,24 @@ impl Watched {
         replay: Vec<u8>,
     ) -> Self {
         connection.attach(stream, follower);
-        Self { connection, tap: Tap::default(), replay, held_bytes: 0 }
+        let (held, whole) = (Vec::new(), Vec::new());
+        Self { connection, tap: Tap::default(), replay, held, whole, held_bytes: 0, was_told: false }
     }
 
     /// Tells how much of a message is held, where that has changed by much.
     fn hold(&mut self) {
-        let bytes = self.tap.held_bytes() & !(HELD_STEP - 1);
+        let bytes = (self.tap.held_bytes() + self.held.capacity()) & !(HELD_STEP - 1);
         if bytes != self.held_bytes {
             self.held_bytes = bytes;
-            // The library holds as much again.
-            self.connection.early.holds(2 * bytes);
+            self.connection.early.holds(bytes);
         }
     }
 
     fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.replay.is_empty() {
-            let length = self.replay.len().min(buf.remaining());
-            buf.put_slice(&self.replay[..length]);
-            self.replay.drain(..length);
+        if give(&mut self.replay, buf) {
             return Poll::Ready(Ok(()));
         }
-        let may_pong = self.tap.is_between_frames() && buf.remaining() >= PONG.len();
+        let may_pong = self.tap.is_between_messages() && buf.remaining() >= PONG.len();
         if ready!(self.connection.read(cx, buf, may_pong))? {
             buf.put_slice(PONG);
         }
@@ -99,20 +119,42 @@ impl Drop for Watched {
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let before = buf.filled().len();
-        ready!(this.read(cx, buf))?;
-        let fresh = &buf.filled()[before..];
-        if fresh.is_empty() {
-            this.connection.depart();
-        } else if let Err(violation) = this.tap.feed(fresh, &this.connection) {
-            tracing::debug!(%violation, "a connection is closed");
-            violation.count(&this.connection);
-            this.connection.depart();
+        loop {
+            if give(&mut this.whole, buf) {
+                return Poll::Ready(Ok(()));
+            }
+            if this.connection.was_evicted() {
+                if std::mem::replace(&mut this.was_told, true) {
+                    return this.connection.poll_closed(cx);
+                }
+                this.whole = leaving();
+                continue;
+            }
+            let before = buf.filled().len();
+            ready!(this.read(cx, buf))?;
+            let fresh = &buf.filled()[before..];
+            if fresh.is_empty() {
+                this.connection.depart();
+                return Poll::Ready(Ok(()));
+            }
+            if let Err(violation) = this.tap.feed(fresh, &this.connection) {
+                tracing::debug!(%violation, "a connection is closed");
+                violation.count(&this.connection);
+                this.connection.depart();
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+            }
+            let is_whole = this.connection.early.is_over() || this.tap.is_between_messages();
+            if is_whole && this.held.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.held.extend_from_slice(fresh);
             buf.set_filled(before);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+            if is_whole {
+                this.whole = std::mem::take(&mut this.held);
+            }
+            this.hold();
         }
-        this.hold();
-        Poll::Ready(Ok(()))
     }
 }
 

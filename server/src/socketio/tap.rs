@@ -20,6 +20,8 @@ pub(crate) struct Tap {
     frame: Option<Frame>,
     /// The text of the message so far, where it is one.
     text: Option<Vec<u8>>,
+    /// The last frame of the message is still to come.
+    is_fragmented: bool,
 }
 
 #[derive(Debug)]
@@ -31,9 +33,9 @@ struct Frame {
 }
 
 impl Tap {
-    /// Whether another frame could begin here.
-    pub(crate) fn is_between_frames(&self) -> bool {
-        self.header.is_empty() && self.frame.is_none()
+    /// Whether another message could begin here.
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.header.is_empty() && self.frame.is_none() && !self.is_fragmented
     }
 
     /// How much is held of a message that has begun.
@@ -96,7 +98,11 @@ impl Tap {
         let Some(frame) = self.frame.take_if(|frame| frame.read == frame.length) else {
             return Ok(());
         };
-        if is_control(&frame.header) || !frame.header.is_final {
+        if is_control(&frame.header) {
+            return Ok(());
+        }
+        self.is_fragmented = !frame.header.is_final;
+        if self.is_fragmented {
             return Ok(());
         }
         let Some(text) = self.text.take() else {

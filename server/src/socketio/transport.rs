@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
 use super::{
-    Sessions,
+    LEAVING_PACKET, Sessions,
     carrier::{Carried, Carrier},
     connection::{Connection, Lines, PollingSession, Stream},
     follower::Follower,
@@ -132,6 +132,7 @@ impl Transport {
         if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
             connection.is_polling(PollingSession {
                 close: Box::new(self.says(sid, "1")),
+                leave: Box::new(self.says(sid, LEAVING_PACKET)),
                 alive: Box::new(self.says(sid, "3")),
                 _listing: self.sessions.list(sid, &connection),
             });
