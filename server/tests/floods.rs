@@ -40,7 +40,7 @@ async fn answered(server: &Server) -> TcpStream {
     let mut stream = stream(server, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
-        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it is answered first");
+        assert!(stream.read_buf(&mut answer).await.expect("it can be read") > 0, "it is answered first");
     }
     stream
 }

@@ -483,7 +483,9 @@ static MUTANTS: &[Mutant] = &[
         "connections and request heads have no bounds",
         &["LIMIT-01/silent", "LIMIT-01/half-heads", "LIMIT-01/half-messages", "LIMIT-02/slow", "LIMIT-02/large"],
         process::Fault::TakesEverybody,
-    ),
+    )
+    // Without addresses nobody is bounded by theirs.
+    .also(&["LIMIT-01"]),
     setting("devices-unbounded", "a user may have any number of devices", &["LIMIT-04/devices"], |config| {
         config.bounds.devices_per_user = usize::MAX;
     }),
@@ -508,14 +510,15 @@ static MUTANTS: &[Mutant] = &[
             "TRANS-08/polling",
             "LIMIT-03/refused",
             "LIMIT-03/refused-polling",
+            "LIMIT-01/half-messages",
         ],
         Place::Watch,
     )
-    .also(&["ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13"]),
+    .also(&["LIMIT", "ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13"]),
     part(
         "unauthenticated-for-long",
         "who does not authenticate may stay",
-        &["TRANS-09/silent", "TRANS-09/silent-polling", "TRANS-09/refused"],
+        &["TRANS-09/silent", "TRANS-09/silent-polling", "TRANS-09/refused", "LIMIT-03/no-more-time"],
         |sound, _| Collaborators { connect_timeout: Duration::from_secs(45), ..sound },
     ),
     routes(
