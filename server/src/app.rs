@@ -9,6 +9,7 @@ use crate::{
     auth::{JwtVerifier, VerifyToken},
     cluster::Peers,
     config::{Config, Secret, StoreConfig},
+    gate::{Bounds, Gate},
     http::{self, Control},
     idempotency::Answers,
     local,
@@ -74,6 +75,8 @@ pub struct Collaborators {
     pub max_events: usize,
     /// How long an HTTP connection may rest.
     pub keep_alive: Duration,
+    /// How much is taken on.
+    pub bounds: Bounds,
 }
 
 impl Collaborators {
@@ -103,6 +106,7 @@ impl Collaborators {
             patience: config.heartbeat.timeout,
             max_events: config.limits.max_events,
             keep_alive: config.keep_alive,
+            bounds: config.bounds,
         })
     }
 }
@@ -147,6 +151,8 @@ pub struct App {
     pub(crate) heartbeat: Heartbeat,
     /// How long an HTTP connection may rest.
     pub(crate) keep_alive: Duration,
+    /// How many there may be.
+    pub(crate) gate: Arc<Gate>,
     /// For whoever ends sessions on this node by another way than the routes.
     pub rights: Rights,
     /// The other nodes, to take leave of them in the end.
@@ -174,13 +180,16 @@ impl App {
             acks: AckSetup { store: with.acks, timeout: with.ack_timeout, acknowledging },
             rights: rights.clone(),
             roster: roster.clone(),
+            devices_per_user: with.bounds.devices_per_user,
         };
         namespace::open(&io, Arc::new(door));
+        let gate = Gate::new(with.bounds, with.trusted_proxies.clone());
         let lines = Lines {
             flusher: Flusher::default(),
             patience: with.patience,
             connect_timeout: with.connect_timeout,
             missed_at_most: with.max_events,
+            gate: gate.clone(),
         };
         let (sessions, lines) = (Arc::<Sessions>::default(), Arc::new(lines));
         let transport = transport::Transport { engine, sessions, lines };
@@ -200,6 +209,16 @@ impl App {
         if let Some(peers) = &peers {
             peers.join(Arc::new(here));
         }
-        Self { router, service, io, roster, heartbeat: with.heartbeat, keep_alive: with.keep_alive, rights, peers }
+        Self {
+            router,
+            service,
+            io,
+            roster,
+            heartbeat: with.heartbeat,
+            keep_alive: with.keep_alive,
+            gate,
+            rights,
+            peers,
+        }
     }
 }

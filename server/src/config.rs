@@ -13,6 +13,7 @@ use std::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use crate::{
+    gate::Bounds,
     origins::Origins,
     proxies::TrustedProxies,
     socketio::Heartbeat,
@@ -27,6 +28,9 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// The most that a queue can be told to hold: it is delivered in one event.
 const MAX_QUEUE_EVENTS: u64 = 10_000;
+
+/// More than there can be of anything that is counted.
+const MAX_COUNT: u64 = 10_000_000;
 
 /// Where settings come from.
 pub trait Source {
@@ -109,6 +113,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// `KEEP_ALIVE_SECONDS`, default 75.
     pub keep_alive: Duration,
+    /// `MAX_CONNECTIONS` and its kin.
+    pub bounds: Bounds,
     /// What is right and probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -175,6 +181,7 @@ impl Reader<'_> {
         let ping_interval = self.number("PING_INTERVAL_SECONDS", 25, 1, 3_600);
         let ping_timeout = self.number("PING_TIMEOUT_SECONDS", 20, 1, 3_600);
         let keep_alive = self.number("KEEP_ALIVE_SECONDS", 75, 1, 3_600);
+        let bounds = self.bounds();
         let (algorithm, key) = token?;
         Some(Config {
             host: host?,
@@ -192,6 +199,7 @@ impl Reader<'_> {
                 timeout: Duration::from_secs(ping_timeout?),
             },
             keep_alive: Duration::from_secs(keep_alive?),
+            bounds: bounds?,
             warnings: std::mem::take(&mut self.warnings),
         })
     }
@@ -213,6 +221,29 @@ impl Reader<'_> {
             Ok(number) if (min..=max).contains(&number) => Some(number),
             _ => self.error(variable, format!("must be a whole number from {min} to {max}")),
         }
+    }
+
+    fn bounds(&mut self) -> Option<Bounds> {
+        let usual = Bounds::default();
+        // The least number stands for a variable that is not set; there is no bound of none.
+        let connections = self.count("MAX_CONNECTIONS", 0);
+        let pending = self.count("MAX_PENDING_CONNECTIONS", usual.pending);
+        let pending_per_address = self.count("MAX_PENDING_PER_ADDRESS", usual.pending_per_address);
+        let devices_per_user = self.count("MAX_DEVICES_PER_USER", usual.devices_per_user);
+        let events = self.number("MAX_EVENTS_PER_SECOND", usual.events_per_second.into(), 1, MAX_COUNT);
+        let refreshes = self.number("MAX_REFRESHES_PER_SECOND", usual.refreshes_per_second.into(), 1, MAX_COUNT);
+        Some(Bounds {
+            connections: connections.map(|many| (many > 0).then_some(many))?,
+            pending: pending?,
+            pending_per_address: pending_per_address?,
+            devices_per_user: devices_per_user?,
+            events_per_second: u32::try_from(events?).ok()?,
+            refreshes_per_second: u32::try_from(refreshes?).ok()?,
+        })
+    }
+
+    fn count(&mut self, variable: &'static str, default: usize) -> Option<usize> {
+        self.number(variable, default as u64, 1, MAX_COUNT).and_then(|number| usize::try_from(number).ok())
     }
 
     fn origins(&mut self) -> Option<Origins> {

@@ -53,7 +53,7 @@ impl TrustedProxies {
         hosts.next().filter(|_| hosts.next().is_none())?.to_str().ok()
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
+    pub(crate) fn trust(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

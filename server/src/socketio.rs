@@ -30,8 +30,14 @@ pub(crate) use connection::{Connection, Lines};
 pub use namespace::Heartbeat;
 pub(crate) use sessions::Sessions;
 
+use crate::gate::Reason;
+
 /// The most that a client may send in one message or POST, announced as `maxPayload` (TRANS-11).
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
+
+/// What those join who were not let in and have to make room: the library keeps their memory until then. Nobody else is let into it.
+const LEAVING: &str = "/leaving";
+const LEAVING_PACKET: &str = "40/leaving,";
 
 /// What a client did wrong. Its connection is closed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,4 +52,17 @@ pub(crate) enum Violation {
     TooLarge,
     #[error("more than a client may send before it was let in")]
     TooMuch,
+    #[error("more events in a second than a client may send")]
+    TooFast,
+}
+
+impl Violation {
+    /// Counts it, where it is one of quantity.
+    fn count(self, connection: &Connection) {
+        match self {
+            Self::TooMuch => connection.refused(Reason::Early),
+            Self::TooFast => connection.refused(Reason::Rate),
+            Self::Malformed | Self::NotJoined | Self::SecondConnect | Self::TooLarge => {}
+        }
+    }
 }

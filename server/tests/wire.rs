@@ -25,9 +25,12 @@ const WEBSOCKET: &str = "EIO=4&transport=websocket";
 async fn other_namespaces_are_refused() {
     let server = Server::start().await;
     let mut client = Client::open(&server).await;
-    for (packet, answer) in
-        [("40", "44{"), ("40/other,", "44/other,{"), ("40/notifications/x,{}", "44/notifications/x,{")]
-    {
+    for (packet, answer) in [
+        ("40", "44{"),
+        ("40/other,", "44/other,{"),
+        ("40/leaving,", "44/leaving,{"),
+        ("40/notifications/x,{}", "44/notifications/x,{"),
+    ] {
         client.send(packet).await;
         assert!(client.message().await.unwrap().starts_with(answer), "{packet}");
     }

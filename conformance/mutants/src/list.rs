@@ -479,19 +479,55 @@ static MUTANTS: &[Mutant] = &[
     // It reaches whoever is connected meanwhile, whatever their case is about.
     door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn)
         .also(&["AUTH", "EMIT", "EVENT", "QUEUE", "ROOM", "TRANS"]),
+    process(
+        "takes-everybody",
+        "connections and request heads have no bounds",
+        &["LIMIT-01/silent", "LIMIT-01/half-heads", "LIMIT-01/half-messages", "LIMIT-02/slow", "LIMIT-02/large"],
+        process::Fault::TakesEverybody,
+    )
+    // Without addresses nobody is bounded by theirs.
+    .also(&["LIMIT-01"]),
+    setting("devices-unbounded", "a user may have any number of devices", &["LIMIT-04/devices"], |config| {
+        config.bounds.devices_per_user = usize::MAX;
+    }),
+    setting("events-unbounded", "a client may send any number of events", &["LIMIT-05/events"], |config| {
+        config.bounds.events_per_second = u32::MAX;
+    }),
+    setting("pending-unbounded", "any number of sessions may be opened", &["LIMIT-01/polling-opens"], |config| {
+        (config.bounds.pending, config.bounds.pending_per_address) = (usize::MAX, usize::MAX);
+    }),
+    part("tells-users", "the log tells who connects", &["PRIV-01/log"], |sound, _| Collaborators {
+        sessions: Arc::new(sessions::Telling(sound.sessions)),
+        ..sound
+    }),
     Mutant::new("root-open", "the root namespace is open", &["TRANS-05/root"], Place::Namespace("/")),
     Mutant::new("another-namespace", "another namespace is open", &["TRANS-05/others"], Place::Namespace("/admin")),
     Mutant::new(
         "unwatched",
         "socketioxide without a watch over what clients send",
-        &["EVENT-14/escaped", "TRANS-06/malformed", "TRANS-08/websocket", "TRANS-08/polling"],
+        &[
+            "EVENT-14/escaped",
+            "TRANS-06/malformed",
+            "TRANS-08/websocket",
+            "TRANS-08/polling",
+            "LIMIT-03/refused",
+            "LIMIT-03/refused-polling",
+            "LIMIT-01/half-messages",
+        ],
         Place::Watch,
     )
-    .also(&["ORIGIN", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13", "TRANS-14"]),
+    .also(&["LIMIT", "ORIGIN", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13", "TRANS-14"]),
     part(
         "unauthenticated-for-long",
         "who does not authenticate may stay",
-        &["TRANS-09/silent", "TRANS-09/silent-polling", "TRANS-09/refused", "TRANS-14/left", "TRANS-14/left-polling"],
+        &[
+            "TRANS-09/silent",
+            "TRANS-09/silent-polling",
+            "TRANS-09/refused",
+            "TRANS-14/left",
+            "TRANS-14/left-polling",
+            "LIMIT-03/no-more-time",
+        ],
         |sound, _| Collaborators { connect_timeout: Duration::from_secs(45), ..sound },
     ),
     routes(

@@ -60,6 +60,11 @@ fn announced(request: &Request) -> usize {
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
+/// How large a body is said to be; more than any limit where it is not.
+pub(crate) fn announced_bytes(body: &Body) -> usize {
+    body.size_hint().exact().map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
 /// Reads a body, within a time and a number of bytes.
 pub(crate) async fn read(body: Body, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
     match tokio::time::timeout(PATIENCE, collect(body, limit_bytes)).await {

@@ -1,8 +1,12 @@
 //! What a client may do before it was let in: little, for nobody knows yet who it is. Knows nothing of how clients are reached.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
 
 use super::{MAX_PAYLOAD_BYTES, Violation};
+use crate::gate::Place;
 
 /// The most that one message or POST may have: a token of 64 KiB and whatever goes with it (AUTH-27), or one that is far too long and
 /// is told so (AUTH-25).
@@ -15,17 +19,63 @@ const MAX_PACKETS: u32 = 10;
 const MAX_CONNECTS: u32 = 5;
 
 /// Counts until the first CONNECT was accepted, and no further.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Early {
     is_over: AtomicBool,
+    place: Mutex<Option<Place>>,
+    /// A POST is being read.
+    posts: AtomicBool,
     packets: AtomicU32,
     connects: AtomicU32,
 }
 
 impl Early {
+    /// The client is counted among those who were not let in.
+    pub(super) fn has_place(&self, place: Place) {
+        *self.lock() = Some(place);
+    }
+
     /// The client was let in.
     pub(super) fn is_let_in(&self) {
         self.is_over.store(true, Ordering::SeqCst);
+        let place = self.lock().take();
+        drop(place);
+    }
+
+    /// Whether the client was let in.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    /// The client waits for the answer to its CONNECT.
+    pub(super) fn works(&self) {
+        self.lock().iter().for_each(Place::works);
+    }
+
+    /// The CONNECT was refused.
+    pub(super) fn waits(&self) {
+        self.lock().iter().for_each(Place::waits);
+    }
+
+    /// So much is held of what the client has begun to say.
+    pub(super) fn holds(&self, bytes: usize) {
+        if !self.is_over() {
+            self.lock().iter().for_each(|place| place.holds(bytes));
+        }
+    }
+
+    /// Begins to read a POST of so many bytes at the most; false where the client was not let in and another is being read.
+    pub(super) fn begin_post(&self, bytes: usize) -> bool {
+        let may = self.is_over() || !self.posts.swap(true, Ordering::SeqCst);
+        if may {
+            self.holds(bytes);
+        }
+        may
+    }
+
+    pub(super) fn end_post(&self) {
+        self.posts.store(false, Ordering::SeqCst);
+        self.holds(0);
     }
 
     /// The client has sent a packet.
@@ -40,12 +90,17 @@ impl Early {
 
     /// The most that the client may send in one message or POST.
     pub(super) fn max_message_bytes(&self) -> usize {
-        if self.is_over.load(Ordering::SeqCst) { MAX_PAYLOAD_BYTES } else { MAX_MESSAGE_BYTES }
+        if self.is_over() { MAX_PAYLOAD_BYTES } else { MAX_MESSAGE_BYTES }
     }
 
     fn count(&self, counter: &AtomicU32, most: u32) -> Result<(), Violation> {
-        let may = self.is_over.load(Ordering::SeqCst) || counter.fetch_add(1, Ordering::SeqCst) < most;
+        let may = self.is_over() || counter.fetch_add(1, Ordering::SeqCst) < most;
         may.then_some(()).ok_or(Violation::TooMuch)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Place>> {
+        // Every change is a single call.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

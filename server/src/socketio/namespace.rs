@@ -15,11 +15,12 @@ use socketioxide::{
     service::SocketIoService,
 };
 
-use super::{Connection, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
+use super::{Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
 use crate::{
     admission::Admission,
     auth::{Claims, Presented, TokenError, VerifyToken, find_token},
     frame::NAMESPACE,
+    gate::Reason,
     notifications::NotificationsService,
     rights::{Grant, Rights},
     rules::Rules,
@@ -100,6 +101,7 @@ pub(crate) struct Door {
     pub(crate) acks: AckSetup,
     pub(crate) rights: Rights,
     pub(crate) roster: Roster,
+    pub(crate) devices_per_user: usize,
 }
 
 /// A client on its way from the door to the welcome, within the socket.
@@ -138,13 +140,20 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
         async move { admit(&door, &socket, auth.map(|auth| Presented::read(auth.get())).unwrap_or_default()).await }
     };
     io.ns(NAMESPACE, welcome.with(admit));
+    let may_leave = async |socket: SocketRef| match connection_of(&socket) {
+        Some(connection) if connection.was_evicted() => Ok(()),
+        // What the library says of namespaces that do not exist.
+        _ => Err("Invalid namespace"),
+    };
+    let leave = async |socket: SocketRef| connection_of(&socket).into_iter().for_each(|connection| connection.close());
+    io.ns(LEAVING, leave.with(may_leave));
 }
 
 /// Before the CONNECT is answered: verifies, and only then touches the user's queue (AUTH-18 to AUTH-20).
 async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Presented) -> Result<(), Refusal> {
     let admitted = verify(door, socket, &auth).await;
     if let Err(refusal) = &admitted {
-        tracing::debug!(socket = %socket.id, %refusal, "a connection is refused");
+        tracing::debug!(%refusal, "a connection is refused");
         if let Some(connection) = connection_of(socket) {
             connection.leave();
         }
@@ -164,6 +173,9 @@ fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
     });
     let (door, device) = (door.clone(), device.clone());
     socket.on("auth.refresh", async move |TryData(event): TryData<Box<RawValue>>, ack: AckSender| {
+        if !device.connection.may_refresh() {
+            return;
+        }
         // The library gives the event whole to whoever wants it as it is: its name, and then the token.
         let event = event.map(|event| {
             serde_json::from_str::<Vec<&RawValue>>(event.get())
@@ -193,6 +205,11 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Presented) -> Result<Gue
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
     })?;
+    // Within the user's turn, so that none who come at once are overlooked.
+    if door.roster.of(&admission.room).len() >= door.devices_per_user {
+        connection.refused(Reason::Devices);
+        return Err(Refusal::Unavailable);
+    }
     let acks = auth.acknowledges.then_some(&door.acks);
     Ok(Guest { device: Device::new(user_id, connection, acks, grant, &admission), admission })
 }

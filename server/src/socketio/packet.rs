@@ -88,6 +88,7 @@ fn judge_message<'a>(message: &'a str, session: &Arc<Connection>) -> Result<Opti
         b'0' => Ok(None),
         // Not joined at all; where ours is not joined yet, the library closes the connection (TRANS-07).
         _ if !ours => Err(Violation::NotJoined),
+        b'2' | b'5' if !session.may_send_event() => Err(Violation::TooFast),
         b'1' => {
             session.client_leaves();
             Ok(None)

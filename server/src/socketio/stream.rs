@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    LEAVING_PACKET,
     connection::{Connection, Stream},
     follower::Follower,
     tap::Tap,
@@ -24,6 +25,9 @@ use super::{
 
 /// How long a client that was closed may take to read what the system has taken for it.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// What a client has begun to say is told in steps of so many bytes.
+const HELD_STEP: usize = 4 * 1024;
 
 /// The answer to a ping, as a client sends it.
 const PONG: &[u8] = b"\x81\x81\0\0\0\x003";
@@ -38,6 +42,12 @@ async fn linger(mut stream: Box<dyn Stream>) {
     timeout(LINGER, read_out).await.ok();
 }
 
+/// The CONNECT of a client that has to leave.
+fn leaving() -> Vec<u8> {
+    let length = u8::try_from(LEAVING_PACKET.len()).expect("it is a short packet");
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], LEAVING_PACKET.as_bytes()].concat()
+}
+
 /// A stream that ends with an error where the client breaks the protocol or the session is closed; the library closes the
 /// connection then.
 pub(super) struct Watched {
@@ -47,6 +57,9 @@ pub(super) struct Watched {
     early: Vec<u8>,
     /// What the library is to read.
     judged: Bytes,
+    held_bytes: usize,
+    /// Whether the library has read that the client leaves, which was sent away.
+    was_told: bool,
 }
 
 impl Watched {
@@ -58,13 +71,21 @@ impl Watched {
         early: Vec<u8>,
     ) -> Self {
         connection.attach(stream, follower);
-        Self { connection, tap: Tap::default(), early, judged: Bytes::new() }
+        let judged = Bytes::new();
+        Self { connection, tap: Tap::default(), early, judged, held_bytes: 0, was_told: false }
     }
 
     /// Reads until there is a whole message; false where the client says nothing more.
     fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let (begin, mut judged) = (buf.filled().len(), Vec::new());
         while judged.is_empty() {
+            if self.connection.was_evicted() {
+                if std::mem::replace(&mut self.was_told, true) {
+                    return self.connection.poll_closed(cx).map_ok(|()| false);
+                }
+                judged = leaving();
+                break;
+            }
             let mut early = std::mem::take(&mut self.early);
             if early.is_empty() && ready!(self.connection.read(cx, buf))? {
                 judged.extend_from_slice(PONG);
@@ -78,20 +99,30 @@ impl Watched {
             }
             if let Err(violation) = self.tap.feed(&early, &self.connection, &mut judged) {
                 tracing::debug!(%violation, "a connection is closed");
+                violation.count(&self.connection);
                 self.connection.depart();
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
             }
+            self.hold();
         }
         self.judged = judged.into();
         Poll::Ready(Ok(true))
+    }
+
+    /// Tells how much of a message is held, where that has changed by much.
+    fn hold(&mut self) {
+        let bytes = self.tap.held_bytes() & !(HELD_STEP - 1);
+        if bytes != self.held_bytes {
+            self.held_bytes = bytes;
+            self.connection.early.holds(bytes);
+        }
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let (Some(stream), true, Ok(runtime)) =
-            (self.connection.detach(), self.connection.was_closed(), Handle::try_current())
-        {
+        let may_read_out = self.connection.was_closed() && !self.connection.was_evicted();
+        if let (Some(stream), true, Ok(runtime)) = (self.connection.detach(), may_read_out, Handle::try_current()) {
             runtime.spawn(linger(stream));
         }
     }

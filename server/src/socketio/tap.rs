@@ -43,6 +43,11 @@ struct Message {
 }
 
 impl Tap {
+    /// How much is held of a message that has begun.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| message.payload.capacity())
+    }
+
     /// Takes the next bytes, and adds to `judged` the messages that they complete. After a violation the connection is to be closed and
     /// the tap is of no further use.
     pub(crate) fn feed(

@@ -11,6 +11,7 @@ use notify_server::{
     App, Collaborators, NotificationsService,
     auth::JwtVerifier,
     event::{Draft, EventType},
+    gate::Bounds,
     notifications::{Delivery, Receipt},
     origins::Origins,
     proxies::TrustedProxies,
@@ -96,6 +97,7 @@ impl Server {
             patience: Heartbeat::default().timeout,
             max_events,
             keep_alive: Duration::from_secs(75),
+            bounds: Bounds::default(),
         };
         change(&mut collaborators);
         let app = App::new(collaborators);
