@@ -38,6 +38,8 @@ pub enum Need {
     /// Network namespaces of this machine: root and iproute2. Where there are none, the case is left out and told, or not run where it
     /// was asked for by its id.
     Namespaces,
+    /// Processor time, for it floods its server: in a self-test it faces only the mutants that name it.
+    Processor,
 }
 
 impl Case {
@@ -97,7 +99,7 @@ impl Case {
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         let own = self.needs.iter().filter_map(|need| match need {
             Need::Capability(name) => Some(*name),
-            Need::OwnServer | Need::Setting(_) | Need::Namespaces => None,
+            Need::OwnServer | Need::Setting(_) | Need::Namespaces | Need::Processor => None,
         });
         self.sentence().capabilities.iter().map(String::as_str).chain(own)
     }

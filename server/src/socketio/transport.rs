@@ -189,13 +189,8 @@ impl Transport {
         };
         let (parts, body) = request.into_parts();
         let most = connection.early.max_message_bytes();
-        if !connection.early.begin_post(most.min(body::announced_bytes(&body))) {
-            connection.close();
-            return refuse();
-        }
-        let body = body::read(body, most).await;
-        connection.early.end_post();
-        let body = match body {
+        let at_most = most.min(body::announced_bytes(&body));
+        let body = match connection.early.read_post(at_most, body::read(body, most)).await {
             Ok(body) => body,
             Err(problem) => {
                 connection.close();
