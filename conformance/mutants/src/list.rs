@@ -747,7 +747,7 @@ static MUTANTS: &[Mutant] = &[
     delivery!(
         "unsent-forgotten",
         "what a slow client was not sent is lost",
-        ["SLOW-10/broken", "SLOW-10/broken-polling"],
+        ["SLOW-10/broken", "SLOW-10/broken-polling", "SLOW-10/broken-answer"],
         UnsentForgotten
     )
     .also(&["HEART", "ORDER-01", "ORDER-03", "SLOW"]),

@@ -150,6 +150,7 @@ impl Transport {
             connection.close();
             return refuse();
         }
+        connection.answer_sent();
         let carrier = request.extensions().get().cloned();
         let said = {
             let mut library = pin!(self.pass(request));
