@@ -7,12 +7,13 @@ use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
-    idempotency::Answers,
+    idempotency::{Answers, Claim},
     queue::{AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned},
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
 };
 use support::{Scratch, prefixed::Prefixed, redis::LocalRedis, server::from_now};
+use uuid::Uuid;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -58,6 +59,7 @@ cases![
     sessions_are_kept_replaced_and_revoked,
     an_ended_session_is_none,
     answers_are_kept,
+    a_claim_is_given_up_or_ends_by_itself,
     the_store_answers_a_probe,
 ];
 
@@ -196,13 +198,13 @@ async fn everything_survives_being_opened_again(open: Open<'_>) {
     let store = open(limits(50, DAY));
     append(&*store, "alice", 0..3).await;
     store.put_session("s", &Session { user_id: "alice".into(), expires_at_ms: None }).await.unwrap();
-    store.keep_answer("k", "answer").await.unwrap();
+    store.keep_answer("k", Uuid::max(), "body", "answer").await.unwrap();
     drop(store);
     let store = open(limits(50, DAY));
     append(&*store, "alice", 3..4).await;
     assert_eq!(read(&*store, "alice").await, [0, 1, 2, 3]);
     assert_eq!(store.session("s").await.unwrap().unwrap().user_id, "alice");
-    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("answer"));
+    assert_eq!(store.claim("k", Uuid::nil(), "body").await.unwrap(), Claim::Answered("answer".into()));
 }
 
 async fn keep(store: &dyn Store, user: &str, numbers: impl IntoIterator<Item = u64>) -> Vec<EntryId> {
@@ -384,10 +386,33 @@ async fn an_ended_session_is_none(open: Open<'_>) {
 
 async fn answers_are_kept(open: Open<'_>) {
     let store = open(limits(50, DAY));
-    assert_eq!(store.answer("k").await.unwrap(), None);
-    store.keep_answer("k", "{\"eventId\":\"1\"}").await.unwrap();
-    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("{\"eventId\":\"1\"}"));
-    assert_eq!(store.answer("K").await.unwrap(), None);
+    let (node, other) = (Uuid::max(), Uuid::nil());
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours);
+    store.keep_answer("k", node, "body", "{\"eventId\":\"1\"}").await.unwrap();
+    // What comes late changes nothing any more.
+    store.release("k", node).await.unwrap();
+    for by in [node, other] {
+        assert_eq!(store.claim("k", by, "body").await.unwrap(), Claim::Answered("{\"eventId\":\"1\"}".into()));
+        assert_eq!(store.claim("k", by, "another").await.unwrap(), Claim::Another);
+    }
+    assert_eq!(store.claim("K", other, "another").await.unwrap(), Claim::Ours);
+}
+
+async fn a_claim_is_given_up_or_ends_by_itself(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let (node, other) = (Uuid::max(), Uuid::nil());
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours);
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours);
+    store.release("k", node).await.unwrap();
+    assert_eq!(store.claim("k", other, "another").await.unwrap(), Claim::Ours);
+    let began = std::time::Instant::now();
+    // A store of one node has no other's claims.
+    while let found @ (Claim::AtWork | Claim::Another) = store.claim("k", node, "another").await.unwrap() {
+        assert_eq!(found, Claim::AtWork);
+        assert!(began.elapsed() < Duration::from_secs(20));
+        // It tells nobody when the claim has ended.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn the_store_answers_a_probe(open: Open<'_>) {

@@ -375,10 +375,19 @@ static MUTANTS: &[Mutant] = &[
         Collaborators { origins: Origins::Any, ..sound }
     })
     .also(&["ORIGIN-01", "ORIGIN-02"]),
-    part("answers-forgotten", "a repeated Idempotency-Key emits again", &["EMIT-06/repeated"], |sound, _| {
-        Collaborators { answers: Arc::new(delivery::NoMemory), ..sound }
-    })
-    .also(&["EMIT-06"]),
+    part(
+        "answers-forgotten",
+        "a repeated Idempotency-Key emits again",
+        &["EMIT-06/repeated", "EMIT-18/at-once"],
+        |sound, _| Collaborators { answers: Arc::new(delivery::NoMemory), ..sound },
+    )
+    .also(&["EMIT-06", "EMIT-19"]),
+    part(
+        "another-body-answered",
+        "a key's second body is answered like its first",
+        &["EMIT-19/another-body"],
+        |sound, _| Collaborators { answers: Arc::new(delivery::AnyBody(sound.answers)), ..sound },
+    ),
     part("always-ready", "/readyz never looks", &["CONF-09/store-away"], |sound, _| Collaborators {
         probe: Arc::new(delivery::AlwaysReady),
         ..sound
@@ -640,6 +649,12 @@ static MUTANTS: &[Mutant] = &[
         }
     })
     .also(&["CONF-12", "EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
+    routes(
+        "refused-key-used-up",
+        "an Idempotency-Key that came with something bad is good for nothing else",
+        &["EMIT-20/refused"],
+        routes::Fault::RefusedKeyUsedUp,
+    ),
     routes("key-unchecked", "an Idempotency-Key may be anything", &["EMIT-15/key"], routes::Fault::KeyUnchecked),
     routes(
         "depth-told-as-failure",
@@ -913,7 +928,14 @@ static MUTANTS: &[Mutant] = &[
     .also(&["CLUSTER-09"]),
     part("keys-per-node", "an Idempotency-Key is known to one node only", &["CLUSTER-10/repeated"], |sound, _| {
         Collaborators { answers: Arc::<nodes::OwnMemory>::default(), ..sound }
-    }),
+    })
+    .also(&["CLUSTER-18"]),
+    part(
+        "claims-passed-over",
+        "an Idempotency-Key that another node is at work on counts as free",
+        &["CLUSTER-18/at-once"],
+        |sound, _| Collaborators { answers: Arc::new(nodes::ClaimsPassedOver(sound.answers)), ..sound },
+    ),
     part(
         "queue-per-node",
         "each node has a queue of its own",

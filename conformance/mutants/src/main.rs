@@ -128,6 +128,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
                 io: app.io.clone(),
                 upgrades: routes::Upgrades::default(),
                 one_at_a_time: Arc::default(),
+                used_up: Arc::default(),
             };
             app.router = routes::wrap(app.router, around);
         }

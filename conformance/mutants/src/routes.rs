@@ -1,7 +1,7 @@
 //! HTTP answers with one thing wrong: lies around the routes of the sound server.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     TooLargeToldAsBad,
     /// An `Idempotency-Key` may be anything.
     KeyUnchecked,
+    /// An `Idempotency-Key` that came with something bad is good for nothing else.
+    RefusedKeyUsedUp,
     /// A body that cannot be read for its depth is told as a failure of the server.
     DepthToldAsFailure,
     /// A session that never was is revoked with 204.
@@ -112,6 +114,8 @@ pub(crate) struct Surroundings {
     pub(crate) upgrades: Upgrades,
     /// Whose turn it is.
     pub(crate) one_at_a_time: Arc<tokio::sync::Mutex<()>>,
+    /// The keys that came with something bad.
+    pub(crate) used_up: Arc<Mutex<HashSet<HeaderValue>>>,
 }
 
 /// When the upgrades of sessions have begun, by session.
@@ -154,6 +158,21 @@ impl Surroundings {
         }
     }
 
+    async fn once_refused(&self, request: Request, next: Next) -> Response {
+        let key = request.headers().get("idempotency-key").cloned();
+        let is_used_up = |key: &HeaderValue| self.used_up.lock().is_ok_and(|keys| keys.contains(key));
+        if key.as_ref().is_some_and(is_used_up) {
+            return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+        }
+        let response = next.run(request).await;
+        if let (true, Some(key), Ok(mut keys)) =
+            (response.status() == StatusCode::BAD_REQUEST, key, self.used_up.lock())
+        {
+            keys.insert(key);
+        }
+        response
+    }
+
     async fn answer(&self, mut request: Request, next: Next) -> Response {
         let path = request.uri().path().to_owned();
         let engine = path.starts_with("/socket.io");
@@ -167,6 +186,9 @@ impl Surroundings {
                     .filter(|key| (1..=255).contains(&key.len()))
                     .map(|key| headers.insert("idempotency-key", key)),
             ),
+            Fault::RefusedKeyUsedUp if headers.contains_key("idempotency-key") => {
+                return self.once_refused(request, next).await;
+            }
             Fault::NoHealth if path == "/healthz" => return StatusCode::NOT_FOUND.into_response(),
             Fault::OriginRequired if engine && origin.is_none() => return StatusCode::FORBIDDEN.into_response(),
             Fault::CredentialUnchecked if !engine => {

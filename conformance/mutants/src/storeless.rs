@@ -7,7 +7,7 @@ use crate::queue::made_up;
 
 use notify_server::{
     Collaborators,
-    idempotency::Answers,
+    idempotency::{Answers, Claim},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
@@ -189,16 +189,30 @@ impl SessionStore for Failing<dyn SessionStore> {
 }
 
 impl Answers for Failing<dyn Answers> {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         Box::pin(async move {
-            match (self.store.answer(key).await, self.fault) {
-                (Err(_), Fault::HidesKeys) => Ok(None),
+            match (self.store.claim(key, by, body).await, self.fault) {
+                (Err(_), Fault::HidesKeys) => Ok(Claim::Ours),
                 (outcome, _) => outcome,
             }
         })
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.keep_answer(key, answer)
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.renew(key, by)
+    }
+
+    fn keep_answer<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.keep_answer(key, by, body, answer)
+    }
+
+    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.release(key, by)
     }
 }

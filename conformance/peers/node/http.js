@@ -38,7 +38,9 @@ const bad = (detail) => {
 export function buildHttp(config, store, notifications) {
   const app = Fastify({ bodyLimit: EVENT_BYTES, routerOptions: { maxParamLength: 4_096 } });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => {
+  app.decorateRequest('rawBody', '');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    request.rawBody = body;
     let parsed;
     try {
       parsed = JSON.parse(body);
@@ -128,7 +130,7 @@ function credentialGuard(credential) {
   };
 }
 
-/** Answers 202, and a repeated Idempotency-Key as the first time (EMIT-06). */
+/** Answers 202, and a repeated Idempotency-Key as the first time (EMIT-06, EMIT-18); with another body it is refused (EMIT-19). */
 function answerOnce(store) {
   const inHand = new Map();
   return async (request, reply, emit) => {
@@ -136,21 +138,24 @@ function answerOnce(store) {
     if (given === undefined) return reply.code(202).send(await stored(emit()));
     if (given === '' || given.length > 255) bad('Idempotency-Key has 1 to 255 characters');
     const key = `${request.routeOptions.url} ${given}`;
-    let answer = inHand.get(key);
-    if (answer === undefined) {
-      answer = stored(first(store, key, emit)).finally(() => inHand.delete(key));
-      inHand.set(key, answer);
+    const body = createHash('sha256').update(request.rawBody).digest('hex');
+    let used = inHand.get(key);
+    if (used === undefined) {
+      used = stored(first(store, key, body, emit)).finally(() => inHand.delete(key));
+      inHand.set(key, used);
     }
-    return reply.code(202).type('application/json').send(await answer);
+    const { body: firstBody, answer } = await used;
+    if (firstBody !== body) throw new Problem(422, 'this Idempotency-Key was used with another body');
+    return reply.code(202).type('application/json').send(answer);
   };
 }
 
-async function first(store, key, emit) {
+async function first(store, key, body, emit) {
   const known = await store.answer(key);
   if (known !== null) return known;
-  const answer = JSON.stringify(await emit());
-  await store.keepAnswer(key, answer);
-  return answer;
+  const used = { body, answer: JSON.stringify(await emit()) };
+  await store.keepAnswer(key, used);
+  return used;
 }
 
 function isDeeper(value, levels) {

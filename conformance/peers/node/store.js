@@ -90,11 +90,12 @@ export class Store {
     await this.redis.ltrim(`queue:${userId}`, count, -1);
   }
 
-  answer(key) {
-    return this.redis.get(`answer:${key}`);
+  /** The answer that was given under a key, with the digest of the body that it was for. */
+  async answer(key) {
+    return JSON.parse(await this.redis.get(`answered:${key}`));
   }
 
-  async keepAnswer(key, answer) {
-    await this.redis.set(`answer:${key}`, answer, 'PX', ANSWERS_MS);
+  async keepAnswer(key, used) {
+    await this.redis.set(`answered:${key}`, JSON.stringify(used), 'PX', ANSWERS_MS);
   }
 }

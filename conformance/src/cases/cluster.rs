@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     QUIET, acks,
-    emit::body_for,
+    emit::{body_for, one_answer},
     numbers::{numbered, numbers, receives},
     order::{exactly, fetches_one, read_until},
     queue::{finds, finds_nothing},
@@ -117,6 +117,10 @@ pub(super) const CASES: &[Case] = &[
     })
     .needs(CONTROL),
     Case::new("CLUSTER-10/repeated", "an Idempotency-Key is known at both nodes", |t| Box::pin(repeated(t))).needs(OWN),
+    Case::new("CLUSTER-18/at-once", "an Idempotency-Key that comes to both nodes at once emits once", |t| {
+        Box::pin(repeated_at_once(t))
+    })
+    .needs(OWN),
     Case::new("CLUSTER-16/live", "an event that the other node delivers is answered as live", |t| Box::pin(live(t)))
         .needs(OWN),
 ];
@@ -455,6 +459,24 @@ async fn repeated(t: Bench) -> Outcome {
     expect::equal("the same answer", &first.json(), &again.json())?;
     let queued = b.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     numbered(&queued, [1])
+}
+
+/// Not every time do both come to it at the same moment, so it is tried often.
+async fn repeated_at_once(t: Bench) -> Outcome {
+    const KEYS: usize = 40;
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    for n in 1..=KEYS {
+        let key = a.random(24);
+        let headers = [("idempotency-key", &*key)];
+        let body = body_for(&alice, n).to_string();
+        let at_a = a.control_text("POST", "/events", &headers, body.clone());
+        let at_b = b.control_text("POST", "/events", &headers, body);
+        let (at_a, at_b) = tokio::join!(at_a, at_b);
+        one_answer(vec![at_a, at_b])?;
+    }
+    let queued = b.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    numbered(&queued, 1..=KEYS)
 }
 
 async fn live(t: Bench) -> Outcome {

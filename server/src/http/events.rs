@@ -1,4 +1,4 @@
-//! `POST /events` and `POST /events/batch` (EMIT-02 to EMIT-08).
+//! `POST /events` and `POST /events/batch` (EMIT-02 to EMIT-08, EMIT-18 to EMIT-20).
 
 use axum::{
     extract::{Request, State},
@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
+    idempotency::{Keyed, Refused},
     notifications::{BatchError, Emission, EmitError, NotificationsService},
     socketio::Haste,
     store::StoreError,
@@ -22,9 +23,11 @@ pub(crate) const BATCH_WEIGHT: u32 = 64;
 pub(crate) async fn one(_: Authorized, State(control): State<Control>, request: Request) -> Result<Response, Problem> {
     let permit = take_in_hand(&control, 1)?;
     let key = idempotency_key(request.headers(), "/events")?;
-    let draft = draft::one(&body::text(request, body::ONE_BYTES).await?)?;
-    if key.is_some() {
-        return once(&control, permit, key, async move |service: NotificationsService| {
+    let text = body::text(request, body::ONE_BYTES).await?;
+    let draft = draft::one(&text)?;
+    if let Some(key) = key {
+        let keyed = Keyed::new(&key, &text);
+        return once(&control, permit, Some(keyed), async move |service: NotificationsService| {
             Ok(to_json(&service.emit(draft).await?))
         })
         .await;
@@ -45,8 +48,10 @@ pub(crate) async fn batch(
 ) -> Result<Response, Problem> {
     let permit = take_in_hand(&control, BATCH_WEIGHT)?;
     let key = idempotency_key(request.headers(), "/events/batch")?;
-    let drafts = draft::batch(&body::text(request, body::BATCH_BYTES).await?)?;
-    once(&control, permit, key, async move |service: NotificationsService| {
+    let text = body::text(request, body::BATCH_BYTES).await?;
+    let drafts = draft::batch(&text)?;
+    let keyed = key.map(|key| Keyed::new(&key, &text));
+    once(&control, permit, keyed, async move |service: NotificationsService| {
         Ok(to_json(&service.emit_batch(drafts).await?))
     })
     .await
@@ -89,7 +94,7 @@ fn to_json(answer: &impl serde::Serialize) -> String {
 async fn once<F>(
     control: &Control,
     permit: OwnedSemaphorePermit,
-    key: Option<String>,
+    keyed: Option<Keyed>,
     emit: impl FnOnce(NotificationsService) -> F + Send + 'static,
 ) -> Result<Response, Problem>
 where
@@ -98,8 +103,8 @@ where
     let (service, idempotency) = (control.service.clone(), control.idempotency.clone());
     let task = tokio::spawn(async move {
         let _permit = permit;
-        match key {
-            Some(key) => idempotency.once(&key, emit(service)).await,
+        match keyed {
+            Some(keyed) => idempotency.once(&keyed, emit(service)).await,
             None => emit(service).await,
         }
     });
@@ -115,6 +120,19 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "a request is refused because the store failed");
         Self::unavailable(error.kind())
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::AtWork => {
+                Self::new(StatusCode::CONFLICT, "a request with this Idempotency-Key is at work; repeat this one later")
+            }
+            Refused::Another => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "this Idempotency-Key was used with another body")
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    future::ready,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,7 +20,7 @@ use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
-    idempotency::{ANSWER_TTL, Answers},
+    idempotency::{ANSWER_TTL, Answers, Claim},
     queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
 };
@@ -35,8 +36,8 @@ const RETURNED: TableDefinition<(&str, u64), u64> = TableDefinition::new("return
 const LEDGERS: TableDefinition<&str, (u64, i64)> = TableDefinition::new("ledgers");
 /// Session → user, end in milliseconds of the Unix epoch or `i64::MAX`.
 const SESSIONS: TableDefinition<&str, (&str, i64)> = TableDefinition::new("sessions");
-/// Key → end in milliseconds of the Unix epoch, answer.
-const ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new("answers");
+/// Key → end in milliseconds of the Unix epoch, digest of the body, answer.
+const ANSWERS: TableDefinition<&str, (i64, &str, &str)> = TableDefinition::new("answered");
 
 /// How long it holds what was found out for `/readyz`: that takes a commit.
 const ANSWER_LASTS: Duration = Duration::from_secs(1);
@@ -128,7 +129,7 @@ fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Er
     transaction.open_table(RETURNED)?.retain(|(_, at), _| at >= oldest)?;
     transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
-    transaction.open_table(ANSWERS)?.retain(|_, (end, _)| end > now)?;
+    transaction.open_table(ANSWERS)?.retain(|_, (end, ..)| end > now)?;
     Ok(true)
 }
 
@@ -408,30 +409,47 @@ impl SessionStore for EmbeddedStore {
     }
 }
 
+/// A store that only one node uses has nobody else, so nothing has to be claimed in it.
 impl Answers for EmbeddedStore {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
-        let key = key.to_owned();
+    fn claim<'a>(&'a self, key: &'a str, _: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        let (key, body) = (key.to_owned(), body.to_owned());
         Box::pin(self.look(move |transaction| {
             let stored = transaction.open_table(ANSWERS)?.get(key.as_str())?;
-            Ok(stored.and_then(|stored| {
-                let (end, answer) = stored.value();
-                (end > now_ms()).then(|| answer.to_owned())
-            }))
+            Ok(match stored.as_ref().map(|stored| stored.value()) {
+                Some((end, known, _)) if end > now_ms() && known != body => Claim::Another,
+                Some((end, _, answer)) if end > now_ms() => Claim::Answered(answer.to_owned()),
+                _ => Claim::Ours,
+            })
         }))
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (key, answer) = (key.to_owned(), answer.to_owned());
+    fn renew<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn keep_answer<'a>(
+        &'a self,
+        key: &'a str,
+        _: Uuid,
+        body: &'a str,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (key, body, answer) = (key.to_owned(), body.to_owned(), answer.to_owned());
         Box::pin(async move {
             self.writer
                 .change(move |transaction| {
                     let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                    transaction.open_table(ANSWERS)?.insert(key.as_str(), (end, answer.as_str()))?;
+                    let kept = (end, body.as_str(), answer.as_str());
+                    transaction.open_table(ANSWERS)?.insert(key.as_str(), kept)?;
                     Ok(true)
                 })
                 .await?;
             Ok(())
         })
+    }
+
+    fn release<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
     }
 }
 

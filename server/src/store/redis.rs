@@ -1,4 +1,4 @@
-//! The store on Redis: a stream per user, a string per session and per answer. Each step is one command or one script, so
+//! The store on Redis: a stream per user, a string per session, a hash per idempotency key. Each step is one command or one script, so
 //! that it is atomic for every node.
 
 use std::{
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     cluster::Cluster,
-    idempotency::{ANSWER_TTL, Answers},
+    idempotency::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
 };
@@ -174,10 +174,6 @@ async fn in_time<T>(command: impl Future<Output = RedisResult<T>>) -> Result<T, 
 
 fn session_key(id: &str) -> String {
     format!("notify:session:{id}")
-}
-
-fn answer_key(key: &str) -> String {
-    format!("notify:answer:{key}")
 }
 
 /// The ids, how many nodes have heard of them, and whether somebody acknowledges.
@@ -336,20 +332,41 @@ impl SessionStore for RedisStore {
 }
 
 impl Answers for RedisStore {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         Box::pin(async move {
-            let mut get = redis::cmd("GET");
-            get.arg(answer_key(key));
-            in_time(get.query_async(&mut self.line.connection())).await
+            // What may be thrown away keeps nobody from emitting twice.
+            self.eviction.check()?;
+            let lasts = CLAIM_LASTS.as_millis().to_string();
+            let (found, answer): (String, String) =
+                self.run(self.scripts.once(key, "claim", by).arg(body).arg(lasts)).await?;
+            match found.as_str() {
+                "ours" => Ok(Claim::Ours),
+                "at work" => Ok(Claim::AtWork),
+                "answered" => Ok(Claim::Answered(answer)),
+                "another" => Ok(Claim::Another),
+                _ => Err(StoreError::Senseless),
+            }
         })
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let mut set = redis::cmd("SET");
-            set.arg(answer_key(key)).arg(answer).arg("EX").arg(ANSWER_TTL.as_secs());
-            in_time(set.query_async::<()>(&mut self.line.connection())).await
-        })
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        let lasts = CLAIM_LASTS.as_millis().to_string();
+        Box::pin(async move { self.run(self.scripts.once(key, "renew", by).arg("").arg(lasts)).await })
+    }
+
+    fn keep_answer<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let lasts = ANSWER_TTL.as_millis().to_string();
+        Box::pin(async move { self.run(self.scripts.once(key, "answer", by).arg(body).arg(lasts).arg(answer)).await })
+    }
+
+    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.run(&self.scripts.once(key, "release", by)).await })
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use notify_server::{
-    idempotency::Answers,
+    idempotency::{Answers, Claim},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
@@ -128,17 +128,37 @@ impl SessionStore for Fragile<dyn SessionStore> {
 }
 
 impl Answers for Fragile<dyn Answers> {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.answer(key).await
+            self.inner.claim(key, by, body).await
         })
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.keep_answer(key, answer).await
+            self.inner.renew(key, by).await
+        })
+    }
+
+    fn keep_answer<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        answer: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.keep_answer(key, by, body, answer).await
+        })
+    }
+
+    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.release(key, by).await
         })
     }
 }

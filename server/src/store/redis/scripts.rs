@@ -340,6 +340,30 @@ local _, dropped = account()
 note(remove(FIRST + 1), math.max(0, dropped - tonumber(ARGV[FIRST])), true)
 ";
 
+/// A request with an idempotency key, as long as it is at work and after that. A claim that nobody renews expires with its key, and
+/// what another node has claimed is not touched.
+const ONCE: &str = r"
+local once, step, by, body, lasts, answer = KEYS[1], unpack(ARGV)
+local known = redis.call('HMGET', once, 'body', 'by', 'answer')
+if step == 'claim' then
+  if known[1] and known[1] ~= body then return {'another', ''} end
+  if known[3] then return {'answered', known[3]} end
+  if known[2] and known[2] ~= by then return {'at work', ''} end
+  redis.call('HSET', once, 'body', body, 'by', by)
+  redis.call('PEXPIRE', once, lasts)
+  return {'ours', ''}
+end
+if known[3] or (known[2] and known[2] ~= by) then return end
+if step == 'answer' then
+  redis.call('HSET', once, 'body', body, 'by', by, 'answer', answer)
+  redis.call('PEXPIRE', once, lasts)
+elseif step == 'renew' then
+  redis.call('PEXPIRE', once, lasts)
+else
+  redis.call('DEL', once)
+end
+";
+
 /// The time, the bound of memory, and what happens at it. The whole answer to `INFO` would be a hundred times as long.
 const LOOK: &str = r"
 local now, about = redis.call('TIME'), redis.call('INFO', 'memory')
@@ -361,6 +385,7 @@ pub(super) struct Scripts {
     confirm: Script,
     enter: Script,
     leave: Script,
+    once: Script,
     limits: Limits,
     clock: Clock,
 }
@@ -383,6 +408,7 @@ impl Scripts {
             confirm: script(CONFIRM),
             enter: script(ENTER),
             leave: script(LEAVE),
+            once: Script::new(ONCE),
             limits,
             clock,
         }
@@ -409,6 +435,7 @@ impl Scripts {
             &self.confirm,
             &self.enter,
             &self.leave,
+            &self.once,
         ];
         let mut exists = redis::cmd("SCRIPT");
         exists.arg("EXISTS").arg(all.map(Script::get_hash).as_slice());
@@ -468,6 +495,13 @@ impl Scripts {
     pub(super) fn leave(&self, user_id: &str, node: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.leave, user_id, 0);
         call.arg(node);
+        call
+    }
+
+    /// Takes the digest of the body, how long what is noted holds, and the answer, as far as the step has them.
+    pub(super) fn once(&self, key: &str, step: &str, by: Uuid) -> ScriptInvocation<'_> {
+        let mut call = self.once.prepare_invoke();
+        call.key(format!("notify:once:{key}")).arg(step).arg(by.to_string());
         call
     }
 
