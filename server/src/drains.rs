@@ -151,6 +151,9 @@ enum Stage {
 impl Drain {
     /// It was handed over: removes it.
     pub(crate) async fn complete(mut self) {
+        if self.stage != Stage::UnderWay {
+            return;
+        }
         remove(&*self.drains.0.queue, &self.user_id, &self.ids, Some(self.name)).await;
         self.stage = Stage::Removed;
     }

@@ -16,7 +16,7 @@ pub mod redis;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The store could not do what it was asked. Whatever was being done has to be refused, never half promised.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// It gave no answer in time.
     #[error("the store did not answer within {0:?}")]
@@ -26,7 +26,7 @@ pub enum StoreError {
     Redis(#[from] ::redis::RedisError),
     /// The database file could not be read or written.
     #[error("database: {0}")]
-    Database(Box<redb::Error>),
+    Database(Arc<redb::Error>),
     /// It has answered something that it should never answer.
     #[error("the store gave an answer that makes no sense")]
     Senseless,
@@ -64,8 +64,7 @@ impl StoreError {
 
 impl From<redb::Error> for StoreError {
     fn from(error: redb::Error) -> Self {
-        // It is large, and errors are rare.
-        Self::Database(Box::new(error))
+        Self::Database(Arc::new(error))
     }
 }
 

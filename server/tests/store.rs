@@ -416,12 +416,7 @@ async fn a_claim_is_given_up_or_ends_by_itself(open: Open<'_>) {
 }
 
 async fn the_store_answers_a_probe(open: Open<'_>) {
-    let (store, began) = (open(limits(50, DAY)), std::time::Instant::now());
-    while let Err(error) = store.probe().await {
-        assert!(began.elapsed() < Duration::from_secs(5), "{error}");
-        // It tells nobody when it has found out.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_ready(&*open(limits(50, DAY)), Duration::from_secs(5)).await;
 }
 
 /// Where Redis is, and what keeps it running; why there is none otherwise.
@@ -447,11 +442,11 @@ fn from_url(url: &str) -> Option<RedisConfig> {
     })
 }
 
-async fn until_ready(config: &RedisConfig) {
-    let store = RedisStore::new(config, limits(50, DAY)).expect("the settings make sense");
+async fn until_ready(store: &(impl Probe + ?Sized), within: Duration) {
     let began = std::time::Instant::now();
     while let Err(error) = store.probe().await {
-        assert!(began.elapsed() < Duration::from_secs(10), "{error}");
+        assert!(began.elapsed() < within, "{error}");
+        // A store tells nobody when it has found out that it answers: it has to be asked again.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -488,7 +483,10 @@ fn main() {
     }
     if let Some(config) = &redis_config {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
-        runtime.block_on(until_ready(config));
+        runtime.block_on(async {
+            let store = RedisStore::new(config, limits(50, DAY)).expect("the settings make sense");
+            until_ready(&store, Duration::from_secs(10)).await;
+        });
     }
     let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     let mut trials = Vec::new();

@@ -323,8 +323,8 @@ static MUTANTS: &[Mutant] = &[
     queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
         .also(&["QUEUE-03", "QUEUE-04"]),
     queue!("cap-over-all-users", "all users share one cap", ["QUEUE-04/per-user"], CapOverAllUsers).also(&[
-        "EMIT-03", "EMIT-04", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-11", "QUEUE-13",
-        "QUEUE-16", "ROOM-05",
+        "AUTH-20", "EMIT-03", "EMIT-04", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-11",
+        "QUEUE-13", "QUEUE-16", "ROOM-05",
     ]),
     queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once"], NotCleared)
         .also(&["EVENT-08", "QUEUE-13", "QUEUE-15"]),

@@ -27,7 +27,7 @@ use super::{
     acks::AckTracker,
     flusher::Flusher,
     follower::{Follower, Passed},
-    outbox::{CatchUp, Handed, Outbox, Shared},
+    outbox::{Handed, Outbox, Shared},
     sessions::Listing,
 };
 use crate::{event::Outgoing, frame::Frame};
@@ -109,7 +109,7 @@ struct State {
     /// Asks the store for what the client has missed.
     ask_store: Option<Arc<dyn Fn() + Send + Sync>>,
     /// The library, where it waits to write.
-    library: Option<Waker>,
+    library_waker: Option<Waker>,
     /// Somebody looks whether it goes on.
     watched: bool,
     /// When something was taken last, or began to wait.
@@ -138,7 +138,7 @@ enum Link {
 
 impl State {
     fn is_blocked(&self) -> bool {
-        !self.outbox.is_empty() || self.library.is_some()
+        !self.outbox.is_empty() || self.library_waker.is_some()
     }
 }
 
@@ -226,8 +226,8 @@ impl Connection {
 
     /// Completes with true when an event would be taken; with false where none would soon, for the client is behind or has gone.
     pub(crate) fn poll_room(&self, membership: u32, cx: &Context<'_>) -> Poll<bool> {
-        let mut state = self.lock();
-        if state.closed || self.has_left(membership) || state.outbox.is_behind() {
+        let Some(mut state) = self.lock_for(membership) else { return Poll::Ready(false) };
+        if state.outbox.is_behind() {
             return Poll::Ready(false);
         }
         if state.outbox.has_room() {
@@ -241,10 +241,7 @@ impl Connection {
 
     /// Hands over an event, where there is room.
     pub(crate) fn offer(self: &Arc<Self>, membership: u32, frame: &Frame, handed: Handed, haste: Haste) -> Offer {
-        let mut state = self.lock();
-        if state.closed || self.has_left(membership) {
-            return Offer::Gone;
-        }
+        let Some(mut state) = self.lock_for(membership) else { return Offer::Gone };
         if !state.outbox.has_room() {
             return Offer::Behind;
         }
@@ -256,44 +253,42 @@ impl Connection {
 
     /// Hands over what was queued; what is offered from now on comes behind it. False where the client has gone.
     pub(crate) fn offer_queue(self: &Arc<Self>, membership: u32, frame: Frame, handed: Handed) -> bool {
-        let mut state = self.lock();
-        if state.closed || self.has_left(membership) {
-            return false;
-        }
+        let Some(mut state) = self.lock_for(membership) else { return false };
         self.begin_to_wait(&mut state);
         state.outbox.push_queue(frame, handed);
         self.send(state, Haste::Now);
         true
     }
 
-    /// Notes an event that a client behind has to be given once it has caught up.
-    pub(crate) fn miss(self: &Arc<Self>, membership: u32, event: &Outgoing, handed: Handed) {
-        let mut state = self.lock();
-        if state.closed || self.has_left(membership) {
-            return;
+    /// Notes an event that a client behind has to be given once it has caught up. False for one that comes from the store then.
+    pub(crate) fn miss(self: &Arc<Self>, membership: u32, event: &Outgoing, handed: Handed) -> bool {
+        let Some(mut state) = self.lock_for(membership) else { return false };
+        let noted = state.outbox.miss(event, handed, self.lines.missed_at_most);
+        if noted {
+            // It may have caught up meanwhile.
+            self.send(state, Haste::Soon);
         }
-        state.outbox.miss(event.clone(), handed, self.lines.missed_at_most);
-        // It may have caught up meanwhile.
-        self.send(state, Haste::Soon);
+        noted
     }
 
     /// Notes that the queue, which is on its way to another device, is this client's where that one breaks.
     pub(crate) fn owe(self: &Arc<Self>, membership: u32) {
-        let mut state = self.lock();
-        if state.closed || self.has_left(membership) {
-            return;
-        }
+        let Some(mut state) = self.lock_for(membership) else { return };
         state.outbox.owe();
         self.send(state, Haste::Soon);
     }
 
     /// Notes that the store has something that the client has to be given once it has caught up.
     pub(crate) fn miss_stored(self: &Arc<Self>, membership: u32) {
-        let mut state = self.lock();
-        if state.closed || self.has_left(membership) {
-            return;
-        }
+        let Some(mut state) = self.lock_for(membership) else { return };
         state.outbox.miss_stored();
+        self.send(state, Haste::Soon);
+    }
+
+    /// Notes that the client was given what the store has, but for what it has `more`.
+    pub(crate) fn told_by_store(self: &Arc<Self>, membership: u32, more: bool) {
+        let Some(mut state) = self.lock_for(membership) else { return };
+        state.outbox.told_by_store(more);
         self.send(state, Haste::Soon);
     }
 
@@ -304,11 +299,9 @@ impl Connection {
 
     /// Hands over what the store had, and what was missed since.
     pub(crate) fn hand_missed(self: &Arc<Self>, membership: u32, stored: &[&str], handed: Handed) {
-        let mut state = self.lock();
-        if state.closed || self.has_left(membership) {
-            return;
-        }
+        let Some(mut state) = self.lock_for(membership) else { return };
         self.begin_to_wait(&mut state);
+        state.outbox.told_by_store(false);
         state.outbox.hand_missed(stored, handed);
         self.send(state, Haste::Now);
     }
@@ -360,7 +353,7 @@ impl Connection {
         loop {
             if !state.outbox.is_within_packet() {
                 // Its pings and answers take turns with events. It goes on here when it is done.
-                if let Some(library) = state.library.take() {
+                if let Some(library) = state.library_waker.take() {
                     library.wake();
                     return;
                 }
@@ -403,7 +396,7 @@ impl Connection {
             waits.send(()).ok();
         }
         if state.open
-            && state.outbox.catch_up() == CatchUp::AskStore
+            && state.outbox.catch_up()
             && let Some(ask) = &state.ask_store
         {
             ask();
@@ -478,7 +471,7 @@ impl Connection {
             return;
         }
         let mut wakers = std::mem::take(&mut state.want_room);
-        wakers.extend([state.library.take(), state.poll.take()].into_iter().flatten());
+        wakers.extend([state.library_waker.take(), state.poll.take()].into_iter().flatten());
         let polls = matches!(state.link, Link::Polling);
         drop(state);
         self.reader.wake();
@@ -544,7 +537,7 @@ impl Connection {
     pub(super) fn detach(&self) -> Option<Box<dyn Stream>> {
         self.depart();
         let mut state = self.lock();
-        state.library = None;
+        state.library_waker = None;
         match std::mem::replace(&mut state.link, Link::Gone) {
             Link::WebSocket(stream) => Some(stream),
             Link::Polling | Link::Gone => None,
@@ -573,7 +566,7 @@ impl Connection {
         if state.closed {
             return Poll::Ready(Err(closed()));
         }
-        state.library = None;
+        state.library_waker = None;
         if state.outbox.is_within_packet() {
             self.flush(&mut state);
             if state.outbox.is_within_packet() {
@@ -607,7 +600,7 @@ impl Connection {
 
     fn wait_to_write(self: &Arc<Self>, state: &mut State, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         self.begin_to_wait(state);
-        state.library = Some(cx.waker().clone());
+        state.library_waker = Some(cx.waker().clone());
         self.watch(state);
         Poll::Pending
     }
@@ -699,7 +692,7 @@ impl Connection {
         if state.closed {
             return None;
         }
-        let bytes = state.outbox.take_packets(left, most, &mut Vec::new());
+        let bytes = state.outbox.take_packets(left, most);
         self.goes_on(&mut state);
         if *left == 0 {
             state.answering = false;
@@ -736,6 +729,12 @@ impl Connection {
         let mut state = self.lock();
         state.upgrading = false;
         state.release_poll = false;
+    }
+
+    /// What is known of the client that has entered so; `None` where it is not to be handed anything more.
+    fn lock_for(&self, membership: u32) -> Option<MutexGuard<'_, State>> {
+        let state = self.lock();
+        (!state.closed && !self.has_left(membership)).then_some(state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -165,8 +165,7 @@ impl Device {
             None => {
                 let handed = || sent.map_or(Handed::Kept, |sent| Handed::Stored(sent.clone()));
                 let offered = self.connection.offer(self.membership, &event.frame, handed(), haste);
-                if offered == Offer::Behind {
-                    self.connection.miss(self.membership, event, handed());
+                if offered == Offer::Behind && self.connection.miss(self.membership, event, handed()) {
                     self.note(entry);
                 }
                 offered
@@ -216,7 +215,6 @@ impl Device {
             .collect();
         let more = missed.count() > portion.len();
         let payloads = portion.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload));
-        self.connection.hand_missed(self.membership, &[], Handed::Kept);
         if let Some(last) = portion.last() {
             self.note(last.id);
             match &self.acks {
@@ -233,9 +231,7 @@ impl Device {
                 }
             }
         }
-        if more {
-            self.connection.miss_stored(self.membership);
-        }
+        self.connection.told_by_store(self.membership, more);
     }
 
     /// Hands over a queue that nobody else is given; `sent` is called when the transport has taken it.

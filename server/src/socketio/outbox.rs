@@ -145,17 +145,6 @@ struct Missed {
     handed: Handed,
 }
 
-/// What became of a client that was behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CatchUp {
-    /// It was not, or still is.
-    No,
-    /// It was handed what it had missed.
-    Handed,
-    /// The store has to be asked for what it has missed.
-    AskStore,
-}
-
 /// In the order in which they were handed over.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -204,19 +193,24 @@ impl Outbox {
         self.waiting.push_back(Waiting::new(frame, handed, 0));
     }
 
-    /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03).
-    pub(crate) fn miss(&mut self, event: Outgoing, handed: Handed, at_most: usize) {
+    /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03). False for one
+    /// that is stored behind others that the client has not been given: it comes with them from the store.
+    pub(crate) fn miss(&mut self, event: &Outgoing, handed: Handed, at_most: usize) -> bool {
+        if self.more_stored && matches!(handed, Handed::Kept | Handed::Stored(_)) {
+            return false;
+        }
         handed.hold();
-        self.missed.push_back(Missed { event, handed });
+        self.missed.push_back(Missed { event: event.clone(), handed });
         if self.missed.len() > at_most
             && let Some(Missed { handed: Handed::Event(shared), .. }) = self.missed.pop_front()
             && shared.release(false)
         {
             self.orphans.push(shared);
         }
+        true
     }
 
-    /// Notes that the store has something that the client has not been given.
+    /// Notes that the store has something that the client has not been given, before anything that is offered now.
     pub(crate) fn miss_stored(&mut self) {
         self.more_stored = true;
     }
@@ -226,29 +220,32 @@ impl Outbox {
         self.owed = true;
     }
 
+    /// Notes that the client was given what the store has, but for what it has `more`.
+    pub(crate) fn told_by_store(&mut self, more: bool) {
+        self.more_stored = more;
+        self.owed = false;
+    }
+
     /// Whether everything was taken, and the store has something that the client was not given.
     pub(crate) fn asks_store(&self) -> bool {
         self.is_empty() && (self.more_stored || self.owed)
     }
 
-    /// Once everything was taken, hands over what was missed, in one packet.
-    pub(crate) fn catch_up(&mut self) -> CatchUp {
-        if self.asks_store() {
-            return CatchUp::AskStore;
+    /// Once everything was taken, hands over what was missed, in one packet. True where the store has to be asked instead: for what is
+    /// older than that. For what is on its way to another device it is asked afterwards, for that may take long.
+    pub(crate) fn catch_up(&mut self) -> bool {
+        if self.is_empty() && !self.more_stored && !self.missed.is_empty() {
+            self.hand_missed(&[], Handed::Kept);
         }
-        if !self.is_empty() || !self.is_behind() {
-            return CatchUp::No;
-        }
-        self.hand_missed(&[], Handed::Kept);
-        CatchUp::Handed
+        self.asks_store()
     }
 
     /// Hands over what was found in the store, and after it what was missed.
     pub(crate) fn hand_missed(&mut self, stored: &[&str], handed: Handed) {
-        self.more_stored = false;
-        self.owed = false;
         let missed = std::mem::take(&mut self.missed);
         if stored.is_empty() && missed.is_empty() {
+            // Of what was found nothing is to be sent.
+            handed.sent(0);
             return;
         }
         let payloads = stored.iter().copied().chain(missed.iter().map(|missed| missed.event.json()));
@@ -316,16 +313,17 @@ impl Outbox {
     }
 
     /// Takes the next bytes of an answer to a poll that has `left` packets to come: a part of a packet that is long, or several
-    /// that are short, which is what `into` is for.
-    pub(crate) fn take_packets(&mut self, left: &mut usize, most: usize, into: &mut Vec<u8>) -> Bytes {
+    /// that are short.
+    pub(crate) fn take_packets(&mut self, left: &mut usize, most: usize) -> Bytes {
+        let mut several = Vec::new();
         while let (Some(first), true) = (self.waiting.front(), *left > 0) {
             let length = first.frame().packet_len();
-            if self.begun == 0 && into.len() + length < most {
-                first.frame().packet().iter().for_each(|part| into.extend_from_slice(part));
-                self.packet_taken(left, into);
+            if self.begun == 0 && several.len() + length < most {
+                first.frame().packet().iter().for_each(|part| several.extend_from_slice(part));
+                self.packet_taken(left, &mut several);
                 continue;
             }
-            if !into.is_empty() {
+            if !several.is_empty() {
                 break;
             }
             let [head, tail] = first.frame().packet();
@@ -337,18 +335,18 @@ impl Outbox {
             if self.begun < length {
                 return part;
             }
-            into.extend_from_slice(&part);
+            several.extend_from_slice(&part);
             self.begun = 0;
-            self.packet_taken(left, into);
+            self.packet_taken(left, &mut several);
             break;
         }
-        Bytes::from(std::mem::take(into))
+        Bytes::from(several)
     }
 
-    fn packet_taken(&mut self, left: &mut usize, into: &mut Vec<u8>) {
+    fn packet_taken(&mut self, left: &mut usize, answer: &mut Vec<u8>) {
         *left -= 1;
         if *left > 0 {
-            into.push(SEPARATOR);
+            answer.push(SEPARATOR);
         }
         self.first_sent();
     }
@@ -366,3 +364,66 @@ impl Outbox {
 
 /// Separates the packets of an answer to a poll.
 pub(crate) const SEPARATOR: u8 = 0x1e;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::event::{Draft, EventType, Payload};
+
+    fn event(number: u64) -> Arc<Shared> {
+        let (actor_id, resource_id, metadata) = ("doctor".to_owned(), format!("record-{number}"), Map::new());
+        let draft = Draft { event_type: EventType::RecordAccessed, actor_id, resource_id, metadata };
+        Shared::new(Payload::now(draft).into(), number, EntryId::default())
+    }
+
+    /// Takes all that waits, as text.
+    fn take(outbox: &mut Outbox) -> Vec<String> {
+        let mut left = outbox.packets().0;
+        let mut all = Vec::new();
+        while left > 0 {
+            all.extend_from_slice(&outbox.take_packets(&mut left, 1_000));
+        }
+        let text = String::from_utf8(all).unwrap();
+        text.split(char::from(SEPARATOR)).filter(|packet| !packet.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn miss(outbox: &mut Outbox, shared: &Arc<Shared>) {
+        assert!(outbox.miss(&shared.event, Handed::Event(shared.clone()), 50));
+    }
+
+    #[test]
+    fn what_was_missed_does_not_wait_for_a_queue_that_is_on_its_way_to_another_device() {
+        let mut outbox = Outbox::default();
+        outbox.owe();
+        miss(&mut outbox, &event(1));
+        assert!(!outbox.catch_up(), "the store is asked before what is here was sent");
+        assert_eq!(take(&mut outbox).len(), 1);
+        assert!(outbox.catch_up() && outbox.has_room(), "the queue is owed no more, or holds up what is live");
+    }
+
+    #[test]
+    fn what_was_missed_comes_after_what_the_store_has() {
+        let mut outbox = Outbox::default();
+        outbox.miss_stored();
+        let missed = event(1);
+        miss(&mut outbox, &missed);
+        assert!(outbox.catch_up() && outbox.is_empty());
+        outbox.told_by_store(false);
+        outbox.hand_missed(&["\"stored\""], Handed::Kept);
+        let [packet] = &take(&mut outbox)[..] else { panic!("one packet was to be sent") };
+        let (stored, event) = (packet.find("\"stored\""), packet.find(missed.event.json()));
+        assert!(stored.is_some() && stored < event, "{packet}");
+        assert!(outbox.take_unsent().is_empty());
+    }
+
+    #[test]
+    fn a_queue_of_which_nothing_can_be_sent_counts_as_taken() {
+        let taken = Arc::new(AtomicBool::new(false));
+        let sent = taken.clone();
+        let mut outbox = Outbox::default();
+        outbox.hand_missed(&[], Handed::Stored(Arc::new(move || sent.store(true, Ordering::SeqCst))));
+        assert!(outbox.is_empty() && taken.load(Ordering::SeqCst));
+    }
+}

@@ -17,7 +17,8 @@ use super::{carrier::Carrier, connection::Connection};
 const AT_ONCE_BYTES: usize = 16 * 1024;
 
 pub(super) struct Answer {
-    library: Option<Bytes>,
+    /// What the library says, until it was handed on.
+    first: Option<Bytes>,
     /// Packets of the outbox that are still to come, and bytes.
     left: usize,
     bytes: usize,
@@ -33,17 +34,17 @@ impl Answer {
         connection: Arc<Connection>,
         carrier: Option<Arc<Carrier>>,
     ) -> Self {
-        let library = match (library.is_empty(), left) {
+        let first = match (library.is_empty(), left) {
             (true, _) => None,
             (false, 0) => Some(library),
             (false, _) => Some([&library[..], &[super::outbox::SEPARATOR]].concat().into()),
         };
-        Self { library, left, bytes, connection, carrier }
+        Self { first, left, bytes, connection, carrier }
     }
 
     /// How many bytes are still to come.
     pub(super) fn len(&self) -> usize {
-        self.library.as_ref().map_or(0, Bytes::len) + self.bytes
+        self.first.as_ref().map_or(0, Bytes::len) + self.bytes
     }
 }
 
@@ -53,8 +54,8 @@ impl Body for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        if let Some(library) = this.library.take() {
-            return Poll::Ready(Some(Ok(Frame::data(library))));
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if this.left == 0 {
             return Poll::Ready(None);
@@ -72,7 +73,7 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.library.is_none() && self.left == 0
+        self.first.is_none() && self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {

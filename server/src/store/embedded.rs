@@ -52,8 +52,8 @@ pub struct EmbeddedStore {
     writer: Writer,
     /// The last time that was given to an entry.
     last: Arc<AtomicU64>,
-    /// When it was found out whether it can be written to, and whether it can. Whoever asks meanwhile waits for that.
-    answered: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    /// When it was found out whether it can be written to, and what was found. Whoever asks meanwhile waits for that.
+    answered: tokio::sync::Mutex<Option<(Instant, Result<(), StoreError>)>>,
 }
 
 impl EmbeddedStore {
@@ -457,15 +457,14 @@ impl Probe for EmbeddedStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let mut answered = self.answered.lock().await;
-            match *answered {
-                Some((at, true)) if at.elapsed() < ANSWER_LASTS => Ok(()),
-                Some((at, false)) if at.elapsed() < ANSWER_LASTS => Err(StoreError::Closed),
-                _ => {
-                    let outcome = self.writer.change(|_| Ok(true)).await;
-                    *answered = Some((Instant::now(), outcome.is_ok()));
-                    outcome.map(drop)
-                }
+            if let Some((at, outcome)) = &*answered
+                && at.elapsed() < ANSWER_LASTS
+            {
+                return outcome.clone();
             }
+            let outcome = self.writer.change(|_| Ok(true)).await.map(drop);
+            *answered = Some((Instant::now(), outcome.clone()));
+            outcome
         })
     }
 }

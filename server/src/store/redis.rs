@@ -3,7 +3,7 @@
 
 use std::{
     future::{Future, ready},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use peers::Link;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation};
 use scripts::Scripts;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
@@ -80,13 +80,11 @@ pub struct RedisStore {
     line: Line,
     scripts: Arc<Scripts>,
     eviction: Eviction,
-    answered: Answered,
+    /// When Redis has answered the heartbeat, where it has answered the last one.
+    answered: watch::Receiver<Option<Instant>>,
     db: i64,
     heartbeat: JoinHandle<()>,
 }
-
-/// When Redis has answered the heartbeat, where it has answered the last one.
-type Answered = Arc<Mutex<Option<Instant>>>;
 
 /// As a session is stored.
 #[derive(Serialize, Deserialize)]
@@ -105,9 +103,8 @@ impl RedisStore {
         let line = Line::new(client.clone())?;
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
-        let answered = Answered::default();
-        let trying = keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), answered.clone());
-        let heartbeat = tokio::spawn(trying);
+        let (found, answered) = watch::channel(None);
+        let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), found));
         Ok(Self { client, line, scripts, eviction, answered, db: config.db, heartbeat })
     }
 
@@ -129,7 +126,13 @@ impl Drop for RedisStore {
     }
 }
 
-async fn keep_trying(line: Line, scripts: Arc<Scripts>, clock: Clock, eviction: Eviction, found: Answered) {
+async fn keep_trying(
+    line: Line,
+    scripts: Arc<Scripts>,
+    clock: Clock,
+    eviction: Eviction,
+    found: watch::Sender<Option<Instant>>,
+) {
     let mut reachable = true;
     loop {
         let answered = look(&line, &scripts, &clock, &eviction).await;
@@ -139,7 +142,7 @@ async fn keep_trying(line: Line, scripts: Arc<Scripts>, clock: Clock, eviction: 
             _ => {}
         }
         reachable = answered.is_ok();
-        *found.lock().unwrap_or_else(PoisonError::into_inner) = reachable.then(Instant::now);
+        found.send_replace(reachable.then(Instant::now));
         // An error is an answer; where there is none, the connection may be dead and nobody have said so.
         if answered.is_err_and(|error| is_silence(&error)) {
             line.give_up();
@@ -373,7 +376,7 @@ impl Answers for RedisStore {
 impl Probe for RedisStore {
     fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         // Whoever asks costs Redis nothing.
-        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = *self.answered.borrow();
         Box::pin(ready(match answered {
             Some(at) if at.elapsed() < FOUND_LASTS => self.eviction.check(),
             _ => Err(StoreError::TimedOut(TIMEOUT)),
