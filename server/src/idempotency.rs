@@ -1,6 +1,13 @@
-//! Requests that are repeated under the same `Idempotency-Key` (EMIT-06, EMIT-18, EMIT-19, CLUSTER-18). Knows nothing of HTTP.
+//! Requests that are repeated under the same `Idempotency-Key` (EMIT-06, EMIT-18 to EMIT-21, EMIT-23, CLUSTER-18, CLUSTER-19). Knows
+//! nothing of HTTP.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
@@ -14,7 +21,7 @@ use crate::{
 /// How long an answer is kept (EMIT-06).
 pub const ANSWER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a claim holds that nobody renews, as that of a node that has died.
+/// How long a claim holds that nobody renews, as that of a node that has died (CLUSTER-19).
 pub const CLAIM_LASTS: Duration = Duration::from_secs(15);
 
 /// How often a claim is renewed while its request is at work.
@@ -27,11 +34,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOKED_AT_AFTER: Duration = Duration::from_millis(10);
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(200);
 
+/// How long to wait before the store is told again what became of a request.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What a key is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// The work is the claimer's.
-    Ours,
+    /// The work is the claimer's; with what was done of it before, where that was a part.
+    Ours(Option<String>),
     /// Another node is at work.
     AtWork,
     /// It was done, with this answer.
@@ -40,7 +50,18 @@ pub enum Claim {
     Another,
 }
 
-/// Where claims and answers are kept.
+/// What became of a request that had claimed its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done, and answered so.
+    Done(String),
+    /// It was done in part, namely so. The rest is for whoever repeats it.
+    Part(String),
+    /// Nothing was done, so the key was not used.
+    Nothing,
+}
+
+/// Where claims and outcomes are kept.
 pub trait Answers: Send + Sync + 'static {
     /// Claims a key for a body, by its digest, in the name of a node. A node has its own claims for the asking: it orders its requests
     /// itself, so one that is left is of a request that is over.
@@ -55,23 +76,17 @@ pub trait Answers: Send + Sync + 'static {
     /// Where the store cannot be asked.
     fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Keeps an answer for [`ANSWER_TTL`] in the place of the claim.
+    /// Ends a claim, and keeps for [`ANSWER_TTL`] what was done. Where another node has the key by now it changes nothing.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn keep_answer<'a>(
+    fn settle<'a>(
         &'a self,
         key: &'a str,
         by: Uuid,
         body: &'a str,
-        answer: &'a str,
+        outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
-
-    /// Gives a claim up, so that the key is free.
-    ///
-    /// # Errors
-    /// Where the store cannot be asked.
-    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// A key with what it was sent with.
@@ -100,32 +115,41 @@ pub(crate) enum Refused {
     Another,
 }
 
+/// Why something was not done, or not all of it.
+pub(crate) trait Failure: From<StoreError> + From<Refused> {
+    /// What was done all the same, in words that the work understands when it is repeated.
+    fn part(&self) -> Option<String>;
+}
+
 /// Does a piece of work once for each key.
 #[derive(Clone)]
 pub(crate) struct Idempotency {
     answers: Arc<dyn Answers>,
     turns: Turns,
     node: Uuid,
+    /// What the store could not be told yet, by key, with the body: it waits for the store to answer again.
+    untold: Arc<Mutex<HashMap<String, (String, Outcome)>>>,
 }
 
 impl Idempotency {
     pub(crate) fn new(answers: Arc<dyn Answers>) -> Self {
-        Self { answers, turns: Turns::new(), node: Uuid::new_v4() }
+        Self { answers, turns: Turns::new(), node: Uuid::new_v4(), untold: Arc::default() }
     }
 
-    /// The answer of the first time, or that of the work, which is then kept. Whoever comes with the same key meanwhile, here or at
-    /// another node, waits for a while. A failure is not kept, so that it can be tried again.
-    pub(crate) async fn once<E: From<StoreError> + From<Refused>>(
+    /// The answer of the first time, or that of the work, which is then kept. The work is given what was done of it before, if
+    /// anything was. Whoever comes with the same key meanwhile, here or at another node, waits for a while.
+    pub(crate) async fn once<E: Failure, F: Future<Output = Result<String, E>>>(
         &self,
-        Keyed { key, body }: &Keyed,
-        work: impl Future<Output = Result<String, E>>,
+        Keyed { key, body }: Keyed,
+        work: impl FnOnce(Option<String>) -> F,
     ) -> Result<String, E> {
         let until = Instant::now() + PATIENCE;
-        let _turn = self.turns.take_within(key, PATIENCE, usize::MAX).await.ok_or(Refused::AtWork)?;
+        let _turn = self.turns.take_within(&key, PATIENCE, usize::MAX).await.ok_or(Refused::AtWork)?;
+        self.tell(&key).await?;
         let mut pause = LOOKED_AT_AFTER;
-        loop {
-            match self.answers.claim(key, self.node, body).await? {
-                Claim::Ours => break,
+        let before = loop {
+            match self.answers.claim(&key, self.node, &body).await? {
+                Claim::Ours(before) => break before,
                 Claim::Answered(answer) => return Ok(answer),
                 Claim::Another => return Err(Refused::Another.into()),
                 Claim::AtWork if Instant::now() + pause > until => return Err(Refused::AtWork.into()),
@@ -133,20 +157,40 @@ impl Idempotency {
                 Claim::AtWork => sleep(pause).await,
             }
             pause = (pause * 2).min(LOOKED_AT_EVERY);
-        }
-        let outcome = tokio::select! {
-            outcome = work => outcome,
-            never = self.renew(key) => match never {},
         };
-        let noted = match &outcome {
-            Ok(answer) => self.answers.keep_answer(key, self.node, body, answer).await,
-            Err(_) => self.answers.release(key, self.node).await,
+        let result = tokio::select! {
+            result = work(before) => result,
+            never = self.renew(&key) => match never {},
         };
+        let outcome = match &result {
+            Ok(answer) => Outcome::Done(answer.clone()),
+            Err(failure) => failure.part().map_or(Outcome::Nothing, Outcome::Part),
+        };
+        self.untold().insert(key.clone(), (body, outcome));
         // What was emitted was emitted: to refuse now would invite the repetition that the key is to prevent.
-        if let Err(error) = noted {
-            tracing::error!(%error, "what became of a request could not be noted for its idempotency key");
+        if let Err(error) = self.tell(&key).await {
+            tracing::warn!(%error, "what became of a request cannot be noted for its idempotency key yet");
+            tokio::spawn(self.clone().tell_later(key));
         }
-        outcome
+        result
+    }
+
+    /// Tells the store what became of the last request with a key, where it does not know. Within the turn of the key.
+    async fn tell(&self, key: &str) -> Result<(), StoreError> {
+        let Some((body, outcome)) = self.untold().get(key).cloned() else { return Ok(()) };
+        self.answers.settle(key, self.node, &body, &outcome).await?;
+        self.untold().remove(key);
+        Ok(())
+    }
+
+    async fn tell_later(self, key: String) {
+        loop {
+            sleep(RETRY).await;
+            let _turn = self.turns.take(&key).await;
+            if self.tell(&key).await.is_ok() {
+                return;
+            }
+        }
     }
 
     async fn renew(&self, key: &str) -> Infallible {
@@ -156,5 +200,10 @@ impl Idempotency {
                 tracing::debug!(%error, "another node may take an idempotency key for free that is in use");
             }
         }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, HashMap<String, (String, Outcome)>> {
+        // Every change is a single call, so a panic elsewhere cannot have left it half done.
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
-    idempotency::{Answers, Claim},
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned},
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
@@ -59,6 +59,7 @@ cases![
     sessions_are_kept_replaced_and_revoked,
     an_ended_session_is_none,
     answers_are_kept,
+    what_was_done_in_part_is_kept_and_anybody_may_do_the_rest,
     a_claim_is_given_up_or_ends_by_itself,
     the_store_answers_a_probe,
 ];
@@ -198,7 +199,7 @@ async fn everything_survives_being_opened_again(open: Open<'_>) {
     let store = open(limits(50, DAY));
     append(&*store, "alice", 0..3).await;
     store.put_session("s", &Session { user_id: "alice".into(), expires_at_ms: None }).await.unwrap();
-    store.keep_answer("k", Uuid::max(), "body", "answer").await.unwrap();
+    store.settle("k", Uuid::max(), "body", &Outcome::Done("answer".into())).await.unwrap();
     drop(store);
     let store = open(limits(50, DAY));
     append(&*store, "alice", 3..4).await;
@@ -387,31 +388,52 @@ async fn an_ended_session_is_none(open: Open<'_>) {
 async fn answers_are_kept(open: Open<'_>) {
     let store = open(limits(50, DAY));
     let (node, other) = (Uuid::max(), Uuid::nil());
-    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours);
-    store.keep_answer("k", node, "body", "{\"eventId\":\"1\"}").await.unwrap();
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("k", node, "body", &Outcome::Done("{\"eventId\":\"1\"}".into())).await.unwrap();
     // What comes late changes nothing any more.
-    store.release("k", node).await.unwrap();
+    store.settle("k", node, "body", &Outcome::Nothing).await.unwrap();
+    store.renew("k", node).await.unwrap();
     for by in [node, other] {
         assert_eq!(store.claim("k", by, "body").await.unwrap(), Claim::Answered("{\"eventId\":\"1\"}".into()));
         assert_eq!(store.claim("k", by, "another").await.unwrap(), Claim::Another);
     }
-    assert_eq!(store.claim("K", other, "another").await.unwrap(), Claim::Ours);
+    assert_eq!(store.claim("K", other, "another").await.unwrap(), Claim::Ours(None));
+}
+
+async fn what_was_done_in_part_is_kept_and_anybody_may_do_the_rest(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let (node, other) = (Uuid::max(), Uuid::nil());
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("k", node, "body", &Outcome::Part("[1]".into())).await.unwrap();
+    assert_eq!(store.claim("k", other, "another").await.unwrap(), Claim::Another);
+    assert_eq!(store.claim("k", other, "body").await.unwrap(), Claim::Ours(Some("[1]".into())));
+    // Nothing more than that was done.
+    store.settle("k", other, "body", &Outcome::Nothing).await.unwrap();
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(Some("[1]".into())));
+    store.settle("k", node, "body", &Outcome::Done("[1,2]".into())).await.unwrap();
+    assert_eq!(store.claim("k", other, "body").await.unwrap(), Claim::Answered("[1,2]".into()));
 }
 
 async fn a_claim_is_given_up_or_ends_by_itself(open: Open<'_>) {
     let store = open(limits(50, DAY));
     let (node, other) = (Uuid::max(), Uuid::nil());
-    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours);
-    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours);
-    store.release("k", node).await.unwrap();
-    assert_eq!(store.claim("k", other, "another").await.unwrap(), Claim::Ours);
-    let began = std::time::Instant::now();
-    // A store of one node has no other's claims.
-    while let found @ (Claim::AtWork | Claim::Another) = store.claim("k", node, "another").await.unwrap() {
-        assert_eq!(found, Claim::AtWork);
-        assert!(began.elapsed() < Duration::from_secs(20));
-        // It tells nobody when the claim has ended.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("k", node, "body", &Outcome::Nothing).await.unwrap();
+    assert_eq!(store.claim("k", other, "another").await.unwrap(), Claim::Ours(None));
+    // Nor does it last longer for what was done in part before.
+    assert_eq!(store.claim("p", other, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("p", other, "body", &Outcome::Part("[1]".into())).await.unwrap();
+    assert_eq!(store.claim("p", other, "body").await.unwrap(), Claim::Ours(Some("[1]".into())));
+    for (key, body, free) in [("k", "yet another", None), ("p", "body", Some("[1]".to_owned()))] {
+        let began = std::time::Instant::now();
+        // A store of one node has no other's claims.
+        while let found @ Claim::AtWork = store.claim(key, node, body).await.unwrap() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{found:?}");
+            // It tells nobody when the claim has ended.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(store.claim(key, node, body).await.unwrap(), Claim::Ours(free));
     }
 }
 

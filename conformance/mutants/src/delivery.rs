@@ -8,13 +8,11 @@ use std::{
 
 use notify_server::{
     event::{Outgoing, Sent},
-    idempotency::{Answers, Claim},
     notifications::{Deliver, Unsent},
     queue::{Backlog, EntryId},
     socketio::Haste,
     store::{BoxFuture, Probe, StoreError},
 };
-use uuid::Uuid;
 
 /// What is wrong with the delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,54 +190,6 @@ impl Deliver for Faulty {
 
     fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, sent: Sent) {
         self.deliver.give_queue(room, payloads, newest, sent);
-    }
-}
-
-/// Remembers no answer, so that a repeated request emits again.
-pub(crate) struct NoMemory;
-
-impl Answers for NoMemory {
-    fn claim<'a>(&'a self, _: &'a str, _: Uuid, _: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        Box::pin(async { Ok(Claim::Ours) })
-    }
-
-    fn renew<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn keep_answer<'a>(&'a self, _: &'a str, _: Uuid, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn release<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-/// Takes a key's second body for its first.
-pub(crate) struct AnyBody(pub(crate) Arc<dyn Answers>);
-
-impl Answers for AnyBody {
-    fn claim<'a>(&'a self, key: &'a str, by: Uuid, _: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        self.0.claim(key, by, "")
-    }
-
-    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.renew(key, by)
-    }
-
-    fn keep_answer<'a>(
-        &'a self,
-        key: &'a str,
-        by: Uuid,
-        _: &'a str,
-        answer: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.keep_answer(key, by, "", answer)
-    }
-
-    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.release(key, by)
     }
 }
 

@@ -7,6 +7,7 @@ mod acks;
 mod boot;
 mod delivery;
 mod door;
+mod keys;
 mod list;
 mod nodes;
 mod process;

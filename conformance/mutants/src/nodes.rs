@@ -2,9 +2,8 @@
 //! without its store.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -13,11 +12,9 @@ use std::{
 use notify_server::{
     Collaborators,
     cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
-    idempotency::{Answers, Claim},
     queue::{AckQueue, EntryId, OfflineQueue, Queued},
     store::{BoxFuture, StoreError},
 };
-use uuid::Uuid;
 
 /// What is wrong with the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,73 +323,5 @@ impl Local for Here {
             Fault::VerifiesNothing => Box::pin(async { Ok(()) }),
             _ => self.local.verify_sessions(),
         }
-    }
-}
-
-/// Answers that only this process remembers.
-#[derive(Default)]
-pub(crate) struct OwnMemory(Mutex<HashMap<String, (String, String)>>);
-
-impl Answers for OwnMemory {
-    fn claim<'a>(&'a self, key: &'a str, _: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let claim = match answers.get(key) {
-            Some((known, _)) if known != body => Claim::Another,
-            Some((_, answer)) => Claim::Answered(answer.clone()),
-            None => Claim::Ours,
-        };
-        Box::pin(async { Ok(claim) })
-    }
-
-    fn renew<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn keep_answer<'a>(
-        &'a self,
-        key: &'a str,
-        _: Uuid,
-        body: &'a str,
-        answer: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.insert(key.to_owned(), (body.to_owned(), answer.to_owned()));
-        Box::pin(async { Ok(()) })
-    }
-
-    fn release<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-/// Takes what another node is at work on for its own.
-pub(crate) struct ClaimsPassedOver(pub(crate) Arc<dyn Answers>);
-
-impl Answers for ClaimsPassedOver {
-    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        Box::pin(async move {
-            match self.0.claim(key, by, body).await {
-                Ok(Claim::AtWork) => Ok(Claim::Ours),
-                outcome => outcome,
-            }
-        })
-    }
-
-    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.renew(key, by)
-    }
-
-    fn keep_answer<'a>(
-        &'a self,
-        key: &'a str,
-        by: Uuid,
-        body: &'a str,
-        answer: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.keep_answer(key, by, body, answer)
-    }
-
-    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.release(key, by)
     }
 }

@@ -7,7 +7,7 @@ use crate::queue::made_up;
 
 use notify_server::{
     Collaborators,
-    idempotency::{Answers, Claim},
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
@@ -192,7 +192,7 @@ impl Answers for Failing<dyn Answers> {
     fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         Box::pin(async move {
             match (self.store.claim(key, by, body).await, self.fault) {
-                (Err(_), Fault::HidesKeys) => Ok(Claim::Ours),
+                (Err(_), Fault::HidesKeys) => Ok(Claim::Ours(None)),
                 (outcome, _) => outcome,
             }
         })
@@ -202,17 +202,13 @@ impl Answers for Failing<dyn Answers> {
         self.store.renew(key, by)
     }
 
-    fn keep_answer<'a>(
+    fn settle<'a>(
         &'a self,
         key: &'a str,
         by: Uuid,
         body: &'a str,
-        answer: &'a str,
+        outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.keep_answer(key, by, body, answer)
-    }
-
-    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.release(key, by)
+        self.store.settle(key, by, body, outcome)
     }
 }

@@ -90,12 +90,12 @@ export class Store {
     await this.redis.ltrim(`queue:${userId}`, count, -1);
   }
 
-  /** The answer that was given under a key, with the digest of the body that it was for. */
-  async answer(key) {
-    return JSON.parse(await this.redis.get(`answered:${key}`));
+  /** What was accepted of the request with a key, with the digest of its body, or null. */
+  async used(key) {
+    return JSON.parse(await this.redis.get(`used:${key}`));
   }
 
-  async keepAnswer(key, used) {
-    await this.redis.set(`answered:${key}`, JSON.stringify(used), 'PX', ANSWERS_MS);
+  async keepUsed(key, used) {
+    await this.redis.set(`used:${key}`, JSON.stringify(used), 'PX', ANSWERS_MS);
   }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     QUIET, acks,
     emit::{body_for, one_answer},
+    keys::{accepted, mixed, until_accepted},
     numbers::{numbered, numbers, receives},
     order::{exactly, fetches_one, read_until},
     queue::{finds, finds_nothing},
@@ -119,6 +120,10 @@ pub(super) const CASES: &[Case] = &[
     Case::new("CLUSTER-10/repeated", "an Idempotency-Key is known at both nodes", |t| Box::pin(repeated(t))).needs(OWN),
     Case::new("CLUSTER-18/at-once", "an Idempotency-Key that comes to both nodes at once emits once", |t| {
         Box::pin(repeated_at_once(t))
+    })
+    .needs(OWN),
+    Case::new("CLUSTER-18/rest", "a batch that one node has accepted in part is completed by the other", |t| {
+        Box::pin(completed(t))
     })
     .needs(OWN),
     Case::new("CLUSTER-16/live", "an event that the other node delivers is answered as live", |t| Box::pin(live(t)))
@@ -477,6 +482,25 @@ async fn repeated_at_once(t: Bench) -> Outcome {
     }
     let queued = b.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     numbered(&queued, 1..=KEYS)
+}
+
+async fn completed(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let (alice, bob) = (a.user().await?, a.user().await?);
+    let mut device = a.connect_raw(&alice, Transport::WebSocket).await?;
+    let key = a.random(24);
+    let batch = mixed(&alice, &bob).to_string();
+    a.redis_line()?.cut_at(&bob.id);
+    let told = accepted(&a.control_text("POST", "/events/batch", &[("idempotency-key", &key)], batch.clone()).await?)?;
+    a.redis_line()?.restore();
+    let done = until_accepted(&b, &key, &batch).await?;
+    for (place, id) in &told {
+        let again = &done.json()[usize::try_from(*place).unwrap_or(usize::MAX)]["eventId"];
+        expect::equal("the eventId of what was accepted before", id, again)?;
+    }
+    receives(&mut device, 1..=2).await?;
+    finds(&b, &bob, 1..=2).await?;
+    device.expect_silence(QUIET).await
 }
 
 async fn live(t: Bench) -> Outcome {

@@ -10,6 +10,7 @@ mod events;
 mod failure;
 mod harm;
 mod heart;
+mod keys;
 mod nodes;
 mod numbers;
 mod order;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         events::CASES,
         queue::CASES,
         emit::CASES,
+        keys::CASES,
         origins::CASES,
         config::CASES,
         acks::CASES,

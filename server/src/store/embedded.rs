@@ -20,7 +20,7 @@ use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
-    idempotency::{ANSWER_TTL, Answers, Claim},
+    idempotency::{ANSWER_TTL, Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
 };
@@ -36,8 +36,11 @@ const RETURNED: TableDefinition<(&str, u64), u64> = TableDefinition::new("return
 const LEDGERS: TableDefinition<&str, (u64, i64)> = TableDefinition::new("ledgers");
 /// Session → user, end in milliseconds of the Unix epoch or `i64::MAX`.
 const SESSIONS: TableDefinition<&str, (&str, i64)> = TableDefinition::new("sessions");
-/// Key → end in milliseconds of the Unix epoch, digest of the body, answer.
-const ANSWERS: TableDefinition<&str, (i64, &str, &str)> = TableDefinition::new("answered");
+/// Idempotency key → end in milliseconds of the Unix epoch, digest of the body, whether all was done, answer or what was done.
+const ONCE: TableDefinition<&str, (i64, &str, bool, &str)> = TableDefinition::new("once");
+
+/// Where earlier versions kept answers, without the digest of the body.
+const FORMER_ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new("answers");
 
 /// How long it holds what was found out for `/readyz`: that takes a commit.
 const ANSWER_LASTS: Duration = Duration::from_secs(1);
@@ -108,7 +111,8 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
     transaction.open_table(RETURNED)?;
     transaction.open_table(LEDGERS)?;
     transaction.open_table(SESSIONS)?;
-    transaction.open_table(ANSWERS)?;
+    transaction.open_table(ONCE)?;
+    transaction.delete_table(FORMER_ANSWERS)?;
     transaction.commit()?;
     Ok(database)
 }
@@ -129,7 +133,7 @@ fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Er
     transaction.open_table(RETURNED)?.retain(|(_, at), _| at >= oldest)?;
     transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
-    transaction.open_table(ANSWERS)?.retain(|_, (end, ..)| end > now)?;
+    transaction.open_table(ONCE)?.retain(|_, (end, ..)| end > now)?;
     Ok(true)
 }
 
@@ -414,11 +418,12 @@ impl Answers for EmbeddedStore {
     fn claim<'a>(&'a self, key: &'a str, _: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         let (key, body) = (key.to_owned(), body.to_owned());
         Box::pin(self.look(move |transaction| {
-            let stored = transaction.open_table(ANSWERS)?.get(key.as_str())?;
-            Ok(match stored.as_ref().map(|stored| stored.value()) {
-                Some((end, known, _)) if end > now_ms() && known != body => Claim::Another,
-                Some((end, _, answer)) if end > now_ms() => Claim::Answered(answer.to_owned()),
-                _ => Claim::Ours,
+            let stored = transaction.open_table(ONCE)?.get(key.as_str())?;
+            Ok(match stored.as_ref().map(|stored| stored.value()).filter(|(end, ..)| *end > now_ms()) {
+                Some((_, known, ..)) if known != body => Claim::Another,
+                Some((_, _, true, answer)) => Claim::Answered(answer.to_owned()),
+                Some((_, _, false, part)) => Claim::Ours(Some(part.to_owned())),
+                None => Claim::Ours(None),
             })
         }))
     }
@@ -427,29 +432,31 @@ impl Answers for EmbeddedStore {
         Box::pin(ready(Ok(())))
     }
 
-    fn keep_answer<'a>(
+    fn settle<'a>(
         &'a self,
         key: &'a str,
         _: Uuid,
         body: &'a str,
-        answer: &'a str,
+        outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (key, body, answer) = (key.to_owned(), body.to_owned(), answer.to_owned());
+        let (is_done, said) = match outcome {
+            Outcome::Done(answer) => (true, answer.clone()),
+            Outcome::Part(part) => (false, part.clone()),
+            // What was done in part before stays.
+            Outcome::Nothing => return Box::pin(ready(Ok(()))),
+        };
+        let (key, body) = (key.to_owned(), body.to_owned());
         Box::pin(async move {
             self.writer
                 .change(move |transaction| {
                     let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                    let kept = (end, body.as_str(), answer.as_str());
-                    transaction.open_table(ANSWERS)?.insert(key.as_str(), kept)?;
+                    let kept = (end, body.as_str(), is_done, said.as_str());
+                    transaction.open_table(ONCE)?.insert(key.as_str(), kept)?;
                     Ok(true)
                 })
                 .await?;
             Ok(())
         })
-    }
-
-    fn release<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(ready(Ok(())))
     }
 }
 

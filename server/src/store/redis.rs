@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     cluster::Cluster,
-    idempotency::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim},
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
 };
@@ -339,37 +339,34 @@ impl Answers for RedisStore {
         Box::pin(async move {
             // What may be thrown away keeps nobody from emitting twice.
             self.eviction.check()?;
-            let lasts = CLAIM_LASTS.as_millis().to_string();
-            let (found, answer): (String, String) =
-                self.run(self.scripts.once(key, "claim", by).arg(body).arg(lasts)).await?;
-            match found.as_str() {
-                "ours" => Ok(Claim::Ours),
-                "at work" => Ok(Claim::AtWork),
-                "answered" => Ok(Claim::Answered(answer)),
-                "another" => Ok(Claim::Another),
+            let (found, said): (String, Option<String>) = self.run(&self.scripts.claim_key(key, by, body)).await?;
+            match (found.as_str(), said) {
+                ("ours", part) => Ok(Claim::Ours(part)),
+                ("at work", _) => Ok(Claim::AtWork),
+                ("answered", Some(answer)) => Ok(Claim::Answered(answer)),
+                ("another", _) => Ok(Claim::Another),
                 _ => Err(StoreError::Senseless),
             }
         })
     }
 
     fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        let lasts = CLAIM_LASTS.as_millis().to_string();
-        Box::pin(async move { self.run(self.scripts.once(key, "renew", by).arg("").arg(lasts)).await })
+        Box::pin(async move { self.run(&self.scripts.renew_key(key, by)).await })
     }
 
-    fn keep_answer<'a>(
+    fn settle<'a>(
         &'a self,
         key: &'a str,
         by: Uuid,
         body: &'a str,
-        answer: &'a str,
+        outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let lasts = ANSWER_TTL.as_millis().to_string();
-        Box::pin(async move { self.run(self.scripts.once(key, "answer", by).arg(body).arg(lasts).arg(answer)).await })
-    }
-
-    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(&self.scripts.once(key, "release", by)).await })
+        let (what, said) = match outcome {
+            Outcome::Done(answer) => ("answer", answer.as_str()),
+            Outcome::Part(part) => ("part", part.as_str()),
+            Outcome::Nothing => ("nothing", ""),
+        };
+        Box::pin(async move { self.run(&self.scripts.settle_key(key, by, body, what, said)).await })
     }
 }
 

@@ -3,34 +3,48 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use notify_server::{
-    idempotency::{Answers, Claim},
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
 use uuid::Uuid;
 
-/// Whether the store can be asked.
-#[derive(Clone, Default)]
-pub(crate) struct Outage(Arc<AtomicBool>);
+/// How often the store can still be asked.
+#[derive(Clone)]
+pub(crate) struct Outage(Arc<AtomicUsize>);
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+}
 
 impl Outage {
     pub(crate) fn begin(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.begin_after(0);
+    }
+
+    pub(crate) fn begin_after(&self, steps: usize) {
+        self.0.store(steps, Ordering::SeqCst);
     }
 
     pub(crate) fn end(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.begin_after(usize::MAX);
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        if self.0.load(Ordering::SeqCst) { Err(StoreError::TimedOut(Duration::ZERO)) } else { Ok(()) }
+        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |steps| match steps {
+            usize::MAX => Some(steps),
+            _ => steps.checked_sub(1),
+        });
+        left.map(drop).map_err(|_| StoreError::TimedOut(Duration::ZERO))
     }
 }
 
@@ -142,23 +156,16 @@ impl Answers for Fragile<dyn Answers> {
         })
     }
 
-    fn keep_answer<'a>(
+    fn settle<'a>(
         &'a self,
         key: &'a str,
         by: Uuid,
         body: &'a str,
-        answer: &'a str,
+        outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.keep_answer(key, by, body, answer).await
-        })
-    }
-
-    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.release(key, by).await
+            self.inner.settle(key, by, body, outcome).await
         })
     }
 }

@@ -1,7 +1,7 @@
 //! A store of one test within a store of many: every key has a prefix.
 
 use notify_server::{
-    idempotency::{Answers, Claim},
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
@@ -80,18 +80,14 @@ impl<S: Answers> Answers for Prefixed<S> {
         Box::pin(async move { self.inner.renew(&self.key(key), by).await })
     }
 
-    fn keep_answer<'a>(
+    fn settle<'a>(
         &'a self,
         key: &'a str,
         by: Uuid,
         body: &'a str,
-        answer: &'a str,
+        outcome: &'a Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.inner.keep_answer(&self.key(key), by, body, answer).await })
-    }
-
-    fn release<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.inner.release(&self.key(key), by).await })
+        Box::pin(async move { self.inner.settle(&self.key(key), by, body, outcome).await })
     }
 }
 

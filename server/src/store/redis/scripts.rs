@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{Line, clock::Clock, in_time};
 use crate::{
     cluster::Mode,
+    idempotency::{ANSWER_TTL, CLAIM_LASTS},
     queue::KEPT_AT_MOST,
     store::{Limits, StoreError},
 };
@@ -32,6 +33,15 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(4);
 /// For how long events are wanted that are to be stored: a little less than they are waited for, so that what was refused for want
 /// of an answer is not stored later.
 const WANTED_FOR: Duration = Duration::from_millis(1_200);
+
+/// What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done.
+const LATENESS: &str = r"
+local function is_late(deadline)
+  local now = redis.call('TIME')
+  return deadline > 0 and now[1] * 1000 + now[2] / 1000 > deadline
+end
+local LATE = redis.error_reply('LATE nobody waits for this any more')
+";
 
 /// A key of the wrong type was damaged from outside and is started anew (QUEUE-15).
 const COMMON: &str = r"
@@ -64,13 +74,6 @@ local function oldest()
   local now = redis.call('TIME')
   return string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - ttl)
 end
-
--- What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done.
-local function is_late(deadline)
-  local now = redis.call('TIME')
-  return deadline > 0 and now[1] * 1000 + now[2] / 1000 > deadline
-end
-local LATE = redis.error_reply('LATE nobody waits for this any more')
 
 -- By the microsecond and with room between, for what was accepted there and comes back; where the clock was set back, right
 -- behind the last one.
@@ -340,27 +343,41 @@ local _, dropped = account()
 note(remove(FIRST + 1), math.max(0, dropped - tonumber(ARGV[FIRST])), true)
 ";
 
-/// A request with an idempotency key, as long as it is at work and after that. A claim that nobody renews expires with its key, and
-/// what another node has claimed is not touched.
+/// A request with an idempotency key: a hash, which ends with its claim as long as there is nothing else to remember. One that is
+/// `held` is another node's, which lives.
 const ONCE: &str = r"
-local once, step, by, body, lasts, answer = KEYS[1], unpack(ARGV)
-local known = redis.call('HMGET', once, 'body', 'by', 'answer')
-if step == 'claim' then
-  if known[1] and known[1] ~= body then return {'another', ''} end
-  if known[3] then return {'answered', known[3]} end
-  if known[2] and known[2] ~= by then return {'at work', ''} end
-  redis.call('HSET', once, 'body', body, 'by', by)
-  redis.call('PEXPIRE', once, lasts)
-  return {'ours', ''}
+local once, step, by, body, lasts = KEYS[1], unpack(ARGV)
+local known = redis.call('HMGET', once, 'body', 'by', 'until', 'answer', 'part')
+local known_body, holder, held_until, answer, part = unpack(known)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local held = holder and holder ~= by and tonumber(held_until) > now
+
+local function hold()
+  redis.call('HSET', once, 'by', by, 'until', string.format('%.0f', now + lasts))
+  if not part then redis.call('PEXPIRE', once, lasts) end
 end
-if known[3] or (known[2] and known[2] ~= by) then return end
-if step == 'answer' then
-  redis.call('HSET', once, 'body', body, 'by', by, 'answer', answer)
-  redis.call('PEXPIRE', once, lasts)
-elseif step == 'renew' then
-  redis.call('PEXPIRE', once, lasts)
-else
+
+if step == 'claim' then
+  if is_late(tonumber(ARGV[5])) then return LATE end
+  if held then return {'at work', false} end
+  if (answer or part) and known_body ~= body then return {'another', false} end
+  if answer then return {'answered', answer} end
+  redis.call('HSET', once, 'body', body)
+  hold()
+  return {'ours', part}
+end
+if answer or held then return end
+if step == 'renew' then
+  hold()
+elseif step == 'nothing' and not part then
   redis.call('DEL', once)
+else
+  redis.call('HDEL', once, 'by', 'until')
+  if step ~= 'nothing' then
+    redis.call('HSET', once, 'body', body, step, ARGV[5])
+    redis.call('PEXPIRE', once, lasts)
+  end
 end
 ";
 
@@ -392,7 +409,7 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new(limits: Limits, clock: Clock) -> Self {
-        let script = |code: &str| Script::new(&without_comments(&format!("{COMMON}{code}")));
+        let script = |code: &str| Script::new(&without_comments(&format!("{LATENESS}{COMMON}{code}")));
         Self {
             look: Script::new(LOOK),
             append: script(APPEND),
@@ -408,7 +425,7 @@ impl Scripts {
             confirm: script(CONFIRM),
             enter: script(ENTER),
             leave: script(LEAVE),
-            once: Script::new(ONCE),
+            once: Script::new(&format!("{LATENESS}{ONCE}")),
             limits,
             clock,
         }
@@ -498,10 +515,27 @@ impl Scripts {
         call
     }
 
-    /// Takes the digest of the body, how long what is noted holds, and the answer, as far as the step has them.
-    pub(super) fn once(&self, key: &str, step: &str, by: Uuid) -> ScriptInvocation<'_> {
+    pub(super) fn claim_key(&self, key: &str, by: Uuid, body: &str) -> ScriptInvocation<'_> {
+        let mut call = self.once("claim", key, by, body, CLAIM_LASTS);
+        call.arg(self.deadline());
+        call
+    }
+
+    pub(super) fn renew_key(&self, key: &str, by: Uuid) -> ScriptInvocation<'_> {
+        self.once("renew", key, by, "", CLAIM_LASTS)
+    }
+
+    /// What it became is an `answer`, a `part` or `nothing`.
+    pub(super) fn settle_key(&self, key: &str, by: Uuid, body: &str, became: &str, said: &str) -> ScriptInvocation<'_> {
+        let mut call = self.once(became, key, by, body, ANSWER_TTL);
+        call.arg(said);
+        call
+    }
+
+    fn once(&self, step: &str, key: &str, by: Uuid, body: &str, lasts: Duration) -> ScriptInvocation<'_> {
         let mut call = self.once.prepare_invoke();
-        call.key(format!("notify:once:{key}")).arg(step).arg(by.to_string());
+        call.key(format!("notify:once:{{{key}}}")).arg(step).arg(by.to_string()).arg(body);
+        call.arg(lasts.as_millis().to_string());
         call
     }
 
