@@ -811,6 +811,9 @@ static MUTANTS: &[Mutant] = &[
         routes::Fault::PollersNeverDie,
     )
     .also(&["HEART", "SLOW"]),
+    setting("idle-closed", "an HTTP connection rests for 30 s at most", &["HEART-06/idle"], |config| {
+        config.keep_alive = Duration::from_secs(30)
+    }),
     routes(
         "sent-away-later",
         "whoever is here is sent away after some seconds",
