@@ -216,7 +216,7 @@ async fn keep(store: &dyn Store, user: &str, numbers: impl IntoIterator<Item = u
 
 /// The numbers that wait, and how many were lost.
 async fn backlog(store: &dyn Store, user: &str, trim: bool) -> (Vec<u64>, u64) {
-    let backlog = store.backlog(user, trim).await.expect("the store answers");
+    let backlog = store.backlog(user, EntryId::default(), trim).await.expect("the store answers");
     (backlog.entries.iter().map(|entry| entry.payload.parse().expect("a number")).collect(), backlog.dropped)
 }
 
@@ -226,7 +226,7 @@ async fn what_is_kept_stays_until_it_is_confirmed(open: Open<'_>) {
     let ids = keep(&*store, "alice", 0..4).await;
     append(&*store, "alice", [4]).await;
     keep(&*store, "bob", [9]).await;
-    let entries = store.backlog("alice", true).await.unwrap().entries;
+    let entries = store.backlog("alice", EntryId::default(), true).await.unwrap().entries;
     assert_eq!(ids, entries[..4].iter().map(|entry| entry.id).collect::<Vec<_>>());
     store.confirm("alice", &[ids[2], ids[0]], 0).await.unwrap();
     assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 3, 4], 0));
@@ -254,7 +254,8 @@ async fn what_the_cap_has_cost_is_counted_until_it_was_told(open: Open<'_>) {
     let store = open(limits(2, DAY));
     append(&*store, "alice", 0..5).await;
     assert_eq!(backlog(&*store, "alice", true).await, (vec![3, 4], 3));
-    let ids: Vec<_> = store.backlog("alice", true).await.unwrap().entries.iter().map(|entry| entry.id).collect();
+    let ids: Vec<_> =
+        store.backlog("alice", EntryId::default(), true).await.unwrap().entries.iter().map(|entry| entry.id).collect();
     // One more is lost between the telling and its acknowledgement.
     append(&*store, "alice", [5]).await;
     store.confirm("alice", &ids, 3).await.unwrap();

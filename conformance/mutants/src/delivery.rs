@@ -180,16 +180,16 @@ impl Deliver for Faulty {
         self.deliver.owe(room);
     }
 
-    fn asks_store(&self, room: &str) -> bool {
-        self.fault != Fault::NeverCatchesUp && self.deliver.asks_store(room)
+    fn asks_store(&self, room: &str) -> Option<EntryId> {
+        self.deliver.asks_store(room).filter(|_| self.fault != Fault::NeverCatchesUp)
     }
 
     fn give_kept(&self, room: &str, backlog: &Backlog) {
         self.deliver.give_kept(room, backlog);
     }
 
-    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, sent: Sent) {
-        self.deliver.give_queue(room, payloads, newest, sent);
+    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
+        self.deliver.give_queue(room, payloads, newest, more, sent);
     }
 }
 

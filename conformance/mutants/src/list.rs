@@ -748,7 +748,7 @@ static MUTANTS: &[Mutant] = &[
     delivery!(
         "never-catches-up-with-one",
         "a client that was behind is not given what had to wait",
-        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging"],
+        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging", "QUEUE-09/large"],
         NeverCatchesUp
     )
     .also(&["HEART", "ORDER", "SLOW"]),
@@ -961,7 +961,8 @@ static MUTANTS: &[Mutant] = &[
         "an Idempotency-Key that another node is at work on counts as free",
         ["CLUSTER-18/at-once"],
         PassedOver
-    ),
+    )
+    .also(&["CLUSTER-18"]),
     keys!(
         "claims-for-good",
         "an Idempotency-Key that a node died with is free for nobody",

@@ -160,8 +160,13 @@ impl AckQueue for Failing<dyn AckQueue> {
         })
     }
 
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        self.store.backlog(user_id, trim)
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        self.store.backlog(user_id, after, trim)
     }
 
     fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {

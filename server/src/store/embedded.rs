@@ -21,7 +21,7 @@ use writer::Writer;
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     idempotency::{ANSWER_TTL, Answers, Claim, Outcome},
-    queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
+    queue::{AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
 };
 
@@ -173,14 +173,7 @@ impl OfflineQueue for EmbeddedStore {
         let user_id = user_id.to_owned();
         let ttl = self.limits.ttl;
         Box::pin(self.look(move |transaction| {
-            let table = transaction.open_table(QUEUES)?;
-            let mut queued = Vec::new();
-            for entry in table.range((user_id.as_str(), oldest_us(ttl))..=(user_id.as_str(), u64::MAX))? {
-                let (key, payload) = entry?;
-                let id = EntryId(key.value().1, 0);
-                queued.push(Queued { id, payload: payload.value().to_owned() });
-            }
-            Ok(queued)
+            entries(&transaction.open_table(QUEUES)?, &user_id, oldest_us(ttl), AT_A_TIME_BYTES)
         }))
     }
 
@@ -212,26 +205,33 @@ impl AckQueue for EmbeddedStore {
         Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
     }
 
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         let user_id = user_id.to_owned();
         let limits = Limits { max_events: if trim { self.limits.max_events } else { usize::MAX }, ..self.limits };
         Box::pin(async move {
             let user = user_id.clone();
-            let (entries, dropped) = self
-                .look(move |transaction| {
-                    let dropped = transaction.open_table(LEDGERS)?.get(user.as_str())?.map_or(0, |it| it.value().0);
-                    Ok((entries(&transaction.open_table(QUEUES)?, &user)?, dropped))
+            // To connect with nothing to lose costs no write.
+            let has_surplus = self
+                .look(move |transaction| Ok(!surplus(&transaction.open_table(QUEUES)?, &user, limits)?.is_empty()))
+                .await?;
+            if has_surplus {
+                let user = user_id.clone();
+                self.change(move |transaction| {
+                    let gone = surplus(&transaction.open_table(QUEUES)?, &user, limits)?;
+                    remove(transaction, &user, &gone)?;
+                    count_lost(transaction, &user, gone.len() as u64)
                 })
                 .await?;
-            // To connect with nothing to lose costs no write.
-            if surplus(&entries, limits) == 0 {
-                return Ok(Backlog { entries, dropped });
             }
-            self.change(move |transaction| {
-                let mut entries = entries_of(transaction, &user_id)?;
-                let gone: Vec<EntryId> = entries.drain(..surplus(&entries, limits)).map(|entry| entry.id).collect();
-                remove(transaction, &user_id, &gone)?;
-                let dropped = count_lost(transaction, &user_id, gone.len() as u64)?;
+            self.look(move |transaction| {
+                let dropped = transaction.open_table(LEDGERS)?.get(user_id.as_str())?.map_or(0, |it| it.value().0);
+                let from = (after.0 + 1).max(oldest_us(limits.ttl));
+                let entries = entries(&transaction.open_table(QUEUES)?, &user_id, from, AT_A_TIME_BYTES)?;
                 Ok(Backlog { entries, dropped })
             })
             .await
@@ -256,27 +256,40 @@ impl AckQueue for EmbeddedStore {
 }
 
 fn entries_of(transaction: &WriteTransaction, user_id: &str) -> Result<Vec<Queued>, redb::Error> {
-    entries(&transaction.open_table(QUEUES)?, user_id)
+    entries(&transaction.open_table(QUEUES)?, user_id, 0, usize::MAX)
 }
 
-/// Everything of a user, too old or not.
+/// What a user has from a time on, until it has so many bytes.
 fn entries(
     table: &impl ReadableTable<(&'static str, u64), &'static str>,
     user_id: &str,
+    from: u64,
+    enough_bytes: usize,
 ) -> Result<Vec<Queued>, redb::Error> {
-    let mut entries = Vec::new();
-    for entry in table.range((user_id, 0)..=(user_id, u64::MAX))? {
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let mut range = table.range((user_id, from)..=(user_id, u64::MAX))?;
+    while bytes < enough_bytes
+        && let Some(entry) = range.next()
+    {
         let (key, payload) = entry?;
+        bytes += payload.value().len();
         entries.push(Queued { id: EntryId(key.value().1, 0), payload: payload.value().to_owned() });
     }
     Ok(entries)
 }
 
-/// How many of the first are too old or above the cap.
-fn surplus(entries: &[Queued], limits: Limits) -> usize {
+/// What of a user is too old or above the cap.
+fn surplus(
+    table: &impl ReadableTable<(&'static str, u64), &'static str>,
+    user_id: &str,
+    limits: Limits,
+) -> Result<Vec<EntryId>, redb::Error> {
     let oldest = oldest_us(limits.ttl);
-    let old = entries.iter().take_while(|entry| entry.id.0 < oldest).count();
-    old.max(entries.len().saturating_sub(limits.max_events))
+    let ids = table.range((user_id, 0)..=(user_id, u64::MAX))?.map(|entry| Ok(EntryId(entry?.0.value().1, 0)));
+    let mut ids = ids.collect::<Result<Vec<_>, redb::Error>>()?;
+    let old = ids.iter().take_while(|id| id.0 < oldest).count();
+    ids.truncate(old.max(ids.len().saturating_sub(limits.max_events)));
+    Ok(ids)
 }
 
 fn remove(transaction: &WriteTransaction, user_id: &str, ids: &[EntryId]) -> Result<(), redb::Error> {

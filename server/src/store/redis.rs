@@ -262,9 +262,15 @@ impl AckQueue for RedisStore {
         })
     }
 
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
-            let (dropped, entries): (u64, Vec<Entry>) = self.run(&self.scripts.backlog(user_id, trim)).await?;
+            let call = self.scripts.backlog(user_id, &name(after), trim);
+            let (dropped, entries): (u64, Vec<Entry>) = self.run(&call).await?;
             Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
         })
     }

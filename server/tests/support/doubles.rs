@@ -103,10 +103,10 @@ impl AckQueue for Fragile<dyn AckQueue> {
         })
     }
 
-    fn backlog<'a>(&'a self, user: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    fn backlog<'a>(&'a self, user: &'a str, after: EntryId, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.backlog(user, trim).await
+            self.inner.backlog(user, after, trim).await
         })
     }
 

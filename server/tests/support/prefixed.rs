@@ -48,8 +48,8 @@ impl<S: AckQueue> AckQueue for Prefixed<S> {
         Box::pin(async move { self.inner.keep(&self.key(user), payloads).await })
     }
 
-    fn backlog<'a>(&'a self, user: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        Box::pin(async move { self.inner.backlog(&self.key(user), trim).await })
+    fn backlog<'a>(&'a self, user: &'a str, after: EntryId, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        Box::pin(async move { self.inner.backlog(&self.key(user), after, trim).await })
     }
 
     fn confirm<'a>(&'a self, user: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -14,7 +14,7 @@ use super::{Line, clock::Clock, in_time};
 use crate::{
     cluster::Mode,
     idempotency::{ANSWER_TTL, CLAIM_LASTS},
-    queue::KEPT_AT_MOST,
+    queue::{AT_A_TIME_BYTES, KEPT_AT_MOST},
     store::{Limits, StoreError},
 };
 
@@ -107,6 +107,21 @@ local function remove(first)
     redis.call('XDEL', queue, unpack(ARGV, i, math.min(i + 999, #ARGV)))
   end
   return redis.call('XLEN', queue)
+end
+
+-- What is read at a time, from a name on.
+local function from(first)
+  local entries, bytes = {}, 0
+  repeat
+    local some = redis.call('XRANGE', queue, first, '+', 'COUNT', 50)
+    for _, entry in ipairs(some) do
+      entries[#entries + 1] = entry
+      bytes = bytes + #(entry[2][2] or '')
+      if bytes >= AT_A_TIME then return entries end
+      first = '(' .. entry[1]
+    end
+  until #some < 50
+  return entries
 end
 
 -- An empty stream of somebody who is nowhere is of use for as long only as something that was taken may be looked for.
@@ -229,7 +244,7 @@ note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks
 
 const READ: &str = r"
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
-return redis.call('XRANGE', queue, oldest(), '+')
+return from(oldest())
 ";
 
 /// The same for one who is to be handed it. Nothing where it is on its way to somebody else already, who has noted that, and does
@@ -237,7 +252,7 @@ return redis.call('XRANGE', queue, oldest(), '+')
 const DRAIN: &str = r"
 local drain, lasts, draining = ARGV[FIRST], ARGV[FIRST + 1], KEYS[5]
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
-local entries = redis.call('XRANGE', queue, oldest(), '+')
+local entries = from(oldest())
 if #entries == 0 then return entries end
 local noted = redis.pcall('SET', draining, drain, 'NX', 'PX', lasts)
 if noted == false and redis.call('GET', draining) ~= drain then return false end
@@ -333,7 +348,7 @@ local left, dropped = account()
 local gone = redis.call('XTRIM', queue, 'MINID', oldest())
 if cap > 0 then gone = gone + redis.call('XTRIM', queue, 'MAXLEN', cap) end
 note(left - gone, dropped + gone, true)
-return {dropped + gone, redis.call('XRANGE', queue, '-', '+')}
+return {dropped + gone, from('(' .. ARGV[FIRST])}
 ";
 
 /// An empty stream stays until it expires: it knows its last id, which must not be given twice while somebody may still
@@ -409,7 +424,9 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new(limits: Limits, clock: Clock) -> Self {
-        let script = |code: &str| Script::new(&without_comments(&format!("{LATENESS}{COMMON}{code}")));
+        let script = |code: &str| {
+            Script::new(&without_comments(&format!("local AT_A_TIME = {AT_A_TIME_BYTES}{LATENESS}{COMMON}{code}")))
+        };
         Self {
             look: Script::new(LOOK),
             append: script(APPEND),
@@ -577,8 +594,10 @@ impl Scripts {
         call
     }
 
-    pub(super) fn backlog(&self, user_id: &str, trim: bool) -> ScriptInvocation<'_> {
-        self.call(&self.backlog, user_id, if trim { self.limits.max_events } else { 0 })
+    pub(super) fn backlog(&self, user_id: &str, after: &str, trim: bool) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.backlog, user_id, if trim { self.limits.max_events } else { 0 });
+        call.arg(after);
+        call
     }
 
     pub(super) fn confirm(&self, user_id: &str, told: u64) -> ScriptInvocation<'_> {
