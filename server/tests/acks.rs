@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::{
     client::{Client, number, parse_asking},
     doubles::{Fragile, Outage},
-    server::{LIVE, QUEUED, Server, numbered},
+    server::{LIVE, QUEUED, Server, numbered, numbered_of},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -339,11 +339,8 @@ const AT_MOST_BYTES: usize = (4 << 20) + (80 << 10);
 /// Stores 160 events of 60 kB, which are more than go into two packets.
 async fn with_a_large_queue() -> Server {
     let server = Server::with_limits(Limits { max_events: 200, ttl: DAY }, |_| {}).await;
-    let padding = "x".repeat(60_000);
     for n in 1..=LARGE {
-        let mut event = numbered("alice", n);
-        event.metadata.insert("padding".to_owned(), Value::from(padding.as_str()));
-        server.service.emit(event).await.expect("the store answers");
+        server.service.emit(numbered_of("alice", n, 60_000)).await.expect("the store answers");
     }
     server
 }

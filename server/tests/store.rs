@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
     idempotency::{Answers, Claim, Outcome},
-    queue::{AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned},
+    queue::{AT_A_TIME_BYTES, AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned, may_have_more},
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
 };
@@ -41,6 +41,7 @@ cases![
     users_are_told_apart_exactly,
     the_cap_holds_under_concurrent_emitters,
     what_is_too_old_is_not_read,
+    a_large_queue_is_read_a_part_at_a_time,
     nothing_is_dropped_before_its_time,
     a_queue_of_old_events_takes_new_ones,
     payloads_come_back_as_they_were,
@@ -155,6 +156,37 @@ async fn the_cap_holds_under_concurrent_emitters(open: Open<'_>) {
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers.len(), 50);
+}
+
+async fn a_large_queue_is_read_a_part_at_a_time(open: Open<'_>) {
+    const LARGE: usize = 1 << 20;
+    let store = open(limits(50, DAY));
+    let payload = |n: u64| format!("{n}{}", "x".repeat(LARGE - 1));
+    for n in 0..9 {
+        store.append("alice", &[&payload(n)]).await.unwrap();
+    }
+    let part = AT_A_TIME_BYTES / LARGE;
+    let (mut after, mut seen) = (EntryId::default(), 0);
+    loop {
+        let entries = store.backlog("alice", after, false).await.unwrap().entries;
+        assert_eq!(entries.len(), part.min(9 - seen));
+        assert!(entries.iter().zip(seen as u64..).all(|(entry, n)| entry.payload == payload(n)));
+        seen += entries.len();
+        after = entries.last().unwrap().id;
+        if !may_have_more(&entries) {
+            break;
+        }
+    }
+    assert_eq!(seen, 9);
+    for left in [part, part, 1] {
+        let read = store.read("alice").await.unwrap();
+        let drained = store.drain("alice", Uuid::max()).await.unwrap().unwrap();
+        assert_eq!((read.len(), may_have_more(&read)), (left, left == part));
+        assert_eq!(read, drained);
+        let ids: Vec<_> = drained.iter().map(|entry| entry.id).collect();
+        store.remove("alice", &ids, Some(Uuid::max())).await.unwrap();
+    }
+    assert!(store.read("alice").await.unwrap().is_empty());
 }
 
 async fn what_is_too_old_is_not_read(open: Open<'_>) {

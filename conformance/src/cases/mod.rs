@@ -8,6 +8,7 @@ mod emit;
 mod ending;
 mod events;
 mod failure;
+mod floods;
 mod harm;
 mod heart;
 mod keys;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Case> {
         failure::CASES,
         ending::CASES,
         heart::CASES,
+        floods::CASES,
     ]
     .concat()
 }
