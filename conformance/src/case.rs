@@ -1,6 +1,6 @@
 //! What a case is: data, and an async function. Knows nothing of how cases are run and reported.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use crate::{
     bench::Bench,
@@ -22,6 +22,8 @@ pub struct Case {
     pub also: &'static [&'static str],
     /// What the case asks of a target beyond what its sentence does.
     pub needs: &'static [Need],
+    /// How long it waits because the passing of time is what is tested, beyond what any case may take.
+    pub waits: Duration,
     /// The story.
     pub run: fn(Bench) -> Running,
 }
@@ -45,7 +47,7 @@ pub enum Need {
 impl Case {
     /// A case that asks for no more than its sentence does.
     pub const fn new(id: &'static str, title: &'static str, run: fn(Bench) -> Running) -> Self {
-        Self { id, title, also: &[], needs: &[], run }
+        Self { id, title, also: &[], needs: &[], waits: Duration::ZERO, run }
     }
 
     /// Names further sentences that the case checks.
@@ -59,6 +61,13 @@ impl Case {
     #[must_use]
     pub const fn needs(mut self, needs: &'static [Need]) -> Self {
         self.needs = needs;
+        self
+    }
+
+    /// Gives the case more time than others have.
+    #[must_use]
+    pub const fn waits(mut self, waits: Duration) -> Self {
+        self.waits = waits;
         self
     }
 

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{acks, boot, delivery, door, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens};
+use crate::{
+    acks, boot, delivery, door, keys, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens,
+};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -171,6 +173,15 @@ macro_rules! acks {
     ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
         part($name, $what, &$killed_by, |sound, _| Collaborators {
             acks: Arc::new(acks::Faulty::new(sound.acks.clone(), sound.queue.clone(), acks::Fault::$fault)),
+            ..sound
+        })
+    };
+}
+
+macro_rules! keys {
+    ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
+        part($name, $what, &$killed_by, |sound, _| Collaborators {
+            answers: Arc::new(keys::Faulty::new(sound.answers.clone(), keys::Fault::$fault)),
             ..sound
         })
     };
@@ -376,10 +387,17 @@ static MUTANTS: &[Mutant] = &[
         Collaborators { origins: Origins::Any, ..sound }
     })
     .also(&["ORIGIN-01", "ORIGIN-02", "ORIGIN-07", "ORIGIN-09"]),
-    part("answers-forgotten", "a repeated Idempotency-Key emits again", &["EMIT-06/repeated"], |sound, _| {
-        Collaborators { answers: Arc::new(delivery::NoMemory), ..sound }
-    })
-    .also(&["EMIT-06"]),
+    keys!(
+        "answers-forgotten",
+        "a repeated Idempotency-Key emits again",
+        ["EMIT-06/repeated", "EMIT-18/at-once"],
+        NoMemory
+    )
+    .also(&["EMIT-06", "EMIT-19", "EMIT-23"]),
+    keys!("another-body-answered", "a key's second body is answered like its first", ["EMIT-19/another-body"], AnyBody)
+        .also(&["EMIT-23"]),
+    keys!("part-forgotten", "what of a batch was accepted is emitted again", ["EMIT-23/rest"], PartForgotten)
+        .also(&["EMIT-23"]),
     part("always-ready", "/readyz never looks", &["CONF-09/store-away"], |sound, _| Collaborators {
         probe: Arc::new(delivery::AlwaysReady),
         ..sound
@@ -703,6 +721,26 @@ static MUTANTS: &[Mutant] = &[
         }
     })
     .also(&["CONF-12", "EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
+    routes(
+        "refused-key-used-up",
+        "an Idempotency-Key that came with something bad is good for nothing else",
+        &["EMIT-20/refused"],
+        routes::Fault::RefusedKeyUsedUp,
+    ),
+    routes(
+        "keys-of-all-routes",
+        "an Idempotency-Key that was used for one route is used up for the other",
+        &["EMIT-21/routes"],
+        routes::Fault::KeysOfAllRoutes,
+    )
+    .also(&["EMIT-20"]),
+    routes(
+        "accepted-untold",
+        "503 does not tell what of a batch was accepted",
+        &["EMIT-22/in-part"],
+        routes::Fault::AcceptedUntold,
+    )
+    .also(&["EMIT-23"]),
     routes("key-unchecked", "an Idempotency-Key may be anything", &["EMIT-15/key"], routes::Fault::KeyUnchecked),
     routes(
         "depth-told-as-failure",
@@ -773,7 +811,7 @@ static MUTANTS: &[Mutant] = &[
     delivery!(
         "never-catches-up-with-one",
         "a client that was behind is not given what had to wait",
-        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging"],
+        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging", "QUEUE-09/large"],
         NeverCatchesUp
     )
     .also(&["HEART", "ORDER", "SLOW"]),
@@ -836,6 +874,9 @@ static MUTANTS: &[Mutant] = &[
         routes::Fault::PollersNeverDie,
     )
     .also(&["HEART", "SLOW"]),
+    setting("idle-closed", "an HTTP connection rests for 30 s at most", &["HEART-06/idle"], |config| {
+        config.keep_alive = Duration::from_secs(30)
+    }),
     routes(
         "sent-away-later",
         "whoever is here is sent away after some seconds",
@@ -982,8 +1023,22 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CLUSTER-09"]),
     part("keys-per-node", "an Idempotency-Key is known to one node only", &["CLUSTER-10/repeated"], |sound, _| {
-        Collaborators { answers: Arc::<nodes::OwnMemory>::default(), ..sound }
-    }),
+        Collaborators { answers: Arc::<keys::OwnMemory>::default(), ..sound }
+    })
+    .also(&["CLUSTER-18"]),
+    keys!(
+        "claims-passed-over",
+        "an Idempotency-Key that another node is at work on counts as free",
+        ["CLUSTER-18/at-once"],
+        PassedOver
+    )
+    .also(&["CLUSTER-18"]),
+    keys!(
+        "claims-for-good",
+        "an Idempotency-Key that a node died with is free for nobody",
+        ["CLUSTER-19/killed"],
+        NeverLetGo
+    ),
     part(
         "queue-per-node",
         "each node has a queue of its own",
@@ -1062,7 +1117,12 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["FAIL"]),
     storeless!("hides-revocations", "a revocation that failed is confirmed", ["FAIL-12/revocation"], HidesRevocations),
-    storeless!("hides-keys", "a key that cannot be looked up counts as new", ["FAIL-13/idempotency"], HidesKeys),
+    storeless!(
+        "hides-keys",
+        "a key that cannot be looked up counts as new",
+        ["FAIL-13/idempotency", "FAIL-18/connected"],
+        HidesKeys
+    ),
     process(
         "drops-clients",
         "clients are sent away while the store is",

@@ -280,6 +280,11 @@ impl Connection {
         state.ask_store = Some(ask_store);
     }
 
+    /// Whether there is something that the client has to be given before any event.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.lock().outbox.is_behind()
+    }
+
     /// Whether an event would be taken.
     pub(crate) fn has_room(&self) -> bool {
         self.lock().outbox.has_room()
