@@ -10,7 +10,7 @@ use crate::{
     dev,
     listen::listen,
     serve::serve,
-    store::{StoreError, redis::check_version},
+    store::StoreError,
 };
 
 /// How the binary is called.
@@ -87,7 +87,6 @@ async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(),
     match &config.store {
         StoreConfig::Redis(redis) => {
             tracing::info!("the store is redis, at {}:{}, database {}", redis.host, redis.port, redis.db);
-            check_version(redis).await?;
         }
         StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
     }

@@ -33,6 +33,9 @@ pub enum StoreError {
     /// It is of a kind that spreads its keys, or only points at others.
     #[error("redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one")]
     Unsupported(String),
+    /// It is a copy of another, which takes no writes.
+    #[error("redis is a replica, which takes no writes; this server needs the primary")]
+    Replica,
     /// It lacks what is needed; its version is told.
     #[error("redis is version {0}; this server needs version 7 or later")]
     TooOld(String),
@@ -42,6 +45,9 @@ pub enum StoreError {
     /// This node is out of touch with the others.
     #[error("this node has not joined the others")]
     NotJoined,
+    /// What this node says and what it hears are not at the same server.
+    #[error("this node does not hear itself")]
+    Unheard,
     /// The thread that writes is gone, as while the process ends.
     #[error("the store is closed")]
     Closed,
@@ -52,11 +58,14 @@ impl StoreError {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::TimedOut(_) | Self::Redis(_) | Self::Database(_) => "the store does not answer, or refuses",
+            Self::TimedOut(_) | Self::Redis(_) | Self::Database(_) | Self::Replica => {
+                "the store does not answer, or refuses"
+            }
             Self::Senseless => "the store gave an answer that makes no sense",
             Self::Unsupported(_) | Self::TooOld(_) => "the store is of a kind that this server cannot use",
             Self::Evicts => "the store would throw away what it is given",
             Self::NotJoined => "this server cannot write to the store, or has not caught up yet",
+            Self::Unheard => "this server does not hear what the others tell it",
             Self::Closed => "the store is closed",
         }
     }

@@ -444,7 +444,7 @@ fn embedded(case: Case) -> Result<(), Failed> {
 fn redis(case: Case, config: &RedisConfig) -> Result<(), Failed> {
     let prefix = uuid::Uuid::new_v4().simple().to_string();
     run(case, |limits| {
-        let store = RedisStore::new(config, limits).expect("the settings make sense");
+        let store = RedisStore::new(config, limits);
         Arc::new(Prefixed { inner: store, prefix: prefix.clone() })
     })
 }
@@ -459,7 +459,7 @@ fn main() {
     if let Some(config) = &redis_config {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
         runtime.block_on(async {
-            let store = RedisStore::new(config, limits(50, DAY)).expect("the settings make sense");
+            let store = RedisStore::new(config, limits(50, DAY));
             until_ready(&store, Duration::from_secs(10)).await;
         });
     }

@@ -41,6 +41,8 @@ enum Gap {
     Ended,
     #[error("the subscription is silent")]
     Silent,
+    #[error("the subscription is at another server than the store")]
+    Elsewhere,
     #[error("the lease has ended")]
     Lapsed,
 }
@@ -92,21 +94,13 @@ pub(super) async fn run(node: Arc<Node>) {
 
 /// Listens first, so that nothing is missed once the lease says that this node lives.
 async fn join(node: &Node, id: Uuid) -> Result<(PubSubStream, String), StoreError> {
-    check(node.link.mode().await?)?;
     let heard = node.link.listen(id).await?;
-    let epoch = node.link.begin(id).await?;
-    Ok((heard, epoch))
-}
-
-/// Whether nodes can work with a server in this mode.
-///
-/// # Errors
-/// Where they cannot.
-pub(super) fn check(mode: String) -> Result<(), StoreError> {
-    match mode.as_str() {
-        "cluster" | "sentinel" => Err(StoreError::Unsupported(mode)),
-        _ => Ok(()),
+    let lease = node.link.begin(id).await?;
+    if !lease.is_heard {
+        node.link.connect_anew();
+        return Err(StoreError::Unheard);
     }
+    Ok((heard, lease.epoch))
 }
 
 async fn listen(node: &Arc<Node>, heard: &mut PubSubStream) -> Gap {
@@ -158,8 +152,10 @@ async fn renew(node: &Arc<Node>, id: Uuid) -> Gap {
             tracing::warn!(%error, "the lease could not be renewed");
         }
         node.answers.store(renewed.is_ok(), Ordering::SeqCst);
-        if let Ok(false) = renewed {
-            return Gap::Lapsed;
+        match renewed {
+            Ok(None) => return Gap::Lapsed,
+            Ok(Some(lease)) if !lease.is_heard => return Gap::Elsewhere,
+            _ => {}
         }
         sent += 1;
         if sent % RENEW_AFTER == 0 {

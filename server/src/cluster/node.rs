@@ -90,7 +90,7 @@ impl Cluster {
 
 impl Peers for Cluster {
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.node.link.mode().await.map_or(Ok(()), member::check) })
+        Box::pin(async move { self.node.link.check().await })
     }
 
     fn join(&self, local: Arc<dyn Local>) {

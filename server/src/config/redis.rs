@@ -109,7 +109,7 @@ impl Reader<'_> {
             (host, Port::Service(at, port)) => (host.unwrap_or(at), port),
             (host, Port::NotSet) => (host.unwrap_or_else(|| "localhost".into()), 6379),
         };
-        Some(RedisConfig { host, port, username: None, password: None, db: 0 })
+        Some(RedisConfig::at(&host, port))
     }
 
     /// Kubernetes sets `REDIS_PORT=tcp://10.0.0.1:6379` in every pod beside a service called redis.

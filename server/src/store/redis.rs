@@ -2,16 +2,16 @@
 //! that it is atomic for every node.
 
 use std::{
-    future::{Future, ready},
+    future::ready,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use clock::Clock;
+use connect::Connector;
 use eviction::Eviction;
 use line::Line;
 use peers::Link;
-use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation};
 use scripts::Scripts;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
@@ -25,14 +25,13 @@ use crate::{
     session::{Session, SessionStore},
 };
 
+mod about;
 mod clock;
+mod connect;
 mod eviction;
 mod line;
 pub(crate) mod peers;
 mod scripts;
-mod version;
-
-pub use version::check as check_version;
 
 /// How long a command may take, the connecting included. A Redis that is down must not hold a request (EMIT-07, AUTH-23).
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -61,22 +60,15 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    fn client(&self) -> RedisResult<Client> {
-        let mut login = RedisConnectionInfo::default().set_db(self.db);
-        if let Some(username) = &self.username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = &self.password {
-            login = login.set_password(password.expose());
-        }
-        let address = ConnectionAddr::Tcp(self.host.clone(), self.port);
-        Client::open(address.into_connection_info()?.set_redis_settings(login))
+    /// The default user and database of the Redis at this place.
+    #[must_use]
+    pub fn at(host: &str, port: u16) -> Self {
+        Self { host: host.into(), port, username: None, password: None, db: 0 }
     }
 }
 
 /// Queues, sessions and answers in Redis.
 pub struct RedisStore {
-    client: Client,
     line: Line,
     scripts: Arc<Scripts>,
     eviction: Eviction,
@@ -95,28 +87,20 @@ struct StoredSession {
 
 impl RedisStore {
     /// A store on this Redis, which may come and go: the server starts and goes on without it. Needs a runtime.
-    ///
-    /// # Errors
-    /// Where the settings make no sense to the client.
-    pub fn new(config: &RedisConfig, limits: Limits) -> Result<Self, StoreError> {
-        let client = config.client()?;
-        let line = Line::new(client.clone())?;
+    #[must_use]
+    pub fn new(config: &RedisConfig, limits: Limits) -> Self {
+        let line = Line::new(Connector::new(config.clone()));
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
         let (found, answered) = watch::channel(None);
         let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), found));
-        Ok(Self { client, line, scripts, eviction, answered, db: config.db, heartbeat })
+        Self { line, scripts, eviction, answered, db: config.db, heartbeat }
     }
 
     /// The way to the other nodes that share this Redis.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        let (client, line) = (self.client.clone(), self.line.clone());
-        Cluster::new(Link::new(client, line, self.scripts.clone(), self.eviction.clone(), self.db))
-    }
-
-    async fn run<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        in_time(call.invoke_async(&mut self.line.connection())).await
+        Cluster::new(Link::new(self.line.clone(), self.scripts.clone(), self.eviction.clone(), self.db))
     }
 }
 
@@ -144,7 +128,7 @@ async fn keep_trying(
         reachable = answered.is_ok();
         found.send_replace(reachable.then(Instant::now));
         // An error is an answer; where there is none, the connection may be dead and nobody have said so.
-        if answered.is_err_and(|error| is_silence(&error)) {
+        if matches!(answered, Err(StoreError::TimedOut(_))) {
             line.give_up();
         }
         tokio::time::sleep(HEARTBEAT).await;
@@ -153,26 +137,10 @@ async fn keep_trying(
 
 /// Asks Redis what time it is, and whether it keeps what it is given.
 async fn look(line: &Line, scripts: &Scripts, clock: &Clock, eviction: &Eviction) -> Result<(), StoreError> {
-    let (seconds, microseconds, bound, policy): (u64, u64, u64, String) =
-        in_time(scripts.look().invoke_async(&mut line.connection())).await?;
+    let (seconds, microseconds, memory): (u64, u64, Option<(u64, String)>) = line.ask(&scripts.look()).await?;
     clock.note((seconds, microseconds));
-    eviction.note(bound, &policy);
+    eviction.note(memory);
     Ok(())
-}
-
-fn is_silence(error: &StoreError) -> bool {
-    match error {
-        StoreError::TimedOut(_) => true,
-        StoreError::Redis(error) => error.is_timeout(),
-        _ => false,
-    }
-}
-
-async fn in_time<T>(command: impl Future<Output = RedisResult<T>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(TIMEOUT, command).await {
-        Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(StoreError::TimedOut(TIMEOUT)),
-    }
 }
 
 fn session_key(id: &str) -> String {
@@ -197,7 +165,7 @@ impl OfflineQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let (ids, ..): Appended = self.run(self.scripts.append(user_id).arg(payloads)).await?;
+            let (ids, ..): Appended = self.line.ask(self.scripts.append(user_id).arg(payloads)).await?;
             entry_ids(&ids)
         })
     }
@@ -209,27 +177,27 @@ impl OfflineQueue for RedisStore {
             for event in events {
                 call.arg(name(event.after)).arg(event.payload);
             }
-            self.run(&call).await
+            self.line.ask(&call).await
         })
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
         Box::pin(async move {
-            let entries: Vec<Entry> = self.run(&self.scripts.read(user_id)).await?;
+            let entries: Vec<Entry> = self.line.ask(&self.scripts.read(user_id)).await?;
             Ok(entries.into_iter().filter_map(queued).collect())
         })
     }
 
     fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
         Box::pin(async move {
-            let entries: Option<Vec<Entry>> = self.run(&self.scripts.drain(user_id, drain)).await?;
+            let entries: Option<Vec<Entry>> = self.line.ask(&self.scripts.drain(user_id, drain)).await?;
             Ok(entries.map(|entries| entries.into_iter().filter_map(queued).collect()))
         })
     }
 
     fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.run::<()>(&self.scripts.renew_drain(user_id, drain)).await {
+            if let Err(error) = self.line.ask::<()>(&self.scripts.renew_drain(user_id, drain)).await {
                 tracing::debug!(%error, "another node may take a queue for free that is on its way");
             }
         })
@@ -237,7 +205,7 @@ impl OfflineQueue for RedisStore {
 
     fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.run::<()>(&self.scripts.release(user_id, drain)).await {
+            if let Err(error) = self.line.ask::<()>(&self.scripts.release(user_id, drain)).await {
                 tracing::debug!(%error, "others have to wait until they may drain a queue");
             }
         })
@@ -249,7 +217,9 @@ impl OfflineQueue for RedisStore {
         ids: &'a [EntryId],
         drain: Option<Uuid>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await })
+        Box::pin(
+            async move { self.line.ask(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await },
+        )
     }
 }
 
@@ -261,20 +231,20 @@ impl AckQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let (ids, ..): Appended = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
+            let (ids, ..): Appended = self.line.ask(self.scripts.keep(user_id).arg(payloads)).await?;
             entry_ids(&ids)
         })
     }
 
     fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
-            let (dropped, entries): (u64, Vec<Entry>) = self.run(&self.scripts.backlog(user_id, trim)).await?;
+            let (dropped, entries): (u64, Vec<Entry>) = self.line.ask(&self.scripts.backlog(user_id, trim)).await?;
             Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
         })
     }
 
     fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(self.scripts.confirm(user_id, told).arg(names(ids))).await })
+        Box::pin(async move { self.line.ask(self.scripts.confirm(user_id, told).arg(names(ids))).await })
     }
 }
 
@@ -314,7 +284,7 @@ impl SessionStore for RedisStore {
                 // Redis takes no time before its epoch; the first millisecond is past enough.
                 set.arg("PXAT").arg(end.max(1));
             }
-            in_time(set.query_async::<()>(&mut self.line.connection())).await
+            self.line.ask::<()>(&set).await
         })
     }
 
@@ -322,7 +292,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut del = redis::cmd("DEL");
             del.arg(session_key(id));
-            in_time(del.query_async::<bool>(&mut self.line.connection())).await
+            self.line.ask::<bool>(&del).await
         })
     }
 
@@ -330,7 +300,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut get = redis::cmd("GET");
             get.arg(session_key(id));
-            let stored: Option<Vec<u8>> = in_time(get.query_async(&mut self.line.connection())).await?;
+            let stored: Option<Vec<u8>> = self.line.ask(&get).await?;
             // One that cannot be read is as good as none: its user has to sign in again.
             let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
             Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
@@ -343,7 +313,7 @@ impl Answers for RedisStore {
         Box::pin(async move {
             let mut get = redis::cmd("GET");
             get.arg(answer_key(key));
-            in_time(get.query_async(&mut self.line.connection())).await
+            self.line.ask(&get).await
         })
     }
 
@@ -351,7 +321,7 @@ impl Answers for RedisStore {
         Box::pin(async move {
             let mut set = redis::cmd("SET");
             set.arg(answer_key(key)).arg(answer).arg("EX").arg(ANSWER_TTL.as_secs());
-            in_time(set.query_async::<()>(&mut self.line.connection())).await
+            self.line.ask::<()>(&set).await
         })
     }
 }

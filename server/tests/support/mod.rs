@@ -7,6 +7,7 @@ pub(crate) mod doubles;
 pub(crate) mod http;
 pub(crate) mod node;
 pub(crate) mod prefixed;
+pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod server;
 

@@ -1,55 +1,125 @@
-//! The connection that all commands share. Knows nothing of commands.
+//! The connection that all commands share, and when it is given up. Knows nothing of commands.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use redis::{
-    Client, RedisResult,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use super::{CONNECT_TIMEOUT, TIMEOUT};
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection,
+};
+use tokio::{sync::OnceCell, time::timeout};
 
-/// A connection that is made anew when it is gone, and when it is given up. Cheap to clone.
+use super::{
+    TIMEOUT,
+    connect::{Connection, Connector},
+};
+use crate::store::StoreError;
+
+/// How long a connection is kept whatever is answered on it, so that a server that is no use is not asked by ever new ones.
+const KEPT: Duration = Duration::from_millis(250);
+
+/// A connection that is made anew when it is gone or leads to the wrong server, and when it is given up. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Line(Arc<Inner>);
 
 struct Inner {
-    client: Client,
-    current: Mutex<ConnectionManager>,
+    connector: Connector,
+    current: Mutex<Held>,
+}
+
+/// A connection, from the first command on.
+#[derive(Clone)]
+struct Held {
+    connection: Arc<OnceCell<Connection>>,
+    since: Instant,
+}
+
+impl Held {
+    fn new() -> Self {
+        Self { connection: Arc::default(), since: Instant::now() }
+    }
+}
+
+/// What can be asked.
+pub(crate) trait Ask<T> {
+    fn ask(&self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<T>> + Send;
+}
+
+impl<T: FromRedisValue> Ask<T> for Cmd {
+    fn ask(&self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<T>> + Send {
+        self.query_async(connection)
+    }
+}
+
+impl<T: FromRedisValue + Send + Sync> Ask<T> for ScriptInvocation<'_> {
+    fn ask(&self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<T>> + Send {
+        self.invoke_async(connection)
+    }
+}
+
+/// That a script be known from now on.
+pub(super) struct Load<'a>(pub(super) &'a Script);
+
+impl Ask<String> for Load<'_> {
+    fn ask(&self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<String>> + Send {
+        self.0.load_async(connection)
+    }
 }
 
 impl Line {
     /// A line that connects with the first command.
-    pub(super) fn new(client: Client) -> RedisResult<Self> {
-        let current = Mutex::new(manager(&client)?);
-        Ok(Self(Arc::new(Inner { client, current })))
+    pub(super) fn new(connector: Connector) -> Self {
+        Self(Arc::new(Inner { connector, current: Mutex::new(Held::new()) }))
     }
 
-    /// The connection of now.
-    pub(super) fn connection(&self) -> ConnectionManager {
-        self.lock().clone()
+    /// The answer to a command, the connecting included.
+    ///
+    /// # Errors
+    /// Where there is none in time, or it is an error.
+    pub(crate) async fn ask<T>(&self, command: &impl Ask<T>) -> Result<T, StoreError> {
+        let held = self.lock().clone();
+        let answer = timeout(TIMEOUT, async {
+            let connection = held.connection.get_or_try_init(|| self.0.connector.connect()).await?;
+            Ok(command.ask(&mut connection.commands()).await?)
+        });
+        let answer = answer.await.unwrap_or(Err(StoreError::TimedOut(TIMEOUT)));
+        if let Err(StoreError::Redis(error)) = &answer
+            && (error.is_unrecoverable_error() || held.since.elapsed() > KEPT && is_elsewhere(error.kind()))
+        {
+            self.replace(&held);
+        }
+        answer
     }
 
-    /// Gives the connection up, on which nothing is answered any more: the next command makes another. The library does so only
-    /// where the system says that a connection is gone, and of one whose peer has vanished without a word that may take
-    /// a quarter of an hour. What was asked on it is waited for no longer than it would have been.
+    /// The way to connections of one's own.
+    pub(super) fn connector(&self) -> &Connector {
+        &self.0.connector
+    }
+
+    /// Gives the connection up, on which nothing is answered any more, or which may lead to the wrong server: the next command makes
+    /// another. Of a peer that has vanished without a word the system may say so after a quarter of an hour only. What was asked on
+    /// it is waited for no longer than it would have been.
     pub(super) fn give_up(&self) {
-        match manager(&self.0.client) {
-            Ok(another) => *self.lock() = another,
-            Err(error) => tracing::warn!(%error, "no other connection to redis can be made"),
+        *self.lock() = Held::new();
+    }
+
+    /// The same, unless somebody else has done so meanwhile.
+    fn replace(&self, gone: &Held) {
+        let mut current = self.lock();
+        if Arc::ptr_eq(&current.connection, &gone.connection) {
+            *current = Held::new();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ConnectionManager> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn manager(client: &Client) -> RedisResult<ConnectionManager> {
-    // No retries: each command that finds no connection tries once, so that it fails fast and recovers at once.
-    let config = ConnectionManagerConfig::new()
-        .set_number_of_retries(0)
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(TIMEOUT));
-    ConnectionManager::new_lazy_with_config(client.clone(), config)
+/// Whether the primary may be somewhere else by now: a name that has failed over leads there only who connects anew.
+const fn is_elsewhere(kind: ErrorKind) -> bool {
+    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+    matches!(kind, ErrorKind::Server(ReadOnly | BusyLoading | MasterDown))
 }
