@@ -4,6 +4,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
+    cluster::Channel,
     idempotency::Answers,
     queue::{AckQueue, OfflineQueue},
     session::SessionStore,
@@ -45,9 +46,9 @@ pub enum StoreError {
     /// This node is out of touch with the others.
     #[error("this node has not joined the others")]
     NotJoined,
-    /// What this node says and what it hears are not at the same server.
-    #[error("this node does not hear itself")]
-    Unheard,
+    /// A subscription brings nothing of what is said.
+    #[error("this node does not hear what is said to {}", match .0 { Channel::One => "it", Channel::All => "all" })]
+    Deaf(Channel),
     /// The thread that writes is gone, as while the process ends.
     #[error("the store is closed")]
     Closed,
@@ -65,7 +66,8 @@ impl StoreError {
             Self::Unsupported(_) | Self::TooOld(_) => "the store is of a kind that this server cannot use",
             Self::Evicts => "the store would throw away what it is given",
             Self::NotJoined => "this server cannot write to the store, or has not caught up yet",
-            Self::Unheard => "this server does not hear what the others tell it",
+            Self::Deaf(Channel::One) => "this server does not hear what the others tell it",
+            Self::Deaf(Channel::All) => "this server does not hear what the others tell all",
             Self::Closed => "the store is closed",
         }
     }

@@ -153,3 +153,79 @@ async fn a_failover_is_followed_where_the_old_primary_is_silent() {
 async fn a_failover_is_followed_where_the_old_primary_has_died() {
     fails_over(Old::Dead).await;
 }
+
+/// Two nodes whose subscriptions can be made deaf, by a proxy that leads to this Redis.
+async fn two_nodes(redis: &LocalRedis) -> (Proxy, Node, Node) {
+    redis.connection().await;
+    let name = Proxy::to(redis.port()).await;
+    let config = name.config();
+    let direct = redis.config();
+    let (a, b) = tokio::join!(Node::start(&direct), Node::start(&config));
+    (name, a, b)
+}
+
+async fn until_ready(node: &Node, ready: bool) {
+    let began = Instant::now();
+    while node.is_ready().await != ready {
+        assert!(began.elapsed() < WELL_AGAIN, "readiness does not become {ready}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_brings_nothing_is_told_by_readiness_and_made_good_for() {
+    let redis = LocalRedis::start().unwrap();
+    let (name, a, b) = two_nodes(&redis).await;
+    let (mut on_a, mut on_b) = (Client::connect(&a, "alice").await, Client::connect(&b, "alice").await);
+    name.swallow(true);
+    until_ready(&b, false).await;
+    let told = http::get(&b, "/readyz").await.problem(503);
+    let told = told["detail"].as_str().unwrap();
+    assert!(told.starts_with("this server does not hear what the others tell"), "{told}");
+    a.emit("alice", 1).await;
+    assert_eq!(on_a.live().await, 1);
+    name.swallow(false);
+    until_ready(&b, true).await;
+    assert_eq!(on_b.live().await, 1);
+    assert_eq!(a.emit("alice", 2).await.delivery, LIVE);
+    assert_eq!((on_a.live().await, on_b.live().await), (2, 2));
+}
+
+/// Ends a subscription of one node behind its back, and looks whether it is noticed and made good for.
+async fn unsubscribed(channel: impl Fn(&str) -> String) {
+    let redis = LocalRedis::start().unwrap();
+    let (name, a, b) = two_nodes(&redis).await;
+    let (mut on_a, mut on_b) = (Client::connect(&a, "alice").await, Client::connect(&b, "alice").await);
+    a.put_session("ended", "carol", None).await;
+    let mut ended = Client::open(&b).await;
+    ended.join(&token(json!({"userId": "carol", "sessionId": "ended", "exp": from_now(900)}))).await;
+    let own: Vec<String> = redis.ask(&["HKEYS", "notify:{u:carol}:present"]).await;
+    let channel = channel(&own[0]);
+    name.say(&channel, &["UNSUBSCRIBE", &channel]);
+    let began = Instant::now();
+    while redis.ask::<(String, u64)>(&["PUBSUB", "NUMSUB", &channel]).await.1
+        == 2 - u64::from(!channel.ends_with("all"))
+    {
+        assert!(began.elapsed() < WELL_AGAIN, "nothing was unsubscribed");
+    }
+    let began = Instant::now();
+    a.emit("alice", 1).await;
+    let revoked = http::send(&a, http::request(Method::DELETE, "/sessions/ended", "")).await;
+    assert_eq!(revoked.status, 204);
+    assert_eq!((on_a.live().await, on_b.live().await), (1, 1));
+    ended.closed().await;
+    assert!(began.elapsed() < WELL_AGAIN, "{:?}", began.elapsed());
+    until_ready(&b, true).await;
+    assert_eq!(a.emit("alice", 2).await.delivery, LIVE);
+    assert_eq!((on_a.live().await, on_b.live().await), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hears_no_more_what_is_said_to_it_joins_anew() {
+    unsubscribed(|node| format!("notify:0:to:{node}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hears_no_more_what_is_said_to_all_joins_anew() {
+    unsubscribed(|_| "notify:0:all".into()).await;
+}

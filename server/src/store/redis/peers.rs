@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Appended, Entry, Line, Scripts, entry_id, eviction::Eviction, names, queued};
 use crate::{
-    cluster::{BEAT, Mode},
+    cluster::{BEAT, BEAT_OF_ALL, Mode},
     queue::{EntryId, Queued},
     store::StoreError,
 };
@@ -23,12 +23,13 @@ const EPOCH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// that all see when Redis has lost what it had.
 const RENEW: &str = r"
 local lease, epoch = KEYS[1], KEYS[2]
-local lasts, drawn, kept, begins, channel, beat = unpack(ARGV)
+local lasts, drawn, kept, begins, channel, beat, all, beat_of_all = unpack(ARGV)
 if begins == '0' and redis.call('EXISTS', lease) == 0 then return false end
 redis.call('SET', lease, '1', 'PX', lasts)
 redis.call('SET', epoch, drawn, 'NX')
 redis.call('PEXPIRE', epoch, kept)
 local heard = redis.call('PUBLISH', channel, beat)
+if all ~= '' then redis.call('PUBLISH', all, beat_of_all) end
 return {redis.call('GET', epoch), heard}
 ";
 
@@ -95,27 +96,28 @@ impl Link {
     /// Begins a lease. Redis knows what it will be asked to do before anybody counts on this node.
     pub(crate) async fn begin(&self, node: Uuid) -> Result<Lease, StoreError> {
         self.scripts.load(&self.line).await?;
-        self.lease(node, true).await?.ok_or(StoreError::Senseless)
+        self.lease(node, true, true).await?.ok_or(StoreError::Senseless)
     }
 
-    /// Renews a lease, and sends the node a sign of life; `None` where the lease has ended.
-    pub(crate) async fn renew(&self, node: Uuid) -> Result<Option<Lease>, StoreError> {
-        match self.lease(node, false).await {
+    /// Renews a lease, and sends the node a sign of life, and one to all where that is wanted; `None` where the lease has ended.
+    pub(crate) async fn renew(&self, node: Uuid, to_all: bool) -> Result<Option<Lease>, StoreError> {
+        match self.lease(node, false, to_all).await {
             // The primary may be somewhere else by now, and there is no time to lose.
-            Err(StoreError::Redis(_)) => self.lease(node, false).await,
+            Err(StoreError::Redis(_)) => self.lease(node, false, to_all).await,
             answer => answer,
         }
     }
 
-    /// Connects anew: what this node says and what it hears are at different servers.
+    /// Connects anew with the next command.
     pub(crate) fn connect_anew(&self) {
         self.line.give_up();
     }
 
-    async fn lease(&self, node: Uuid, begins: bool) -> Result<Option<Lease>, StoreError> {
+    async fn lease(&self, node: Uuid, begins: bool, to_all: bool) -> Result<Option<Lease>, StoreError> {
         let mut call = self.renew.key(lease_key(node));
         call.key("notify:epoch").arg(LEASE.as_millis().to_string()).arg(Uuid::new_v4().to_string());
         call.arg(EPOCH_MS).arg(u8::from(begins)).arg(self.channel(node)).arg(BEAT);
+        call.arg(if to_all { self.channel_of_all() } else { String::new() }).arg(BEAT_OF_ALL);
         let renewed: Option<(String, u64)> = self.line.ask(&call).await?;
         Ok(renewed.map(|(epoch, heard)| Lease { epoch, is_heard: heard > 0 }))
     }
