@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn only_a_redis_with_a_bound_and_another_policy_evicts() {
         let eviction = Eviction::default();
-        let evicts = |bound, policy| {
+        let evicts = |bound, policy: &str| {
             eviction.note(Some((bound, policy.to_owned())));
             eviction.check().is_err()
         };
