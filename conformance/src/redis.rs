@@ -208,6 +208,26 @@ impl RedisServer {
         Err(RedisError::None(ways))
     }
 
+    /// A replica of this one, of which nobody else knows.
+    ///
+    /// # Errors
+    /// Where none can be started, as beside a container, which it could not reach.
+    pub async fn replica(&self) -> Result<Self, RedisError> {
+        let (Source::Local(_), Some(password)) = (&self.source, &self.address.password) else {
+            return Err(RedisError::Fault(
+                "replicas are started beside a local process only (--redis local)".to_owned(),
+            ));
+        };
+        let started = local::start(password, DATABASES, false).await;
+        let (local, address) = started.map_err(|why| RedisError::None(vec![("local", why)]))?;
+        let lending = Lending::of_our_own(address, DATABASES);
+        let replica = Self::ready(Source::Local(Box::new(local)), lending).await;
+        let replica = replica.map_err(|why| RedisError::None(vec![("local", why)]))?;
+        replica.follow(self).await?;
+        self.until_copied(1).await?;
+        Ok(replica)
+    }
+
     /// For people: version and origin.
     pub fn describe(&self) -> String {
         let version = &self.version;

@@ -36,6 +36,7 @@ pub const CAPABILITIES: &[&str] = &[
     "refresh",
     "cluster",
     "resilience",
+    "failover",
 ];
 
 /// A target file, checked.

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{acks, boot, delivery, door, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens};
+use crate::{
+    acks, boot, delivery, door, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens, upstream,
+};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -62,7 +64,7 @@ impl Mutant {
     /// Whether it is there for several nodes, or for a store or a process that fails. Any other is one node by itself, as with the
     /// embedded store: what passes through other nodes would go around the part that is broken.
     pub(crate) fn is_among_nodes(&self) -> bool {
-        let areas = ["CLUSTER-", "FAIL-", "TERM-"];
+        let areas = ["CLUSTER-", "FAIL-", "FAILOVER-", "TERM-"];
         self.killed_by.iter().any(|case| areas.iter().any(|area| case.starts_with(area)))
     }
 }
@@ -927,7 +929,7 @@ static MUTANTS: &[Mutant] = &[
         ["CLUSTER-13/long", "FAIL-14/short", "FAIL-14/long", "FAIL-14/half-open"],
         CatchesUpNever
     )
-    .also(&["CLUSTER", "FAIL"]),
+    .also(&["CLUSTER", "FAIL", "FAILOVER"]),
     node!(
         "catches-up-by-queue",
         "what a node has missed is looked for in the queue alone",
@@ -968,6 +970,20 @@ static MUTANTS: &[Mutant] = &[
         NeverReadyAgain
     )
     .also(&["FAIL"]),
+    setting(
+        "stays-with-the-replica",
+        "a server that takes no writes is taken for one that merely fails",
+        &["FAILOVER-01/replica", "FAILOVER-01/masterless"],
+        |config| upstream::before_redis(config, upstream::Fault::KeepsToItself),
+    )
+    .also(&["FAILOVER"]),
+    setting(
+        "hearing-made-up",
+        "a node that hears nothing believes that it does",
+        &["FAILOVER-03/deaf", "FAILOVER-04/deaf"],
+        |config| upstream::before_redis(config, upstream::Fault::BeatsMadeUp),
+    )
+    .also(&["FAIL", "FAILOVER"]),
     storeless!("dies-of-it", "the process dies of a store that fails", ["FAIL-11/cut-off", "FAIL-02/batch"], Dies)
         .also(&["FAIL", "TERM"]),
     storeless!(

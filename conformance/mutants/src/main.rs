@@ -18,6 +18,7 @@ mod sessions;
 mod storeless;
 mod tokens;
 mod unwatched;
+mod upstream;
 
 use std::{error::Error, io::stderr, process::ExitCode, sync::Arc};
 

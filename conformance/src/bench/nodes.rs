@@ -41,8 +41,20 @@ impl Bench {
         let Some(redis) = &self.suite.redis else { return Err(inconclusive("the run has no Redis")) };
         let redis = Arc::new(redis.another(keeps).await.map_err(|error| no_redis(&error))?);
         redis.address().password.iter().for_each(|password| self.transcript.hide_token(password));
+        Ok(self.own(redis))
+    }
+
+    /// A replica of a Redis of the case's own.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub async fn own_replica(&self, primary: &RedisServer) -> Outcome<Arc<RedisServer>> {
+        Ok(self.own(Arc::new(primary.replica().await.map_err(|error| no_redis(&error))?)))
+    }
+
+    fn own(&self, redis: Arc<RedisServer>) -> Arc<RedisServer> {
         self.own_redis.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&redis));
-        Ok(redis)
+        redis
     }
 
     /// A server of the case's own on a Redis of its own.

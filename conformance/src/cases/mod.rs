@@ -7,6 +7,7 @@ mod config;
 mod emit;
 mod ending;
 mod events;
+mod failover;
 mod failure;
 mod harm;
 mod heart;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Case> {
         failure::CASES,
         ending::CASES,
         heart::CASES,
+        failover::CASES,
     ]
     .concat()
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use redis::{
-    Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection,
+    Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, ServerErrorKind,
+    aio::MultiplexedConnection,
 };
 use tokio::{sync::OnceCell, time::timeout};
 
@@ -39,6 +40,12 @@ struct Held {
 impl Held {
     fn new() -> Self {
         Self { connection: Arc::default(), since: Instant::now() }
+    }
+
+    /// Whether the primary may be somewhere else by now: a name that has failed over leads there only who connects anew.
+    fn leads_elsewhere(&self, error: &RedisError) -> bool {
+        use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+        self.since.elapsed() > KEPT && matches!(error.kind(), ErrorKind::Server(ReadOnly | BusyLoading | MasterDown))
     }
 }
 
@@ -80,15 +87,26 @@ impl Line {
     /// Where there is none in time, or it is an error.
     pub(crate) async fn ask<T>(&self, command: &impl Ask<T>) -> Result<T, StoreError> {
         let held = self.lock().clone();
+        match self.ask_on(&held, command).await {
+            // Nothing was done there.
+            Err(StoreError::Redis(error)) if held.leads_elsewhere(&error) => {
+                let another = self.lock().clone();
+                self.ask_on(&another, command).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask_on<T>(&self, held: &Held, command: &impl Ask<T>) -> Result<T, StoreError> {
         let answer = timeout(TIMEOUT, async {
             let connection = held.connection.get_or_try_init(|| self.0.connector.connect()).await?;
             Ok(command.ask(&mut connection.commands()).await?)
         });
         let answer = answer.await.unwrap_or(Err(StoreError::TimedOut(TIMEOUT)));
         if let Err(StoreError::Redis(error)) = &answer
-            && (error.is_unrecoverable_error() || held.since.elapsed() > KEPT && is_elsewhere(error.kind()))
+            && (error.is_unrecoverable_error() || held.leads_elsewhere(error))
         {
-            self.replace(&held);
+            self.replace(held);
         }
         answer
     }
@@ -116,10 +134,4 @@ impl Line {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether the primary may be somewhere else by now: a name that has failed over leads there only who connects anew.
-const fn is_elsewhere(kind: ErrorKind) -> bool {
-    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
-    matches!(kind, ErrorKind::Server(ReadOnly | BusyLoading | MasterDown))
 }
