@@ -22,7 +22,7 @@ mod keys;
 mod redis;
 
 /// No secret is longer; a file that is one without end is not read to its end.
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
+const MAX_SECRET_BYTES: u64 = 1024 * 1024;
 
 /// The most that a queue can be told to hold: it is delivered in one event.
 const MAX_QUEUE_EVENTS: u64 = 10_000;

@@ -86,7 +86,8 @@ async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(),
     let stopped = stopped();
     match &config.store {
         StoreConfig::Redis(redis) => {
-            tracing::info!("the store is redis, at {}:{}, database {}", redis.host, redis.port, redis.db);
+            let tls = if redis.tls.is_some() { " over TLS" } else { "" };
+            tracing::info!("the store is redis, at {}:{}{tls}, database {}", redis.host, redis.port, redis.db);
         }
         StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
     }

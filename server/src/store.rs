@@ -25,6 +25,9 @@ pub enum StoreError {
     /// Redis refused, or the connection to it is broken.
     #[error("redis: {0}")]
     Redis(#[from] ::redis::RedisError),
+    /// Redis is not reached by TLS; which setting that is about is told.
+    #[error("redis over TLS: {0}")]
+    Tls(String),
     /// The database file could not be read or written.
     #[error("database: {0}")]
     Database(Arc<redb::Error>),
@@ -59,7 +62,7 @@ impl StoreError {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::TimedOut(_) | Self::Redis(_) | Self::Database(_) | Self::Replica => {
+            Self::TimedOut(_) | Self::Redis(_) | Self::Tls(_) | Self::Database(_) | Self::Replica => {
                 "the store does not answer, or refuses"
             }
             Self::Senseless => "the store gave an answer that makes no sense",

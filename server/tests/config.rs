@@ -166,7 +166,7 @@ fn a_redis_url_says_where_redis_is_and_who_logs_in() {
 #[test]
 fn a_redis_url_that_cannot_be_followed_is_explained_and_not_shown() {
     for (url, words) in [
-        ("rediss://:s3cr3t@h", "TLS"),
+        ("rediss://:s3cr3t@a,b", "several hosts"),
         ("redis://:s3cr3t@a:1,b:2", "several hosts"),
         ("redis+sentinel://:s3cr3t@h", "Sentinel"),
         ("unix:///s3cr3t", "Unix socket"),
@@ -387,4 +387,32 @@ fn origins_are_equal_by_scheme_host_and_port() {
     assert_eq!(Origins::parse("HTTP://A.test:80"), Origins::parse("http://a.test"));
     assert_eq!(Origins::parse("https://a.test:443"), Origins::parse("https://a.test"));
     assert_ne!(Origins::parse("http://a.test:443"), Origins::parse("http://a.test"));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_to_redis_is_asked_for_by_the_url_and_its_parts_are_checked() {
+    let authority = rcgen::generate_simple_self_signed(["h".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["h".to_owned()]).unwrap();
+    let (pem, key) = (authority.cert.pem(), authority.signing_key.serialize_pem());
+    let other_key = other.signing_key.serialize_pem();
+    let url = ("REDIS_URL", "rediss://u:p%40@h:6380/2");
+    let all = [
+        url,
+        ("REDIS_TLS_CA", pem.as_str()),
+        ("REDIS_TLS_CERT", pem.as_str()),
+        ("REDIS_TLS_KEY", key.as_str()),
+        ("REDIS_TLS_SERVER_NAME", "redis.example.test"),
+    ];
+    let StoreConfig::Redis(config) = with(&all).unwrap().store else { panic!("not redis") };
+    assert_eq!((config.host.as_str(), config.port, config.db), ("h", 6380, 2));
+    assert!(config.tls.is_some() && config.password.unwrap().expose() == "p@");
+    let idle: Vec<_> = all[1..].iter().map(|(name, _)| *name).collect();
+    assert_eq!(faulty(&[&[("REDIS_URL", "redis://h")], &all[1..]].concat()), idle, "nobody asks for TLS");
+    assert_eq!(faulty(&[url, ("REDIS_TLS_CA", "s3cr3t")]), ["REDIS_TLS_CA"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_CERT", pem.as_str())]), ["REDIS_TLS_KEY"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_KEY", key.as_str())]), ["REDIS_TLS_CERT"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_CERT", "s3cr3t"), all[3]]), ["REDIS_TLS_CERT"]);
+    assert_eq!(faulty(&[url, all[1], all[2], ("REDIS_TLS_KEY", other_key.as_str())]), ["REDIS_TLS_KEY"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_SERVER_NAME", "not a name")]), ["REDIS_TLS_SERVER_NAME"]);
 }

@@ -408,13 +408,7 @@ fn from_url(url: &str) -> Option<RedisConfig> {
     let rest = url.strip_prefix("redis://")?;
     let (address, db) = rest.split_once('/').unwrap_or((rest, "0"));
     let (host, port) = address.rsplit_once(':')?;
-    Some(RedisConfig {
-        host: host.into(),
-        port: port.parse().ok()?,
-        username: None,
-        password: None,
-        db: db.parse().ok()?,
-    })
+    Some(RedisConfig { db: db.parse().ok()?, ..RedisConfig::at(host, port.parse().ok()?) })
 }
 
 async fn until_ready(store: &(impl Probe + ?Sized), within: Duration) {

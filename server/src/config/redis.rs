@@ -3,10 +3,15 @@
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use super::{Reader, Secret, StoreConfig, Variable, host_name};
-use crate::store::redis::RedisConfig;
+use crate::store::redis::{RedisConfig, Tls, TlsError};
 
 const URL: Variable = Variable { plain: "REDIS_URL", file: "REDIS_URL_FILE" };
 const PASSWORD: Variable = Variable { plain: "REDIS_PASSWORD", file: "REDIS_PASSWORD_FILE" };
+
+const AUTHORITY: Variable = Variable { plain: "REDIS_TLS_CA", file: "REDIS_TLS_CA_FILE" };
+const CERTIFICATE: Variable = Variable { plain: "REDIS_TLS_CERT", file: "REDIS_TLS_CERT_FILE" };
+const KEY: Variable = Variable { plain: "REDIS_TLS_KEY", file: "REDIS_TLS_KEY_FILE" };
+const SERVER_NAME: &str = "REDIS_TLS_SERVER_NAME";
 
 /// What shows that somebody means to use Redis.
 const MEANT: [&str; 4] = [URL.plain, URL.file, "REDIS_HOST", "STORE"];
@@ -54,7 +59,10 @@ impl Reader<'_> {
         let db = self.number("REDIS_DB", 0, 0, u64::from(u16::MAX));
         let (url, port) = (self.secret(URL), self.redis_port());
         let host = self.text("REDIS_HOST");
-        let place = match (url?, host) {
+        let url = url?;
+        let asks_for_tls = url.as_ref().filter(|(_, url)| url.starts_with("rediss://")).map(|(variable, _)| *variable);
+        let tls = self.redis_tls(asks_for_tls);
+        let place = match (url, host) {
             (Some((variable, url)), host) => {
                 let twice = [("REDIS_HOST", host.is_some()), ("REDIS_PORT", matches!(port, Some(Port::Number(_))))];
                 for (name, _) in twice.into_iter().filter(|(_, is_set)| *is_set) {
@@ -65,6 +73,7 @@ impl Reader<'_> {
             (None, host) => self.redis_place(host, port),
         };
         let (mut redis, password) = (place?, password?);
+        redis.tls = tls?;
         let password_variable = password.as_ref().map_or(PASSWORD.plain, |(variable, _)| variable);
         let in_url = [
             ("REDIS_USERNAME", username.is_some() && redis.username.is_some()),
@@ -131,14 +140,13 @@ impl Reader<'_> {
 
     /// No error shows anything of a URL: there may be a password in any part of one that is written wrongly.
     fn redis_url(&mut self, variable: &'static str, url: &str) -> Option<RedisConfig> {
-        let form = "must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
+        let form = "must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or the same with rediss:// for TLS";
         let Some((scheme, rest)) = url.split_once("://") else { return self.error(variable, form) };
         let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
         let unsupported = match scheme {
-            "redis" if hosts.contains(',') => Some("names several hosts"),
-            "redis" => None,
-            "rediss" => Some("asks for TLS (rediss://)"),
+            "redis" | "rediss" if hosts.contains(',') => Some("names several hosts"),
+            "redis" | "rediss" => None,
             "redis+unix" | "unix" => Some("names a Unix socket"),
             "redis+sentinel" | "redis-sentinel" | "sentinel" => Some("names a Sentinel"),
             _ => return self.error(variable, form),
@@ -147,7 +155,8 @@ impl Reader<'_> {
             let only = format!("{what}, which is not supported yet: this server wants one Redis, at redis://HOST:PORT");
             return self.error(variable, only);
         }
-        let info = match url.into_connection_info() {
+        // Who encrypts is nothing to the reader of URLs.
+        let info = match format!("redis://{rest}").into_connection_info() {
             Ok(info) if !url.contains(['?', '#']) => info,
             _ => {
                 let escaped =
@@ -168,7 +177,46 @@ impl Reader<'_> {
             username: text(login.username()),
             password: text(login.password()).map(Secret::from),
             db,
+            tls: None,
         })
+    }
+
+    /// TLS, where a variable asks for it.
+    fn redis_tls(&mut self, asks: Option<&'static str>) -> Option<Option<Tls>> {
+        let (authority, certificate, key) = (self.secret(AUTHORITY), self.secret(CERTIFICATE), self.secret(KEY));
+        let (authority, certificate, key) = (authority?, certificate?, key?);
+        let server_name = self.text(SERVER_NAME);
+        let set = |it: &Option<(&'static str, String)>| it.as_ref().map(|(variable, _)| *variable);
+        let Some(asks) = asks else {
+            let all = [set(&authority), set(&certificate), set(&key), server_name.as_ref().map(|_| SERVER_NAME)];
+            let idle: Vec<_> = all.into_iter().flatten().collect();
+            for variable in idle.iter().copied() {
+                self.error::<()>(variable, "is set, and REDIS_URL asks for no TLS: that is rediss://");
+            }
+            return idle.is_empty().then_some(None);
+        };
+        let identity = match (&certificate, &key) {
+            (Some((_, certificate)), Some((_, key))) => Some((certificate.as_str(), key.as_str())),
+            (None, None) => None,
+            (Some(_), None) => return self.error(KEY.plain, "is not set, and REDIS_TLS_CERT is: they belong together"),
+            (None, Some(_)) => {
+                return self.error(CERTIFICATE.plain, "is not set, and REDIS_TLS_KEY is: they belong together");
+            }
+        };
+        let made = Tls::new(authority.as_ref().map(|(_, pem)| pem.as_str()), identity, server_name.as_deref());
+        match made {
+            Ok(tls) => Some(Some(tls)),
+            Err(error) => {
+                let variable = match error {
+                    TlsError::Authority | TlsError::NoAuthority => set(&authority).unwrap_or(AUTHORITY.plain),
+                    TlsError::Certificate => set(&certificate).unwrap_or(CERTIFICATE.plain),
+                    TlsError::Key => set(&key).unwrap_or(KEY.plain),
+                    TlsError::ServerName => SERVER_NAME,
+                    TlsError::LeftOut => asks,
+                };
+                self.error(variable, error.to_string())
+            }
+        }
     }
 }
 

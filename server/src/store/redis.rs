@@ -32,6 +32,9 @@ mod eviction;
 mod line;
 pub(crate) mod peers;
 mod scripts;
+mod tls;
+
+pub use tls::{Tls, TlsError};
 
 /// How long a command may take, the connecting included. A Redis that is down must not hold a request (EMIT-07, AUTH-23).
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -57,13 +60,15 @@ pub struct RedisConfig {
     pub password: Option<crate::config::Secret>,
     /// `REDIS_DB`.
     pub db: i64,
+    /// How it is encrypted, where it is: `rediss://`, and `REDIS_TLS_…`.
+    pub tls: Option<Tls>,
 }
 
 impl RedisConfig {
     /// The default user and database of the Redis at this place.
     #[must_use]
     pub fn at(host: &str, port: u16) -> Self {
-        Self { host: host.into(), port, username: None, password: None, db: 0 }
+        Self { host: host.into(), port, username: None, password: None, db: 0, tls: None }
     }
 }
 

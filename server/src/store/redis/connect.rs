@@ -1,16 +1,29 @@
 //! Opens connections to Redis: reaches the server, logs in, and looks what it is. Keeps none.
 
 use redis::{
-    AsyncConnectionConfig, RedisConnectionInfo,
+    AsyncConnectionConfig, RedisConnectionInfo, RedisError, RedisResult,
     aio::{MultiplexedConnection, PubSub},
 };
-use tokio::{net::TcpStream, task::AbortHandle, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::AbortHandle,
+    time::timeout,
+};
 
-use super::{CONNECT_TIMEOUT, RedisConfig, about::About};
+use super::{CONNECT_TIMEOUT, RedisConfig, about::About, tls};
 use crate::store::StoreError;
 
 /// Where Redis is, and as whom it is spoken to.
 pub(super) struct Connector(RedisConfig);
+
+/// Where TLS brings no answer.
+const SILENT: &str = "redis does not answer; where it speaks no TLS at this port, REDIS_URL begins with redis://";
+
+/// What a connection is made of, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A connection to a server that will do. What is under way on it ends with it, answered or not.
 pub(super) struct Connection {
@@ -42,7 +55,7 @@ impl Connector {
     /// Where there is none within [`CONNECT_TIMEOUT`], or where what is there cannot be used: it is of the wrong kind, too old, or a
     /// replica.
     pub(super) async fn connect(&self) -> Result<Connection, StoreError> {
-        in_time(async {
+        self.in_time(async {
             // Each command is waited for by whoever has asked.
             let config = AsyncConnectionConfig::new().set_response_timeout(None);
             let stream = self.reach().await?;
@@ -63,7 +76,7 @@ impl Connector {
     /// # Errors
     /// Where there is none within [`CONNECT_TIMEOUT`].
     pub(super) async fn subscribe(&self, channels: &[String]) -> Result<PubSub, StoreError> {
-        in_time(async {
+        self.in_time(async {
             let mut subscription = PubSub::new(&self.login(), self.reach().await?).await?;
             subscription.subscribe(channels).await?;
             Ok(subscription)
@@ -71,11 +84,14 @@ impl Connector {
         .await
     }
 
-    async fn reach(&self) -> Result<TcpStream, StoreError> {
-        let stream = TcpStream::connect((self.0.host.as_str(), self.0.port)).await.map_err(redis::RedisError::from)?;
+    async fn reach(&self) -> RedisResult<Box<dyn Stream>> {
+        let stream = TcpStream::connect((self.0.host.as_str(), self.0.port)).await?;
         // Commands are small, and are waited for.
-        stream.set_nodelay(true).map_err(redis::RedisError::from)?;
-        Ok(stream)
+        stream.set_nodelay(true)?;
+        Ok(match &self.0.tls {
+            Some(tls) => Box::new(tls.wrap(&self.0.host, stream).await?),
+            None => Box::new(stream),
+        })
     }
 
     fn login(&self) -> RedisConnectionInfo {
@@ -88,8 +104,29 @@ impl Connector {
         }
         login
     }
-}
 
-async fn in_time<T>(connection: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(CONNECT_TIMEOUT, connection).await.unwrap_or(Err(StoreError::TimedOut(CONNECT_TIMEOUT)))
+    async fn in_time<T>(&self, connection: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match timeout(CONNECT_TIMEOUT, connection).await {
+            Ok(Err(StoreError::Redis(error))) => Err(self.explain(error)),
+            Ok(outcome) => outcome,
+            // A server that speaks no TLS waits for more of what it takes for a command.
+            Err(_) if self.0.tls.is_some() => Err(StoreError::Tls(SILENT.into())),
+            Err(_) => Err(StoreError::TimedOut(CONNECT_TIMEOUT)),
+        }
+    }
+
+    /// Tells which setting an error is about.
+    fn explain(&self, error: RedisError) -> StoreError {
+        const CLOSED: &str =
+            "redis closes the connection; where it wants to see a certificate, set REDIS_TLS_CERT and REDIS_TLS_KEY";
+        if self.0.tls.is_none() || error.is_connection_refusal() {
+            return error.into();
+        }
+        match tls::explain(&error) {
+            Some(why) => StoreError::Tls(why),
+            // The reason can be lost on its way.
+            None if error.is_connection_dropped() => StoreError::Tls(CLOSED.into()),
+            None => error.into(),
+        }
+    }
 }
