@@ -87,7 +87,15 @@ async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(),
     match &config.store {
         StoreConfig::Redis(redis) => {
             let tls = if redis.tls.is_some() { " over TLS" } else { "" };
-            tracing::info!("the store is redis, at {}:{}{tls}, database {}", redis.host, redis.port, redis.db);
+            match &redis.sentinels {
+                Some(sentinels) => {
+                    let (master, many) = (&sentinels.master, sentinels.addresses.len());
+                    tracing::info!("the store is redis, {master:?} of {many} sentinels{tls}, database {}", redis.db);
+                }
+                None => {
+                    tracing::info!("the store is redis, at {}:{}{tls}, database {}", redis.host, redis.port, redis.db)
+                }
+            }
         }
         StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
     }

@@ -35,11 +35,22 @@ pub enum StoreError {
     #[error("the store gave an answer that makes no sense")]
     Senseless,
     /// It is of a kind that spreads its keys, or only points at others.
-    #[error("redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one")]
+    #[error(
+        "redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one; REDIS_SENTINELS is for sentinels"
+    )]
     Unsupported(String),
     /// It is a copy of another, which takes no writes.
     #[error("redis is a replica, which takes no writes; this server needs the primary")]
     Replica,
+    /// What was to be a sentinel is something else.
+    #[error("REDIS_SENTINELS names a server that is no sentinel")]
+    NotSentinel,
+    /// The sentinels watch over something else.
+    #[error("the sentinels know no primary by the name {0:?}, which is that of REDIS_SENTINEL_MASTER")]
+    UnknownMaster(String),
+    /// What was written is not where it has to be.
+    #[error("fewer replicas than REDIS_MIN_REPLICAS have taken what was written")]
+    NotCopied,
     /// It lacks what is needed; its version is told.
     #[error("redis is version {0}; this server needs version 7 or later")]
     TooOld(String),
@@ -62,9 +73,14 @@ impl StoreError {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::TimedOut(_) | Self::Redis(_) | Self::Tls(_) | Self::Database(_) | Self::Replica => {
-                "the store does not answer, or refuses"
-            }
+            Self::NotCopied => "the store could not copy what was written to where it has to be",
+            Self::TimedOut(_)
+            | Self::Redis(_)
+            | Self::Tls(_)
+            | Self::Database(_)
+            | Self::Replica
+            | Self::NotSentinel
+            | Self::UnknownMaster(_) => "the store does not answer, or refuses",
             Self::Senseless => "the store gave an answer that makes no sense",
             Self::Unsupported(_) | Self::TooOld(_) => "the store is of a kind that this server cannot use",
             Self::Evicts => "the store would throw away what it is given",

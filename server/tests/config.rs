@@ -416,3 +416,34 @@ fn tls_to_redis_is_asked_for_by_the_url_and_its_parts_are_checked() {
     assert_eq!(faulty(&[url, all[1], all[2], ("REDIS_TLS_KEY", other_key.as_str())]), ["REDIS_TLS_KEY"]);
     assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_SERVER_NAME", "not a name")]), ["REDIS_TLS_SERVER_NAME"]);
 }
+
+#[test]
+fn sentinels_say_where_redis_is_and_nobody_else_does() {
+    let all = [
+        ("REDIS_SENTINELS", "a:26379, [::1]:26380"),
+        ("REDIS_SENTINEL_MASTER", "main"),
+        ("REDIS_SENTINEL_USERNAME", "watcher"),
+        ("REDIS_SENTINEL_PASSWORD", "w"),
+        ("REDIS_PASSWORD", "p"),
+        ("REDIS_DB", "2"),
+        ("REDIS_MIN_REPLICAS", "1"),
+    ];
+    let StoreConfig::Redis(config) = with(&all).unwrap().store else { panic!("not redis") };
+    let sentinels = config.sentinels.unwrap();
+    let places: Vec<_> = sentinels.addresses.iter().map(|it| (it.host.as_str(), it.port)).collect();
+    assert_eq!((places, sentinels.master.as_str()), (vec![("a", 26_379), ("::1", 26_380)], "main"));
+    assert_eq!((sentinels.username.as_deref(), sentinels.password.unwrap().expose()), (Some("watcher"), "w"));
+    assert_eq!((config.password.unwrap().expose(), config.db, config.min_replicas), ("p", 2, 1));
+    for wrong in ["a", "a:", "a:0", "a:b", ":1", "a:1,,b:1", "a b:1"] {
+        assert_eq!(faulty(&[("REDIS_SENTINELS", wrong), all[1]]), ["REDIS_SENTINELS"], "{wrong}");
+    }
+    assert_eq!(faulty(&all[..1]), ["REDIS_SENTINEL_MASTER"]);
+    assert_eq!(faulty(&[all[0], all[1], all[2]]), ["REDIS_SENTINEL_USERNAME"]);
+    let idle: Vec<_> = all[1..4].iter().map(|(name, _)| *name).collect();
+    assert_eq!(faulty(&[&[("REDIS_HOST", "h")], &all[1..4]].concat()), idle);
+    for place in [("REDIS_URL", "redis://h"), ("REDIS_HOST", "h"), ("REDIS_PORT", "6379")] {
+        assert_eq!(faulty(&[all[0], all[1], place]), [place.0], "{place:?}");
+    }
+    assert_eq!(faulty(&[all[0], all[1], ("REDIS_TLS", "yes")]), ["REDIS_TLS"]);
+    assert_eq!(faulty(&[("REDIS_URL", "redis://h"), ("REDIS_MIN_REPLICAS", "-1")]), ["REDIS_MIN_REPLICAS"]);
+}

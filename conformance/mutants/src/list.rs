@@ -978,6 +978,30 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["FAILOVER"]),
     setting(
+        "never-connects-anew",
+        "a connection to the store that has ended is not made again",
+        &["FAILOVER-01/silent", "FAILOVER-01/gone"],
+        |config| upstream::before_redis(config, upstream::Fault::NeverAnew),
+    )
+    .also(&["FAILOVER"]),
+    setting(
+        "keeps-to-the-first-primary",
+        "what sentinels said first is believed for ever",
+        &["FAILOVER-05/killed", "FAILOVER-05/silent"],
+        |config| upstream::before_sentinels(config, upstream::Fault::FirstAnswerForEver),
+    )
+    .also(&["FAILOVER"]),
+    setting(
+        "counts-on-the-primary",
+        "no replica is waited for",
+        &["FAILOVER-06/killed", "FAILOVER-07/no-replica"],
+        |config| {
+            if let StoreConfig::Redis(redis) = &mut config.store {
+                redis.min_replicas = 0;
+            }
+        },
+    ),
+    setting(
         "hearing-made-up",
         "a node that hears nothing believes that it does",
         &["FAILOVER-03/deaf", "FAILOVER-04/deaf"],

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 use super::{
     QUIET, acks,
     emit::body_for,
-    numbers::{in_order, receives, up_to},
-    outage::{SOON, readiness},
+    numbers::{in_order, numbers, receives, up_to},
+    outage::{SOON, answered, readiness},
     queue::finds,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     case::{Case, Need},
     client::{Client, Transport},
     expect::{self, Outcome, mismatch},
+    instance::Changes,
     redis::RedisServer,
 };
 
@@ -49,7 +50,115 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(made_good_for(t))
     })
     .needs(NODES),
+    Case::new("FAILOVER-05/killed", "sentinels are followed to another primary where the old one is killed", |t| {
+        Box::pin(followed(t, true))
+    })
+    .needs(NODES)
+    .also(&["FAILOVER-02"]),
+    Case::new("FAILOVER-05/silent", "… and where it is silent, and not back when it is heard again", |t| {
+        Box::pin(followed(t, false))
+    })
+    .needs(NODES)
+    .also(&["FAILOVER-02"]),
+    Case::new("FAILOVER-06/killed", "what was accepted outlives the primary", |t| Box::pin(outlives(t))).needs(OWN),
+    Case::new("FAILOVER-07/no-replica", "what no replica takes is refused, and not there later", |t| {
+        Box::pin(taken_back(t))
+    })
+    .needs(OWN),
 ];
+
+const OWN: &[Need] = &[Need::OwnServer];
+
+/// A Redis behind sentinels, and two nodes on it with this setting.
+async fn behind_sentinels(t: &Bench, min_replicas: &str) -> Outcome<(Arc<RedisServer>, Bench, Bench)> {
+    let redis = t.own_fleet().await?;
+    let mut changes = Changes::default();
+    changes.set.insert("REDIS_MIN_REPLICAS".to_owned(), min_replicas.to_owned());
+    let a = t.own_server_on_with(&redis, &changes).await?;
+    let b = a.node_beside_with(&changes).await?;
+    Ok((redis, a, b))
+}
+
+async fn followed(t: Bench, killed: bool) -> Outcome {
+    let (redis, a, b) = behind_sentinels(&t, "0").await?;
+    let (alice, bob) = (a.user().await?, a.user().await?);
+    let mut devices =
+        [a.connect_raw(&alice, Transport::WebSocket).await?, b.connect_raw(&alice, Transport::WebSocket).await?];
+    a.emit_numbered(&alice, 1, 1).await?;
+    a.emit_numbered(&bob, 1, 1).await?;
+    for device in &mut devices {
+        receives(device, [1]).await?;
+    }
+    a.transcript().note(format!("the primary is {}", if killed { "killed" } else { "silent" }));
+    let gone = async {
+        redis.until_copied(2).await?;
+        if killed {
+            redis.kill().await?
+        } else {
+            redis.pause().await?
+        }
+        redis.until_failed_over().await
+    };
+    gone.await.map_err(|error| no_redis(&error))?;
+    let deadline = Instant::now() + SOON;
+    let accepted = emit_until_accepted(&a, &alice, 2, deadline).await?;
+    readiness(&a, 200, deadline).await?;
+    readiness(&b, 200, deadline).await?;
+    if !killed {
+        redis.resume().await.map_err(|error| no_redis(&error))?;
+    }
+    for n in accepted + 1..=accepted + 10 {
+        b.emit_numbered(&alice, n, n).await?;
+        sleep(AGAIN).await;
+    }
+    for device in &mut devices {
+        let came = up_to(device, accepted as u64 + 10, ARRIVES).await?;
+        in_order(&came)?;
+        let last: Vec<_> = came.iter().rev().take(11).map(|came| came.n).collect();
+        expect::that(last.contains(&(accepted as u64)), format!("{accepted} and all after it"), format!("{last:?}"))?;
+    }
+    b.emit_numbered(&bob, 2, 2).await?;
+    finds(&b, &bob, [1, 2]).await.map(drop)
+}
+
+async fn outlives(t: Bench) -> Outcome {
+    let (redis, a, b) = behind_sentinels(&t, "1").await?;
+    let alice = a.user().await?;
+    a.emit_numbered(&alice, 1, 5).await?;
+    redis.pause_replicas(true).await.map_err(|error| no_redis(&error))?;
+    let mut accepted: Vec<u64> = (1..=5).collect();
+    for n in 6..=7 {
+        let answer = a.control("POST", "/events", &body_for(&alice, n)).await?;
+        if answer.status == 202 {
+            accepted.push(n as u64);
+        }
+    }
+    let gone = async {
+        redis.kill().await?;
+        redis.pause_replicas(false).await?;
+        redis.until_failed_over().await
+    };
+    gone.await.map_err(|error| no_redis(&error))?;
+    readiness(&b, 200, Instant::now() + SOON).await?;
+    let queued = b.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    let found = numbers(&queued);
+    let lost: Vec<_> = accepted.iter().filter(|n| !found.contains(n)).collect();
+    expect::that(lost.is_empty(), format!("all that was accepted: {accepted:?}"), format!("{found:?}"))
+}
+
+async fn taken_back(t: Bench) -> Outcome {
+    let (redis, a, b) = behind_sentinels(&t, "1").await?;
+    let alice = a.user().await?;
+    a.emit_numbered(&alice, 1, 1).await?;
+    redis.pause_replicas(true).await.map_err(|error| no_redis(&error))?;
+    answered(&a, &alice, 2, 503).await?;
+    redis.pause_replicas(false).await.map_err(|error| no_redis(&error))?;
+    emit_until_accepted(&a, &alice, 3, Instant::now() + SOON).await?;
+    let queued = b.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    let found = numbers(&queued);
+    let right = found.first() == Some(&1) && !found.contains(&2) && found.len() >= 2;
+    expect::that(right, "the events that were accepted alone", format!("{found:?}"))
+}
 
 /// What becomes of the old primary.
 #[derive(Debug, Clone, Copy)]

@@ -19,6 +19,10 @@ impl RedisServer {
                 local.pause().await;
                 Ok(())
             }
+            Source::Fleet(fleet) => {
+                fleet.first().0.pause().await;
+                Ok(())
+            }
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -34,6 +38,10 @@ impl RedisServer {
                 local.resume().await;
                 Ok(())
             }
+            Source::Fleet(fleet) => {
+                fleet.first().0.resume().await;
+                Ok(())
+            }
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -46,6 +54,7 @@ impl RedisServer {
         match &self.source {
             Source::Container(container) => told(container.halt().await),
             Source::Local(local) => told(local.halt().await),
+            Source::Fleet(fleet) => told(fleet.first().0.halt().await),
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -58,9 +67,50 @@ impl RedisServer {
         match &self.source {
             Source::Container(container) => told(container.begin().await)?,
             Source::Local(local) => told(local.begin().await)?,
+            Source::Fleet(fleet) => told(fleet.first().0.begin().await)?,
             Source::Url(_) => return Err(somebodys()),
         }
         first_answer(&self.address, &self.source).await.map(drop).map_err(RedisError::Fault)
+    }
+
+    /// Kills it, or the primary where it has replicas: nothing more is written to them.
+    ///
+    /// # Errors
+    /// Where it cannot be done to this Redis.
+    pub async fn kill(&self) -> Result<(), RedisError> {
+        match &self.source {
+            Source::Local(local) => local.stop().await,
+            Source::Fleet(fleet) => fleet.first().0.stop().await,
+            Source::Container(_) | Source::Url(_) => return Err(somebodys()),
+        }
+        Ok(())
+    }
+
+    /// Stops the replicas where they stand, or lets them go on.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub async fn pause_replicas(&self, paused: bool) -> Result<(), RedisError> {
+        let Source::Fleet(fleet) = &self.source else { return Err(RedisError::Fault("it has no replicas".to_owned())) };
+        for (replica, _) in fleet.others() {
+            if paused {
+                replica.pause().await;
+            } else {
+                replica.resume().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until its sentinels say that another is the primary.
+    ///
+    /// # Errors
+    /// Where they do not in time.
+    pub async fn until_failed_over(&self) -> Result<(), RedisError> {
+        let Source::Fleet(fleet) = &self.source else {
+            return Err(RedisError::Fault("it has no sentinels".to_owned()));
+        };
+        told(fleet.until_failed_over().await)
     }
 
     /// Makes it refuse what is written, as a replica does: of a master that nobody can reach, so that it keeps its data.

@@ -7,12 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use about::Kind;
 use clock::Clock;
-use connect::Connector;
+use connect::{Connector, Locate};
 use eviction::Eviction;
-use line::Line;
+use line::{Line, Writer, Written};
 use peers::Link;
 use scripts::Scripts;
+use sentinel::Watchers;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
@@ -32,6 +34,7 @@ mod eviction;
 mod line;
 pub(crate) mod peers;
 mod scripts;
+mod sentinel;
 mod tls;
 
 pub use tls::{Tls, TlsError};
@@ -62,25 +65,61 @@ pub struct RedisConfig {
     pub db: i64,
     /// How it is encrypted, where it is: `rediss://`, and `REDIS_TLS_…`.
     pub tls: Option<Tls>,
+    /// Who says where Redis is, in place of `host` and `port`: `REDIS_SENTINELS`.
+    pub sentinels: Option<Sentinels>,
+    /// `REDIS_MIN_REPLICAS`: how many replicas must have an event before its emission is confirmed, and a session before it counts.
+    pub min_replicas: u64,
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Those who watch over a primary and its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// `REDIS_SENTINELS`: where they are, or some of them.
+    pub addresses: Vec<Address>,
+    /// `REDIS_SENTINEL_MASTER`: what they call the primary.
+    pub master: String,
+    /// `REDIS_SENTINEL_USERNAME`.
+    pub username: Option<String>,
+    /// `REDIS_SENTINEL_PASSWORD`.
+    pub password: Option<crate::config::Secret>,
 }
 
 impl RedisConfig {
     /// The default user and database of the Redis at this place.
     #[must_use]
     pub fn at(host: &str, port: u16) -> Self {
-        Self { host: host.into(), port, username: None, password: None, db: 0, tls: None }
+        Self {
+            host: host.into(),
+            port,
+            username: None,
+            password: None,
+            db: 0,
+            tls: None,
+            sentinels: None,
+            min_replicas: 0,
+        }
     }
 }
 
 /// Queues, sessions and answers in Redis.
 pub struct RedisStore {
     line: Line,
+    writer: Writer,
     scripts: Arc<Scripts>,
     eviction: Eviction,
     /// When Redis has answered the heartbeat, where it has answered the last one.
     answered: watch::Receiver<Option<Instant>>,
     db: i64,
-    heartbeat: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// As a session is stored.
@@ -94,24 +133,41 @@ impl RedisStore {
     /// A store on this Redis, which may come and go: the server starts and goes on without it. Needs a runtime.
     #[must_use]
     pub fn new(config: &RedisConfig, limits: Limits) -> Self {
-        let line = Line::new(Connector::new(config.clone()));
+        let watchers = config.sentinels.as_ref().map(|them| Arc::new(Watchers::new(them, config.tls.as_ref())));
+        let place: Arc<dyn Locate> = match &watchers {
+            Some(watchers) => watchers.clone(),
+            None => Arc::new(Address { host: config.host.clone(), port: config.port }),
+        };
+        let connector = Connector::new(place, Kind::Primary, config.username.as_deref(), config.password.as_ref());
+        let line = Line::new(connector.with_db(config.db).with_tls(config.tls.clone()));
+        let writer = Writer::new(config.min_replicas, &line);
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
         let (found, answered) = watch::channel(None);
-        let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), found));
-        Self { line, scripts, eviction, answered, db: config.db, heartbeat }
+        let heartbeat = keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), found);
+        let mut tasks = vec![tokio::spawn(heartbeat)];
+        if let Some(watchers) = watchers {
+            tasks.push(tokio::spawn(sentinel::follow(watchers, [line.clone(), writer.line().clone()])));
+        }
+        Self { line, writer, scripts, eviction, answered, db: config.db, tasks }
     }
 
     /// The way to the other nodes that share this Redis.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        Cluster::new(Link::new(self.line.clone(), self.scripts.clone(), self.eviction.clone(), self.db))
+        Cluster::new(Link::new(
+            self.line.clone(),
+            self.writer.clone(),
+            self.scripts.clone(),
+            self.eviction.clone(),
+            self.db,
+        ))
     }
 }
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.heartbeat.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -170,7 +226,14 @@ impl OfflineQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let (ids, ..): Appended = self.line.ask(self.scripts.append(user_id).arg(payloads)).await?;
+            let appended = self.writer.ask::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
+            let (ids, ..): Appended = match appended {
+                Written::Copied(appended) => appended,
+                Written::Here((ids, ..)) => {
+                    self.line.ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
+                    return Err(StoreError::NotCopied);
+                }
+            };
             entry_ids(&ids)
         })
     }
@@ -236,7 +299,14 @@ impl AckQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let (ids, ..): Appended = self.line.ask(self.scripts.keep(user_id).arg(payloads)).await?;
+            let kept = self.writer.ask::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
+            let (ids, ..): Appended = match kept {
+                Written::Copied(kept) => kept,
+                Written::Here((ids, ..)) => {
+                    self.line.ask::<()>(self.scripts.confirm(user_id, 0).arg(ids)).await?;
+                    return Err(StoreError::NotCopied);
+                }
+            };
             entry_ids(&ids)
         })
     }
@@ -289,7 +359,7 @@ impl SessionStore for RedisStore {
                 // Redis takes no time before its epoch; the first millisecond is past enough.
                 set.arg("PXAT").arg(end.max(1));
             }
-            self.line.ask::<()>(&set).await
+            self.writer.ask::<()>(&set).await?.copied()
         })
     }
 
@@ -297,7 +367,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut del = redis::cmd("DEL");
             del.arg(session_key(id));
-            self.line.ask::<bool>(&del).await
+            self.writer.ask::<bool>(&del).await?.copied()
         })
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod node;
 pub(crate) mod prefixed;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod sentinel;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

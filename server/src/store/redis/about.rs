@@ -8,6 +8,15 @@ use crate::store::StoreError;
 /// The oldest major version that will do: older scripts may not ask for the time and write afterwards.
 const OLDEST: u32 = 7;
 
+/// What a server should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One that takes writes.
+    Primary,
+    /// One that watches over such.
+    Sentinel,
+}
+
 /// What it says; what it does not say is empty, and held against nobody.
 #[derive(Debug, Default)]
 pub(super) struct About {
@@ -33,7 +42,10 @@ impl About {
 
     /// # Errors
     /// Where it will not do.
-    pub(super) fn check(self) -> Result<(), StoreError> {
+    pub(super) fn check(self, kind: Kind) -> Result<(), StoreError> {
+        if kind == Kind::Sentinel {
+            return if ["", "sentinel"].contains(&self.mode.as_str()) { Ok(()) } else { Err(StoreError::NotSentinel) };
+        }
         let major = self.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         match (major, self.mode.as_str(), self.role.as_str()) {
             (_, "cluster" | "sentinel", _) => Err(StoreError::Unsupported(self.mode)),
@@ -50,12 +62,17 @@ fn text(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
     };
 
-    use super::super::{RedisConfig, connect::Connector};
+    use super::{
+        super::{Address, connect::Connector},
+        Kind,
+    };
     use crate::store::StoreError;
 
     /// What comes of connecting to a Redis of which only the answers to HELLO and INFO are known; anything else is answered with OK.
@@ -82,7 +99,8 @@ mod tests {
                 });
             }
         });
-        Connector::new(RedisConfig::at("127.0.0.1", port)).connect().await.map(drop)
+        let address = Address { host: "127.0.0.1".into(), port };
+        Connector::new(Arc::new(address), Kind::Primary, None, None).connect().await.map(drop)
     }
 
     fn hello(facts: &[(&str, &str)]) -> &'static str {

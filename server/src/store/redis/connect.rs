@@ -1,4 +1,6 @@
-//! Opens connections to Redis: reaches the server, logs in, and looks what it is. Keeps none.
+//! Opens connections to Redis: finds the server, reaches it, logs in, and looks what it is. Keeps none.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::{
     AsyncConnectionConfig, RedisConnectionInfo, RedisError, RedisResult,
@@ -11,11 +13,40 @@ use tokio::{
     time::timeout,
 };
 
-use super::{CONNECT_TIMEOUT, RedisConfig, about::About, tls};
-use crate::store::StoreError;
+use super::{
+    Address, CONNECT_TIMEOUT, Tls,
+    about::{About, Kind},
+    tls,
+};
+use crate::{
+    config::Secret,
+    store::{BoxFuture, StoreError},
+};
 
-/// Where Redis is, and as whom it is spoken to.
-pub(super) struct Connector(RedisConfig);
+/// Says where a server is.
+pub(super) trait Locate: Send + Sync {
+    /// # Errors
+    /// Where that is not known.
+    fn locate(&self) -> BoxFuture<'_, Result<Address, StoreError>>;
+}
+
+impl Locate for Address {
+    fn locate(&self) -> BoxFuture<'_, Result<Address, StoreError>> {
+        Box::pin(async { Ok(self.clone()) })
+    }
+}
+
+/// Where a server is, what it should be, and as whom it is spoken to.
+#[derive(Clone)]
+pub(super) struct Connector {
+    place: Arc<dyn Locate>,
+    kind: Kind,
+    login: RedisConnectionInfo,
+    db: i64,
+    tls: Option<Tls>,
+    /// Where it was reached last.
+    known: Arc<Mutex<Option<Address>>>,
+}
 
 /// Where TLS brings no answer.
 const SILENT: &str = "redis does not answer; where it speaks no TLS at this port, REDIS_URL begins with redis://";
@@ -27,6 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A connection to a server that will do. What is under way on it ends with it, answered or not.
 pub(super) struct Connection {
+    pub(super) address: Address,
     commands: MultiplexedConnection,
     driver: AbortHandle,
 }
@@ -45,8 +77,23 @@ impl Drop for Connection {
 }
 
 impl Connector {
-    pub(super) const fn new(config: RedisConfig) -> Self {
-        Self(config)
+    pub(super) fn new(place: Arc<dyn Locate>, kind: Kind, username: Option<&str>, password: Option<&Secret>) -> Self {
+        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
+        if let Some(username) = username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = password {
+            login = login.set_password(password.expose());
+        }
+        Self { place, kind, login, db: 0, tls: None, known: Arc::default() }
+    }
+
+    pub(super) fn with_db(self, db: i64) -> Self {
+        Self { db, ..self }
+    }
+
+    pub(super) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// A connection for commands.
@@ -56,16 +103,19 @@ impl Connector {
     /// replica.
     pub(super) async fn connect(&self) -> Result<Connection, StoreError> {
         self.in_time(async {
+            let address = self.address().await?;
             // Each command is waited for by whoever has asked.
             let config = AsyncConnectionConfig::new().set_response_timeout(None);
-            let stream = self.reach().await?;
-            let (mut commands, driver) = MultiplexedConnection::new_with_config(&self.login(), stream, config).await?;
-            let connection = Connection { commands: commands.clone(), driver: tokio::spawn(driver).abort_handle() };
-            About::ask(&mut commands).await.check()?;
+            let stream = self.reach(&address).await?;
+            let (mut commands, driver) = MultiplexedConnection::new_with_config(&self.login, stream, config).await?;
+            let driver = tokio::spawn(driver).abort_handle();
+            let connection = Connection { address: address.clone(), commands: commands.clone(), driver };
+            About::ask(&mut commands).await.check(self.kind)?;
             // Not before: other kinds of servers know none, and would say that instead of what they are.
-            if self.0.db != 0 {
-                redis::cmd("SELECT").arg(self.0.db).query_async::<()>(&mut commands).await?;
+            if self.db != 0 {
+                redis::cmd("SELECT").arg(self.db).query_async::<()>(&mut commands).await?;
             }
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
             Ok(connection)
         })
         .await
@@ -75,34 +125,29 @@ impl Connector {
     ///
     /// # Errors
     /// Where there is none within [`CONNECT_TIMEOUT`].
-    pub(super) async fn subscribe(&self, channels: &[String]) -> Result<PubSub, StoreError> {
+    pub(super) async fn subscribe(&self, at: &Address, channels: &[String]) -> Result<PubSub, StoreError> {
         self.in_time(async {
-            let mut subscription = PubSub::new(&self.login(), self.reach().await?).await?;
+            let mut subscription = PubSub::new(&self.login, self.reach(at).await?).await?;
             subscription.subscribe(channels).await?;
             Ok(subscription)
         })
         .await
     }
 
-    async fn reach(&self) -> RedisResult<Box<dyn Stream>> {
-        let stream = TcpStream::connect((self.0.host.as_str(), self.0.port)).await?;
-        // Commands are small, and are waited for.
-        stream.set_nodelay(true)?;
-        Ok(match &self.0.tls {
-            Some(tls) => Box::new(tls.wrap(&self.0.host, stream).await?),
-            None => Box::new(stream),
-        })
+    /// Where the server is; where nobody can say, where it was.
+    async fn address(&self) -> Result<Address, StoreError> {
+        let located = self.place.locate().await;
+        located.or_else(|why| self.known.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(why))
     }
 
-    fn login(&self) -> RedisConnectionInfo {
-        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
-        if let Some(username) = &self.0.username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = &self.0.password {
-            login = login.set_password(password.expose());
-        }
-        login
+    async fn reach(&self, Address { host, port }: &Address) -> RedisResult<Box<dyn Stream>> {
+        let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        // Commands are small, and are waited for.
+        stream.set_nodelay(true)?;
+        Ok(match &self.tls {
+            Some(tls) => Box::new(tls.wrap(host, stream).await?),
+            None => Box::new(stream),
+        })
     }
 
     async fn in_time<T>(&self, connection: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
@@ -110,7 +155,7 @@ impl Connector {
             Ok(Err(StoreError::Redis(error))) => Err(self.explain(error)),
             Ok(outcome) => outcome,
             // A server that speaks no TLS waits for more of what it takes for a command.
-            Err(_) if self.0.tls.is_some() => Err(StoreError::Tls(SILENT.into())),
+            Err(_) if self.tls.is_some() => Err(StoreError::Tls(SILENT.into())),
             Err(_) => Err(StoreError::TimedOut(CONNECT_TIMEOUT)),
         }
     }
@@ -119,7 +164,7 @@ impl Connector {
     fn explain(&self, error: RedisError) -> StoreError {
         const CLOSED: &str =
             "redis closes the connection; where it wants to see a certificate, set REDIS_TLS_CERT and REDIS_TLS_KEY";
-        if self.0.tls.is_none() || error.is_connection_refusal() {
+        if self.tls.is_none() || error.is_connection_refusal() {
             return error.into();
         }
         match tls::explain(&error) {

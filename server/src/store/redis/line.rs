@@ -2,7 +2,10 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,10 +13,13 @@ use redis::{
     Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, ServerErrorKind,
     aio::MultiplexedConnection,
 };
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OnceCell},
+    time::timeout,
+};
 
 use super::{
-    TIMEOUT,
+    Address, TIMEOUT,
     connect::{Connection, Connector},
 };
 use crate::store::StoreError;
@@ -35,11 +41,21 @@ struct Inner {
 struct Held {
     connection: Arc<OnceCell<Connection>>,
     since: Instant,
+    writes: Arc<Writes>,
+}
+
+/// What was written on a connection.
+#[derive(Default)]
+struct Writes {
+    /// How many writes have been answered.
+    answered: AtomicU64,
+    /// How many of them enough replicas have. Whoever holds it is asking.
+    copied: AsyncMutex<u64>,
 }
 
 impl Held {
     fn new() -> Self {
-        Self { connection: Arc::default(), since: Instant::now() }
+        Self { connection: Arc::default(), since: Instant::now(), writes: Arc::default() }
     }
 
     /// Whether the primary may be somewhere else by now: a name that has failed over leads there only who connects anew.
@@ -86,15 +102,19 @@ impl Line {
     /// # Errors
     /// Where there is none in time, or it is an error.
     pub(crate) async fn ask<T>(&self, command: &impl Ask<T>) -> Result<T, StoreError> {
-        let held = self.lock().clone();
-        match self.ask_on(&held, command).await {
+        self.ask_some(command).await.map(|(_, answer)| answer)
+    }
+
+    /// The same, with the connection that has answered.
+    async fn ask_some<T>(&self, command: &impl Ask<T>) -> Result<(Held, T), StoreError> {
+        let mut held = self.lock().clone();
+        let mut answer = self.ask_on(&held, command).await;
+        if matches!(&answer, Err(StoreError::Redis(error)) if held.leads_elsewhere(error)) {
             // Nothing was done there.
-            Err(StoreError::Redis(error)) if held.leads_elsewhere(&error) => {
-                let another = self.lock().clone();
-                self.ask_on(&another, command).await
-            }
-            answer => answer,
+            held = self.lock().clone();
+            answer = self.ask_on(&held, command).await;
         }
+        Ok((held, answer?))
     }
 
     async fn ask_on<T>(&self, held: &Held, command: &impl Ask<T>) -> Result<T, StoreError> {
@@ -116,6 +136,25 @@ impl Line {
         &self.0.connector
     }
 
+    /// Where the server is.
+    ///
+    /// # Errors
+    /// Where there is no connection in time.
+    pub(super) async fn address(&self) -> Result<Address, StoreError> {
+        let held = self.lock().clone();
+        let connection = held.connection.get_or_try_init(|| self.0.connector.connect()).await?;
+        Ok(connection.address.clone())
+    }
+
+    /// Gives the connection up where it is to another server than this one.
+    pub(super) fn keep_to(&self, address: &Address) {
+        let held = self.lock().clone();
+        if held.connection.get().is_some_and(|connection| connection.address != *address) {
+            tracing::info!("another redis is the primary now");
+            self.replace(&held);
+        }
+    }
+
     /// Gives the connection up, on which nothing is answered any more, or which may lead to the wrong server: the next command makes
     /// another. Of a peer that has vanished without a word the system may say so after a quarter of an hour only. What was asked on
     /// it is waited for no longer than it would have been.
@@ -133,5 +172,79 @@ impl Line {
 
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long replicas may take to have what was written, and how long their answer may.
+const COPIED_WITHIN: Duration = Duration::from_millis(800);
+const COPIED_TOLD_WITHIN: Duration = Duration::from_millis(1_000);
+
+/// What was written, as far as is known.
+pub(crate) enum Written<T> {
+    /// Enough replicas have it.
+    Copied(T),
+    /// It may be lost with the primary.
+    Here(T),
+}
+
+impl<T> Written<T> {
+    /// # Errors
+    /// Where it may be lost.
+    pub(super) fn copied(self) -> Result<T, StoreError> {
+        match self {
+            Self::Copied(answer) => Ok(answer),
+            Self::Here(_) => Err(StoreError::NotCopied),
+        }
+    }
+}
+
+/// Writes that count only when so many replicas have them, by a connection of their own: whoever waits for replicas holds up what comes
+/// behind. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    line: Line,
+    replicas: u64,
+}
+
+impl Writer {
+    /// With no replicas to wait for, the line of everybody else.
+    pub(super) fn new(replicas: u64, shared: &Line) -> Self {
+        let line = if replicas > 0 { Line::new(shared.connector().clone()) } else { shared.clone() };
+        Self { line, replicas }
+    }
+
+    pub(super) const fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// Writes, and waits for the replicas.
+    ///
+    /// # Errors
+    /// Where nothing is known of it.
+    pub(crate) async fn ask<T>(&self, command: &impl Ask<T>) -> Result<Written<T>, StoreError> {
+        let (held, answer) = self.line.ask_some(command).await?;
+        if self.replicas == 0 {
+            return Ok(Written::Copied(answer));
+        }
+        let mine = held.writes.answered.fetch_add(1, Ordering::SeqCst) + 1;
+        let copied = timeout(COPIED_TOLD_WITHIN, self.copied(&held, mine)).await;
+        Ok(if copied.is_ok_and(|copied| copied) { Written::Copied(answer) } else { Written::Here(answer) })
+    }
+
+    /// Whether they have what was written so far: one asks for all who have written meanwhile.
+    async fn copied(&self, held: &Held, mine: u64) -> bool {
+        let mut copied = held.writes.copied.lock().await;
+        if *copied < mine {
+            let answered = held.writes.answered.load(Ordering::SeqCst);
+            let mut wait = redis::cmd("WAIT");
+            // It is about what this very connection has written.
+            wait.arg(self.replicas).arg(COPIED_WITHIN.as_millis().to_string());
+            match self.line.ask_on::<u64>(held, &wait).await {
+                Ok(replicas) if replicas >= self.replicas => *copied = answered,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "nobody says whether replicas have what was written"),
+            }
+        }
+        *copied >= mine
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{Script, aio::PubSubStream};
 use uuid::Uuid;
 
-use super::{Appended, Entry, Line, Scripts, entry_id, eviction::Eviction, names, queued};
+use super::{Appended, Entry, Line, Scripts, Writer, Written, entry_id, eviction::Eviction, names, queued};
 use crate::{
     cluster::{BEAT, BEAT_OF_ALL, Mode},
     queue::{EntryId, Queued},
@@ -36,6 +36,7 @@ return {redis.call('GET', epoch), heard}
 /// The way of one node to the others.
 pub(crate) struct Link {
     line: Line,
+    writer: Writer,
     scripts: Arc<Scripts>,
     eviction: Eviction,
     renew: Script,
@@ -72,8 +73,8 @@ pub(crate) struct Routed {
 }
 
 impl Link {
-    pub(super) fn new(line: Line, scripts: Arc<Scripts>, eviction: Eviction, db: i64) -> Self {
-        Self { line, scripts, eviction, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
+    pub(super) fn new(line: Line, writer: Writer, scripts: Arc<Scripts>, eviction: Eviction, db: i64) -> Self {
+        Self { line, writer, scripts, eviction, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
     }
 
     /// Whether what is there will do. What is not there, or is a replica yet, may do later.
@@ -82,14 +83,17 @@ impl Link {
     /// Where it will not.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         match self.line.connector().connect().await {
-            Err(error @ (StoreError::Unsupported(_) | StoreError::TooOld(_))) => Err(error),
+            Err(error @ (StoreError::Unsupported(_) | StoreError::TooOld(_) | StoreError::NotSentinel)) => Err(error),
             _ => Ok(()),
         }
     }
 
     /// Listens to what is said to a node, and to all.
     pub(crate) async fn listen(&self, node: Uuid) -> Result<PubSubStream, StoreError> {
-        let subscription = self.line.connector().subscribe(&[self.channel(node), self.channel_of_all()]).await?;
+        // At the very server that is written to.
+        let at = self.line.address().await?;
+        let channels = [self.channel(node), self.channel_of_all()];
+        let subscription = self.line.connector().subscribe(&at, &channels).await?;
         Ok(subscription.into_on_message())
     }
 
@@ -162,7 +166,17 @@ impl Link {
     ) -> Result<Option<Routed>, StoreError> {
         self.eviction.check()?;
         let mut call = self.scripts.route(user_id, &self.channel_of_one(), &node.to_string(), body);
-        let routed: Option<Appended> = self.line.ask(call.arg(payloads)).await?;
+        let routed: Option<Appended> = match self.writer.ask::<Option<Appended>>(call.arg(payloads)).await? {
+            Written::Copied(routed) => routed,
+            Written::Here(None) => None,
+            Written::Here(Some((ids, heard, acknowledged))) => {
+                // What somebody was handed stays until it was taken; of the rest nothing shall be left.
+                if heard == 0 && !acknowledged {
+                    self.line.ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
+                }
+                return Err(StoreError::NotCopied);
+            }
+        };
         Ok(routed.map(|(_, heard, acknowledged)| Routed { heard, acknowledged }))
     }
 
