@@ -75,6 +75,7 @@ impl fmt::Debug for Secret {
 
 /// Which store is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum StoreConfig {
     /// `STORE=redis`, the default where `REDIS_URL` or `REDIS_HOST` is set.
     Redis(RedisConfig),

@@ -63,6 +63,9 @@ mod with {
         ///
         /// # Errors
         /// Where any of them is not what it should be.
+        ///
+        /// # Panics
+        /// Never: what provides the cryptography has what both versions of TLS need.
         pub fn new(
             authority: Option<&str>,
             identity: Option<(&str, &str)>,
