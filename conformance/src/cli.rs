@@ -113,7 +113,7 @@ struct SelectArgs {
     /// Leave out the cases about sentences that bind less.
     #[arg(long, value_name = "LEVEL")]
     level: Option<LevelArg>,
-    /// Only the cases of these profiles: core, strict, cluster, resilience [default: core to run, all to list].
+    /// Only the cases of these profiles: core, strict, cluster, resilience, failover [default: core to run, all to list].
     #[arg(long, value_name = "PROFILE", value_delimiter = ',', value_parser = Profile::from_str)]
     profile: Vec<Profile>,
 }

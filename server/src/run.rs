@@ -10,7 +10,7 @@ use crate::{
     dev,
     listen::listen,
     serve::serve,
-    store::{StoreError, redis::check_version},
+    store::StoreError,
 };
 
 /// How the binary is called.
@@ -86,8 +86,16 @@ async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(),
     let stopped = stopped();
     match &config.store {
         StoreConfig::Redis(redis) => {
-            tracing::info!("the store is redis, at {}:{}, database {}", redis.host, redis.port, redis.db);
-            check_version(redis).await?;
+            let tls = if redis.tls.is_some() { " over TLS" } else { "" };
+            match &redis.sentinels {
+                Some(sentinels) => {
+                    let (master, many) = (&sentinels.master, sentinels.addresses.len());
+                    tracing::info!("the store is redis, {master:?} of {many} sentinels{tls}, database {}", redis.db);
+                }
+                None => {
+                    tracing::info!("the store is redis, at {}:{}{tls}, database {}", redis.host, redis.port, redis.db)
+                }
+            }
         }
         StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
     }

@@ -7,6 +7,7 @@ mod config;
 mod emit;
 mod ending;
 mod events;
+mod failover;
 mod failure;
 mod floods;
 mod harm;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Case> {
         ending::CASES,
         heart::CASES,
         floods::CASES,
+        failover::CASES,
     ]
     .concat()
 }
