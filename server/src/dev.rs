@@ -19,7 +19,7 @@ use crate::{
 const USER: &str = "demo";
 const SESSION: &str = "demo-session";
 /// Whoever sets one of these signs tokens elsewhere.
-const KEYS: [&str; 3] = ["JWT_SECRET_FILE", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE"];
+const KEYS: [&str; 5] = ["JWT_SECRET_FILE", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE", "JWT_JWKS_FILE", "JWT_JWKS_URL"];
 const TOKEN_SECONDS: u64 = 12 * 60 * 60;
 
 /// The environment, with what was made up for this run.

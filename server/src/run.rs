@@ -1,15 +1,16 @@
 //! What the binary does, from its arguments to its exit status.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
-use tokio::signal;
+use tokio::{net::TcpListener, signal};
 
 use crate::{
     app::{App, Collaborators},
+    auth::keys::Keys,
     config::{Config, ConfigErrors, Environment, Source, StoreConfig},
     dev,
-    listen::listen,
-    serve::serve,
+    ops::rotation::Rotation,
+    serve::{Listeners, serve},
     store::{StoreError, redis::check_version},
 };
 
@@ -71,18 +72,18 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
             println!("{text}");
             Ok(())
         }
-        Command::Serve { development: false } => start(&Environment, None).await,
+        Command::Serve { development: false } => start(Arc::new(Environment), None).await,
         Command::Serve { development: true } => {
-            let made_up = dev::Made::up(&Environment);
-            let outcome = start(&made_up, Some(&made_up)).await;
+            let made_up = Arc::new(dev::Made::up(&Environment));
+            let outcome = start(made_up.clone(), Some(&made_up)).await;
             made_up.clean_up();
             outcome
         }
     }
 }
 
-async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(), RunError> {
-    let config = Config::from_source(settings)?;
+async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Made>) -> Result<(), RunError> {
+    let config = Config::from_source(&*settings)?;
     let stopped = stopped();
     match &config.store {
         StoreConfig::Redis(redis) => {
@@ -95,18 +96,26 @@ async fn start(settings: &dyn Source, made_up: Option<&dev::Made>) -> Result<(),
     for warning in config.warnings.iter().filter(|_| made_up.is_none()) {
         tracing::warn!("{warning}");
     }
-    let collaborators = Collaborators::from_config(&config)?;
+    let keys = Arc::new(Keys::new(config.tokens.keys.clone(), config.tokens.grace));
+    let collaborators = Collaborators::with_keys(&config, keys.clone())?;
     if let Some(peers) = &collaborators.peers {
         peers.check().await?;
     }
-    let cannot_listen = |error| RunError::Listen(format!("{}:{}", config.host, config.port), error);
-    let listener = listen(&config.host, config.port).await.map_err(cannot_listen)?;
-    let bound = listener.local_addr().map_err(cannot_listen)?;
+    let mut rotation = Rotation::new(settings, &config, keys, collaborators.credentials.clone());
+    rotation.begin().await;
+    tokio::spawn(rotation.follow());
+    let cannot_listen = |(place, error)| RunError::Listen(place, error);
+    let listeners = Listeners::open(&config).await.map_err(cannot_listen)?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(|error| cannot_listen((String::new(), error)));
+    let bound = address(&listeners.main)?;
     if let Some(made_up) = made_up {
         println!("{}", made_up.explain(&collaborators, bound).await?);
     }
     tracing::info!("listening on http://{bound}");
-    serve(listener, App::new(collaborators), stopped).await;
+    if let Some(control) = &listeners.control {
+        tracing::info!("the control surface is at http://{}", address(control)?);
+    }
+    serve(listeners, App::new(collaborators), stopped).await;
     Ok(())
 }
 

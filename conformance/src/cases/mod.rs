@@ -20,6 +20,7 @@ mod pace;
 mod queue;
 mod rights;
 mod rooms;
+mod rotation;
 mod slow;
 mod transport;
 mod upgrade;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Case> {
         ending::CASES,
         heart::CASES,
         floods::CASES,
+        rotation::CASES,
     ]
     .concat()
 }

@@ -74,7 +74,8 @@ impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Missing => Self::TokenMissing,
-            TokenError::Invalid => Self::TokenInvalid,
+            TokenError::Invalid | TokenError::UnknownKey => Self::TokenInvalid,
+            TokenError::Unavailable => Self::Unavailable,
             TokenError::Expired => Self::TokenExpired,
         }
     }
@@ -222,7 +223,13 @@ impl Door {
         connection: &Arc<Connection>,
         right: impl FnOnce(&str) -> bool,
     ) -> Result<(String, Grant), Refusal> {
-        let Claims { user_id, session_id } = self.tokens.verify(token)?;
+        let Claims { user_id, session_id } = match self.tokens.verify(token) {
+            Err(TokenError::UnknownKey) => {
+                self.tokens.look_again().await?;
+                self.tokens.verify(token)?
+            }
+            claims => claims?,
+        };
         if !right(&user_id) {
             return Err(Refusal::TokenInvalid);
         }
