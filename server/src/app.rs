@@ -14,6 +14,11 @@ use crate::{
     idempotency::Answers,
     local,
     notifications::{Deliver, NotificationsService},
+    ops::{
+        api,
+        metrics::{self, Watched},
+        requests,
+    },
     origins::{self, Guard, Origins},
     proxies::TrustedProxies,
     queue::{AckQueue, OfflineQueue},
@@ -67,6 +72,8 @@ pub struct Collaborators {
     pub credentials: Arc<Credentials>,
     /// Whether the control surface is at a listener of its own.
     pub control_apart: bool,
+    /// The same of the metrics.
+    pub metrics_apart: bool,
     /// How long a connection may take to authenticate (TRANS-09: at most 10 s).
     pub connect_timeout: Duration,
     /// How often clients are pinged, and how long they may take.
@@ -112,6 +119,7 @@ impl Collaborators {
             trusted_proxies: config.trusted_proxies.clone(),
             credentials: Arc::new(config.ingest_tokens.clone().into()),
             control_apart: config.control.is_some(),
+            metrics_apart: config.metrics.is_some(),
             connect_timeout: namespace::CONNECT_TIMEOUT,
             heartbeat: config.heartbeat,
             patience: config.heartbeat.timeout,
@@ -154,6 +162,8 @@ pub struct App {
     pub router: Router,
     /// The routes of the control surface, where that is at a listener of its own.
     pub control: Option<Router>,
+    /// The metrics, where they are at a listener of their own.
+    pub metrics: Option<Router>,
     /// For whoever emits in this process.
     pub service: NotificationsService,
     /// The sockets, to close them in the end.
@@ -212,11 +222,26 @@ impl App {
             Some(peers) => Arc::new(Ready { probe: with.probe, peers: peers.clone() }),
             None => with.probe,
         };
+        let watched = Watched {
+            roster: roster.clone(),
+            gate: gate.clone(),
+            probe: probe.clone(),
+            tokens: with.tokens.clone(),
+            peers: peers.clone(),
+        };
+        let metrics = metrics::routes(watched);
         let health = http::health(Health { probe, tokens: with.tokens });
-        let control = http::routes(Control::new(service.clone(), session_store, with.answers, with.credentials));
+        let names = middleware::from_fn(requests::name);
+        let control = http::routes(Control::new(service.clone(), session_store, with.answers, with.credentials))
+            .merge(api::routes())
+            .layer(names);
         let guard = Arc::new(Guard { origins: with.origins, proxies: with.trusted_proxies });
         let guarded =
             |routes| http::with_fallbacks(routes).layer(middleware::from_fn_with_state(guard.clone(), origins::guard));
+        let (control, metrics) = match with.metrics_apart {
+            true => (control, Some(guarded(metrics))),
+            false => (control.merge(metrics), None),
+        };
         let sockets = any(transport::handle).with_state(transport);
         let sockets = Router::new().route("/socket.io", sockets.clone()).route("/socket.io/", sockets);
         let (router, control) = match with.control_apart {
@@ -230,6 +255,7 @@ impl App {
         Self {
             router,
             control,
+            metrics,
             service,
             io,
             roster,

@@ -99,6 +99,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// `CONTROL_HOST`, default `HOST`, and `CONTROL_PORT`: where the control surface is, if not beside the sockets.
     pub control: Option<(String, u16)>,
+    /// `METRICS_HOST`, default `HOST`, and `METRICS_PORT`: where `/metrics` is, if not beside the control surface.
+    pub metrics: Option<(String, u16)>,
     /// `JWT_…`: what tokens are verified with.
     pub tokens: TokenConfig,
     /// `INGEST_TOKEN`, the service credential (EMIT-01); two while it changes.
@@ -196,6 +198,8 @@ impl Reader<'_> {
         let trusted_proxies = self.trusted_proxies();
         let control_host = self.host("CONTROL_HOST");
         let control_port = self.number("CONTROL_PORT", 0, 1, u16::MAX.into());
+        let metrics_host = self.host("METRICS_HOST");
+        let metrics_port = self.number("METRICS_PORT", 0, 1, u16::MAX.into());
         let tokens = self.tokens();
         let ingest_tokens = self.ingest_tokens();
         let max_events = self.number("QUEUE_MAX_EVENTS", 50, 1, MAX_QUEUE_EVENTS);
@@ -207,13 +211,18 @@ impl Reader<'_> {
         let keep_alive = self.number("KEEP_ALIVE_SECONDS", 75, 1, 3_600);
         let bounds = self.bounds();
         let host = host?.unwrap_or_else(|| "127.0.0.1".into());
-        let control_host = control_host?.unwrap_or_else(|| host.clone());
+        let place = |own: Option<String>, port: u64| {
+            let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+            Some((own.unwrap_or_else(|| host.clone()), port))
+        };
+        let (control, metrics) = (place(control_host?, control_port?), place(metrics_host?, metrics_port?));
         Some(Config {
             host,
             port: u16::try_from(port?).ok()?,
             origins: origins?,
             trusted_proxies: trusted_proxies?,
-            control: u16::try_from(control_port?).ok().filter(|port| *port > 0).map(|port| (control_host, port)),
+            control,
+            metrics,
             tokens: tokens?,
             ingest_tokens: ingest_tokens?,
             limits: Limits { max_events: usize::try_from(max_events?).ok()?, ttl: Duration::from_secs(ttl?) },

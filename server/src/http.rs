@@ -63,6 +63,8 @@ pub(crate) fn routes(control: Control) -> Router {
         .route("/events", post(events::one))
         .route("/events/batch", post(events::batch))
         .route("/sessions/{id}", put(sessions::put).delete(sessions::revoke))
+        // Here, so that what is laid around these routes is around this, too.
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(control)
 }
 

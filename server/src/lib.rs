@@ -18,6 +18,7 @@ pub mod app;
 pub mod auth;
 pub mod cluster;
 pub mod config;
+mod counts;
 pub mod dev;
 mod drains;
 pub mod event;

@@ -9,13 +9,17 @@ use crate::{
     auth::keys::Keys,
     config::{Config, ConfigErrors, Environment, Source, StoreConfig},
     dev,
-    ops::rotation::Rotation,
+    ops::{
+        check::{ask_health, check},
+        page,
+        rotation::Rotation,
+    },
     serve::{Listeners, serve},
     store::{StoreError, redis::check_version},
 };
 
 /// How the binary is called.
-pub const USAGE: &str = "usage: notify-server [--dev]\n\n  --dev      make up the secrets that are not set, and print how to try the server\n  --help     print this\n  --version  print the version\n\nSettings are environment variables; see the README.";
+pub const USAGE: &str = "usage: notify-server [--dev | --check | --healthy]\n\n  --dev      make up the secrets that are not set, and print how to try the server\n  --check    look whether the settings are right and the store answers, say what is wrong, and end\n  --healthy  ask the server that runs with these settings whether it is well, for a health check\n  --help     print this\n  --version  print the version\n\nSettings are environment variables; see the README.";
 
 /// Why the server did not run. The variants are the exit statuses.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,9 @@ pub enum RunError {
     /// Exit status 2.
     #[error("the configuration is wrong:\n{0}")]
     Config(#[from] ConfigErrors),
+    /// Exit status 1.
+    #[error("{}", .0.join("\n"))]
+    Check(Vec<String>),
     /// Exit status 1.
     #[error("cannot open the store: {0}")]
     Store(#[from] StoreError),
@@ -38,7 +45,7 @@ impl From<&RunError> for ExitCode {
     fn from(error: &RunError) -> Self {
         match error {
             RunError::Usage(_) | RunError::Config(_) => Self::from(2),
-            RunError::Store(_) | RunError::Listen(..) => Self::from(1),
+            RunError::Check(_) | RunError::Store(_) | RunError::Listen(..) => Self::from(1),
         }
     }
 }
@@ -46,20 +53,28 @@ impl From<&RunError> for ExitCode {
 /// What the arguments ask for.
 enum Command {
     Serve { development: bool },
+    Check,
+    AskHealth,
     Print(&'static str),
 }
 
 fn understand(arguments: impl Iterator<Item = String>) -> Result<Command, RunError> {
-    let mut development = false;
+    let (mut development, mut checks) = (false, false);
     for argument in arguments {
         match argument.as_str() {
             "--dev" => development = true,
+            "--check" => checks = true,
+            "--healthy" => return Ok(Command::AskHealth),
             "--help" | "-h" => return Ok(Command::Print(USAGE)),
             "--version" | "-V" => return Ok(Command::Print(concat!("notify-server ", env!("CARGO_PKG_VERSION")))),
             unknown => return Err(RunError::Usage(format!("unknown argument {unknown:?}"))),
         }
     }
-    Ok(Command::Serve { development })
+    match (development, checks) {
+        (true, true) => Err(RunError::Usage("--dev makes settings up, so that there is nothing to check".to_owned())),
+        (false, true) => Ok(Command::Check),
+        _ => Ok(Command::Serve { development }),
+    }
 }
 
 /// Does what the arguments say; where that is to serve, until the process is told to stop.
@@ -72,6 +87,11 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
             println!("{text}");
             Ok(())
         }
+        Command::Check => {
+            print!("{}", check(&Config::from_source(&Environment)?).await?);
+            Ok(())
+        }
+        Command::AskHealth => ask_health(&Config::from_source(&Environment)?).await,
         Command::Serve { development: false } => start(Arc::new(Environment), None).await,
         Command::Serve { development: true } => {
             let made_up = Arc::new(dev::Made::up(&Environment));
@@ -85,13 +105,7 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
 async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Made>) -> Result<(), RunError> {
     let config = Config::from_source(&*settings)?;
     let stopped = stopped();
-    match &config.store {
-        StoreConfig::Redis(redis) => {
-            tracing::info!("the store is redis, at {}:{}, database {}", redis.host, redis.port, redis.db);
-            check_version(redis).await?;
-        }
-        StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
-    }
+    look_at_store(&config).await?;
     // Whoever tries the server out has nothing to be warned of.
     for warning in config.warnings.iter().filter(|_| made_up.is_none()) {
         tracing::warn!("{warning}");
@@ -115,7 +129,29 @@ async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Ma
     if let Some(control) = &listeners.control {
         tracing::info!("the control surface is at http://{}", address(control)?);
     }
-    serve(listeners, App::new(collaborators), stopped).await;
+    if let Some(metrics) = &listeners.metrics {
+        tracing::info!("metrics are at http://{}/metrics", address(metrics)?);
+    }
+    let mut app = App::new(collaborators);
+    if let Some(made_up) = made_up {
+        app.router = app.router.merge(page::routes(dev::USER, made_up.token().as_deref(), app.service.clone()));
+    }
+    serve(listeners, app, stopped).await;
+    Ok(())
+}
+
+/// Tells which store it is, and whether that is one that the server can work with.
+///
+/// # Errors
+/// Where it is not. One that does not answer is no error yet.
+pub(crate) async fn look_at_store(config: &Config) -> Result<(), StoreError> {
+    match &config.store {
+        StoreConfig::Redis(redis) => {
+            tracing::info!("the store is redis, at {}:{}, database {}", redis.host, redis.port, redis.db);
+            check_version(redis).await?;
+        }
+        StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
+    }
     Ok(())
 }
 

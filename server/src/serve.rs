@@ -63,6 +63,8 @@ pub struct Listeners {
     pub main: TcpListener,
     /// For the control surface, where that is apart.
     pub control: Option<TcpListener>,
+    /// For the metrics, where they are apart.
+    pub metrics: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -72,36 +74,40 @@ impl Listeners {
     /// Where one cannot be had; says which.
     pub async fn open(config: &Config) -> Result<Self, (String, io::Error)> {
         let open = async |host: &str, port| listen(host, port).await.map_err(|error| (format!("{host}:{port}"), error));
+        let open_apart = async |place: &Option<(String, u16)>| match place {
+            Some((host, port)) => open(host, *port).await.map(Some),
+            None => Ok(None),
+        };
         Ok(Self {
             main: open(&config.host, config.port).await?,
-            control: match &config.control {
-                Some((host, port)) => Some(open(host, *port).await?),
-                None => None,
-            },
+            control: open_apart(&config.control).await?,
+            metrics: open_apart(&config.metrics).await?,
         })
     }
 }
 
 impl From<TcpListener> for Listeners {
     fn from(main: TcpListener) -> Self {
-        Self { main, control: None }
+        Self { main, control: None, metrics: None }
     }
 }
 
 /// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
 pub async fn serve(listeners: impl Into<Listeners>, app: App, shutdown: impl Future<Output = ()>) {
-    let Listeners { main, control } = listeners.into();
+    let Listeners { main, control, metrics } = listeners.into();
     app.gate.has_files_for(files::connections());
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
     let served = async {
-        let apart = async {
-            match control.zip(app.control.clone()) {
-                Some((listener, router)) => accept_all(listener, router, &app, &connections).await,
-                None => pending().await,
-            }
+        let apart = async |place: Option<(TcpListener, Router)>| match place {
+            Some((listener, router)) => accept_all(listener, router, &app, &connections).await,
+            None => pending().await,
         };
-        tokio::join!(accept_all(main, app.router.clone(), &app, &connections), apart);
+        tokio::join!(
+            accept_all(main, app.router.clone(), &app, &connections),
+            apart(control.zip(app.control.clone())),
+            apart(metrics.zip(app.metrics.clone())),
+        );
     };
     // The listeners go first: a client that came back now would be told that the namespace is unknown, and give up.
     tokio::select! {

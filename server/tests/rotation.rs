@@ -136,7 +136,7 @@ impl Stream {
                 (server.clone(), current.clone(), Arc::clone(&accepted), stop.clone());
             async move {
                 while !stop.load(Ordering::SeqCst) {
-                    let token = current.lock().unwrap().clone();
+                    let token = current.lock().expect("nobody panics with it").clone();
                     is_in(&server, &token).await;
                     AtomicUsize::fetch_add(&accepted, 1, Ordering::SeqCst);
                 }
@@ -146,7 +146,7 @@ impl Stream {
     }
 
     fn goes_on_with(&self, token: String) {
-        *self.current.lock().unwrap() = token;
+        *self.current.lock().expect("nobody panics with it") = token;
     }
 
     /// Waits until so many more were let in.
@@ -179,22 +179,22 @@ impl Issuer {
         let (says, counts) = (answer.clone(), asked.clone());
         let keys = get(move || async move {
             counts.fetch_add(1, Ordering::SeqCst);
-            says.lock().unwrap().clone()
+            says.lock().expect("nobody panics with it").clone()
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/keys?of=us", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+        let url = format!("http://{}/keys?of=us", listener.local_addr().expect("it is bound"));
         tokio::spawn(async { axum::serve(listener, Router::new().route("/keys", keys)).await });
         Self { url, answer, asked }
     }
 
     fn says(&self, status: StatusCode, text: String) {
-        *self.answer.lock().unwrap() = (status, text);
+        *self.answer.lock().expect("nobody panics with it") = (status, text);
     }
 }
 
 fn file(folder: &Scratch, name: &str, text: &str) -> PathBuf {
     let path = folder.path().join(name);
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).expect("the folder is ours");
     path
 }
 
@@ -399,4 +399,20 @@ async fn until(holds: impl AsyncFn() -> bool) {
         // Nobody is told of it.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn who_sends_a_sighup_need_not_wait() {
+    let (old, new) = (pair("ec", "old"), pair("other-ec", "new"));
+    let issuer = Issuer::start(set(&[&old])).await;
+    let server = start(&[("JWT_JWKS_URL", &issuer.url)]).await;
+    issuer.says(StatusCode::OK, set(&[&old, &new]));
+    // The look of the start may still be going on.
+    let before = issuer.asked.load(Ordering::SeqCst);
+    let kill = std::process::Command::new("kill").args(["-HUP", &std::process::id().to_string()]).status();
+    assert!(kill.expect("kill is there").success());
+    until(async || issuer.asked.load(Ordering::SeqCst) > before).await;
+    is_in(&server, &new.token()).await;
+    is_in(&server, &old.token()).await;
 }

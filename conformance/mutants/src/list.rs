@@ -1170,4 +1170,14 @@ static MUTANTS: &[Mutant] = &[
         control_apart: false,
         ..sound
     }),
+    part("metrics-everywhere", "the metrics are at each port", &["OPS-08/metrics"], |sound, _| Collaborators {
+        metrics_apart: false,
+        ..sound
+    }),
+    routes(
+        "request-unnamed",
+        "no answer tells the id of its request",
+        &["OPS-09/request-id"],
+        routes::Fault::RequestUnnamed,
+    ),
 ];

@@ -91,6 +91,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if config.control.is_some() && app.control.is_none() {
         app.control = Some(app.router.clone());
     }
+    if config.metrics.is_some() && app.metrics.is_none() {
+        app.metrics = Some(app.router.clone());
+    }
     let mut listeners = Listeners::open(&config).await.map_err(|(place, error)| format!("{place}: {error}"))?;
     if let Some(Place::Line(fault)) = place {
         listeners.main = relay::before(listeners.main, *fault).await?;

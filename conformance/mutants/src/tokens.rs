@@ -205,7 +205,7 @@ impl VerifyToken for Forgetful {
     fn look_again(&self) -> BoxFuture<'_, Result<(), TokenError>> {
         Box::pin(async {
             let looked = self.tokens.look_again().await;
-            self.has_forgotten.store(looked.is_err(), Ordering::SeqCst);
+            self.has_forgotten.store(looked == Err(TokenError::Unavailable), Ordering::SeqCst);
             looked
         })
     }

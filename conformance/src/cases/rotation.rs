@@ -1,6 +1,6 @@
-//! SPEC 20: whose tokens are taken, keys and credentials that change, and a control surface apart.
+//! SPEC 20: whose tokens are taken, keys and credentials that change, what is at a port of its own, and what is told of requests.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -44,6 +44,11 @@ pub(super) const CASES: &[Case] = &[
     })
     .needs(OWN),
     Case::new("OPS-07/apart", "the control surface is at its own port alone", |t| Box::pin(apart(t))).needs(OWN),
+    Case::new("OPS-08/metrics", "metrics grow with what happens, name nobody, and are at their own port alone", |t| {
+        Box::pin(metrics(t))
+    })
+    .needs(OWN),
+    Case::new("OPS-09/request-id", "a request's id and its trace are given back", |t| Box::pin(request_id(t))),
 ];
 
 const SECRETS: [&str; 2] = ["JWT_SECRET", "JWT_ALGORITHM"];
@@ -272,4 +277,57 @@ async fn apart(t: Bench) -> Outcome {
     t.http("GET", &format!("{control}/socket.io/?EIO=4&transport=polling"), &[], None::<String>)
         .await?
         .expect_status(404)
+}
+
+/// The samples of Prometheus' text format, by name and labels.
+fn samples(text: &str) -> Outcome<BTreeMap<String, f64>> {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let samples = lines.map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    });
+    samples.collect::<Option<_>>().ok_or_else(|| mismatch("lines of a name and a number", text))
+}
+
+async fn metrics(t: Bench) -> Outcome {
+    let port = free_port().map_err(failed)?;
+    let t = t.own_server_with(&changes(&[("METRICS_PORT", &port.to_string())], &[]), None).await?;
+    let host = t.base().rsplit_once(':').map_or(t.base(), |(host, _)| host);
+    let url = format!("{host}:{port}/metrics");
+    let first = t.http("GET", &url, &[], None::<String>).await?;
+    first.expect_status(200)?;
+    let kind = first.header("content-type").unwrap_or_default().to_owned();
+    expect::that(kind.starts_with("text/plain"), "text/plain", kind)?;
+    let before = samples(&first.body)?;
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    device.expect_event("record.accessed").await?;
+    let after = t.http("GET", &url, &[], None::<String>).await?;
+    let named = after.body.contains(&alice.id) || after.body.contains(&alice.session);
+    expect::that(!named, "metrics without the id of a user or a session", &*after.body)?;
+    let after = samples(&after.body)?;
+    let grown = after.iter().filter(|(name, value)| before.get(*name).is_none_or(|before| before < value));
+    expect::that(grown.count() > 0, "something that has grown with a connect and an event", "nothing has")?;
+    let many = after.len();
+    expect::that(many == before.len(), "as many samples as before: no label comes from outside", format!("{many}"))?;
+    t.http("GET", "/metrics", &[], None::<String>).await?.expect_status(404)
+}
+
+async fn request_id(t: Bench) -> Outcome {
+    let (id, trace) = (format!("request-{}", t.random(12)), "4bf92f3577b34da6a3ce929d0e0e4736");
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let given = [("x-request-id", &*id), ("traceparent", &parent)];
+    for (body, status) in [(t.event_for(&t.user().await?).body(), 202), (json!({}), 400)] {
+        let answer = t.control_text("POST", "/events", &given, body.to_string()).await?;
+        answer.expect_status(status)?;
+        expect::that(answer.header("x-request-id") == Some(&id), "the id of the request", answer.describe())?;
+        let passed_on = answer.header("traceresponse").unwrap_or_default();
+        let right =
+            passed_on.starts_with(&format!("00-{trace}-")) && passed_on.len() == parent.len() && passed_on != parent;
+        expect::that(right, "a place of its own in the trace of the request", answer.describe())?;
+    }
+    let answer = t.http("GET", "/events", &[], None::<String>).await?;
+    let made_up = answer.header("x-request-id").unwrap_or_default();
+    expect::that(!made_up.is_empty(), "an id for a request that has none", answer.describe())
 }

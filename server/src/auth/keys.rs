@@ -12,6 +12,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::counts::COUNTS;
+
 /// The most keys that there may be: a token that names none is tried with each.
 pub(crate) const MAX_KEYS: usize = 64;
 
@@ -105,6 +107,9 @@ impl Keys {
 
     /// Notes that they were looked for from that moment on, and whether that told which there are.
     pub(crate) fn looked(&self, began: Instant, told: bool) {
+        if !told {
+            COUNTS.key_lookups_failed.add(1);
+        }
         self.looked.send_replace(Some((began, told)));
     }
 

@@ -8,6 +8,7 @@ use axum::{
 use serde_json::json;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
@@ -96,13 +97,16 @@ where
     F: Future<Output = Result<String, Problem>> + Send,
 {
     let (service, idempotency) = (control.service.clone(), control.idempotency.clone());
-    let task = tokio::spawn(async move {
-        let _permit = permit;
-        match key {
-            Some(key) => idempotency.once(&key, emit(service)).await,
-            None => emit(service).await,
+    let task = tokio::spawn(
+        async move {
+            let _permit = permit;
+            match key {
+                Some(key) => idempotency.once(&key, emit(service)).await,
+                None => emit(service).await,
+            }
         }
-    });
+        .in_current_span(),
+    );
     let answer = task.await.map_err(|_| Problem::unavailable("the server is closing"))??;
     Ok(accepted(answer))
 }

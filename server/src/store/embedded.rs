@@ -19,6 +19,7 @@ use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
+    counts::COUNTS,
     idempotency::{ANSWER_TTL, Answers},
     queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
@@ -77,7 +78,8 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         let database = self.database.clone();
         let looked = tokio::task::spawn_blocking(move || look(&database.begin_read()?));
-        Ok(looked.await.map_err(|_| StoreError::Closed)??)
+        let looked = async { Ok(looked.await.map_err(|_| StoreError::Closed)??) };
+        COUNTS.store_call(looked).await
     }
 
     /// A change that has something to say.

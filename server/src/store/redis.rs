@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     cluster::Cluster,
+    counts::COUNTS,
     idempotency::{ANSWER_TTL, Answers},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
@@ -169,10 +170,13 @@ fn is_silence(error: &StoreError) -> bool {
 }
 
 async fn in_time<T>(command: impl Future<Output = RedisResult<T>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(TIMEOUT, command).await {
-        Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(StoreError::TimedOut(TIMEOUT)),
-    }
+    let answer = async {
+        match tokio::time::timeout(TIMEOUT, command).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(StoreError::TimedOut(TIMEOUT)),
+        }
+    };
+    COUNTS.store_call(answer).await
 }
 
 fn session_key(id: &str) -> String {

@@ -101,6 +101,7 @@ impl Server {
             trusted_proxies: TrustedProxies::default(),
             credentials: Arc::new(read.ingest_tokens.into()),
             control_apart: false,
+            metrics_apart: false,
             connect_timeout: Duration::from_secs(7),
             heartbeat: Heartbeat::default(),
             patience: Heartbeat::default().timeout,
