@@ -110,7 +110,7 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize, show_passed: bool) -> C
     let bench = Bench::new(Arc::clone(&suite), case.id, turn);
     let verdict = match obstacle(&suite.target, &case) {
         Some(verdict) => verdict,
-        None => run_alone((case.run)(bench.clone()), limit(&suite.target)).await,
+        None => run_alone((case.run)(bench.clone()), limit(&suite.target) + case.waits).await,
     };
     if !matches!(verdict, Verdict::Passed | Verdict::NotApplicable { .. }) {
         bench.quote_servers();

@@ -15,7 +15,7 @@ use tokio::{process::Command, sync::mpsc};
 use crate::{
     baseline::Baseline,
     bench::Suite,
-    case::Case,
+    case::{Case, Need},
     event::{RunEvent, Verdict},
     instance::{Changes, Instance, InstanceError, chain, fill_command},
     runner::{self, Plan},
@@ -120,6 +120,12 @@ impl Mutant {
         let own: BTreeSet<_> = self.named(cases).map(Case::profile).collect();
         let like_core = own.contains(&Profile::Strict).then_some(Profile::Core);
         own.into_iter().chain(like_core).collect()
+    }
+
+    /// Whether the case says something of it that is worth its cost.
+    fn faces(&self, case: &Case, profiles: &BTreeSet<Profile>) -> bool {
+        let is_costly = case.needs.iter().any(|need| matches!(need, Need::Processor));
+        profiles.contains(&case.profile()) && (!is_costly || self.explains(case.id))
     }
 
     fn explains(&self, case: &str) -> bool {
@@ -247,7 +253,7 @@ async fn face(
         nonce: format!("{:08x}", rand::random::<u32>()),
     });
     let profiles = mutant.profiles(cases);
-    let cases: Vec<_> = cases.iter().filter(|case| profiles.contains(&case.profile())).copied().collect();
+    let cases: Vec<_> = cases.iter().filter(|case| mutant.faces(case, &profiles)).copied().collect();
     let red = red(Arc::clone(&suite), &cases).await;
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;

@@ -11,6 +11,7 @@ mod failure;
 mod floods;
 mod harm;
 mod heart;
+mod keys;
 mod nodes;
 mod numbers;
 mod order;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Case> {
         events::CASES,
         queue::CASES,
         emit::CASES,
+        keys::CASES,
         origins::CASES,
         config::CASES,
         acks::CASES,
