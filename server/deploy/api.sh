@@ -9,6 +9,7 @@ if ! command -v "$schemathesis" >/dev/null; then
   [ -z "${REQUIRED:-}" ] || exit 1
   exit 0
 fi
+config=$(realpath "$(dirname "$0")")/schemathesis.toml
 work=$(mktemp -d)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 env -i PORT="$port" DATA_DIR="$work" STORE=embedded JWT_SECRET=0123456789abcdef0123456789abcdef INGEST_TOKEN=check "$server" 2>"$work/log" &
@@ -19,5 +20,5 @@ for _ in $(seq 200); do
   sleep 0.05
 done
 cd "$work"
-"$schemathesis" run "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer check" --checks all --max-examples 50 \
+"$schemathesis" --config-file "$config" run "http://127.0.0.1:$port/openapi.json" --header "Authorization: Bearer check" --checks all --max-examples 50 \
   --seed 1 --no-color

@@ -17,7 +17,7 @@ if libraries=$(ldd "$binary" 2>/dev/null); then
   done
 fi
 # A folder without a file is not copied.
-install -D /dev/null "$context/rootfs/data/.keep"
+install -D /dev/null "$context/data/.keep"
 cp "$here/Dockerfile" "$context"
 DOCKER_BUILDKIT=0 timeout 120 docker build --quiet --network none --tag "$tag" "$context" >/dev/null
 echo "$tag: $(timeout 60 docker run --rm --network none --read-only --cap-drop ALL "$tag" --version)"
