@@ -115,7 +115,18 @@ advisories:
 # Check the reference server with the official JavaScript client
 interop:
     cargo build --quiet --package notify-server
+    cargo build --quiet --package notify-conformance --example client
     cd conformance/interop && npm ci --no-progress && npm test
+
+# Try what is under server/deploy: alert rules, a scrape, the dashboard's queries, balancers, compose file, systemd unit
+deploy:
+    cargo build --quiet --package notify-server
+    server/deploy/check.sh "${CARGO_TARGET_DIR:-target}/debug/notify-server"
+
+# Ask the control surface what nobody thought of: schemathesis against /openapi.json
+api:
+    cargo build --quiet --package notify-server
+    server/deploy/api.sh "${CARGO_TARGET_DIR:-target}/debug/notify-server"
 
 # Make the image notify-redis:local from this machine's redis-server, where none can be pulled
 redis-image:
@@ -129,6 +140,8 @@ ci: check
     just conformance-embedded
     just conformance-node
     just interop
+    just deploy
+    just api
     just load-smoke
     just selftest --profile core --redis local --at-once 4
     just churn --seed 1

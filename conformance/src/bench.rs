@@ -5,6 +5,7 @@ mod faults;
 mod heart;
 mod hooks;
 mod http;
+mod issuer;
 mod nodes;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 use serde_json::{Value, json};
 
-pub use self::{emission::Emission, heart::Heart, http::Answer, nodes::no_redis};
+pub use self::{emission::Emission, heart::Heart, http::Answer, issuer::Issuer, nodes::no_redis};
 use crate::{
     client::{Client, Opening, Transport, Wire},
     expect::{Outcome, inconclusive, mismatch},

@@ -38,6 +38,7 @@ pub const CAPABILITIES: &[&str] = &[
     "resilience",
     "verbatim",
     "failover",
+    "operations",
 ];
 
 /// A target file, checked.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto, jwk::Jwk};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -50,6 +50,8 @@ pub struct Signer {
     key: Key,
     /// What the target verifies with, where that is no secret.
     public_pem: Option<String>,
+    /// What the key is called, in the header of a token.
+    id: Option<String>,
 }
 
 #[derive(Clone)]
@@ -109,7 +111,7 @@ impl Signer {
                 let values = target.values();
                 let words = words.iter().map(|word| values.text(word)).collect::<Result<_, _>>()?;
                 let key = Key::Command { words, directory: target.folder.clone() };
-                Self { algorithm: parse_algorithm(&jwt.algorithm)?, key, public_pem: None }
+                Self { algorithm: parse_algorithm(&jwt.algorithm)?, key, public_pem: None, id: None }
             }
         };
         Ok(Self { public_pem: jwt.public_key.as_deref().map(read).transpose()?, ..signer })
@@ -121,7 +123,7 @@ impl Signer {
     /// Where the algorithm is unknown.
     pub fn hmac(algorithm: &str, secret: &str) -> Result<Self, SignError> {
         let algorithm = parse_algorithm(algorithm)?;
-        Ok(Self { algorithm, key: Key::Known(EncodingKey::from_secret(secret.as_bytes())), public_pem: None })
+        Ok(Self { algorithm, key: Key::Known(EncodingKey::from_secret(secret.as_bytes())), public_pem: None, id: None })
     }
 
     /// Signs with a private key in PEM.
@@ -130,7 +132,13 @@ impl Signer {
     /// Where the algorithm is unknown or the key is not for it.
     pub fn private_key(algorithm: &str, pem: &str) -> Result<Self, SignError> {
         let parsed = parse_algorithm(algorithm)?;
-        Ok(Self { algorithm: parsed, key: Key::Known(pem_key(parsed, pem)?), public_pem: None })
+        Ok(Self { algorithm: parsed, key: Key::Known(pem_key(parsed, pem)?), public_pem: None, id: None })
+    }
+
+    /// The same, and its tokens name the key so.
+    #[must_use]
+    pub fn named(self, id: &str) -> Self {
+        Self { id: Some(id.to_owned()), ..self }
     }
 
     /// An ordinary access token.
@@ -147,7 +155,10 @@ impl Signer {
     /// # Errors
     /// Where the key does not sign.
     pub async fn claims(&self, claims: &Value) -> Result<String, SignError> {
-        let header = json!({"alg": name(self.algorithm), "typ": "JWT"});
+        let mut header = json!({"alg": name(self.algorithm), "typ": "JWT"});
+        if let Some(id) = &self.id {
+            header["kid"] = id.as_str().into();
+        }
         self.seal(&header, &claims.to_string(), self.algorithm).await
     }
 
@@ -277,6 +288,22 @@ pub const P384_PUBLIC: &str = include_str!("../../fixtures/keys/p384-public.pem"
 /// Key pairs of the fixtures, for servers that verify by public key: algorithm, private PEM, public PEM.
 pub const KEY_PAIRS: [(&str, &str, &str); 3] =
     [("RS256", RSA, RSA_PUBLIC), ("ES256", EC, EC_PUBLIC), ("EdDSA", ED25519, ED25519_PUBLIC)];
+
+/// A second pair of the kind of the first of [`KEY_PAIRS`].
+pub const OTHER_RSA_PAIR: (&str, &str, &str) =
+    ("RS256", OTHER_RSA, include_str!("../../fixtures/keys/other-rsa-public.pem"));
+
+/// The public half of a private key in PEM as an entry of a key set (RFC 7517), named so.
+///
+/// # Errors
+/// Where the algorithm is unknown or the key is not for it.
+pub fn jwk(algorithm: &str, pem: &str, id: &str) -> Result<Value, SignError> {
+    let parsed = parse_algorithm(algorithm)?;
+    let failed = |source| SignError::Key { algorithm: algorithm.to_owned(), source };
+    let mut jwk = Jwk::from_encoding_key(&pem_key(parsed, pem)?, parsed).map_err(failed)?;
+    jwk.common.key_id = Some(id.to_owned());
+    Ok(json!(jwk))
+}
 
 /// One entry of `fixtures/tokens.json`.
 #[derive(Debug, Clone, Deserialize)]

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     cluster::Stay,
+    counts::COUNTS,
     drains::Drain,
     event::{Outgoing, Sent},
     queue::{Backlog, EntryId, may_have_more},
@@ -113,6 +114,7 @@ impl Admission {
         if self.ids.is_empty() {
             return;
         }
+        COUNTS.from_queue[0].add(self.payloads.len() as u64);
         let sent = match self.handing_over {
             HandingOver::Delivers(drain) => Some(drain.when_sent()),
             HandingOver::Keeps | HandingOver::IsOwed => None,
@@ -129,6 +131,7 @@ impl Admission {
     /// Hands over what was queued, and what was lost, to a client that acknowledges. Nothing is removed before it does.
     pub fn welcome_kept(self, send: impl FnOnce(&[Box<RawValue>], Vec<EntryId>, Loss)) {
         if !self.ids.is_empty() || !self.loss.complete {
+            COUNTS.from_queue[1].add(self.payloads.len() as u64);
             send(&self.payloads, self.ids, self.loss);
         }
         drop(self.turn);

@@ -6,14 +6,19 @@ use axum::{Router, middleware, routing::any};
 use socketioxide::SocketIo;
 
 use crate::{
-    auth::{JwtVerifier, VerifyToken},
+    auth::{JwtVerifier, VerifyToken, keys::Keys},
     cluster::Peers,
-    config::{Config, Secret, StoreConfig},
+    config::{Config, StoreConfig},
     gate::{Bounds, Gate},
-    http::{self, Control},
+    http::{self, Control, Health, credential::Credentials},
     idempotency::Answers,
     local,
     notifications::{Deliver, NotificationsService},
+    ops::{
+        api,
+        metrics::{self, Watched},
+        requests,
+    },
     origins::{self, Guard, Origins},
     proxies::TrustedProxies,
     queue::{AckQueue, OfflineQueue},
@@ -64,7 +69,11 @@ pub struct Collaborators {
     /// Whom to believe what a client has asked for.
     pub trusted_proxies: TrustedProxies,
     /// The service credential (EMIT-01).
-    pub ingest_token: Secret,
+    pub credentials: Arc<Credentials>,
+    /// Whether the control surface is at a listener of its own.
+    pub control_apart: bool,
+    /// The same of the metrics.
+    pub metrics_apart: bool,
     /// How long a connection may take to authenticate (TRANS-09: at most 10 s).
     pub connect_timeout: Duration,
     /// How often clients are pinged, and how long they may take.
@@ -85,9 +94,17 @@ impl Collaborators {
     /// # Errors
     /// Where the store cannot be opened. A Redis that does not answer is no error yet.
     pub fn from_config(config: &Config) -> Result<Self, StoreError> {
+        Self::with_keys(config, Arc::new(Keys::new(config.tokens.keys.clone(), config.tokens.grace)))
+    }
+
+    /// The same with keys that somebody keeps up to date.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn with_keys(config: &Config, keys: Arc<Keys>) -> Result<Self, StoreError> {
         let (stores, peers) = open_store(&config.store, config.limits)?;
         Ok(Self {
-            tokens: Arc::new(JwtVerifier::new(config.algorithm, config.key.clone())),
+            tokens: Arc::new(JwtVerifier::new(keys, config.tokens.parties.clone())),
             sessions: Arc::new(StoredSessions(stores.sessions.clone())),
             session_store: stores.sessions,
             queue: stores.queue,
@@ -100,7 +117,9 @@ impl Collaborators {
             peers,
             origins: config.origins.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
-            ingest_token: config.ingest_token.clone(),
+            credentials: Arc::new(config.ingest_tokens.clone().into()),
+            control_apart: config.control.is_some(),
+            metrics_apart: config.metrics.is_some(),
             connect_timeout: namespace::CONNECT_TIMEOUT,
             heartbeat: config.heartbeat,
             patience: config.heartbeat.timeout,
@@ -139,8 +158,12 @@ impl Probe for Ready {
 
 /// The application.
 pub struct App {
-    /// All routes; can be merged into another axum application.
+    /// All routes, but for those of the control surface where that is apart; can be merged into another axum application.
     pub router: Router,
+    /// The routes of the control surface, where that is at a listener of its own.
+    pub control: Option<Router>,
+    /// The metrics, where they are at a listener of their own.
+    pub metrics: Option<Router>,
     /// For whoever emits in this process.
     pub service: NotificationsService,
     /// The sockets, to close them in the end.
@@ -171,7 +194,7 @@ impl App {
             NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver, peers.clone());
         let here = local::Here { service: service.clone(), rights: rights.clone() };
         let door = Door {
-            tokens: with.tokens,
+            tokens: with.tokens.clone(),
             sessions: with.sessions,
             service: service.clone(),
             rules: with.rules,
@@ -197,16 +220,37 @@ impl App {
             Some(peers) => Arc::new(Ready { probe: with.probe, peers: peers.clone() }),
             None => with.probe,
         };
-        let control = Control::new(service.clone(), session_store, with.answers, probe, with.ingest_token);
-        let guard = Guard { origins: with.origins, proxies: with.trusted_proxies };
+        let watched = Watched {
+            roster: roster.clone(),
+            gate: gate.clone(),
+            probe: probe.clone(),
+            tokens: with.tokens.clone(),
+            peers: peers.clone(),
+        };
+        let metrics = metrics::routes(watched);
+        let health = http::health(Health { probe, tokens: with.tokens });
+        let names = middleware::from_fn(requests::name);
+        let control = http::routes(Control::new(service.clone(), session_store, with.answers, with.credentials))
+            .merge(api::routes())
+            .layer(names);
+        let guard = Arc::new(Guard { origins: with.origins, proxies: with.trusted_proxies });
+        let guarded =
+            |routes| http::with_fallbacks(routes).layer(middleware::from_fn_with_state(guard.clone(), origins::guard));
+        let (control, metrics) = match with.metrics_apart {
+            true => (control, Some(guarded(metrics))),
+            false => (control.merge(metrics), None),
+        };
         let sockets = any(transport::handle).with_state(transport);
-        let router = http::routes(control)
-            .route("/socket.io", sockets.clone())
-            .route("/socket.io/", sockets)
-            .layer(middleware::from_fn_with_state(Arc::new(guard), origins::guard));
+        let sockets = Router::new().route("/socket.io", sockets.clone()).route("/socket.io/", sockets);
+        let (router, control) = match with.control_apart {
+            true => (health.clone().merge(sockets), Some(guarded(health.merge(control)))),
+            false => (health.merge(control).merge(sockets), None),
+        };
+        let router = guarded(router);
         if let Some(peers) = &peers {
             peers.join(Arc::new(here));
         }
-        Self { router, service, io, roster, keep_alive: with.keep_alive, gate, rights, peers }
+        let keep_alive = with.keep_alive;
+        Self { router, control, metrics, service, io, roster, keep_alive, gate, rights, peers }
     }
 }

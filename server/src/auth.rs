@@ -1,10 +1,17 @@
 //! Verifies connection tokens. Knows nothing of sockets or sessions.
 
+use std::{future::ready, sync::Arc};
+
 use axum::http::{HeaderMap, header::AUTHORIZATION};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
 
-use crate::{json, session::now_ms};
+use crate::{json, session::now_ms, store::BoxFuture};
+
+pub(crate) mod jwks;
+pub mod keys;
+
+use keys::Keys;
 
 /// How far the clocks of the issuer and of this server may differ (AUTH-08, AUTH-09: at most 5 s).
 const LEEWAY_SECONDS: f64 = 3.0;
@@ -33,6 +40,12 @@ pub enum TokenError {
     /// Anything else is wrong with it.
     #[error("the token is not valid")]
     Invalid,
+    /// No key that is known verifies it; there may be others by now.
+    #[error("the token is not signed with a key that is known")]
+    UnknownKey,
+    /// Nobody could say which keys there are.
+    #[error("the keys could not be looked up")]
+    Unavailable,
 }
 
 /// Verifies a token and says who it speaks for.
@@ -42,6 +55,19 @@ pub trait VerifyToken: Send + Sync + 'static {
     /// # Errors
     /// Where the token is not accepted (AUTH-05 to AUTH-13).
     fn verify(&self, token: &str) -> Result<Claims, TokenError>;
+
+    /// Waits until keys were looked for anew, after [`TokenError::UnknownKey`].
+    ///
+    /// # Errors
+    /// Where nobody looks for them, or they could not be looked up.
+    fn look_again(&self) -> BoxFuture<'_, Result<(), TokenError>> {
+        Box::pin(ready(Err(TokenError::Invalid)))
+    }
+
+    /// Whether there is anything to verify tokens with.
+    fn is_ready(&self) -> bool {
+        true
+    }
 
     /// Until when [`VerifyToken::verify`] accepts a token that it accepts now, in milliseconds of the Unix epoch; `None` where
     /// that never ends. A connection is closed then. What is not overridden reads the `exp` of a JSON Web Token.
@@ -120,24 +146,50 @@ pub(crate) fn strip_bearer(token: &str) -> &str {
     }
 }
 
-/// Verifies JSON Web Tokens by one algorithm and one key.
+/// Whose tokens are accepted, and whom they have to be for; nothing is asked where there is nothing in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parties {
+    /// `JWT_ISSUER`: the `iss` of a token is one of them (OPS-01).
+    pub issuers: Vec<String>,
+    /// `JWT_AUDIENCE`: one of them is among the `aud` of a token (OPS-01).
+    pub audiences: Vec<String>,
+}
+
+/// Verifies JSON Web Tokens.
 pub struct JwtVerifier {
-    key: DecodingKey,
-    signature_only: Validation,
+    keys: Arc<Keys>,
+    parties: Parties,
 }
 
 impl JwtVerifier {
-    /// A verifier for one algorithm (AUTH-06).
+    /// A verifier with these keys, each for its algorithm (AUTH-06).
     #[must_use]
-    pub fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
-        let mut signature_only = Validation::new(algorithm);
+    pub fn new(keys: Arc<Keys>, parties: Parties) -> Self {
+        Self { keys, parties }
+    }
+
+    /// The claims, where a key verifies the signature.
+    fn signed(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+        // Extensions that must be understood, and none is (RFC 7515, 4.1.11; AUTH-26).
+        if header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
+        // A key without an id may be any token's, and a token without one any key's.
+        let named = |id: &Option<String>| id.is_none() || header.kid.is_none() || *id == header.kid;
+        let mut signature_only = Validation::new(header.alg);
         // The times are judged below, last and by hand: the library stops at `exp`, so that it could not tell a token that
         // has merely expired from one that was never right, and it takes no negative number for a time.
         signature_only.required_spec_claims.clear();
         signature_only.validate_exp = false;
         signature_only.validate_nbf = false;
         signature_only.validate_aud = false;
-        Self { key, signature_only }
+        let keys = self.keys.current();
+        keys.iter()
+            .filter(|key| key.algorithm == header.alg && named(&key.id))
+            .find_map(|key| jsonwebtoken::decode(token, &key.key, &signature_only).ok())
+            .map(|token| token.claims)
+            .ok_or(TokenError::UnknownKey)
     }
 }
 
@@ -146,12 +198,39 @@ impl VerifyToken for JwtVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let decoded = jsonwebtoken::decode(token, &self.key, &self.signature_only).map_err(|_| TokenError::Invalid)?;
-        // Extensions that must be understood, and none is (RFC 7515, 4.1.11; AUTH-26).
-        if decoded.header.crit.is_some() {
-            return Err(TokenError::Invalid);
-        }
-        judge(&decoded.claims, now_ms() as f64 / 1_000.0)
+        let claims = self.signed(token)?;
+        self.parties.judge(&claims)?;
+        judge(&claims, now_ms() as f64 / 1_000.0)
+    }
+
+    fn look_again(&self) -> BoxFuture<'_, Result<(), TokenError>> {
+        Box::pin(async {
+            match self.keys.look_again().await {
+                Some(true) => Ok(()),
+                Some(false) => Err(TokenError::Unavailable),
+                None => Err(TokenError::Invalid),
+            }
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.keys.current().is_empty()
+    }
+}
+
+impl Parties {
+    fn judge(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
+        let has =
+            |listed: &[String], claim: &Value| claim.as_str().is_some_and(|it| listed.iter().any(|one| one == it));
+        let is_right = |listed: &[String], claim: Option<&Value>, many: bool| match claim {
+            _ if listed.is_empty() => true,
+            Some(Value::Array(all)) if many => all.iter().any(|one| has(listed, one)),
+            Some(one) => has(listed, one),
+            None => false,
+        };
+        let is_right =
+            is_right(&self.issuers, claims.get("iss"), false) && is_right(&self.audiences, claims.get("aud"), true);
+        if is_right { Ok(()) } else { Err(TokenError::Invalid) }
     }
 }
 

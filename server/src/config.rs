@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use jsonwebtoken::{Algorithm, DecodingKey};
-
 use crate::{
     gate::Bounds,
     origins::Origins,
@@ -22,6 +20,8 @@ use crate::{
 
 mod keys;
 mod redis;
+
+pub use keys::TokenConfig;
 
 /// No secret is longer; a file that is one without end is not read to its end.
 const MAX_SECRET_BYTES: u64 = 1024 * 1024;
@@ -98,12 +98,14 @@ pub struct Config {
     pub origins: Origins,
     /// `TRUSTED_PROXIES`, default none.
     pub trusted_proxies: TrustedProxies,
-    /// `JWT_ALGORITHM`, default HS256 with `JWT_SECRET` and RS256 with `JWT_PUBLIC_KEY` (CONF-04).
-    pub algorithm: Algorithm,
-    /// `JWT_SECRET` or `JWT_PUBLIC_KEY`, or the file that one of them is in (CONF-01).
-    pub key: DecodingKey,
-    /// `INGEST_TOKEN`, the service credential (EMIT-01).
-    pub ingest_token: Secret,
+    /// `CONTROL_HOST`, default `HOST`, and `CONTROL_PORT`: where the control surface is, if not beside the sockets.
+    pub control: Option<(String, u16)>,
+    /// `METRICS_HOST`, default `HOST`, and `METRICS_PORT`: where `/metrics` is, if not beside the control surface.
+    pub metrics: Option<(String, u16)>,
+    /// `JWT_…`: what tokens are verified with.
+    pub tokens: TokenConfig,
+    /// `INGEST_TOKEN`, the service credential (EMIT-01); two while it changes.
+    pub ingest_tokens: Vec<Secret>,
     /// `QUEUE_MAX_EVENTS`, default 50 (CONF-05), and `QUEUE_TTL_SECONDS`, default 86400.
     pub limits: Limits,
     /// `STORE`, and what belongs to each.
@@ -150,6 +152,28 @@ impl Config {
     }
 }
 
+impl Credentials {
+    /// Reads them alone, and the files in which they are.
+    ///
+    /// # Errors
+    /// Where one is missing or wrong; names all of them.
+    pub fn from_source(source: &dyn Source) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader { source, errors: Vec::new(), warnings: Vec::new() };
+        match (reader.tokens(), reader.ingest_tokens()) {
+            (Some(tokens), Some(ingest_tokens)) if reader.errors.is_empty() => Ok(Self { tokens, ingest_tokens }),
+            _ => Err(ConfigErrors(reader.errors)),
+        }
+    }
+}
+
+/// What may change while the server runs.
+pub struct Credentials {
+    /// What tokens are verified with.
+    pub tokens: TokenConfig,
+    /// The service credentials.
+    pub ingest_tokens: Vec<Secret>,
+}
+
 /// Reads variables and remembers what was wrong with them.
 struct Reader<'a> {
     source: &'a dyn Source,
@@ -169,12 +193,16 @@ const INGEST_TOKEN: Variable = Variable { plain: "INGEST_TOKEN", file: "INGEST_T
 impl Reader<'_> {
     /// `None` only where an error was noted.
     fn config(&mut self) -> Option<Config> {
-        let host = self.host();
+        let host = self.host("HOST");
         let port = self.number("PORT", 3000, 0, u64::from(u16::MAX));
         let origins = self.origins();
         let trusted_proxies = self.trusted_proxies();
-        let token = self.token_key();
-        let ingest_token = self.ingest_token();
+        let control_host = self.host("CONTROL_HOST");
+        let control_port = self.number("CONTROL_PORT", 0, 1, u16::MAX.into());
+        let metrics_host = self.host("METRICS_HOST");
+        let metrics_port = self.number("METRICS_PORT", 0, 1, u16::MAX.into());
+        let tokens = self.tokens();
+        let ingest_tokens = self.ingest_tokens();
         let max_events = self.number("QUEUE_MAX_EVENTS", 50, 1, MAX_QUEUE_EVENTS);
         let ttl = self.number("QUEUE_TTL_SECONDS", 86_400, 1, 10 * 365 * 86_400);
         let store = self.store();
@@ -183,15 +211,21 @@ impl Reader<'_> {
         let ping_timeout = self.number("PING_TIMEOUT_SECONDS", 20, 1, 3_600);
         let keep_alive = self.number("KEEP_ALIVE_SECONDS", 75, 1, 3_600);
         let bounds = self.bounds();
-        let (algorithm, key) = token?;
+        let host = host?.unwrap_or_else(|| "127.0.0.1".into());
+        let place = |own: Option<String>, port: u64| {
+            let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+            Some((own.unwrap_or_else(|| host.clone()), port))
+        };
+        let (control, metrics) = (place(control_host?, control_port?), place(metrics_host?, metrics_port?));
         Some(Config {
-            host: host?,
+            host,
             port: u16::try_from(port?).ok()?,
             origins: origins?,
             trusted_proxies: trusted_proxies?,
-            algorithm,
-            key,
-            ingest_token: ingest_token?,
+            control,
+            metrics,
+            tokens: tokens?,
+            ingest_tokens: ingest_tokens?,
             limits: Limits { max_events: usize::try_from(max_events?).ok()?, ttl: Duration::from_secs(ttl?) },
             store: store?,
             ack_timeout: Duration::from_secs(ack_timeout?),
@@ -263,19 +297,30 @@ impl Reader<'_> {
         }
     }
 
-    fn ingest_token(&mut self) -> Option<Secret> {
-        match self.secret(INGEST_TOKEN)? {
-            Some((_, token)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Some(token.into()),
-            Some((variable, _)) => self.error(variable, "must be visible ASCII, to go into a header"),
-            None => self.error(INGEST_TOKEN.plain, "is not set; there is no default for a secret"),
+    /// One on each line, two at the most: the next one is known before the last is forgotten.
+    fn ingest_tokens(&mut self) -> Option<Vec<Secret>> {
+        let Some((variable, text)) = self.secret(INGEST_TOKEN)? else {
+            return self.error(INGEST_TOKEN.plain, "is not set; there is no default for a secret");
+        };
+        let tokens: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+        match tokens.as_slice() {
+            [_] | [_, _] if tokens.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) => {
+                Some(tokens.into_iter().map(|token| token.to_owned().into()).collect())
+            }
+            [_] | [_, _] => self.error(variable, "must be visible ASCII, to go into a header"),
+            _ => self.error(
+                variable,
+                "must be one credential, or two on a line each while one takes the place of the other",
+            ),
         }
     }
 
-    fn host(&mut self) -> Option<String> {
-        let host = self.text("HOST").unwrap_or_else(|| "127.0.0.1".into());
+    /// `Some(None)` where it is not set.
+    fn host(&mut self, variable: &'static str) -> Option<Option<String>> {
+        let Some(host) = self.text(variable) else { return Some(None) };
         match host_name(&host) {
-            Ok(host) => Some(host),
-            Err(problem) => self.error("HOST", problem),
+            Ok(host) => Some(Some(host)),
+            Err(problem) => self.error(variable, problem.replace("PORT", &variable.replace("HOST", "PORT"))),
         }
     }
 
@@ -289,14 +334,19 @@ impl Reader<'_> {
             (None, None) => return Some(None),
             (None, Some(path)) => path,
         };
+        self.contents(file, &path).map(|value| Some((file, value)))
+    }
+
+    /// What is in the file that a variable names.
+    fn contents(&mut self, variable: &'static str, path: &str) -> Option<String> {
         let mut value = String::new();
         let read = File::open(path).and_then(|file| file.take(MAX_SECRET_BYTES).read_to_string(&mut value));
         // An editor ends a file with a line break that is no part of the secret.
         value.truncate(value.trim_end_matches(['\r', '\n']).len());
         match read {
-            Err(error) => self.error(file, format!("names a file that cannot be read: {}", error.kind())),
-            Ok(_) if value.is_empty() => self.error(file, "names a file that is empty"),
-            Ok(_) => Some(Some((file, value))),
+            Err(error) => self.error(variable, format!("names a file that cannot be read: {}", error.kind())),
+            Ok(_) if value.is_empty() => self.error(variable, "names a file that is empty"),
+            Ok(_) => Some(value),
         }
     }
 }

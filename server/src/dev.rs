@@ -16,10 +16,11 @@ use crate::{
     store::StoreError,
 };
 
-const USER: &str = "demo";
+/// The user of the demo.
+pub(crate) const USER: &str = "demo";
 const SESSION: &str = "demo-session";
 /// Whoever sets one of these signs tokens elsewhere.
-const KEYS: [&str; 3] = ["JWT_SECRET_FILE", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE"];
+const KEYS: [&str; 5] = ["JWT_SECRET_FILE", "JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE", "JWT_JWKS_FILE", "JWT_JWKS_URL"];
 const TOKEN_SECONDS: u64 = 12 * 60 * 60;
 
 /// The environment, with what was made up for this run.
@@ -74,7 +75,7 @@ impl Made {
     }
 
     /// A token for the demo user, where this run can sign one.
-    fn token(&self) -> Option<String> {
+    pub(crate) fn token(&self) -> Option<String> {
         let algorithm = match self.get("JWT_ALGORITHM").as_deref().unwrap_or("HS256") {
             "HS256" => jsonwebtoken::Algorithm::HS256,
             "HS384" => jsonwebtoken::Algorithm::HS384,
@@ -91,7 +92,9 @@ impl Made {
 
 fn instructions(token: &str, credential: &str, bound: SocketAddr) -> String {
     format!(
-        r#"A token for the user "{USER}", good for 12 hours:
+        r#"Open http://{bound}/ to see what a patient sees.
+
+A token for the user "{USER}", good for 12 hours:
 
 {token}
 

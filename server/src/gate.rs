@@ -245,6 +245,13 @@ impl Gate {
         Ok(Place { gate: self.clone(), id })
     }
 
+    /// How many connections there are, how many clients that were not let in, and how many connections there may be.
+    pub(crate) fn numbers(&self) -> (u64, u64, u64) {
+        let crowd = self.lock();
+        let most = self.max_connections.load(Ordering::Relaxed);
+        (crowd.connections as u64, crowd.pending.len() as u64, most as u64)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Crowd> {
         // Nothing in it can panic half way.
         self.crowd.lock().unwrap_or_else(PoisonError::into_inner)

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::{
-    config::Secret,
+    auth::VerifyToken,
     idempotency::{Answers, Idempotency},
     notifications::NotificationsService,
     session::SessionStore,
@@ -22,12 +22,13 @@ use crate::{
 };
 
 pub(crate) mod body;
-pub(crate) mod credential;
+pub mod credential;
 pub(crate) mod draft;
 pub(crate) mod events;
 pub mod problem;
 pub(crate) mod sessions;
 
+use credential::Credentials;
 use problem::Problem;
 
 /// How much may be in hand at once, in events; a batch counts as `BATCH_WEIGHT`. Beyond it: 429 (EMIT-14).
@@ -38,9 +39,8 @@ pub const MAX_IN_HAND: usize = 1_024;
 pub(crate) struct Control {
     pub(crate) service: NotificationsService,
     pub(crate) sessions: Arc<dyn SessionStore>,
-    pub(crate) probe: Arc<dyn Probe>,
     pub(crate) idempotency: Idempotency,
-    pub(crate) ingest_token: Secret,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) in_hand: Arc<Semaphore>,
 }
 
@@ -49,34 +49,51 @@ impl Control {
         service: NotificationsService,
         sessions: Arc<dyn SessionStore>,
         answers: Arc<dyn Answers>,
-        probe: Arc<dyn Probe>,
-        ingest_token: Secret,
+        credentials: Arc<Credentials>,
     ) -> Self {
         let idempotency = Idempotency::new(answers);
         let in_hand = Arc::new(Semaphore::new(MAX_IN_HAND));
-        Self { service, sessions, probe, idempotency, ingest_token, in_hand }
+        Self { service, sessions, idempotency, credentials, in_hand }
     }
 }
 
-/// The routes of the control surface.
+/// The routes of the control surface, for those with the service credential.
 pub(crate) fn routes(control: Control) -> Router {
     Router::new()
         .route("/events", post(events::one))
         .route("/events/batch", post(events::batch))
         .route("/sessions/{id}", put(sessions::put).delete(sessions::revoke))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+        // Here, so that what is laid around these routes is around this, too.
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
         .with_state(control)
+}
+
+/// What tells how the process is.
+#[derive(Clone)]
+pub(crate) struct Health {
+    pub(crate) probe: Arc<dyn Probe>,
+    pub(crate) tokens: Arc<dyn VerifyToken>,
+}
+
+/// The routes for whoever watches the process.
+pub(crate) fn health(health: Health) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(health)
+}
+
+/// What everything else is answered with.
+pub(crate) fn with_fallbacks(routes: Router) -> Router {
+    routes.method_not_allowed_fallback(method_not_allowed).fallback(not_found)
 }
 
 async fn healthz() -> Response {
     Json(json!({"status": "ok"})).into_response()
 }
 
-async fn readyz(State(control): State<Control>) -> Response {
-    match control.probe.probe().await {
+async fn readyz(State(health): State<Health>) -> Response {
+    match health.probe.probe().await {
+        Ok(()) if !health.tokens.is_ready() => {
+            Problem::unavailable("no key is known to verify tokens with").into_response()
+        }
         Ok(()) => Json(json!({"status": "ready"})).into_response(),
         // Whoever finds out writes it to the log, once; here it would be written for whoever asks.
         Err(error) => Problem::unavailable(error.kind()).into_response(),

@@ -9,6 +9,7 @@
 //! - [`gate`] bounds how many there may be, and who goes for whom.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
+//! - [`ops`] is what only those who run it need.
 //! - [`queue`] is the offline queue, `drains` what of it is on its way, [`idempotency`] the memory for repeated requests, [`store`]
 //!   where both are kept.
 
@@ -17,6 +18,7 @@ pub mod app;
 pub mod auth;
 pub mod cluster;
 pub mod config;
+mod counts;
 pub mod dev;
 mod drains;
 pub mod event;
@@ -29,6 +31,7 @@ mod listen;
 mod local;
 pub mod logs;
 pub mod notifications;
+pub mod ops;
 pub mod origins;
 pub mod proxies;
 pub mod queue;

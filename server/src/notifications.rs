@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{
     admission::{Admission, HandingOver},
     cluster::{Peers, Standing, Stay},
+    counts::{COUNTS, Outcome},
     drains::Drains,
     event::{Draft, EventType, Outgoing, Sent},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned, may_have_more},
@@ -399,6 +400,16 @@ impl NotificationsService {
     }
 
     async fn hand_over(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
+        let types: Vec<_> = events.iter().map(|(place, event)| (*place, event.event_type)).collect();
+        let outcomes = self.hand_over_in_turn(recipient, events).await;
+        let accepted: HashSet<_> = outcomes.iter().filter(|(_, it)| it.is_ok()).map(|(place, _)| *place).collect();
+        for (_, event_type) in types.into_iter().filter(|(place, _)| !accepted.contains(place)) {
+            COUNTS.event(event_type, Outcome::Refused);
+        }
+        outcomes
+    }
+
+    async fn hand_over_in_turn(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
         let Some(turn) = self.0.turns.take_within(recipient, WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
             return vec![(events[0].0, Err(EmitError::Busy))];
         };
@@ -522,6 +533,7 @@ impl Inner {
         };
         let events = unsent.iter().map(|it| Returned { payload: it.event.json(), after: it.after });
         self.queue.put_back(user_id, &events.collect::<Vec<_>>()).await?;
+        COUNTS.put_back.add(unsent.len() as u64);
         self.taken_back().remove(user_id);
         // Whoever is here came later, or was handed it as well.
         self.deliver.owe(room);
@@ -545,6 +557,9 @@ fn haste(events: &[(usize, Outgoing)]) -> Haste {
 }
 
 fn receipt(event: &Outgoing, delivery: Delivery) -> Receipt {
+    let outcome = if delivery == Delivery::Live { Outcome::Live } else { Outcome::Queued };
+    COUNTS.event(event.event_type, outcome);
+    tracing::debug!(event_id = %event.event_id, ?delivery, "accepted");
     Receipt { event_id: event.event_id, delivery }
 }
 

@@ -1,8 +1,15 @@
 //! Serves the application on a listener until it is told to stop. Knows nothing of what it serves.
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    future::{Future, pending},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    time::Duration,
+};
 
 use axum::{
+    Router,
     body::Body,
     extract::{ConnectInfo, Request},
 };
@@ -18,7 +25,9 @@ use tower::ServiceExt;
 
 use crate::{
     app::App,
+    config::Config,
     gate::{Reason, files},
+    listen::listen,
     socketio::{
         carrier::{Carried, Carrier},
         sockets,
@@ -47,30 +56,86 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long it may take after that to tell the other nodes (TERM-05: 10 s for all of it).
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Where the application listens.
+pub struct Listeners {
+    /// For everybody.
+    pub main: TcpListener,
+    /// For the control surface, where that is apart.
+    pub control: Option<TcpListener>,
+    /// For the metrics, where they are apart.
+    pub metrics: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Those that the settings name.
+    ///
+    /// # Errors
+    /// Where one cannot be had; says which.
+    pub async fn open(config: &Config) -> Result<Self, (String, io::Error)> {
+        let open = async |host: &str, port| listen(host, port).await.map_err(|error| (format!("{host}:{port}"), error));
+        let open_apart = async |place: &Option<(String, u16)>| match place {
+            Some((host, port)) => open(host, *port).await.map(Some),
+            None => Ok(None),
+        };
+        Ok(Self {
+            main: open(&config.host, config.port).await?,
+            control: open_apart(&config.control).await?,
+            metrics: open_apart(&config.metrics).await?,
+        })
+    }
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(main: TcpListener) -> Self {
+        Self { main, control: None, metrics: None }
+    }
+}
+
 /// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
-pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
-    let mut http = http1::Builder::new();
-    http.max_header_size(HEAD_BYTES);
+pub async fn serve(listeners: impl Into<Listeners>, app: App, shutdown: impl Future<Output = ()>) {
+    let Listeners { main, control, metrics } = listeners.into();
     app.gate.has_files_for(files::connections());
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
-    let mut shutdown = pin!(shutdown);
+    let served = async {
+        let apart = async |place: Option<(TcpListener, Router)>| match place {
+            Some((listener, router)) => accept_all(listener, router, &app, &connections).await,
+            None => pending().await,
+        };
+        tokio::join!(
+            accept_all(main, app.router.clone(), &app, &connections),
+            apart(control.zip(app.control.clone())),
+            apart(metrics.zip(app.metrics.clone())),
+        );
+    };
+    // The listeners go first: a client that came back now would be told that the namespace is unknown, and give up.
+    tokio::select! {
+        () = served => {}
+        () = shutdown => {}
+    }
+    drop(connections);
+    closing.send(()).ok();
+    tracing::info!("closing");
+    let closed = sockets::close(&app.io, &app.roster, &app.service, CLOSE_TIMEOUT);
+    let drained = timeout(DRAIN_TIMEOUT, closing.closed());
+    let (closed, drained) = tokio::join!(closed, drained);
+    if let Some(peers) = app.peers {
+        timeout(LEAVE_TIMEOUT, peers.leave()).await.ok();
+    }
+    tracing::info!(sockets = closed, requests = drained.is_ok(), "closed");
+}
+
+/// Accepts at one listener for as long as nobody drops this.
+async fn accept_all(listener: TcpListener, router: Router, app: &App, connections: &watch::Receiver<()>) {
+    let mut http = http1::Builder::new();
+    http.max_header_size(HEAD_BYTES);
     loop {
-        let seated = async {
-            let (stream, peer) = accept(&listener, &app).await;
-            Some((app.gate.seat(peer.ip(), app.keep_alive).await?, stream, peer))
-        };
-        let (seat, stream, peer) = tokio::select! {
-            seated = seated => match seated {
-                Some(seated) => seated,
-                None => continue,
-            },
-            () = &mut shutdown => break,
-        };
+        let (stream, peer) = accept(&listener, app).await;
+        let Some(seat) = app.gate.seat(peer.ip(), app.keep_alive).await else { continue };
         tune(&stream);
         let carrier = Carrier::new(seat);
         let stream = TokioIo::new(Carried::new(stream, carrier.clone()));
-        let (goes_with, router) = (carrier.clone(), app.router.clone());
+        let (goes_with, router) = (carrier.clone(), router.clone());
         let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
             let in_hand = goes_with.seat().begin();
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -107,17 +172,6 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
             }
         });
     }
-    // The listener first: a client that came back now would be told that the namespace is unknown, and give up.
-    drop((listener, connections));
-    closing.send(()).ok();
-    tracing::info!("closing");
-    let closed = sockets::close(&app.io, &app.roster, &app.service, CLOSE_TIMEOUT);
-    let drained = timeout(DRAIN_TIMEOUT, closing.closed());
-    let (closed, drained) = tokio::join!(closed, drained);
-    if let Some(peers) = app.peers {
-        timeout(LEAVE_TIMEOUT, peers.leave()).await.ok();
-    }
-    tracing::info!(sockets = closed, requests = drained.is_ok(), "closed");
 }
 
 /// The next connection, and whose it is.

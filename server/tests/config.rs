@@ -38,7 +38,7 @@ fn everything_but_the_secrets_has_a_default() {
     assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 3000));
     assert_eq!(config.origins, Origins::parse("http://localhost:3001").unwrap());
     assert_eq!(config.trusted_proxies, TrustedProxies::default());
-    assert_eq!(config.algorithm, Algorithm::HS256);
+    assert_eq!(config.tokens.algorithm, Some(Algorithm::HS256));
     assert_eq!((config.limits.max_events, config.limits.ttl), (50, Duration::from_secs(86_400)));
     assert_eq!(config.store, StoreConfig::Embedded(PathBuf::from("data")));
     assert_eq!(config.ack_timeout, Duration::from_secs(10));
@@ -105,7 +105,7 @@ fn no_error_shows_a_secret() {
 #[test]
 fn each_algorithm_wants_its_kind_of_key() {
     for (name, algorithm) in [("HS256", Algorithm::HS256), ("HS384", Algorithm::HS384), ("HS512", Algorithm::HS512)] {
-        assert_eq!(with(&[("JWT_ALGORITHM", name)]).unwrap().algorithm, algorithm);
+        assert_eq!(with(&[("JWT_ALGORITHM", name)]).unwrap().tokens.algorithm, Some(algorithm));
     }
     let keys = [("RS256", "rsa"), ("ES256", "ec"), ("EdDSA", "ed25519")];
     for (name, kind) in keys {
@@ -121,7 +121,7 @@ fn each_algorithm_wants_its_kind_of_key() {
     }
     let rsa = fixture_text("keys/rsa-public.pem");
     let public_only = [("JWT_PUBLIC_KEY", rsa.as_str()), ("INGEST_TOKEN", "x")];
-    assert_eq!(read(&public_only).unwrap().algorithm, Algorithm::RS256);
+    assert_eq!(read(&public_only).unwrap().tokens.algorithm, Some(Algorithm::RS256));
     let errors = read(&[&public_only[..], &[("JWT_ALGORITHM", "HS256")]].concat()).err().unwrap();
     assert_eq!(errors.0[0].variable, "JWT_SECRET");
 }
@@ -294,15 +294,15 @@ fn secrets_are_read_from_files() {
         ("REDIS_PASSWORD_FILE", &password),
     ]);
     let config = config.unwrap();
-    assert_eq!(config.key.try_get_as_bytes().unwrap(), LONG.as_bytes());
-    assert_eq!(config.ingest_token.expose(), "the-service-credential");
+    assert_eq!(config.tokens.keys[0].key.try_get_as_bytes().unwrap(), LONG.as_bytes());
+    assert_eq!(config.ingest_tokens[0].expose(), "the-service-credential");
     let StoreConfig::Redis(redis) = config.store else { panic!("not redis") };
     assert_eq!(redis.password.unwrap().expose(), " p w ", "only the line breaks at the end go");
     let StoreConfig::Redis(redis) = with(&[("REDIS_URL_FILE", &url)]).unwrap().store else { panic!("not redis") };
     assert_eq!(redis.password.unwrap().expose(), "s3cr3t");
     let pem = file("pem", fixture_text("keys/ec-public.pem").as_bytes());
     let from_pem = [("JWT_PUBLIC_KEY_FILE", pem.as_str()), ("JWT_ALGORITHM", "ES256"), ("INGEST_TOKEN", "x")];
-    assert_eq!(read(&from_pem).unwrap().algorithm, Algorithm::ES256);
+    assert_eq!(read(&from_pem).unwrap().tokens.algorithm, Some(Algorithm::ES256));
 
     let (empty, binary) = (file("empty", b"\n"), file("binary", b"\xff\xfe\xff"));
     let absent = folder.join("s3cr3t-taken-for-a-path").display().to_string();

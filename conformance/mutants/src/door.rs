@@ -176,7 +176,8 @@ impl Door {
         let in_url = query.split('&').find_map(|pair| pair.strip_prefix("token="));
         let code = |error| match error {
             TokenError::Missing => "token_missing",
-            TokenError::Invalid => "token_invalid",
+            TokenError::Invalid | TokenError::UnknownKey => "token_invalid",
+            TokenError::Unavailable => "unavailable",
             TokenError::Expired => "token_expired",
         };
         let token = match (self.fault, in_url) {

@@ -43,6 +43,8 @@ pub(crate) enum Place {
     Line(relay::Fault),
     /// How the process ends, and what it does beside serving.
     Process(process::Fault),
+    /// What keeps keys and credentials up to date, which is left out.
+    Frozen,
 }
 
 impl Mutant {
@@ -1221,4 +1223,60 @@ static MUTANTS: &[Mutant] = &[
         Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound }
     })
     .also(&["FAIL", "TERM"]),
+    setting("issuer-unchecked", "whoever has issued a token is right", &["OPS-01/parties"], |config| {
+        config.tokens.parties.issuers.clear();
+    }),
+    setting("audience-unchecked", "whomever a token is for, it is taken", &["OPS-01/parties"], |config| {
+        config.tokens.parties.audiences.clear();
+    }),
+    part(
+        "key-id-ignored",
+        "a token is verified with any key, whichever it names",
+        &["OPS-02/key-set"],
+        |sound, config| Collaborators {
+            tokens: Arc::new(tokens::Faulty::new(config, tokens::Fault::KeyIdIgnored)),
+            ..sound
+        },
+    )
+    .also(&["OPS-01", "OPS-04", "OPS-05"]),
+    setting("first-key-only", "of several public keys the first one counts", &["OPS-03/several"], |config| {
+        config.tokens.keys.truncate(1);
+    })
+    .also(&["OPS-02"]),
+    Mutant::new(
+        "keys-read-once",
+        "keys and credentials are those of the start",
+        &["OPS-04/file", "OPS-04/url", "OPS-06/two"],
+        Place::Frozen,
+    )
+    .also(&["OPS-05"]),
+    setting("gone-key-forgotten", "a key that has gone counts no more", &["OPS-04/file", "OPS-04/url"], |config| {
+        config.tokens.grace = Duration::ZERO;
+    }),
+    setting("gone-key-kept", "a key that has gone counts for ever", &["OPS-04/file", "OPS-04/url"], |config| {
+        config.tokens.grace = Duration::from_secs(86_400);
+    }),
+    part(
+        "outage-forgets-keys",
+        "a URL that cannot be had costs the keys that are known",
+        &["OPS-05/outage"],
+        |sound, _| Collaborators { tokens: Arc::new(tokens::Forgetful::new(sound.tokens)), ..sound },
+    ),
+    setting("one-credential", "there is one service credential", &["OPS-06/two"], |config| {
+        config.ingest_tokens.truncate(1);
+    }),
+    part("control-everywhere", "the control surface is at each port", &["OPS-07/apart"], |sound, _| Collaborators {
+        control_apart: false,
+        ..sound
+    }),
+    part("metrics-everywhere", "the metrics are at each port", &["OPS-08/metrics"], |sound, _| Collaborators {
+        metrics_apart: false,
+        ..sound
+    }),
+    routes(
+        "request-unnamed",
+        "no answer tells the id of its request",
+        &["OPS-09/request-id"],
+        routes::Fault::RequestUnnamed,
+    ),
 ];

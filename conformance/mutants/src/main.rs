@@ -23,12 +23,15 @@ mod upstream;
 
 use std::{error::Error, io::stderr, process::ExitCode, sync::Arc};
 
-use notify_server::{App, Collaborators, serve::serve};
-use socketioxide::extract::SocketRef;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
+use notify_server::{
+    App, Collaborators,
+    auth::keys::Keys,
+    config::Environment,
+    ops::rotation::Rotation,
+    serve::{Listeners, serve},
 };
+use socketioxide::extract::SocketRef;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use door::Door;
@@ -71,36 +74,46 @@ async fn run() -> Result<(), Box<dyn Error>> {
         Some(Place::Process(fault)) => Some(*fault),
         _ => None,
     });
-    let mut sound = process.breaks(Collaborators::from_config(&config)?);
+    let keys = Arc::new(Keys::new(config.tokens.keys.clone(), config.tokens.grace));
+    let mut sound = process.breaks(Collaborators::with_keys(&config, keys.clone())?);
+    let mut rotation = Rotation::new(Arc::new(Environment), &config, keys, sound.credentials.clone());
+    rotation.begin().await;
+    if !matches!(place, Some(Place::Frozen)) {
+        tokio::spawn(rotation.follow());
+    }
     if mutant.is_some_and(|mutant| !mutant.is_among_nodes()) {
         sound.peers = None;
     }
     let probe = sound.probe.clone();
-    let app = match place {
+    let mut app = match place {
         Some(Place::Part(breaks)) => App::new(breaks(sound, &config)),
-        Some(place) => around(place, sound),
+        Some(place) => around(place, sound, config.ingest_tokens[0].expose().to_owned()),
         None => App::new(sound),
     };
-    let listener = TcpListener::bind((config.host.as_str(), config.port)).await?;
-    let listener = match place {
-        Some(Place::Line(fault)) => relay::before(listener, *fault).await?,
-        _ => listener,
-    };
+    if config.control.is_some() && app.control.is_none() {
+        app.control = Some(app.router.clone());
+    }
+    if config.metrics.is_some() && app.metrics.is_none() {
+        app.metrics = Some(app.router.clone());
+    }
+    let mut listeners = Listeners::open(&config).await.map_err(|(place, error)| format!("{place}: {error}"))?;
+    if let Some(Place::Line(fault)) = place {
+        listeners.main = relay::before(listeners.main, *fault).await?;
+    }
     let terminated = signal(SignalKind::terminate())?;
     process.accompanies(&app, probe);
     let io = app.io.clone();
     let told_to_end = process.clone().told_to_end(terminated, io);
     if process.takes_everybody() {
-        axum::serve(listener, app.router).with_graceful_shutdown(told_to_end).await?;
+        axum::serve(listeners.main, app.router).with_graceful_shutdown(told_to_end).await?;
     } else {
-        serve(listener, app, told_to_end).await;
+        serve(listeners, app, told_to_end).await;
     }
     Ok(process.ended()?)
 }
 
 /// An application of sound parts, with a fault around them.
-fn around(place: &Place, sound: Collaborators) -> App {
-    let credential = sound.ingest_token.expose().to_owned();
+fn around(place: &Place, sound: Collaborators, credential: String) -> App {
     let sessions = sound.session_store.clone();
     let door = match place {
         Place::Door(fault) => Door::new(*fault, &sound),
@@ -143,7 +156,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
             (app.router, app.io) = late.put_before(app.router);
             door.replace(&app.io, app.service.clone());
         }
-        Place::Boot(_) | Place::Setting(_) | Place::Part(_) | Place::Process(_) | Place::Line(_) => {}
+        Place::Boot(_) | Place::Setting(_) | Place::Part(_) | Place::Process(_) | Place::Line(_) | Place::Frozen => {}
     }
     app
 }

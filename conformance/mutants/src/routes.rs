@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     BodyReadAsValues,
     /// What is refused is emitted all the same.
     RefusedEmitted,
+    /// The id of a request is not given back.
+    RequestUnnamed,
     /// Errors are plain text.
     PlainErrors,
     /// A body that is too large is told as a bad one.
@@ -272,6 +274,7 @@ impl Surroundings {
             (Fault::AbsentRevoked, StatusCode::NOT_FOUND) if method == Method::DELETE => {
                 *response.status_mut() = StatusCode::NO_CONTENT
             }
+            (Fault::RequestUnnamed, _) => drop(response.headers_mut().remove("x-request-id")),
             (Fault::TooLargeToldAsBad, StatusCode::PAYLOAD_TOO_LARGE) => {
                 *response.status_mut() = StatusCode::BAD_REQUEST
             }

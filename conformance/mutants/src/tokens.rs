@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -10,7 +13,8 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Validation};
 use notify_server::{
     Config,
-    auth::{Claims, TokenError, VerifyToken},
+    auth::{Claims, TokenError, VerifyToken, keys::Key},
+    store::BoxFuture,
 };
 use serde_json::{Map, Value};
 
@@ -34,21 +38,21 @@ pub(crate) enum Fault {
     ExpiredToldAsInvalid,
     LongToldAsMissing,
     CritIgnored,
+    KeyIdIgnored,
 }
 
 /// A verifier with a fault.
 pub(crate) struct Faulty {
-    config: (Algorithm, jsonwebtoken::DecodingKey),
+    keys: Vec<Key>,
     fault: Fault,
 }
 
 impl Faulty {
     pub(crate) fn new(config: &Config, fault: Fault) -> Self {
-        Self { config: (config.algorithm, config.key.clone()), fault }
+        Self { keys: config.tokens.keys.clone(), fault }
     }
 
     fn decode(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
-        let (algorithm, key) = &self.config;
         let unchecked = match self.fault {
             Fault::SignatureUnchecked => true,
             Fault::NoneAccepted => {
@@ -59,14 +63,18 @@ impl Faulty {
         if unchecked {
             return part(token, 1);
         }
-        let mut rules = Validation::new(*algorithm);
+        self.keys.iter().find_map(|key| self.decode_with(key, token).ok()).ok_or(TokenError::Invalid)
+    }
+
+    fn decode_with(&self, key: &Key, token: &str) -> Result<Map<String, Value>, TokenError> {
+        let mut rules = Validation::new(key.algorithm);
         rules.required_spec_claims.clear();
         rules.validate_exp = false;
         rules.validate_aud = false;
         if self.fault == Fault::AlgorithmOfTheToken {
             rules.algorithms = vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
         }
-        let decoded = jsonwebtoken::decode(token, key, &rules).map_err(|_| TokenError::Invalid)?;
+        let decoded = jsonwebtoken::decode(token, &key.key, &rules).map_err(|_| TokenError::Invalid)?;
         if decoded.header.crit.is_some() && self.fault != Fault::CritIgnored {
             return Err(TokenError::Invalid);
         }
@@ -174,5 +182,31 @@ impl VerifyToken for Ends {
                 *self.first.lock().unwrap_or_else(PoisonError::into_inner).entry(user).or_insert(end)
             }
         }
+    }
+}
+
+/// A verifier that knows no key any more once keys could not be looked up.
+pub(crate) struct Forgetful {
+    tokens: Arc<dyn VerifyToken>,
+    has_forgotten: AtomicBool,
+}
+
+impl Forgetful {
+    pub(crate) fn new(tokens: Arc<dyn VerifyToken>) -> Self {
+        Self { tokens, has_forgotten: AtomicBool::new(false) }
+    }
+}
+
+impl VerifyToken for Forgetful {
+    fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        if self.has_forgotten.load(Ordering::SeqCst) { Err(TokenError::UnknownKey) } else { self.tokens.verify(token) }
+    }
+
+    fn look_again(&self) -> BoxFuture<'_, Result<(), TokenError>> {
+        Box::pin(async {
+            let looked = self.tokens.look_again().await;
+            self.has_forgotten.store(looked == Err(TokenError::Unavailable), Ordering::SeqCst);
+            looked
+        })
     }
 }

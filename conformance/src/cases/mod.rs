@@ -22,6 +22,7 @@ mod pace;
 mod queue;
 mod rights;
 mod rooms;
+mod rotation;
 mod slow;
 mod transport;
 mod upgrade;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Case> {
         heart::CASES,
         floods::CASES,
         failover::CASES,
+        rotation::CASES,
     ]
     .concat()
 }

@@ -37,6 +37,7 @@ fn capabilities(target: &Target, notes: &Notes<'_>) {
         ("restart", "[process]", target.process.is_some()),
         ("config", "[process] with `command`: how a server ends is seen of the suite's own only", is_own(target)),
         ("redis", "[process]", target.process.is_some()),
+        ("operations", "[process] with `command`: what it is about are settings", is_own(target)),
         ("resilience", "[process] with `command`: how a server ends is seen of the suite's own only", is_own(target)),
         (
             "cluster",

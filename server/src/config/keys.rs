@@ -1,52 +1,141 @@
-//! The key that tokens are verified with: which one is set, and whether it is of the right kind and strong enough.
+//! The keys that tokens are verified with: where they are, and whether they are of the right kind and strong enough.
 
+use std::time::Duration;
+
+use axum::http::{Uri, uri::Scheme};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::{Reader, Variable};
+use crate::auth::{
+    Parties, jwks,
+    keys::{Key, MAX_KEYS, least_bytes},
+};
 
 const SECRET: Variable = Variable { plain: "JWT_SECRET", file: "JWT_SECRET_FILE" };
 const PUBLIC_KEY: Variable = Variable { plain: "JWT_PUBLIC_KEY", file: "JWT_PUBLIC_KEY_FILE" };
+const KEY_SET: &str = "JWT_JWKS_FILE";
+const KEY_SET_URL: &str = "JWT_JWKS_URL";
 
-/// The least length of a modulus for RS256 (RFC 7518, 3.3).
-const RSA_BYTES: usize = 2_048 / 8;
+/// Where keys are, and what there is to know of tokens besides.
+pub struct TokenConfig {
+    /// `JWT_SECRET`, `JWT_PUBLIC_KEY`, or what is in the file that one of them or `JWT_JWKS_FILE` names (CONF-01); none where they are
+    /// at a URL.
+    pub keys: Vec<Key>,
+    /// Whether they are in a file, which may change.
+    pub from_file: bool,
+    /// `JWT_JWKS_URL`.
+    pub url: Option<Uri>,
+    /// `JWT_ALGORITHM`, default HS256 with `JWT_SECRET` and RS256 with `JWT_PUBLIC_KEY` (CONF-04); `None` where it is that of each key.
+    pub algorithm: Option<Algorithm>,
+    /// `JWT_JWKS_REFRESH_SECONDS`, default 300.
+    pub refresh: Duration,
+    /// `JWT_KEY_GRACE_SECONDS`, default 900: how long a key that has gone is honoured.
+    pub grace: Duration,
+    /// `JWT_ISSUER` and `JWT_AUDIENCE`.
+    pub parties: Parties,
+}
 
 impl Reader<'_> {
     /// `None` only where an error was noted, as everywhere in the reader.
-    pub(super) fn token_key(&mut self) -> Option<(Algorithm, DecodingKey)> {
+    pub(super) fn tokens(&mut self) -> Option<TokenConfig> {
+        let refresh = self.number("JWT_JWKS_REFRESH_SECONDS", 300, 1, 86_400);
+        let grace = self.number("JWT_KEY_GRACE_SECONDS", 900, 0, 86_400);
+        let parties = Parties { issuers: self.list("JWT_ISSUER"), audiences: self.list("JWT_AUDIENCE") };
         let (secret, public) = (self.secret(SECRET), self.secret(PUBLIC_KEY));
-        let is_set = |it: &Option<Option<_>>| !matches!(it, Some(None));
+        let is_set = |it: &Setting| !matches!(it, Some(None));
+        let is_file = |it: &Setting| matches!(it, Some(Some((variable, _))) if variable.ends_with("_FILE"));
+        let from_file = is_file(&secret) || is_file(&public) || self.text(KEY_SET).is_some();
         let (has_secret, has_public) = (is_set(&secret), is_set(&public));
-        let default = if has_public && !has_secret { "RS256" } else { "HS256" };
+        let (file, url) = (self.text(KEY_SET), self.text(KEY_SET_URL));
+        let set = match (&file, &url) {
+            (None, None) => None,
+            (Some(_), None) => Some(KEY_SET),
+            (_, Some(_)) => Some(KEY_SET_URL),
+        };
+        let default = match (has_secret, has_public) {
+            (false, false) if set.is_some() => "",
+            (false, true) => "RS256",
+            _ => "HS256",
+        };
         let algorithm = match self.text("JWT_ALGORITHM").as_deref().unwrap_or(default) {
-            "HS256" => Some(Algorithm::HS256),
-            "HS384" => Some(Algorithm::HS384),
-            "HS512" => Some(Algorithm::HS512),
-            "RS256" => Some(Algorithm::RS256),
-            "ES256" => Some(Algorithm::ES256),
-            "EdDSA" => Some(Algorithm::EdDSA),
+            "HS256" => Some(Some(Algorithm::HS256)),
+            "HS384" => Some(Some(Algorithm::HS384)),
+            "HS512" => Some(Some(Algorithm::HS512)),
+            "RS256" => Some(Some(Algorithm::RS256)),
+            "ES256" => Some(Some(Algorithm::ES256)),
+            "EdDSA" => Some(Some(Algorithm::EdDSA)),
+            "" => Some(None),
             _ => self.error("JWT_ALGORITHM", "must be one of HS256, HS384, HS512, RS256, ES256 and EdDSA"),
         };
-        if !has_secret && !has_public {
-            return self
-                .error(SECRET.plain, "is not set, and neither is JWT_PUBLIC_KEY; there is no default for a secret");
-        }
-        let algorithm = algorithm?;
-        let key = match (least_bytes(algorithm), secret?, public?) {
-            (Some(least), Some((variable, secret)), _) => self.shared(variable, &secret, algorithm, least),
-            (Some(_), None, _) => self.error(SECRET.plain, "is not set, but JWT_ALGORITHM wants a secret"),
-            (None, _, Some((variable, pem))) => self.public(variable, algorithm, &pem),
-            (None, _, None) => self.error(PUBLIC_KEY.plain, "is not set, but JWT_ALGORITHM wants a public key"),
+        let (keys, url) = match set {
+            None => (self.keys(secret, public, algorithm)?, None),
+            Some(variable) if has_secret || has_public => {
+                let other = if has_secret { SECRET.plain } else { PUBLIC_KEY.plain };
+                return self.error(variable, format!("is set, and so is {other} or its file: set one of them"));
+            }
+            Some(_) if file.is_some() && url.is_some() => {
+                return self.error(KEY_SET_URL, format!("is set, and so is {KEY_SET}: set one of the two"));
+            }
+            Some(variable) if algorithm?.is_some_and(|it| least_bytes(it).is_some()) => {
+                let shared = "is set, but JWT_ALGORITHM wants a secret, which belongs into JWT_SECRET; in a key set are public keys";
+                return self.error(variable, shared);
+            }
+            Some(KEY_SET) => (self.key_set(&file?, algorithm?)?, None),
+            Some(_) => (Vec::new(), Some(self.key_set_url(&url?)?)),
         };
-        Some((algorithm, key?))
+        Some(TokenConfig {
+            keys,
+            from_file,
+            url,
+            algorithm: algorithm?,
+            refresh: Duration::from_secs(refresh?),
+            grace: Duration::from_secs(grace?),
+            parties,
+        })
     }
 
-    fn shared(
-        &mut self,
-        variable: &'static str,
-        secret: &str,
-        algorithm: Algorithm,
-        least: usize,
-    ) -> Option<DecodingKey> {
+    /// What of a comma-separated list is not empty.
+    fn list(&self, variable: &str) -> Vec<String> {
+        let list = self.text(variable).unwrap_or_default();
+        list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn keys(&mut self, secret: Setting, public: Setting, algorithm: Option<Option<Algorithm>>) -> Option<Vec<Key>> {
+        if matches!((&secret, &public), (Some(None), Some(None))) {
+            let nothing = "is not set, and neither is JWT_PUBLIC_KEY, JWT_JWKS_FILE or JWT_JWKS_URL; there is no default for a secret";
+            return self.error(SECRET.plain, nothing);
+        }
+        let algorithm = algorithm??;
+        match (least_bytes(algorithm), secret?, public?) {
+            (Some(least), Some((variable, secret)), _) => self.shared(variable, &secret, algorithm, least),
+            (Some(_), None, _) => self.error(SECRET.plain, "is not set, but JWT_ALGORITHM wants a secret"),
+            (None, _, Some((variable, pem))) => self.public_keys(variable, algorithm, &pem),
+            (None, _, None) => self.error(PUBLIC_KEY.plain, "is not set, but JWT_ALGORITHM wants a public key"),
+        }
+    }
+
+    fn key_set(&mut self, path: &str, algorithm: Option<Algorithm>) -> Option<Vec<Key>> {
+        let text = self.contents(KEY_SET, path)?;
+        match jwks::read(&text, algorithm) {
+            Ok(keys) => Some(keys),
+            Err(problem) => self.error(KEY_SET, format!("names a file that has {problem}")),
+        }
+    }
+
+    fn key_set_url(&mut self, url: &str) -> Option<Uri> {
+        let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+        match uri {
+            Some(uri) if uri.scheme() == Some(&Scheme::HTTP) => Some(uri),
+            Some(uri) if uri.scheme() == Some(&Scheme::HTTPS) => self.error(
+                KEY_SET_URL,
+                "asks for TLS (https://), which is not supported yet: use a proxy beside this server at http://127.0.0.1, \
+                 or a file that something renews, by JWT_JWKS_FILE",
+            ),
+            _ => self.error(KEY_SET_URL, "must be http://HOST[:PORT]/PATH"),
+        }
+    }
+
+    fn shared(&mut self, variable: &'static str, secret: &str, algorithm: Algorithm, least: usize) -> Option<Vec<Key>> {
         if secret.trim_start().starts_with("-----BEGIN ") {
             let other = "holds a key in PEM format; a public key belongs into JWT_PUBLIC_KEY, with its JWT_ALGORITHM";
             return self.error(variable, other);
@@ -59,12 +148,26 @@ impl Reader<'_> {
             );
             return self.error(variable, short);
         }
-        Some(DecodingKey::from_secret(secret.as_bytes()))
+        let key = DecodingKey::from_secret(secret.as_bytes());
+        Some(Key::new(algorithm, None, key, secret)?).map(|key| vec![key])
     }
 
-    fn public(&mut self, variable: &'static str, algorithm: Algorithm, pem: &str) -> Option<DecodingKey> {
+    /// Several may stand one behind the other (OPS-03).
+    fn public_keys(&mut self, variable: &'static str, algorithm: Algorithm, pem: &str) -> Option<Vec<Key>> {
+        const BEGIN: &str = "-----BEGIN ";
         // Environment files often hold a PEM in one line.
         let pem = pem.replace("\\n", "\n");
+        let starts: Vec<_> = pem.match_indices(BEGIN).map(|(at, _)| at).chain([pem.len()]).collect();
+        if starts.len() > MAX_KEYS + 1 {
+            return self.error(variable, format!("holds more than {MAX_KEYS} keys"));
+        }
+        match starts.as_slice() {
+            [_] => self.public(variable, algorithm, &pem).map(|key| vec![key]),
+            starts => starts.windows(2).map(|it| self.public(variable, algorithm, &pem[it[0]..it[1]])).collect(),
+        }
+    }
+
+    fn public(&mut self, variable: &'static str, algorithm: Algorithm, pem: &str) -> Option<Key> {
         let label = pem.trim_start().strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----"));
         let Some((label, _)) = label else {
             let what = format!("must be a public key for {algorithm:?} in PEM format, from -----BEGIN PUBLIC KEY-----");
@@ -80,52 +183,12 @@ impl Reader<'_> {
             Algorithm::ES256 => (DecodingKey::from_ec_pem(pem.as_bytes()), "an EC key on the curve P-256"),
             _ => (DecodingKey::from_ed_pem(pem.as_bytes()), "an Ed25519 key"),
         };
-        match key.ok().filter(|key| key.try_get_as_bytes().is_ok_and(|bytes| fits(algorithm, bytes))) {
+        match key.ok().and_then(|key| Key::new(algorithm, None, key, pem.trim())) {
             Some(key) => Some(key),
             None => self.error(variable, format!("must be a public key for {algorithm:?} in PEM format: {wanted}")),
         }
     }
 }
 
-/// The least length of a secret: that of the hash (RFC 7518, 3.2). `None` where there is none.
-const fn least_bytes(algorithm: Algorithm) -> Option<usize> {
-    match algorithm {
-        Algorithm::HS256 => Some(32),
-        Algorithm::HS384 => Some(48),
-        Algorithm::HS512 => Some(64),
-        _ => None,
-    }
-}
-
-/// Whether a key is on the algorithm's curve, or long enough. The library finds that out, or not, with the first token.
-fn fits(algorithm: Algorithm, key: &[u8]) -> bool {
-    match (algorithm, key) {
-        // An uncompressed point of P-256.
-        (Algorithm::ES256, [4, coordinates @ ..]) => coordinates.len() == 64,
-        (Algorithm::ES256, _) => false,
-        (Algorithm::RS256, der) => modulus_bytes(der).is_some_and(|bytes| bytes >= RSA_BYTES),
-        (_, key) => key.len() == 32,
-    }
-}
-
-/// The length of the modulus in `RSAPublicKey ::= SEQUENCE { modulus INTEGER, … }` (RFC 8017, A.1.1).
-fn modulus_bytes(der: &[u8]) -> Option<usize> {
-    let (_, members) = der_value(der, 0x30)?;
-    let (length, modulus) = der_value(members, 0x02)?;
-    let leading = modulus.iter().take(length).take_while(|byte| **byte == 0).count();
-    Some(length - leading)
-}
-
-/// The length of the DER value with this tag at the beginning, and what follows its head.
-fn der_value(der: &[u8], tag: u8) -> Option<(usize, &[u8])> {
-    let (&found, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    if found != tag {
-        return None;
-    }
-    let Some(octets) = first.checked_sub(0x80).map(usize::from) else { return Some((usize::from(first), rest)) };
-    let (length, rest) = rest.split_at_checked(octets)?;
-    let length =
-        length.iter().try_fold(0_usize, |length, byte| length.checked_mul(256)?.checked_add((*byte).into()))?;
-    (length <= rest.len()).then_some((length, rest))
-}
+/// A secret as it was read, and by which variable.
+type Setting = Option<Option<(&'static str, String)>>;

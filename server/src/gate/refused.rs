@@ -10,6 +10,8 @@ use std::{
 
 use tokio::{runtime::Handle, time::sleep};
 
+use crate::counts::COUNTS;
+
 /// How often it is told.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -41,6 +43,7 @@ struct Counts {
 impl Refused {
     pub(crate) fn note(&self, reason: Reason) {
         self.0.since[reason as usize].fetch_add(1, Ordering::SeqCst);
+        COUNTS.limits[reason as usize].add(1);
         if let Ok(runtime) = Handle::try_current()
             && !self.0.is_told.swap(true, Ordering::SeqCst)
         {

@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
@@ -132,13 +133,16 @@ where
     F: Future<Output = Result<String, Problem>> + Send,
 {
     let (service, idempotency) = (control.service.clone(), control.idempotency.clone());
-    let task = tokio::spawn(async move {
-        let _permit = permit;
-        match keyed {
-            Some(keyed) => idempotency.once(keyed, |before| emit(service, before)).await,
-            None => emit(service, None).await,
+    let task = tokio::spawn(
+        async move {
+            let _permit = permit;
+            match keyed {
+                Some(keyed) => idempotency.once(keyed, |before| emit(service, before)).await,
+                None => emit(service, None).await,
+            }
         }
-    });
+        .in_current_span(),
+    );
     let answer = task.await.map_err(|_| Problem::unavailable("the server is closing"))??;
     Ok(accepted(answer))
 }

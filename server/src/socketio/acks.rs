@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::connection::Connection;
-use crate::queue::{AckQueue, EntryId};
+use crate::{
+    counts::COUNTS,
+    queue::{AckQueue, EntryId},
+};
 
 /// How long to wait before the store is asked again to remove what was acknowledged.
 const RETRY: Duration = Duration::from_secs(1);
@@ -90,6 +93,8 @@ struct Pending {
     told: u64,
     /// By when it has to be acknowledged, once it was sent.
     due: Option<Instant>,
+    /// When it was handed over.
+    handed: Instant,
     acknowledged: bool,
 }
 
@@ -115,7 +120,7 @@ impl AckTracker {
     /// These entries are to be removed, and `told` taken from the count of what was lost, once this id is acknowledged.
     pub(crate) fn expect(&self, entries: Vec<EntryId>, told: u64) -> u64 {
         let mut state = self.lock();
-        state.pending.push_back(Pending { entries, told, due: None, acknowledged: false });
+        state.pending.push_back(Pending { entries, told, due: None, handed: Instant::now(), acknowledged: false });
         state.unanswered += 1;
         state.first + state.pending.len() as u64 - 1
     }
@@ -148,6 +153,7 @@ impl AckTracker {
         let place = id.checked_sub(state.first).and_then(|place| usize::try_from(place).ok());
         if let Some(pending) = place.and_then(|place| state.pending.get_mut(place)) {
             pending.due = Some(due);
+            COUNTS.handing_over.observe(now - pending.handed);
         }
         if std::mem::take(&mut state.idle) {
             self.0.changed.notify_one();
@@ -160,6 +166,8 @@ impl AckTracker {
         let Some(place) = id.checked_sub(state.first).and_then(|place| usize::try_from(place).ok()) else { return };
         let Some(pending) = state.pending.get_mut(place).filter(|pending| !pending.acknowledged) else { return };
         pending.acknowledged = true;
+        COUNTS.acknowledged.add(pending.entries.len() as u64);
+        COUNTS.dropped.add(pending.told);
         let (mut entries, told) = (std::mem::take(&mut pending.entries), pending.told);
         state.done.append(&mut entries);
         state.told += told;
@@ -241,6 +249,7 @@ async fn run(tracker: AckTracker, user_id: String, store: Arc<dyn AckQueue>, con
             None => changed.await,
             Some(due) if due <= Instant::now() => {
                 tracing::debug!("a client that does not acknowledge is closed");
+                COUNTS.unacknowledged_closes.add(1);
                 if let Some(connection) = connection.upgrade() {
                     connection.close();
                 }

@@ -69,6 +69,15 @@ pub(crate) enum Offer {
     Gone,
 }
 
+/// What waits for a client.
+pub(crate) struct Waiting {
+    /// Whether it comes for it by polling.
+    pub(crate) polls: bool,
+    pub(crate) behind: bool,
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
 /// What all connections of a server share.
 pub(crate) struct Lines {
     pub(crate) flusher: Flusher,
@@ -278,6 +287,13 @@ impl Connection {
         let mut state = self.lock();
         state.acks = acks;
         state.ask_store = Some(ask_store);
+    }
+
+    /// What waits for the client just now.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let state = self.lock();
+        let (events, bytes) = state.outbox.waiting();
+        Waiting { polls: matches!(state.link, Link::Polling), behind: state.outbox.is_behind(), events, bytes }
     }
 
     /// Whether there is something that the client has to be given before any event.

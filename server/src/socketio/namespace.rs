@@ -19,6 +19,7 @@ use super::{Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Devi
 use crate::{
     admission::Admission,
     auth::{Claims, Presented, TokenError, VerifyToken, find_token},
+    counts::COUNTS,
     frame::NAMESPACE,
     gate::Reason,
     notifications::NotificationsService,
@@ -48,7 +49,7 @@ impl Default for Heartbeat {
     }
 }
 
-/// Why a client was not let in; goes to the client as it is written here (AUTH-21).
+/// Why a client was not let in; goes to the client as it is written here (AUTH-21), and is counted in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     TokenMissing,
@@ -74,7 +75,8 @@ impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Missing => Self::TokenMissing,
-            TokenError::Invalid => Self::TokenInvalid,
+            TokenError::Invalid | TokenError::UnknownKey => Self::TokenInvalid,
+            TokenError::Unavailable => Self::Unavailable,
             TokenError::Expired => Self::TokenExpired,
         }
     }
@@ -154,11 +156,13 @@ async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Presented) -> Result<
     let admitted = verify(door, socket, &auth).await;
     if let Err(refusal) = &admitted {
         tracing::debug!(%refusal, "a connection is refused");
+        COUNTS.refused_connects[*refusal as usize].add(1);
         if let Some(connection) = connection_of(socket) {
             connection.leave();
         }
     }
     let guest = admitted?;
+    COUNTS.accepted_connects.add(1);
     listen(door, socket, &guest.device);
     socket.extensions.insert::<Pending>(Arc::new(Mutex::new(Some(guest))));
     Ok(())
@@ -222,7 +226,13 @@ impl Door {
         connection: &Arc<Connection>,
         right: impl FnOnce(&str) -> bool,
     ) -> Result<(String, Grant), Refusal> {
-        let Claims { user_id, session_id } = self.tokens.verify(token)?;
+        let Claims { user_id, session_id } = match self.tokens.verify(token) {
+            Err(TokenError::UnknownKey) => {
+                self.tokens.look_again().await?;
+                self.tokens.verify(token)?
+            }
+            claims => claims?,
+        };
         if !right(&user_id) {
             return Err(Refusal::TokenInvalid);
         }

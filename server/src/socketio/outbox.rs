@@ -10,12 +10,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use axum::body::Bytes;
 
 use super::acks::AckTracker;
 use crate::{
+    counts::COUNTS,
     event::{Outgoing, Sent},
     frame::{self, Frame},
     queue::EntryId,
@@ -32,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) order: u64,
     /// The newest entry of the queue that those who are handed it had been given before.
     pub(crate) after: EntryId,
+    accepted: Instant,
     /// How many connections still have it to send.
     holders: AtomicUsize,
     sent: AtomicBool,
@@ -39,7 +42,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(event: Outgoing, order: u64, after: EntryId) -> Arc<Self> {
-        Arc::new(Self { event, order, after, holders: AtomicUsize::new(0), sent: AtomicBool::new(false) })
+        let accepted = Instant::now();
+        Arc::new(Self { event, order, after, accepted, holders: AtomicUsize::new(0), sent: AtomicBool::new(false) })
     }
 
     fn hold(&self) {
@@ -51,7 +55,11 @@ impl Shared {
         if sent {
             self.sent.store(true, Ordering::SeqCst);
         }
-        self.holders.fetch_sub(1, Ordering::SeqCst) == 1 && !self.sent.load(Ordering::SeqCst)
+        let is_last = self.holders.fetch_sub(1, Ordering::SeqCst) == 1;
+        if is_last && sent {
+            COUNTS.handing_over.observe(self.accepted.elapsed());
+        }
+        is_last && !self.sent.load(Ordering::SeqCst)
     }
 }
 
@@ -173,6 +181,13 @@ impl Outbox {
     /// Whether there is something for the answer to a poll.
     pub(crate) fn has_packets(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// How many events wait, and how many bytes they have. Of a queue's events each packet counts as one.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let on_their_way = || self.waiting.iter().chain(&self.answered);
+        let bytes = on_their_way().map(|waiting| waiting.frame().len()).sum();
+        (on_their_way().count() + self.missed.len(), bytes)
     }
 
     /// Whether the connection can be handed one more event: there is room, and nothing older is still to come.

@@ -20,6 +20,7 @@ use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
+    counts::COUNTS,
     idempotency::{ANSWER_TTL, Answers, Claim, Outcome},
     queue::{AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
@@ -81,7 +82,8 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         let database = self.database.clone();
         let looked = tokio::task::spawn_blocking(move || look(&database.begin_read()?));
-        Ok(looked.await.map_err(|_| StoreError::Closed)??)
+        let looked = async { Ok(looked.await.map_err(|_| StoreError::Closed)??) };
+        COUNTS.store_call(looked).await
     }
 
     /// A change that has something to say.

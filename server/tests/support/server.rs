@@ -1,15 +1,17 @@
 //! A server in this process.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use notify_server::{
     App, Collaborators, NotificationsService,
-    auth::JwtVerifier,
+    auth::{JwtVerifier, Parties, keys::Keys},
+    config::Credentials,
     event::{Draft, EventType},
     gate::Bounds,
     notifications::{Delivery, Receipt},
@@ -77,8 +79,14 @@ impl Server {
 
     async fn on(stores: Stores, scratch: Scratch, max_events: usize, change: impl FnOnce(&mut Collaborators)) -> Self {
         let (sessions, acks) = (stores.sessions.clone(), stores.acks.clone());
+        let settings = [("JWT_SECRET", JWT_SECRET), ("INGEST_TOKEN", INGEST_TOKEN)];
+        let settings: HashMap<String, String> = settings.map(|(name, value)| (name.into(), value.into())).into();
+        let read = Credentials::from_source(&settings).expect("these are right");
         let mut collaborators = Collaborators {
-            tokens: Arc::new(JwtVerifier::new(Algorithm::HS256, DecodingKey::from_secret(JWT_SECRET.as_bytes()))),
+            tokens: Arc::new(JwtVerifier::new(
+                Arc::new(Keys::new(read.tokens.keys, Duration::ZERO)),
+                Parties::default(),
+            )),
             sessions: Arc::new(StoredSessions(stores.sessions.clone())),
             session_store: stores.sessions,
             queue: stores.queue,
@@ -91,7 +99,9 @@ impl Server {
             peers: None,
             origins: Origins::parse(ORIGIN).expect("this is an origin"),
             trusted_proxies: TrustedProxies::default(),
-            ingest_token: INGEST_TOKEN.to_owned().into(),
+            credentials: Arc::new(read.ingest_tokens.into()),
+            control_apart: false,
+            metrics_apart: false,
             connect_timeout: Duration::from_secs(7),
             heartbeat: Heartbeat::default(),
             patience: Heartbeat::default().timeout,

@@ -12,7 +12,7 @@ use std::{
 use redb::{Database, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::StoreError;
+use crate::{counts::COUNTS, store::StoreError};
 
 /// How many changes may wait, and how many share a commit.
 const BACKLOG: usize = 1_024;
@@ -48,11 +48,14 @@ impl Writer {
         &self,
         apply: impl Fn(&WriteTransaction) -> Result<bool, redb::Error> + Send + 'static,
     ) -> Result<bool, StoreError> {
-        let (done, outcome) = oneshot::channel();
-        let change = Change { apply: Box::new(apply), done };
-        let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
-        changes.send(change).await.map_err(|_| StoreError::Closed)?;
-        outcome.await.map_err(|_| StoreError::Closed)?
+        let change = async {
+            let (done, outcome) = oneshot::channel();
+            let change = Change { apply: Box::new(apply), done };
+            let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
+            changes.send(change).await.map_err(|_| StoreError::Closed)?;
+            outcome.await.map_err(|_| StoreError::Closed)?
+        };
+        COUNTS.store_call(change).await
     }
 }
 

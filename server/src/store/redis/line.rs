@@ -22,7 +22,7 @@ use super::{
     Address, TIMEOUT,
     connect::{Connection, Connector},
 };
-use crate::store::StoreError;
+use crate::{counts::COUNTS, store::StoreError};
 
 /// How long a connection is kept whatever is answered on it, so that a server that is no use is not asked by ever new ones.
 const KEPT: Duration = Duration::from_millis(250);
@@ -122,7 +122,7 @@ impl Line {
             let connection = held.connection.get_or_try_init(|| self.0.connector.connect()).await?;
             Ok(command.ask(&mut connection.commands()).await?)
         });
-        let answer = answer.await.unwrap_or(Err(StoreError::TimedOut(TIMEOUT)));
+        let answer = COUNTS.store_call(async { answer.await.unwrap_or(Err(StoreError::TimedOut(TIMEOUT))) }).await;
         if let Err(StoreError::Redis(error)) = &answer
             && (error.is_unrecoverable_error() || held.leads_elsewhere(error))
         {
