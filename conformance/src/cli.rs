@@ -76,6 +76,9 @@ enum Command {
         /// Only the cases of these profiles, and the mutants that are there for them [default: all].
         #[arg(long, value_name = "PROFILE", value_delimiter = ',', value_parser = Profile::from_str)]
         profile: Vec<Profile>,
+        /// Let each mutant face only the cases that its entry names.
+        #[arg(long)]
+        named: bool,
         /// Write the matrix: json=FILE, html=FILE. May be repeated.
         #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = matrix_report)]
         report: Vec<Choice>,
@@ -171,8 +174,8 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
         Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
-        Command::Selftest { ground, at_once, mutant, profile, report } => {
-            let chosen = Chosen { mutants: mutant, profiles: profile };
+        Command::Selftest { ground, at_once, mutant, profile, named, report } => {
+            let chosen = Chosen { mutants: mutant, profiles: profile, named };
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };
             selftest::prove(&ground.options(0), usize::from(at_once), &chosen, &report).await

@@ -36,6 +36,9 @@ pub struct Mutant {
     /// Patterns of the cases that may fail as well, since they cannot but run into the fault.
     #[serde(default)]
     pub also: Vec<String>,
+    /// It is no broken server, but a right one that does something in another way: the cases that this once made fail. No case may.
+    #[serde(default)]
+    pub passes: Vec<String>,
 }
 
 /// What became of one mutant.
@@ -86,6 +89,9 @@ pub enum SelftestError {
         /// The case or the pattern.
         case: String,
     },
+    /// An entry names no case that has to fail, and none that has to pass.
+    #[error("the mutant {0} names no case")]
+    NamesNone(String),
     /// The command line chooses none.
     #[error("no mutant is chosen")]
     NoneChosen,
@@ -109,9 +115,14 @@ impl Fate {
 }
 
 impl Mutant {
-    /// The cases that its entry names.
+    /// The ids of the cases that its entry is about.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.killed_by.iter().chain(&self.passes)
+    }
+
+    /// The cases that its entry is about.
     fn named<'a>(&'a self, all: &'a [Case]) -> impl Iterator<Item = &'a Case> {
-        all.iter().filter(|case| self.killed_by.iter().any(|id| *id == case.id))
+        all.iter().filter(|case| self.names().any(|id| *id == case.id))
     }
 
     /// What a mutant of one profile does to the cases of another is no news, and there are many. One that loses what it should
@@ -145,9 +156,16 @@ pub struct Chosen {
     pub mutants: Vec<String>,
     /// The cases of these profiles, and the mutants that are there for them; of all where there are none.
     pub profiles: Vec<Profile>,
+    /// Each mutant faces the cases that its entry names, and no others: nothing is said of what else fails, nor of idle cases.
+    pub named: bool,
 }
 
 impl Chosen {
+    /// Whether every mutant faces every case that it is there for.
+    pub fn is_whole(&self) -> bool {
+        self.mutants.is_empty() && !self.named
+    }
+
     fn has_profile(&self, profile: Profile) -> bool {
         self.profiles.is_empty() || self.profiles.contains(&profile)
     }
@@ -175,8 +193,11 @@ pub async fn run(
     for mutant in &mutants {
         let named = |id: &&String| !cases.iter().any(|case| case.id == **id);
         let pattern = |pattern: &&String| !cases.iter().any(|case| matches(pattern, case.id));
-        if let Some(case) = mutant.killed_by.iter().find(named).or_else(|| mutant.also.iter().find(pattern)) {
+        if let Some(case) = mutant.names().find(named).or_else(|| mutant.also.iter().find(pattern)) {
             return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
+        }
+        if mutant.names().next().is_none() {
+            return Err(SelftestError::NamesNone(mutant.name.clone()));
         }
     }
     let mutants: Vec<_> = mutants.into_iter().filter(|mutant| chosen.has_mutant(mutant, cases)).collect();
@@ -184,14 +205,15 @@ pub async fn run(
         return Err(SelftestError::NoneChosen);
     }
     let here = |case: &&Case| chosen.has_profile(case.profile()) && !beyond_this_machine(case);
-    let cases: Vec<_> = cases.iter().filter(here).copied().collect();
+    let by_some = |case: &&Case| !chosen.named || mutants.iter().any(|mutant| mutant.names().any(|id| id == case.id));
+    let cases: Vec<_> = cases.iter().filter(here).filter(by_some).copied().collect();
     let cases = cases.as_slice();
     let red_without_mutant = red(Arc::clone(suite), cases).await.seen;
     let mut fates = Vec::new();
     let facing = mutants.into_iter().enumerate();
     // As they end, for a slow one must not keep the next from being begun.
     let mut running = stream::iter(facing)
-        .map(|(place, mutant)| face(suite, &process, cases, mutant).map_ok(move |fate| (place, fate)))
+        .map(|(place, mutant)| face(suite, &process, cases, mutant, chosen.named).map_ok(move |fate| (place, fate)))
         .buffer_unordered(at_once);
     while let Some(fate) = running.next().await {
         let (place, fate) = fate?;
@@ -202,7 +224,7 @@ pub async fn run(
     let fates: Vec<_> = fates.into_iter().map(|(_, fate)| fate).collect();
     let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
     // Some of the mutants say nothing of cases that others are there for.
-    let musts = cases.iter().filter(|case| chosen.mutants.is_empty() && case.level() == Level::Must);
+    let musts = cases.iter().filter(|case| chosen.is_whole() && case.level() == Level::Must);
     let idle = musts.map(|case| case.id.to_owned()).filter(|id| !killers.contains(id)).collect();
     let mut ids: Vec<_> = cases.iter().map(|case| case.id.to_owned()).collect();
     ids.sort();
@@ -226,6 +248,7 @@ async fn face(
     process: &ProcessTarget,
     cases: &[Case],
     mutant: Mutant,
+    named: bool,
 ) -> Result<Fate, SelftestError> {
     let began = Instant::now();
     let mut target = sound.target.clone();
@@ -247,7 +270,10 @@ async fn face(
         nonce: format!("{:08x}", rand::random::<u32>()),
     });
     let profiles = mutant.profiles(cases);
-    let cases: Vec<_> = cases.iter().filter(|case| profiles.contains(&case.profile())).copied().collect();
+    let faces = |case: &&Case| {
+        if named { mutant.names().any(|id| id == case.id) } else { profiles.contains(&case.profile()) }
+    };
+    let cases: Vec<_> = cases.iter().filter(faces).copied().collect();
     let red = red(Arc::clone(&suite), &cases).await;
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;
@@ -305,7 +331,8 @@ mod tests {
     }
 
     fn red(killed_by: &[&str], also: &[&str], red: Red) -> Fate {
-        let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by), also: own(also) };
+        let (name, breaks) = ("m".into(), "b".into());
+        let mutant = Mutant { name, breaks, killed_by: own(killed_by), also: own(also), passes: Vec::new() };
         Fate::of(mutant, red, BTreeSet::new(), Duration::from_secs(1))
     }
 
