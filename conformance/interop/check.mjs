@@ -123,6 +123,30 @@ for (const { name, options, settled } of TRANSPORTS) {
       assert.deepEqual(answer, ['pong']);
     });
 
+    test('a page that the server itself has served is let in, and an odd one is not', async (t) => {
+      const server = await Reference.start(t);
+      const { token } = await server.user();
+      const from = (origin) => new Client(t, server, { auth: { token }, ...options, extraHeaders: { origin } });
+      await from(`http://localhost:${server.port}`).connected();
+      const error = await from('http://localhost:9').refused().catch((failed) => failed.cause);
+      assert.equal(error.type, 'TransportError', 'the connection is refused');
+    });
+
+    test('half an emoji harms nobody: beside the token, in metadata, in the name of an event', async (t) => {
+      const server = await Reference.start(t);
+      const user = await server.user();
+      const auth = { token: user.token, device: 'Pixel \ud83d', '\udc00': [1e300, { deep: null }] };
+      const client = new Client(t, server, { auth, ...options });
+      await client.connected();
+      await server.emit(user, 'record.accessed', { note: 'seen \ud83d' });
+      const [, payload] = await client.next();
+      assert.equal(payload.metadata.note, 'seen \ud83d');
+      for (const event of ['caf\u00e9', 'a"b', 'ping\\', '\ud83d', '']) {
+        client.socket.emit(event, 1);
+      }
+      assert.equal(await client.socket.timeout(5_000).emitWithAck('ping'), 'pong');
+    });
+
     test('the library reconnects by itself after the server was killed, and nothing is lost', async (t) => {
       const server = await Reference.start(t);
       const user = await server.user();

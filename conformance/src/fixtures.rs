@@ -12,6 +12,12 @@ pub const RECIPIENTS: &str = include_str!("../../fixtures/events/recipients.json
 pub const REFUSED: &str = include_str!("../../fixtures/events/refused.json");
 /// User ids that must never meet.
 pub const USERS: &str = include_str!("../../fixtures/users.json");
+/// Metadata that has to arrive as it was written.
+pub const VERBATIM: &str = include_str!("../../fixtures/events/verbatim.json");
+/// Payloads of a CONNECT, with all kinds of things beside the token.
+pub const CONNECT: &str = include_str!("../../fixtures/packets/connect.json");
+/// Names of events, as they may be written.
+pub const NAMES: &str = include_str!("../../fixtures/packets/names.json");
 /// Packets that close the connection.
 pub const MALFORMED: &str = include_str!("../../fixtures/packets/malformed.json");
 
@@ -72,6 +78,9 @@ mod tests {
             (REFUSED, "bodies"),
             (USERS, "groups"),
             (MALFORMED, "malformed"),
+            (VERBATIM, "metadata"),
+            (CONNECT, "payloads"),
+            (NAMES, "names"),
         ] {
             for entry in list(file, member) {
                 assert!(!text(&entry, "name").is_empty(), "{entry}");

@@ -96,6 +96,8 @@ pub struct Changes {
     pub unset: Vec<String>,
     /// Whether the server reaches its Redis without the proxy that reads along, which costs time.
     pub without_proxy: bool,
+    /// How many files it may open, where it is not as many as the suite.
+    pub files: Option<u64>,
 }
 
 /// Why there is no server to test.
@@ -475,7 +477,11 @@ fn launch(
     }
     env.extend(changes.set.clone());
     changes.unset.iter().for_each(|name| drop(env.remove(name)));
-    let command = words.iter().map(|word| values.text(word)).collect::<Result<_, _>>()?;
+    let mut command = words.iter().map(|word| values.text(word)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(files) = changes.files {
+        let limited = ["sh", "-c", r#"ulimit -n "$0" && exec "$@""#].map(str::to_owned);
+        command = limited.into_iter().chain([files.to_string()]).chain(command).collect();
+    }
     let directory = target.folder.join(&process.directory);
     Ok(Launch { command, env, directory })
 }

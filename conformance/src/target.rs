@@ -36,6 +36,7 @@ pub const CAPABILITIES: &[&str] = &[
     "refresh",
     "cluster",
     "resilience",
+    "verbatim",
 ];
 
 /// A target file, checked.

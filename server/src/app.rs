@@ -9,11 +9,13 @@ use crate::{
     auth::{JwtVerifier, VerifyToken},
     cluster::Peers,
     config::{Config, Secret, StoreConfig},
+    gate::{Bounds, Gate},
     http::{self, Control},
     idempotency::Answers,
     local,
     notifications::{Deliver, NotificationsService},
-    origins::{self, Origins},
+    origins::{self, Guard, Origins},
+    proxies::TrustedProxies,
     queue::{AckQueue, OfflineQueue},
     rights::{Rights, Telling},
     rules::{Rules, Standard},
@@ -59,6 +61,8 @@ pub struct Collaborators {
     pub peers: Option<Arc<dyn Peers>>,
     /// Who may come in from a browser (SPEC.md, 7).
     pub origins: Origins,
+    /// Whom to believe what a client has asked for.
+    pub trusted_proxies: TrustedProxies,
     /// The service credential (EMIT-01).
     pub ingest_token: Secret,
     /// How long a connection may take to authenticate (TRANS-09: at most 10 s).
@@ -71,6 +75,8 @@ pub struct Collaborators {
     pub max_events: usize,
     /// How long an HTTP connection may rest.
     pub keep_alive: Duration,
+    /// How much is taken on.
+    pub bounds: Bounds,
 }
 
 impl Collaborators {
@@ -93,12 +99,14 @@ impl Collaborators {
             wrap_deliver: Box::new(|deliver| deliver),
             peers,
             origins: config.origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
             ingest_token: config.ingest_token.clone(),
             connect_timeout: namespace::CONNECT_TIMEOUT,
             heartbeat: config.heartbeat,
             patience: config.heartbeat.timeout,
             max_events: config.limits.max_events,
             keep_alive: config.keep_alive,
+            bounds: config.bounds,
         })
     }
 }
@@ -143,6 +151,8 @@ pub struct App {
     pub(crate) heartbeat: Heartbeat,
     /// How long an HTTP connection may rest.
     pub(crate) keep_alive: Duration,
+    /// How many there may be.
+    pub(crate) gate: Arc<Gate>,
     /// For whoever ends sessions on this node by another way than the routes.
     pub rights: Rights,
     /// The other nodes, to take leave of them in the end.
@@ -154,14 +164,14 @@ impl App {
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = namespace::build(with.connect_timeout, with.heartbeat);
-        let (acknowledging, rights) = (Acknowledging::default(), Rights::default());
+        let (acknowledging, rights) = (Acknowledging::default(), Rights::new(with.sessions.clone()));
         let roster = Roster::new();
         let sockets = Sockets::new(roster.clone(), acknowledging.clone());
         let deliver = (with.wrap_deliver)(Arc::new(sockets));
         let peers = with.peers;
         let service =
             NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver, peers.clone());
-        let here = local::Here { service: service.clone(), sessions: with.sessions.clone(), rights: rights.clone() };
+        let here = local::Here { service: service.clone(), rights: rights.clone() };
         let door = Door {
             tokens: with.tokens,
             sessions: with.sessions,
@@ -170,9 +180,17 @@ impl App {
             acks: AckSetup { store: with.acks, timeout: with.ack_timeout, acknowledging },
             rights: rights.clone(),
             roster: roster.clone(),
+            devices_per_user: with.bounds.devices_per_user,
         };
         namespace::open(&io, Arc::new(door));
-        let lines = Lines { flusher: Flusher::default(), patience: with.patience, missed_at_most: with.max_events };
+        let gate = Gate::new(with.bounds, with.trusted_proxies.clone());
+        let lines = Lines {
+            flusher: Flusher::default(),
+            patience: with.patience,
+            connect_timeout: with.connect_timeout,
+            missed_at_most: with.max_events,
+            gate: gate.clone(),
+        };
         let (sessions, lines) = (Arc::<Sessions>::default(), Arc::new(lines));
         let transport = transport::Transport { engine, sessions, lines };
         let session_store =
@@ -182,14 +200,25 @@ impl App {
             None => with.probe,
         };
         let control = Control::new(service.clone(), session_store, with.answers, probe, with.ingest_token);
+        let guard = Guard { origins: with.origins, proxies: with.trusted_proxies };
         let sockets = any(transport::handle).with_state(transport);
         let router = http::routes(control)
             .route("/socket.io", sockets.clone())
             .route("/socket.io/", sockets)
-            .layer(middleware::from_fn_with_state(Arc::new(with.origins), origins::guard));
+            .layer(middleware::from_fn_with_state(Arc::new(guard), origins::guard));
         if let Some(peers) = &peers {
             peers.join(Arc::new(here));
         }
-        Self { router, service, io, roster, heartbeat: with.heartbeat, keep_alive: with.keep_alive, rights, peers }
+        Self {
+            router,
+            service,
+            io,
+            roster,
+            heartbeat: with.heartbeat,
+            keep_alive: with.keep_alive,
+            gate,
+            rights,
+            peers,
+        }
     }
 }

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
-use crate::session::now_ms;
+use crate::{json, session::now_ms};
 
 /// How far the clocks of the issuer and of this server may differ (AUTH-08, AUTH-09: at most 5 s).
 const LEEWAY_SECONDS: f64 = 3.0;
@@ -53,17 +53,58 @@ pub trait VerifyToken: Send + Sync + 'static {
     }
 }
 
-/// Finds the token of a handshake: the member `token` of the CONNECT payload (AUTH-01), and only where there is none, or `null`
-/// (AUTH-28), the `Authorization` header (AUTH-02). Never the URL (AUTH-04).
+/// What a client presents: of an object the members `token` and `ack`, whatever stands beside them (AUTH-29).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presented {
+    token: PresentedToken,
+    /// Whether the client acknowledges.
+    pub acknowledges: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum PresentedToken {
+    /// Or `null` (AUTH-28).
+    #[default]
+    None,
+    Text(String),
+    /// Anything but a text.
+    Other,
+}
+
+impl Presented {
+    /// Reads a CONNECT payload, or the argument of `auth.refresh`, which may be the token itself.
+    #[must_use]
+    pub fn read(json: &str) -> Self {
+        let Some([token, ack]) = json::members(json, ["token", "ack"]) else {
+            return Self { token: PresentedToken::read(json), acknowledges: false };
+        };
+        Self {
+            token: token.map_or(PresentedToken::None, |token| PresentedToken::read(token.get())),
+            acknowledges: ack.is_some_and(|ack| ack.get() == "true"),
+        }
+    }
+}
+
+impl PresentedToken {
+    fn read(json: &str) -> Self {
+        match serde_json::from_str::<Option<String>>(json) {
+            Ok(token) => token.map_or(Self::None, Self::Text),
+            Err(_) => Self::Other,
+        }
+    }
+}
+
+/// Finds the token of a handshake: what was presented with CONNECT (AUTH-01), and only where that is nothing, the `Authorization` header
+/// (AUTH-02). Never the URL (AUTH-04).
 ///
 /// # Errors
 /// Where there is no token, or it is not a string (AUTH-25).
-pub fn find_token<'a>(auth: &'a Value, headers: &'a HeaderMap) -> Result<&'a str, TokenError> {
-    let token = match (auth.get("token"), headers.get(AUTHORIZATION)) {
-        (Some(Value::String(token)), _) => token,
-        (None | Some(Value::Null), None) => return Err(TokenError::Missing),
-        (None | Some(Value::Null), Some(header)) => header.to_str().map_err(|_| TokenError::Invalid)?,
-        (Some(_), _) => return Err(TokenError::Invalid),
+pub fn find_token<'a>(presented: &'a Presented, headers: &'a HeaderMap) -> Result<&'a str, TokenError> {
+    let token = match (&presented.token, headers.get(AUTHORIZATION)) {
+        (PresentedToken::Text(token), _) => token,
+        (PresentedToken::None, None) => return Err(TokenError::Missing),
+        (PresentedToken::None, Some(header)) => header.to_str().map_err(|_| TokenError::Invalid)?,
+        (PresentedToken::Other, _) => return Err(TokenError::Invalid),
     };
     match strip_bearer(token) {
         "" => Err(TokenError::Missing),

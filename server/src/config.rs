@@ -13,7 +13,9 @@ use std::{
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use crate::{
+    gate::Bounds,
     origins::Origins,
+    proxies::TrustedProxies,
     socketio::Heartbeat,
     store::{Limits, redis::RedisConfig},
 };
@@ -26,6 +28,9 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// The most that a queue can be told to hold: it is delivered in one event.
 const MAX_QUEUE_EVENTS: u64 = 10_000;
+
+/// More than there can be of anything that is counted.
+const MAX_COUNT: u64 = 10_000_000;
 
 /// Where settings come from.
 pub trait Source {
@@ -90,6 +95,8 @@ pub struct Config {
     pub port: u16,
     /// `CORS_ORIGIN`, default `http://localhost:3001`.
     pub origins: Origins,
+    /// `TRUSTED_PROXIES`, default none.
+    pub trusted_proxies: TrustedProxies,
     /// `JWT_ALGORITHM`, default HS256 with `JWT_SECRET` and RS256 with `JWT_PUBLIC_KEY` (CONF-04).
     pub algorithm: Algorithm,
     /// `JWT_SECRET` or `JWT_PUBLIC_KEY`, or the file that one of them is in (CONF-01).
@@ -106,6 +113,8 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// `KEEP_ALIVE_SECONDS`, default 75.
     pub keep_alive: Duration,
+    /// `MAX_CONNECTIONS` and its kin.
+    pub bounds: Bounds,
     /// What is right and probably not meant, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -162,6 +171,7 @@ impl Reader<'_> {
         let host = self.host();
         let port = self.number("PORT", 3000, 0, u64::from(u16::MAX));
         let origins = self.origins();
+        let trusted_proxies = self.trusted_proxies();
         let token = self.token_key();
         let ingest_token = self.ingest_token();
         let max_events = self.number("QUEUE_MAX_EVENTS", 50, 1, MAX_QUEUE_EVENTS);
@@ -171,11 +181,13 @@ impl Reader<'_> {
         let ping_interval = self.number("PING_INTERVAL_SECONDS", 25, 1, 3_600);
         let ping_timeout = self.number("PING_TIMEOUT_SECONDS", 20, 1, 3_600);
         let keep_alive = self.number("KEEP_ALIVE_SECONDS", 75, 1, 3_600);
+        let bounds = self.bounds();
         let (algorithm, key) = token?;
         Some(Config {
             host: host?,
             port: u16::try_from(port?).ok()?,
             origins: origins?,
+            trusted_proxies: trusted_proxies?,
             algorithm,
             key,
             ingest_token: ingest_token?,
@@ -187,6 +199,7 @@ impl Reader<'_> {
                 timeout: Duration::from_secs(ping_timeout?),
             },
             keep_alive: Duration::from_secs(keep_alive?),
+            bounds: bounds?,
             warnings: std::mem::take(&mut self.warnings),
         })
     }
@@ -210,11 +223,42 @@ impl Reader<'_> {
         }
     }
 
+    fn bounds(&mut self) -> Option<Bounds> {
+        let usual = Bounds::default();
+        // The least number stands for a variable that is not set; there is no bound of none.
+        let connections = self.count("MAX_CONNECTIONS", 0);
+        let pending = self.count("MAX_PENDING_CONNECTIONS", usual.pending);
+        let pending_per_address = self.count("MAX_PENDING_PER_ADDRESS", usual.pending_per_address);
+        let devices_per_user = self.count("MAX_DEVICES_PER_USER", usual.devices_per_user);
+        let events = self.number("MAX_EVENTS_PER_SECOND", usual.events_per_second.into(), 1, MAX_COUNT);
+        let refreshes = self.number("MAX_REFRESHES_PER_SECOND", usual.refreshes_per_second.into(), 1, MAX_COUNT);
+        Some(Bounds {
+            connections: connections.map(|many| (many > 0).then_some(many))?,
+            pending: pending?,
+            pending_per_address: pending_per_address?,
+            devices_per_user: devices_per_user?,
+            events_per_second: u32::try_from(events?).ok()?,
+            refreshes_per_second: u32::try_from(refreshes?).ok()?,
+        })
+    }
+
+    fn count(&mut self, variable: &'static str, default: usize) -> Option<usize> {
+        self.number(variable, default as u64, 1, MAX_COUNT).and_then(|number| usize::try_from(number).ok())
+    }
+
     fn origins(&mut self) -> Option<Origins> {
         let list = self.text("CORS_ORIGIN").unwrap_or_else(|| "http://localhost:3001".into());
         match Origins::parse(&list) {
             Ok(origins) => Some(origins),
             Err(problem) => self.error("CORS_ORIGIN", problem),
+        }
+    }
+
+    fn trusted_proxies(&mut self) -> Option<TrustedProxies> {
+        let list = self.text("TRUSTED_PROXIES").unwrap_or_default();
+        match TrustedProxies::parse(&list) {
+            Ok(proxies) => Some(proxies),
+            Err(problem) => self.error("TRUSTED_PROXIES", problem),
         }
     }
 

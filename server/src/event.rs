@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Map, Value, value::RawValue};
 use time::{OffsetDateTime, macros::format_description};
 use uuid::Uuid;
 
-use crate::frame::{self, Frame};
+use crate::{
+    frame::{self, Frame},
+    json,
+};
 
 /// What most payloads fit into; larger ones take longer to write.
 const USUAL_BYTES: usize = 512;
+
+/// How deep metadata may be nested. A client may read no deeper than 128 levels, and `queued.events` adds four.
+const MAX_DEPTH: usize = 120;
 
 /// The types of an event (EVENT-02).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +57,73 @@ impl EventType {
     }
 }
 
+/// What goes with an event: a JSON object, kept and delivered as it was written (EVENT-12, EVENT-13).
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Metadata(Box<RawValue>);
+
+/// Why something is no metadata; what it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// It is no object.
+    #[error("has to be an object")]
+    NoObject,
+    /// Its arrays and objects are nested deeper than clients may be able to read.
+    #[error("has to be nested no deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+}
+
+impl Metadata {
+    /// Metadata that says this.
+    ///
+    /// # Errors
+    /// Where it is no object, or one that is nested too deep.
+    pub fn new(json: Box<RawValue>) -> Result<Self, MetadataError> {
+        match json.get() {
+            text if !text.starts_with('{') => Err(MetadataError::NoObject),
+            text if !json::is_within_depth(text, MAX_DEPTH) => Err(MetadataError::TooDeep),
+            _ => Ok(Self(json)),
+        }
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The value of the member of this name; of several the last.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&RawValue> {
+        json::members(self.json(), [name])?[0]
+    }
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Map::new().into()
+    }
+}
+
+impl From<Map<String, Value>> for Metadata {
+    fn from(members: Map<String, Value>) -> Self {
+        let json = serde_json::value::to_raw_value(&members);
+        Self(json.expect("a map has string keys only, so it can be written as JSON"))
+    }
+}
+
+impl PartialEq for Metadata {
+    fn eq(&self, other: &Self) -> bool {
+        self.json() == other.json()
+    }
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(Deserialize::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 /// What an emitter asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
@@ -61,7 +134,7 @@ pub struct Draft {
     /// To what it was done.
     pub resource_id: String,
     /// Anything else; empty where the emitter gave none (EVENT-05).
-    pub metadata: Map<String, Value>,
+    pub metadata: Metadata,
 }
 
 /// The one argument of an event (EVENT-03 to EVENT-08).
@@ -78,8 +151,8 @@ pub struct Payload {
     pub resource_id: String,
     /// When it was emitted (EVENT-04).
     pub timestamp: String,
-    /// What the emitter gave, members in its order (EVENT-06, EVENT-07).
-    pub metadata: Map<String, Value>,
+    /// What the emitter gave (EVENT-06, EVENT-07).
+    pub metadata: Metadata,
 }
 
 impl Payload {
@@ -175,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn metadata_keeps_its_order_and_its_integers() {
-        let text = r#"{"z":9007199254740991,"a":[null,"",{}],"m":-9007199254740991}"#;
+    fn metadata_stays_as_it_was_written() {
+        let text = r#"{"z":12345678901234567890123,"half":"\ud83d", "a":[null,"",{}],"a":1e400,"m":-1.10E+2}"#;
         let payload = Payload::now(Draft {
             event_type: EventType::RecordAccessed,
             actor_id: "a".into(),
@@ -190,12 +263,23 @@ mod tests {
     }
 
     #[test]
+    fn metadata_is_an_object_of_bounded_depth() {
+        let metadata = |json: &str| Metadata::new(RawValue::from_string(json.to_owned()).unwrap()).map(drop);
+        let nested = |depth: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert_eq!(metadata(&nested(MAX_DEPTH)), Ok(()));
+        assert_eq!(metadata(&nested(MAX_DEPTH + 1)), Err(MetadataError::TooDeep));
+        for json in ["[]", "null", "1", r#""{}""#] {
+            assert_eq!(metadata(json), Err(MetadataError::NoObject), "{json}");
+        }
+    }
+
+    #[test]
     fn event_ids_are_of_version_seven_and_differ() {
         let draft = Draft {
             event_type: EventType::AccessGranted,
             actor_id: "a".into(),
             resource_id: "r".into(),
-            metadata: Map::new(),
+            metadata: Metadata::default(),
         };
         let (one, two) = (Payload::now(draft.clone()), Payload::now(draft));
         assert_eq!(one.event_id.get_version_num(), 7);

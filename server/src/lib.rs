@@ -2,9 +2,11 @@
 //!
 //! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
 //!
-//! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up.
+//! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up, [`logs`] says what is logged.
 //! - [`socketio`] lets clients in by [`auth`], [`session`] and [`admission`], hands them events and closes those who break the
-//!   protocol; [`rights`] closes the connections of those whose token or session ends; [`origins`] keeps strange browsers out.
+//!   protocol; [`rights`] closes the connections of those whose token or session ends; [`origins`] keeps strange browsers out; [`proxies`]
+//!   tells who is behind a proxy.
+//! - [`gate`] bounds how many there may be, and who goes for whom.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
 //! - [`queue`] is the offline queue, `drains` what of it is on its way, [`idempotency`] the memory for repeated requests, [`store`]
@@ -19,12 +21,16 @@ pub mod dev;
 mod drains;
 pub mod event;
 mod frame;
+pub mod gate;
 pub mod http;
 pub mod idempotency;
+mod json;
 mod listen;
 mod local;
+pub mod logs;
 pub mod notifications;
 pub mod origins;
+pub mod proxies;
 pub mod queue;
 pub mod rights;
 pub mod rules;

@@ -5,12 +5,22 @@ use std::{
     process::ExitCode,
 };
 
-use notify_server::run::run;
-use tracing_subscriber::EnvFilter;
+use notify_server::{logs::filter, run::run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let settings = std::env::var("RUST_LOG").unwrap_or_default();
+    let filter = match settings.as_str() {
+        "" => filter("info"),
+        settings => filter(settings),
+    };
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("notify-server: RUST_LOG cannot be read: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let colours = stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(stderr).init();
     match run(std::env::args().skip(1)).await {

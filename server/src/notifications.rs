@@ -391,7 +391,7 @@ impl NotificationsService {
     }
 
     fn prepare(&self, draft: Draft) -> (String, Outgoing) {
-        let recipient = self.0.rules.recipient(&draft).to_owned();
+        let recipient = self.0.rules.recipient(&draft);
         (recipient, self.0.rules.payload(draft).into())
     }
 
@@ -553,6 +553,6 @@ fn draft(
         event_type,
         actor_id: actor_id.into(),
         resource_id: resource_id.into(),
-        metadata: metadata.into().unwrap_or_default(),
+        metadata: metadata.into().unwrap_or_default().into(),
     }
 }

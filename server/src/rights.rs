@@ -1,6 +1,7 @@
 //! Which connections rest on which session and until when on which token, so that they are closed when either ends.
 //!
-//! Whoever ends a session tells it here, on every node; nothing else has to be told.
+//! Whoever ends or replaces a session tells it here, on every node; nothing else has to be told. A session that ends by itself is asked for
+//! then, for it may have been given more time.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -8,9 +9,11 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
+
 use crate::{
     cluster::Peers,
-    session::{Session, SessionStore, now_ms},
+    session::{Session, SessionError, SessionStore, VerifySession, now_ms},
     socketio::Connection,
     store::{BoxFuture, StoreError},
 };
@@ -18,9 +21,15 @@ use crate::{
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How many sessions are asked for at once.
+const AT_ONCE: usize = 64;
+
 /// All rights of this node.
-#[derive(Clone, Default)]
-pub struct Rights(Arc<Mutex<Inner>>);
+#[derive(Clone)]
+pub struct Rights {
+    inner: Arc<Mutex<Inner>>,
+    sessions: Arc<dyn VerifySession>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -28,6 +37,8 @@ struct Inner {
     by_session: HashMap<String, Vec<u64>>,
     /// Those with a token that ends, by when.
     by_end: BTreeSet<(i64, u64)>,
+    /// Those whose session is to be asked for, by when.
+    by_look: BTreeSet<(i64, u64)>,
     last: u64,
     looking: bool,
 }
@@ -36,6 +47,9 @@ struct Right {
     user_id: String,
     session_id: String,
     ends_at_ms: Option<i64>,
+    /// When the session ends, as far as is known, and when it is to be asked for.
+    session_ends_at_ms: Option<i64>,
+    look_at_ms: Option<i64>,
     connection: Weak<Connection>,
     /// Whether the session is known to be right. Until then the end of one is a reason to ask again, and no more: what is said
     /// of the end may be said late, and a client that comes after it is to be refused, not cut off.
@@ -50,6 +64,10 @@ pub(crate) struct Grant {
 }
 
 impl Rights {
+    pub(crate) fn new(sessions: Arc<dyn VerifySession>) -> Self {
+        Self { inner: Arc::default(), sessions }
+    }
+
     /// Begins to watch a connection. To be called before the session is verified, so that a revocation that comes in between is
     /// not missed: [`Grant::confirm`] tells of it.
     pub(crate) fn grant(
@@ -66,9 +84,19 @@ impl Rights {
         inner.by_end.extend(ends_at_ms.map(|end| (end, id)));
         let (user_id, session_id) = (user_id.to_owned(), session_id.to_owned());
         let connection = Arc::downgrade(connection);
-        inner.rights.insert(id, Right { user_id, session_id, ends_at_ms, connection, verified: false, doubted: false });
+        let right = Right {
+            user_id,
+            session_id,
+            ends_at_ms,
+            session_ends_at_ms: None,
+            look_at_ms: None,
+            connection,
+            verified: false,
+            doubted: false,
+        };
+        inner.rights.insert(id, right);
         if !std::mem::replace(&mut inner.looking, true) {
-            tokio::spawn(look(Arc::downgrade(&self.0)));
+            tokio::spawn(look(Arc::downgrade(&self.inner), self.sessions.clone()));
         }
         Grant { rights: self.clone(), id }
     }
@@ -78,7 +106,7 @@ impl Rights {
         self.end(session_id, |_| true);
     }
 
-    /// The same for connections of anybody else than its owner.
+    /// The same for connections of anybody else than its owner; for the owner's it is asked until when it holds now.
     pub fn end_session_but_for(&self, owner: &str, session_id: &str) {
         self.end(session_id, |user_id| user_id != owner);
     }
@@ -90,22 +118,77 @@ impl Rights {
 
     fn end(&self, session_id: &str, whose: impl Fn(&str) -> bool) {
         self.close(|inner| {
-            let Inner { rights, by_session, .. } = inner;
             let mut connections = Vec::new();
-            for id in by_session.get(session_id).into_iter().flatten() {
-                let Some(right) = rights.get_mut(id).filter(|right| whose(&right.user_id)) else { continue };
-                match right.verified {
-                    true => connections.extend(right.connection.upgrade()),
-                    false => right.doubted = true,
+            for id in inner.of_session(session_id) {
+                let Some(right) = inner.rights.get_mut(&id) else { continue };
+                match (right.verified, whose(&right.user_id)) {
+                    (true, true) => connections.extend(right.connection.upgrade()),
+                    (true, false) => inner.look_at(id, Some(now_ms())),
+                    (false, _) => right.doubted = true,
                 }
             }
             connections
         });
     }
 
-    /// On which sessions connections rest, each with a user.
-    pub(crate) fn all(&self) -> HashSet<(String, String)> {
-        self.lock().rights.values().map(|right| (right.session_id.clone(), right.user_id.clone())).collect()
+    /// Closes whatever rests on a session that holds no longer.
+    ///
+    /// # Errors
+    /// Where nobody could say of one of them.
+    pub(crate) async fn verify_all(&self) -> Result<(), StoreError> {
+        let all: HashSet<_> = self.lock().rights.values().map(Right::session).collect();
+        let verified =
+            stream::iter(all).map(|(session_id, user_id)| async move { self.verify(&session_id, &user_id).await });
+        // All of them, whatever the first says.
+        let outcomes: Vec<_> = verified.buffer_unordered(AT_ONCE).collect().await;
+        outcomes.into_iter().collect()
+    }
+
+    /// Asks until when a session holds, and closes what rests on it where it does not.
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<(), StoreError> {
+        match self.sessions.verify(session_id, user_id).await {
+            Ok(end) => {
+                let mut inner = self.lock();
+                for id in inner.of_session(session_id) {
+                    inner.session_ends_at(id, user_id, end);
+                }
+                Ok(())
+            }
+            Err(SessionError::Invalid) => {
+                self.end_session_of(user_id, session_id);
+                Ok(())
+            }
+            Err(SessionError::Unavailable(error)) => Err(error),
+        }
+    }
+
+    /// Asks for the sessions that are to be asked for by now. Where nobody can say, what is known counts.
+    async fn look(self, now_ms: i64) {
+        let due: HashSet<_> = {
+            let mut inner = self.lock();
+            let later = inner.by_look.split_off(&(now_ms.saturating_add(1), 0));
+            let due = std::mem::replace(&mut inner.by_look, later);
+            due.into_iter().filter_map(|(_, id)| inner.rights.get(&id)).map(Right::session).collect()
+        };
+        let looks = stream::iter(due).for_each_concurrent(AT_ONCE, |(session_id, user_id)| {
+            let rights = &self;
+            async move {
+                let Err(error) = rights.verify(&session_id, &user_id).await else { return };
+                tracing::warn!(%error, "a session could not be verified again");
+                rights.close(|inner| {
+                    let mut ended = Vec::new();
+                    for id in inner.of_session(&session_id) {
+                        let Some(right) = inner.rights.get(&id) else { continue };
+                        match right.session_ends_at_ms {
+                            Some(end) if end <= now_ms => ended.extend(right.connection.upgrade()),
+                            _ => inner.look_at(id, Some(now_ms)),
+                        }
+                    }
+                    ended
+                });
+            }
+        });
+        looks.await;
     }
 
     /// Closes those whose token has expired.
@@ -129,17 +212,47 @@ impl Rights {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // No change can panic half way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Right {
+    fn session(&self) -> (String, String) {
+        (self.session_id.clone(), self.user_id.clone())
+    }
+}
+
+impl Inner {
+    fn of_session(&self, session_id: &str) -> Vec<u64> {
+        self.by_session.get(session_id).cloned().unwrap_or_default()
+    }
+
+    /// Has a session asked for then.
+    fn look_at(&mut self, id: u64, at_ms: Option<i64>) {
+        let Some(right) = self.rights.get_mut(&id) else { return };
+        if let Some(former) = std::mem::replace(&mut right.look_at_ms, at_ms) {
+            self.by_look.remove(&(former, id));
+        }
+        self.by_look.extend(at_ms.map(|at| (at, id)));
+    }
+
+    /// A session was found right, until then.
+    fn session_ends_at(&mut self, id: u64, user_id: &str, end_ms: Option<i64>) {
+        let Some(right) = self.rights.get_mut(&id).filter(|right| right.user_id == user_id) else { return };
+        right.session_ends_at_ms = end_ms;
+        self.look_at(id, end_ms);
     }
 }
 
 impl Grant {
-    /// The session was found right. False where something was said of its end meanwhile, so that it has to be asked for again.
-    pub(crate) fn confirm(&self) -> bool {
+    /// The session was found right, until then. False where something was said of its end meanwhile, so that it has to be asked for again.
+    pub(crate) fn confirm(&self, session_ends_at_ms: Option<i64>) -> bool {
         let mut inner = self.rights.lock();
         let Some(right) = inner.rights.get_mut(&self.id) else { return true };
         right.verified = !std::mem::take(&mut right.doubted);
-        right.verified
+        let (verified, user_id) = (right.verified, right.user_id.clone());
+        inner.session_ends_at(self.id, &user_id, session_ends_at_ms);
+        verified
     }
 }
 
@@ -150,6 +263,9 @@ impl Drop for Grant {
         if let Some(end) = right.ends_at_ms {
             inner.by_end.remove(&(end, self.id));
         }
+        if let Some(at) = right.look_at_ms {
+            inner.by_look.remove(&(at, self.id));
+        }
         if let Some(ids) = inner.by_session.get_mut(&right.session_id) {
             ids.retain(|id| *id != self.id);
             if ids.is_empty() {
@@ -159,9 +275,12 @@ impl Drop for Grant {
     }
 }
 
-async fn look(rights: Weak<Mutex<Inner>>) {
-    while let Some(inner) = rights.upgrade() {
-        Rights(inner).end_expired(now_ms());
+async fn look(inner: Weak<Mutex<Inner>>, sessions: Arc<dyn VerifySession>) {
+    while let Some(inner) = inner.upgrade() {
+        let (rights, now_ms) = (Rights { inner, sessions: sessions.clone() }, now_ms());
+        rights.end_expired(now_ms);
+        // A store that is slow holds up no other end.
+        tokio::spawn(rights.look(now_ms));
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -212,13 +331,33 @@ impl SessionStore for Telling {
 mod tests {
     use super::*;
 
+    /// Finds every session right until then, or cannot be asked.
+    struct Until(Mutex<Result<Option<i64>, ()>>);
+
+    impl VerifySession for Until {
+        fn verify<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
+            let end = *self.0.lock().unwrap();
+            Box::pin(async move {
+                match end {
+                    Ok(Some(end)) if end <= now_ms() => Err(SessionError::Invalid),
+                    Ok(end) => Ok(end),
+                    Err(()) => Err(StoreError::TimedOut(Duration::ZERO).into()),
+                }
+            })
+        }
+    }
+
+    fn rights() -> Rights {
+        Rights::new(Arc::new(Until(Mutex::new(Ok(None)))))
+    }
+
     fn closed(connections: &[&Arc<Connection>]) -> Vec<bool> {
         connections.iter().map(|it| it.has_left(it.membership())).collect()
     }
 
     #[tokio::test]
     async fn only_those_of_the_session_are_closed() {
-        let rights = Rights::default();
+        let rights = rights();
         let connections: [Arc<Connection>; 4] = std::array::from_fn(|_| Connection::for_tests());
         let [one, same, other, gone] = connections.each_ref();
         let grants = [
@@ -226,7 +365,7 @@ mod tests {
             rights.grant("alice", "s", None, same),
             rights.grant("alice", "t", None, other),
         ];
-        assert!(grants.iter().all(Grant::confirm));
+        assert!(grants.iter().all(|grant| grant.confirm(None)));
         drop(rights.grant("alice", "s", None, gone));
         rights.end_session_but_for("alice", "s");
         assert_eq!(closed(&[one, same, other, gone]), [false, false, false, false]);
@@ -238,19 +377,19 @@ mod tests {
 
     #[tokio::test]
     async fn while_a_session_is_verified_its_end_is_a_doubt_and_closes_nothing() {
-        let rights = Rights::default();
+        let rights = rights();
         let connection = Connection::for_tests();
         let grant = rights.grant("alice", "s", None, &connection);
         rights.end_session("s");
-        assert!(!connection.has_left(connection.membership()) && !grant.confirm(), "to be asked for again");
-        assert!(grant.confirm());
+        assert!(!connection.has_left(connection.membership()) && !grant.confirm(None), "to be asked for again");
+        assert!(grant.confirm(None));
         rights.end_session("s");
         assert!(connection.has_left(connection.membership()));
     }
 
     #[tokio::test]
     async fn only_those_that_have_ended_are_closed_and_nothing_is_left_behind() {
-        let rights = Rights::default();
+        let rights = rights();
         let connections: [Arc<Connection>; 3] = std::array::from_fn(|_| Connection::for_tests());
         let [ended, lasting, endless] = connections.each_ref();
         let end = now_ms() + 1_000_000;
@@ -263,5 +402,36 @@ mod tests {
         assert_eq!(closed(&[ended, lasting, endless]), [true, false, false]);
         drop(grants);
         assert!(rights.lock().rights.is_empty() && rights.lock().by_session.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ends_is_asked_for_and_what_is_known_counts_where_nobody_can_say() {
+        let now = now_ms();
+        let sessions = Arc::new(Until(Mutex::new(Ok(Some(now + 60_000)))));
+        let rights = Rights::new(sessions.clone());
+        let connections: [Arc<Connection>; 2] = std::array::from_fn(|_| Connection::for_tests());
+        let [ending, endless] = connections.each_ref();
+        let grants = [rights.grant("alice", "s", None, ending), rights.grant("alice", "s", None, endless)];
+        assert!(grants[0].confirm(Some(now)) && grants[1].confirm(None));
+        rights.clone().look(now - 1).await;
+        rights.clone().look(now).await;
+        assert_eq!(closed(&[ending, endless]), [false, false], "it was given more time");
+        // Both are known to end then.
+        *sessions.0.lock().unwrap() = Err(());
+        rights.clone().look(now + 59_999).await;
+        rights.end_session_but_for("alice", "s");
+        rights.clone().look(now_ms()).await;
+        assert_eq!(closed(&[ending, endless]), [false, false], "nobody could say whether it has changed");
+        rights.clone().look(now + 60_000).await;
+        assert_eq!(closed(&[ending, endless]), [true, true]);
+        *sessions.0.lock().unwrap() = Ok(Some(now));
+        let replaced = Connection::for_tests();
+        let grant = rights.grant("alice", "t", None, &replaced);
+        assert!(grant.confirm(None));
+        rights.end_session_but_for("alice", "t");
+        rights.clone().look(now_ms()).await;
+        assert_eq!(closed(&[&replaced]), [true], "it was given less");
+        drop((grants, grant));
+        assert!(rights.lock().by_look.is_empty());
     }
 }

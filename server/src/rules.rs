@@ -2,8 +2,6 @@
 //!
 //! They stand behind a trait so that a test double can get exactly one of them wrong.
 
-use serde_json::Value;
-
 use crate::event::{Draft, Payload};
 
 /// Who receives an event, in which room, and as what.
@@ -15,11 +13,9 @@ pub trait Rules: Send + Sync + 'static {
     }
 
     /// `metadata.targetUserId` where it is a non-empty string, otherwise `resourceId` (EVENT-09, EVENT-10).
-    fn recipient<'a>(&self, draft: &'a Draft) -> &'a str {
-        match draft.metadata.get("targetUserId") {
-            Some(Value::String(user)) if !user.is_empty() => user,
-            _ => &draft.resource_id,
-        }
+    fn recipient(&self, draft: &Draft) -> String {
+        let target = draft.metadata.get("targetUserId").and_then(|target| serde_json::from_str(target.get()).ok());
+        target.filter(|user: &String| !user.is_empty()).unwrap_or_else(|| draft.resource_id.clone())
     }
 
     /// The payload of an event that is emitted now (EVENT-03 to EVENT-08).
@@ -46,7 +42,7 @@ impl Rules for Standard {}
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::event::EventType;
@@ -56,9 +52,9 @@ mod tests {
             event_type: EventType::RecordAccessed,
             actor_id: "actor".into(),
             resource_id: "resource".into(),
-            metadata: metadata.as_object().cloned().unwrap(),
+            metadata: metadata.as_object().cloned().unwrap().into(),
         };
-        Standard.recipient(&draft).to_owned()
+        Standard.recipient(&draft)
     }
 
     #[test]

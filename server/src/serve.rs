@@ -1,29 +1,36 @@
 //! Serves the application on a listener until it is told to stop. Knows nothing of what it serves.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{body::Body, extract::Request, serve::Listener};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
 };
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    time::timeout,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tower::ServiceExt;
 
 use crate::{
     app::App,
+    gate::{Reason, files},
     socketio::{
         Heartbeat,
         carrier::{Carried, Carrier},
         sockets,
     },
 };
+
+/// The most that the head of a request may have; answered with 431 beyond it.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long nothing is accepted where the system has no files.
+const NO_FILES: Duration = Duration::from_millis(100);
 
 /// How much the system may hold for a peer that does not read (it takes twice that). What it holds is out of reach: it is lost
 /// with a peer that has died, and still goes to one that was closed.
@@ -42,41 +49,61 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` completes; then accepts nothing more, finishes what was accepted and closes the sockets.
-pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let mut http = http1::Builder::new();
-    // The library has one time for both: how long a connection may rest, and how long the head of a request may take.
-    http.timer(TokioTimer::new()).header_read_timeout(app.keep_alive);
+    http.max_header_size(HEAD_BYTES);
+    app.gate.has_files_for(files::connections());
     // Each connection holds a receiver: it learns of the end by a message, and ends it by dropping the receiver.
     let (closing, connections) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, _) = tokio::select! {
-            accepted = Listener::accept(&mut listener) => accepted,
+        let seated = async {
+            let (stream, peer) = accept(&listener, &app).await;
+            Some((app.gate.seat(peer.ip(), app.keep_alive).await?, stream, peer))
+        };
+        let (seat, stream, peer) = tokio::select! {
+            seated = seated => match seated {
+                Some(seated) => seated,
+                None => continue,
+            },
             () = &mut shutdown => break,
         };
         tune(&stream, app.heartbeat);
-        let carrier = Arc::<Carrier>::default();
+        let carrier = Carrier::new(seat);
         let stream = TokioIo::new(Carried::new(stream, carrier.clone()));
-        let goes_with = carrier.clone();
-        let router = app.router.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+        let (goes_with, router) = (carrier.clone(), app.router.clone());
+        let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+            let in_hand = goes_with.seat().begin();
+            request.extensions_mut().insert(ConnectInfo(peer));
             if request.uri().path().starts_with("/socket.io") {
                 request.extensions_mut().insert(goes_with.clone());
             }
-            request.map(Body::new)
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async move {
+                let answer = answer.await;
+                drop(in_hand);
+                answer
+            }
         });
-        let connection = http.serve_connection(stream, TowerToHyperService::new(router)).with_upgrades();
+        let connection = http.serve_connection(stream, TowerToHyperService::new(service)).with_upgrades();
         let mut closing = connections.clone();
         tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                _ = closing.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let (mut connection, mut sleep) = (pin!(connection), pin!(sleep_until(Instant::now())));
+            let ended = loop {
+                tokio::select! {
+                    // Whoever has sent a request by now is not sent away.
+                    biased;
+                    ended = connection.as_mut() => break ended.is_ok(),
+                    _ = closing.changed() => {
+                        connection.as_mut().graceful_shutdown();
+                        break connection.await.is_ok();
+                    }
+                    () = carrier.seat().evicted() => if carrier.may_go() { break true },
+                    () = carrier.seat().overdue(sleep.as_mut()) => break false,
                 }
             };
             // Why is the client's affair.
-            if ended.is_err() {
+            if !ended {
                 carrier.broke();
             }
         });
@@ -92,6 +119,27 @@ pub async fn serve(mut listener: TcpListener, app: App, shutdown: impl Future<Ou
         timeout(LEAVE_TIMEOUT, peers.leave()).await.ok();
     }
     tracing::info!(sockets = closed, requests = drained.is_ok(), "closed");
+}
+
+/// The next connection, and whose it is.
+async fn accept(listener: &TcpListener, app: &App) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // It has gone before it was accepted.
+            Err(error) if is_of_connection(&error) => {}
+            // There are no more files, in this process or in the system: nobody says when there are.
+            Err(_) => {
+                app.gate.refused.note(Reason::Connections);
+                sleep(NO_FILES).await;
+            }
+        }
+    }
+}
+
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Best effort: what the system does not offer is done without.

@@ -63,21 +63,21 @@ pub enum SessionError {
 
 /// Verifies that a session holds and belongs to a user.
 pub trait VerifySession: Send + Sync + 'static {
-    /// Verifies a session.
+    /// Verifies a session, and says when it will end, in milliseconds of the Unix epoch; `None` where that is not known yet.
     ///
     /// # Errors
     /// Where the session does not hold (AUTH-14 to AUTH-17), or nobody could say (AUTH-22).
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>>;
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>>;
 }
 
 /// Verifies sessions against those that are stored.
 pub struct StoredSessions(pub Arc<dyn SessionStore>);
 
 impl VerifySession for StoredSessions {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
         Box::pin(async move {
             match self.0.session(session_id).await? {
-                Some(session) if session.user_id == user_id && session.is_live() => Ok(()),
+                Some(session) if session.user_id == user_id && session.is_live() => Ok(session.expires_at_ms),
                 _ => Err(SessionError::Invalid),
             }
         })
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    async fn verify(stored: Result<Option<Session>, ()>) -> Result<(), SessionError> {
+    async fn verify(stored: Result<Option<Session>, ()>) -> Result<Option<i64>, SessionError> {
         StoredSessions(Arc::new(One(stored))).verify("s", "alice").await
     }
 
@@ -115,8 +115,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_of_the_user_that_has_not_ended_is_accepted() {
-        assert!(verify(session("alice", None)).await.is_ok());
-        assert!(verify(session("alice", Some(now_ms() + 60_000))).await.is_ok());
+        for end in [None, Some(now_ms() + 60_000)] {
+            assert_eq!(verify(session("alice", end)).await.unwrap(), end);
+        }
     }
 
     #[tokio::test]

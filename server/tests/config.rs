@@ -9,6 +9,7 @@ use notify_server::{
     Config,
     config::{ConfigErrors, StoreConfig},
     origins::Origins,
+    proxies::TrustedProxies,
 };
 use support::fixture_text;
 
@@ -36,6 +37,7 @@ fn everything_but_the_secrets_has_a_default() {
     let config = with(&[]).unwrap();
     assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 3000));
     assert_eq!(config.origins, Origins::parse("http://localhost:3001").unwrap());
+    assert_eq!(config.trusted_proxies, TrustedProxies::default());
     assert_eq!(config.algorithm, Algorithm::HS256);
     assert_eq!((config.limits.max_events, config.limits.ttl), (50, Duration::from_secs(86_400)));
     assert_eq!(config.store, StoreConfig::Embedded(PathBuf::from("data")));
@@ -63,6 +65,7 @@ fn all_errors_are_reported_at_once_and_name_their_variables() {
     let wrong = [
         ("PORT", "70000"),
         ("CORS_ORIGIN", "http://a.test,b.test"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy.test"),
         ("JWT_ALGORITHM", "none"),
         ("QUEUE_MAX_EVENTS", "0"),
         ("QUEUE_TTL_SECONDS", "-1"),
@@ -361,6 +364,7 @@ fn an_entry_that_is_no_origin_is_an_error() {
         "https://a.test:8443, http://localhost:3001",
         "http://[::1]:3000",
         "capacitor://localhost",
+        "null, http://a.test",
     ];
     for list in origins {
         assert!(faulty(&[("CORS_ORIGIN", list)]).is_empty(), "{list}");
@@ -376,6 +380,7 @@ fn an_entry_that_is_no_origin_is_an_error() {
         "*,http://a.test",
         "http://*.a.test",
         "http://a b",
+        "Null",
     ];
     for list in wrong {
         assert_eq!(faulty(&[("CORS_ORIGIN", list)]), ["CORS_ORIGIN"], "{list}");

@@ -17,7 +17,7 @@ use support::{
     client::Client,
     doubles::{Fragile, Outage},
     http::{self, Polling},
-    server::{LIVE, QUEUED, Server, from_now, numbered, token},
+    server::{LIVE, QUEUED, Server, from_now, numbered_of, token},
 };
 use tokio::sync::Notify;
 
@@ -187,8 +187,7 @@ async fn a_revocation_closes_a_client_that_does_not_read() {
     let mut stalled = Client::connect(&server, "alice").await;
     // As much as the system takes, and some that waits behind it.
     for n in 0..1_000 {
-        let mut draft = numbered("alice", n);
-        draft.metadata.insert("filler".into(), "x".repeat(800).into());
+        let draft = numbered_of("alice", n, 800);
         server.service.emit(draft).await.expect("a client or the queue takes it");
     }
     assert_eq!(revoke(&server, SESSION).await, 204);
@@ -224,12 +223,12 @@ struct Pausing {
 }
 
 impl VerifySession for Pausing {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
         Box::pin(async move {
-            self.inner.verify(session_id, user_id).await?;
+            let end = self.inner.verify(session_id, user_id).await?;
             self.verified.send(()).await.ok();
             self.go_on.notified().await;
-            Ok(())
+            Ok(end)
         })
     }
 }

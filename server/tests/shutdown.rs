@@ -203,8 +203,7 @@ async fn what_was_not_sent_when_a_server_stops_is_queued() {
     }
     let mut stalled = Client::connect(&server, "bob").await;
     for n in 0..1_000 {
-        let mut draft = support::server::numbered("bob", n);
-        draft.metadata.insert("filler".into(), "x".repeat(900).into());
+        let draft = support::server::numbered_of("bob", n, 900);
         server.service.emit(draft).await.unwrap();
     }
     let began = Instant::now();
@@ -226,8 +225,7 @@ async fn what_was_accepted_is_sent_before_the_end_though_no_store_could_take_it(
     outage.begin();
     // More than the system takes for a client that does not read yet.
     for n in 1..=180 {
-        let mut draft = support::server::numbered("alice", n);
-        draft.metadata.insert("filler".into(), "x".repeat(1_500).into());
+        let draft = support::server::numbered_of("alice", n, 1_500);
         assert_eq!(server.service.emit(draft).await.unwrap().delivery, LIVE);
     }
     server.begin_to_stop();

@@ -13,7 +13,7 @@ use support::{
     PATIENCE,
     client::{Client, number, parse_asking},
     http::Polling,
-    server::{LIVE, QUEUED, Server, numbered},
+    server::{LIVE, QUEUED, Server, numbered_of},
 };
 use tokio::net::TcpStream;
 
@@ -32,8 +32,7 @@ fn impatient(with: &mut Collaborators) {
 /// Events of some size, until one is queued; how many were accepted.
 async fn emit_until_queued(server: &Server, user: &str) -> u64 {
     for n in 1..100_000 {
-        let mut draft = numbered(user, n);
-        draft.metadata.insert("filler".into(), "x".repeat(1_000).into());
+        let draft = numbered_of(user, n, 1_000);
         if server.service.emit(draft).await.expect("the store answers").delivery == QUEUED {
             return n;
         }
@@ -143,8 +142,7 @@ async fn of_two_devices_the_one_that_reads_is_not_kept_waiting_and_nothing_is_qu
         slowest
     });
     for n in 1..=EVENTS {
-        let mut draft = numbered("alice", n);
-        draft.metadata.insert("filler".into(), "x".repeat(1_000).into());
+        let draft = numbered_of("alice", n, 1_000);
         assert_eq!(server.service.emit(draft).await.unwrap().delivery, LIVE);
     }
     let slowest = reading.await.unwrap();

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use notify_server::{
     Config,
-    auth::{Claims, JwtVerifier, TokenError, VerifyToken, find_token},
+    auth::{Claims, JwtVerifier, Presented, TokenError, VerifyToken, find_token},
 };
 use serde_json::{Map, Value, json};
 use support::{fixture, fixture_text, server::from_now};
@@ -26,7 +26,7 @@ fn every_token_of_the_fixtures_gets_its_verdict_under_every_algorithm() {
     for (algorithm, kind) in CONFIGURED {
         let verifier = verifier(algorithm, kind);
         for entry in tokens.iter().filter(|entry| applies(entry, algorithm, kind)) {
-            let auth = json!({"token": make(entry, algorithm, kind)});
+            let auth = Presented::read(&json!({"token": make(entry, algorithm, kind)}).to_string());
             let verdict = find_token(&auth, &HeaderMap::new()).and_then(|token| verifier.verify(token));
             let expected = match entry["verdict"].as_str().unwrap() {
                 "token_missing" => Err(TokenError::Missing),

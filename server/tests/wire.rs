@@ -13,6 +13,10 @@ use support::{
     http::{self, Polling},
     server::{LIVE, QUEUED, Server},
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 const WEBSOCKET: &str = "EIO=4&transport=websocket";
@@ -21,9 +25,12 @@ const WEBSOCKET: &str = "EIO=4&transport=websocket";
 async fn other_namespaces_are_refused() {
     let server = Server::start().await;
     let mut client = Client::open(&server).await;
-    for (packet, answer) in
-        [("40", "44{"), ("40/other,", "44/other,{"), ("40/notifications/x,{}", "44/notifications/x,{")]
-    {
+    for (packet, answer) in [
+        ("40", "44{"),
+        ("40/other,", "44/other,{"),
+        ("40/leaving,", "44/leaving,{"),
+        ("40/notifications/x,{}", "44/notifications/x,{"),
+    ] {
         client.send(packet).await;
         assert!(client.message().await.unwrap().starts_with(answer), "{packet}");
     }
@@ -256,4 +263,45 @@ async fn two_polls_at_once_end_the_session() {
     let (one, other) = tokio::join!(http::get(&server, &session.path), http::get(&server, &session.path));
     assert!([one.status, other.status].contains(&axum::http::StatusCode::BAD_REQUEST));
     session.closed().await;
+}
+
+#[tokio::test]
+async fn little_is_taken_from_a_client_that_was_not_let_in() {
+    let server = Server::start().await;
+    // Refused as often as it may be, and then closed.
+    let mut client = Client::open(&server).await;
+    for _ in 0..5 {
+        assert_eq!(client.refused(&json!({"token": "x"})).await, "token_invalid");
+    }
+    client.send("40/notifications,{}").await;
+    client.closed().await;
+    let mut chatty = Client::open(&server).await;
+    for _ in 0..11 {
+        chatty.send("3").await;
+    }
+    chatty.closed().await;
+    let polling = Polling::open(&server).await;
+    polling.send(["3"; 11].join("\u{1e}")).await;
+    polling.closed().await;
+    let mut large = Client::open(&server).await;
+    large.send(&format!("40/notifications,{}", json!({"token": "x".repeat(140_000)}))).await;
+    large.closed().await;
+    // Once it is in, it may send as much as was announced.
+    let mut alice = Client::connect(&server, "alice").await;
+    for _ in 0..20 {
+        alice.send(&format!("42/notifications,{}", json!(["x", "x".repeat(140_000)]))).await;
+    }
+    alice.quiet().await;
+}
+
+#[tokio::test]
+async fn a_request_head_above_the_limit_is_refused() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: a\r\nX-Long: {}", "x".repeat(20_000));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset may follow, for not all was read.
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it is closed").ok();
+    assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
 }

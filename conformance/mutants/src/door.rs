@@ -12,12 +12,12 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use notify_server::{
     Collaborators, NotificationsService,
     admission::Admission,
-    auth::{Claims, TokenError, VerifyToken, find_token},
+    auth::{Claims, Presented, TokenError, VerifyToken, find_token},
     queue::OfflineQueue,
     rules::Rules,
     session::{SessionError, VerifySession},
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use socketioxide::{
     SocketIo,
     extract::{AckSender, Data, Event, SocketRef, TryData},
@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     HeaderFirst,
     /// A token in the URL will do.
     TokenFromUrl,
+    /// The payload is read as values, or not at all.
+    PayloadReadWhole,
     /// A `userId` in the payload counts for more than the token's.
     PayloadIdentity,
     /// A refusal repeats the token.
@@ -84,6 +86,23 @@ pub(crate) struct Door {
     rules: Arc<dyn Rules>,
 }
 
+/// The payload of a CONNECT: what counts of it, and all of it where that can be read.
+#[derive(Default)]
+struct Auth {
+    presented: Presented,
+    all: Value,
+}
+
+impl Auth {
+    fn of(payload: Result<Box<RawValue>, impl Sized>, fault: Fault) -> Self {
+        let Ok(payload) = payload else { return Self::default() };
+        match serde_json::from_str(payload.get()) {
+            Err(_) if fault == Fault::PayloadReadWhole => Self::default(),
+            all => Self { presented: Presented::read(payload.get()), all: all.unwrap_or_default() },
+        }
+    }
+}
+
 /// An admission on its way into the namespace.
 type Pending = Arc<Mutex<Option<Admission>>>;
 
@@ -100,33 +119,34 @@ impl Door {
 
     /// Replaces the door of the namespace.
     pub(crate) fn replace(self, io: &SocketIo, service: NotificationsService) {
+        let fault = self.fault;
         let door = Arc::new((self, service));
         let inside = door.clone();
-        let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
-            let door = door.clone();
-            async move { door.0.admit(&door.1, &socket, &auth.unwrap_or_default()).await }
+        let admit = move |socket: SocketRef, TryData(auth): TryData<Box<RawValue>>| {
+            let (door, auth) = (door.clone(), Auth::of(auth, fault));
+            async move { door.0.admit(&door.1, &socket, &auth).await }
         };
-        let enter = move |socket: SocketRef, TryData(auth): TryData<Value>| async move {
-            inside.0.enter(&inside.1, socket, auth.unwrap_or_default()).await;
+        let enter = move |socket: SocketRef, TryData(auth): TryData<Box<RawValue>>| async move {
+            inside.0.enter(&inside.1, socket, &Auth::of(auth, fault)).await;
         };
         io.ns(NAMESPACE, enter.with(admit));
     }
 
-    async fn admit(&self, service: &NotificationsService, socket: &SocketRef, auth: &Value) -> Result<(), String> {
+    async fn admit(&self, service: &NotificationsService, socket: &SocketRef, auth: &Auth) -> Result<(), String> {
         if matches!(self.fault, Fault::AcceptedFirst | Fault::JoinedFirst) {
             self.listen(socket);
             return Ok(());
         }
         let claims = match (self.verify(socket, auth).await, self.fault) {
             (Ok(claims), _) => claims,
-            (Err(code), Fault::RefusalTellsToken) => return Err(format!("{code}: {}", auth["token"])),
+            (Err(code), Fault::RefusalTellsToken) => return Err(format!("{code}: {}", auth.all["token"])),
             (Err(code), Fault::DrainedThoughRefused) => {
-                self.drain(service, auth).await;
+                self.drain(service, &auth.all).await;
                 return Err(code.to_owned());
             }
             (Err(code), _) => return Err(code.to_owned()),
         };
-        let user = match (self.fault, auth["userId"].as_str()) {
+        let user = match (self.fault, auth.all["userId"].as_str()) {
             (Fault::PayloadIdentity, Some(user)) => user,
             _ => &claims.user_id,
         };
@@ -143,8 +163,8 @@ impl Door {
         Ok(())
     }
 
-    async fn verify(&self, socket: &SocketRef, auth: &Value) -> Result<Claims, &'static str> {
-        let none = HeaderMap::new();
+    async fn verify(&self, socket: &SocketRef, auth: &Auth) -> Result<Claims, &'static str> {
+        let (none, nothing) = (HeaderMap::new(), Presented::default());
         let handshake = socket.req_parts();
         let headers = if self.fault == Fault::HeaderIgnored { &none } else { &handshake.headers };
         let query = handshake.uri.query().unwrap_or_default();
@@ -157,19 +177,19 @@ impl Door {
         let token = match (self.fault, in_url) {
             (Fault::TokenFromUrl, Some(token)) => Ok(token),
             (Fault::HeaderFirst, _) => {
-                find_token(&Value::Null, headers).or_else(|_: TokenError| find_token(auth, headers))
+                find_token(&nothing, headers).or_else(|_: TokenError| find_token(&auth.presented, headers))
             }
-            _ => find_token(auth, headers),
+            _ => find_token(&auth.presented, headers),
         };
         let claims = token.and_then(|token| self.tokens.verify(token)).map_err(code)?;
         match self.sessions.verify(&claims.session_id, &claims.user_id).await {
-            Ok(()) => Ok(claims),
+            Ok(_) => Ok(claims),
             Err(SessionError::Invalid) => Err("session_invalid"),
             Err(SessionError::Unavailable(_)) => Err("unavailable"),
         }
     }
 
-    async fn enter(&self, service: &NotificationsService, socket: SocketRef, auth: Value) {
+    async fn enter(&self, service: &NotificationsService, socket: SocketRef, auth: &Auth) {
         if self.fault == Fault::ListensLate {
             let (socket, pong) = (socket.clone(), self.rules.pong());
             tokio::spawn(async move {
@@ -180,10 +200,10 @@ impl Door {
         let pending: Option<Pending> = socket.extensions.remove();
         let mut admission = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
         if matches!(self.fault, Fault::AcceptedFirst | Fault::JoinedFirst) {
-            let claims = self.verify(&socket, &auth).await;
+            let claims = self.verify(&socket, auth).await;
             let user = match (&claims, self.fault) {
                 (Ok(claims), _) => Some(claims.user_id.clone()),
-                (Err(_), Fault::JoinedFirst) => claimed(&auth),
+                (Err(_), Fault::JoinedFirst) => claimed(&auth.all),
                 (Err(_), _) => None,
             };
             if let Some(user) = user {

@@ -303,12 +303,13 @@ static MUTANTS: &[Mutant] = &[
     rule!("metadata-dropped", "metadata is lost", ["EVENT-06/live", "EVENT-06/queued"], MetadataDropped).also(&["*"]),
     rule!("metadata-never-empty", "absent metadata is made up", ["EVENT-05/no-metadata"], MetadataNeverEmpty)
         .also(&["EVENT-03"]),
-    rule!("members-sorted", "the members of metadata are sorted", ["EVENT-07/order"], MembersSorted),
-    rule!("nulls-lost", "nulls in metadata are lost", ["EVENT-06/live"], NullsLost).also(&["EVENT-06"]),
+    rule!("members-sorted", "the members of metadata are sorted", ["EVENT-07/order"], MembersSorted)
+        .also(&["EVENT-13"]),
+    rule!("nulls-lost", "nulls in metadata are lost", ["EVENT-06/live"], NullsLost).also(&["EVENT-06", "EVENT-13"]),
     rule!("integers-as-floats", "integers in metadata become floats", ["EVENT-06/live"], IntegersAsFloats)
         .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-01", "ROOM-06", "TRANS"]),
     rule!("texts-trimmed", "texts in metadata are trimmed", ["EVENT-06/live"], TextsTrimmed)
-        .also(&["EVENT-06", "ROOM-05"]),
+        .also(&["EVENT-06", "EVENT-13", "ROOM-05"]),
     rule!("event-id-version", "eventId is a UUIDv4", ["EVENT-08/event-id"], EventIdOfAnotherVersion),
     rule!("event-id-fixed", "every event has the same eventId", ["EVENT-08/event-id"], EventIdFixed),
     rule!(
@@ -317,7 +318,7 @@ static MUTANTS: &[Mutant] = &[
         ["EVENT-11/ping", "EVENT-11/ping-library"],
         PongChanged
     )
-    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
+    .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
     queue!("newest-first", "the queue is delivered newest first", ["QUEUE-10/oldest-first"], NewestFirst)
         .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "QUEUE"]),
     queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
@@ -374,7 +375,7 @@ static MUTANTS: &[Mutant] = &[
     part("origin-unchecked", "any origin may come in", &["ORIGIN-04/polling", "ORIGIN-05/upgrade"], |sound, _| {
         Collaborators { origins: Origins::Any, ..sound }
     })
-    .also(&["ORIGIN-01", "ORIGIN-02"]),
+    .also(&["ORIGIN-01", "ORIGIN-02", "ORIGIN-07", "ORIGIN-09"]),
     part("answers-forgotten", "a repeated Idempotency-Key emits again", &["EMIT-06/repeated"], |sound, _| {
         Collaborators { answers: Arc::new(delivery::NoMemory), ..sound }
     })
@@ -466,31 +467,67 @@ static MUTANTS: &[Mutant] = &[
         &["EVENT-11/ping", "EVENT-11/ping-library"],
         door::Fault::PingUnanswered,
     )
-    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
+    .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
     door(
         "listens-late",
         "what a client asks for right after the answer to its CONNECT is not heard",
         &["EVENT-11/at-once"],
         door::Fault::ListensLate,
     )
-    .also(&["EVENT-11", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
+    .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
     door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
     // It reaches whoever is connected meanwhile, whatever their case is about.
     door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn)
         .also(&["AUTH", "EMIT", "EVENT", "QUEUE", "ROOM", "TRANS"]),
+    process(
+        "takes-everybody",
+        "connections and request heads have no bounds",
+        &["LIMIT-01/silent", "LIMIT-01/half-heads", "LIMIT-01/half-messages", "LIMIT-02/slow", "LIMIT-02/large"],
+        process::Fault::TakesEverybody,
+    )
+    // Without addresses nobody is bounded by theirs.
+    .also(&["LIMIT-01"]),
+    setting("devices-unbounded", "a user may have any number of devices", &["LIMIT-04/devices"], |config| {
+        config.bounds.devices_per_user = usize::MAX;
+    }),
+    setting("events-unbounded", "a client may send any number of events", &["LIMIT-05/events"], |config| {
+        config.bounds.events_per_second = u32::MAX;
+    }),
+    setting("pending-unbounded", "any number of sessions may be opened", &["LIMIT-01/polling-opens"], |config| {
+        (config.bounds.pending, config.bounds.pending_per_address) = (usize::MAX, usize::MAX);
+    }),
+    part("tells-users", "the log tells who connects", &["PRIV-01/log"], |sound, _| Collaborators {
+        sessions: Arc::new(sessions::Telling(sound.sessions)),
+        ..sound
+    }),
     Mutant::new("root-open", "the root namespace is open", &["TRANS-05/root"], Place::Namespace("/")),
     Mutant::new("another-namespace", "another namespace is open", &["TRANS-05/others"], Place::Namespace("/admin")),
     Mutant::new(
         "unwatched",
         "socketioxide without a watch over what clients send",
-        &["TRANS-06/malformed", "TRANS-08/websocket", "TRANS-08/polling"],
+        &[
+            "EVENT-14/escaped",
+            "TRANS-06/malformed",
+            "TRANS-08/websocket",
+            "TRANS-08/polling",
+            "LIMIT-03/refused",
+            "LIMIT-03/refused-polling",
+            "LIMIT-01/half-messages",
+        ],
         Place::Watch,
     )
-    .also(&["ORIGIN-01", "ORIGIN-04", "ORIGIN-05", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13"]),
+    .also(&["LIMIT", "ORIGIN", "TRANS-09", "TRANS-11", "TRANS-12", "TRANS-13", "TRANS-14"]),
     part(
         "unauthenticated-for-long",
         "who does not authenticate may stay",
-        &["TRANS-09/silent", "TRANS-09/silent-polling", "TRANS-09/refused"],
+        &[
+            "TRANS-09/silent",
+            "TRANS-09/silent-polling",
+            "TRANS-09/refused",
+            "TRANS-14/left",
+            "TRANS-14/left-polling",
+            "LIMIT-03/no-more-time",
+        ],
         |sound, _| Collaborators { connect_timeout: Duration::from_secs(45), ..sound },
     ),
     routes(
@@ -533,7 +570,33 @@ static MUTANTS: &[Mutant] = &[
         &["ORIGIN-02/unlisted"],
         routes::Fault::OriginReflected,
     )
-    .also(&["ORIGIN-03"]),
+    .also(&["ORIGIN-03", "ORIGIN-07"]),
+    routes(
+        "own-origin-refused",
+        "the server's own origin has to be listed",
+        &["ORIGIN-07/own"],
+        routes::Fault::OwnOriginRefused,
+    ),
+    routes(
+        "preflight-fixed",
+        "a preflight is allowed what the server has use for, and no header that it asks for",
+        &["ORIGIN-08/headers"],
+        routes::Fault::PreflightFixed,
+    ),
+    routes(
+        "body-read-as-values",
+        "half an emoji in metadata is refused",
+        &["EVENT-12/half"],
+        routes::Fault::BodyReadAsValues,
+    )
+    .also(&["EVENT-13"]),
+    door(
+        "payload-read-whole",
+        "a CONNECT payload counts only where all of it can be read as values",
+        &["AUTH-29/beside"],
+        door::Fault::PayloadReadWhole,
+    ),
+    rule!("metadata-written-anew", "metadata is read and written anew", ["EVENT-13/verbatim"], MetadataWrittenAnew),
     routes(
         "wildcard-with-credentials",
         "* comes with credentials",
@@ -799,6 +862,13 @@ static MUTANTS: &[Mutant] = &[
         }
     })
     .also(&["AUTH-15", "EMIT-05"]),
+    part(
+        "session-end-untold",
+        "a connection outlives its session",
+        &["REVOKE-06/websocket", "REVOKE-06/polling"],
+        |sound, _| Collaborators { sessions: Arc::new(sessions::EndUntold(sound.sessions.clone())), ..sound },
+    )
+    .also(&["REVOKE-07"]),
     routes(
         "revocation-untold",
         "a revocation closes no connection",

@@ -87,7 +87,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let terminated = signal(SignalKind::terminate())?;
     process.accompanies(&app, probe);
     let io = app.io.clone();
-    serve(listener, app, process.clone().told_to_end(terminated, io)).await;
+    let told_to_end = process.clone().told_to_end(terminated, io);
+    if process.takes_everybody() {
+        axum::serve(listener, app.router).with_graceful_shutdown(told_to_end).await?;
+    } else {
+        serve(listener, app, told_to_end).await;
+    }
     Ok(process.ended()?)
 }
 

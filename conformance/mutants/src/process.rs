@@ -24,6 +24,8 @@ use crate::nodes;
 /// What is wrong with the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
+    /// It takes whoever comes, as long as there are files.
+    TakesEverybody,
     /// SIGTERM ends it on the spot.
     EndsAtOnce,
     /// It ends in order, and says that it did not.
@@ -99,6 +101,11 @@ impl Process {
             Some(Fault::WaitsForClients) => std::future::pending().await,
             _ => {}
         }
+    }
+
+    /// Whether connections and heads have no bounds.
+    pub(crate) fn takes_everybody(&self) -> bool {
+        self.fault == Some(Fault::TakesEverybody)
     }
 
     /// # Errors

@@ -39,6 +39,10 @@ pub(crate) enum Fault {
     UnknownRoutesAnswered,
     /// Every origin is answered as if it were listed.
     OriginReflected,
+    /// The server's own origin is refused, unless it is listed.
+    OwnOriginRefused,
+    /// A preflight is allowed what the server itself has use for.
+    PreflightFixed,
     /// `*` comes with credentials.
     WildcardWithCredentials,
     /// A client without an origin is refused.
@@ -49,6 +53,8 @@ pub(crate) enum Fault {
     ContentTypeUnchecked,
     /// The `Content-Encoding` is not looked at.
     ContentEncodingUnchecked,
+    /// A body that cannot be read as values is refused.
+    BodyReadAsValues,
     /// What is refused is emitted all the same.
     RefusedEmitted,
     /// Errors are plain text.
@@ -174,6 +180,9 @@ impl Surroundings {
             }
             Fault::ContentTypeUnchecked if !engine => set(headers, header::CONTENT_TYPE, "application/json"),
             Fault::ContentEncodingUnchecked => drop(headers.remove(header::CONTENT_ENCODING)),
+            Fault::OwnOriginRefused => set(headers, header::HOST, "nowhere.example"),
+            Fault::PreflightFixed => drop(headers.remove(header::ACCESS_CONTROL_REQUEST_HEADERS)),
+            Fault::BodyReadAsValues if path.starts_with("/events") => return as_values(request, next).await,
             Fault::RefusedEmitted if path == "/events" && method == Method::POST => {
                 return self.emit_anyway(request, next).await;
             }
@@ -328,12 +337,20 @@ impl Surroundings {
                 event_type: EventType::RecordAccessed,
                 actor_id: text("actorId"),
                 resource_id: text("resourceId"),
-                metadata: wanted.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
+                metadata: wanted.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default().into(),
             };
             self.service.emit(draft).await.ok();
         }
         response
     }
+}
+
+/// Passes on a body that can be read as values; another one as none that is right.
+async fn as_values(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, ANY_SIZE).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let body = if serde_json::from_slice::<Value>(&body).is_ok() { body.into() } else { Body::from("{") };
+    next.run(Request::from_parts(parts, body)).await
 }
 
 /// What a polling client says to be closed, to the session of this URI.

@@ -1,7 +1,7 @@
 //! Recipient, room, payload and `ping` with one thing wrong.
 
 use notify_server::{
-    event::{Draft, EventType, Payload},
+    event::{Draft, EventType, Metadata, Payload},
     rules::{Rules, Standard},
 };
 use serde_json::{Map, Value};
@@ -29,6 +29,7 @@ pub(crate) enum Fault {
     NullsLost,
     IntegersAsFloats,
     TextsTrimmed,
+    MetadataWrittenAnew,
     EventIdOfAnotherVersion,
     EventIdFixed,
     PongChanged,
@@ -52,11 +53,12 @@ impl Rules for Faulty {
         self.0 == Fault::AnybodyRefreshes || Standard.may_refresh(owner, user_id)
     }
 
-    fn recipient<'a>(&self, draft: &'a Draft) -> &'a str {
-        match (self.0, draft.metadata.get("targetUserId")) {
-            (Fault::ResourceIsRecipient, _) => &draft.resource_id,
+    fn recipient(&self, draft: &Draft) -> String {
+        let target = draft.metadata.get("targetUserId").and_then(|target| serde_json::from_str(target.get()).ok());
+        match (self.0, target) {
+            (Fault::ResourceIsRecipient, _) => draft.resource_id.clone(),
             (Fault::EmptyTargetIsRecipient, Some(Value::String(user))) => user,
-            (Fault::NonTextTargetIsRecipient, Some(target)) if !target.is_string() => "not-a-text",
+            (Fault::NonTextTargetIsRecipient, Some(target)) if !target.is_string() => "not-a-text".to_owned(),
             _ => Standard.recipient(draft),
         }
     }
@@ -71,14 +73,17 @@ impl Rules for Faulty {
             Fault::TimestampWithoutMilliseconds => payload.timestamp.replace_range(19..23, ""),
             Fault::TimestampWithOffset => payload.timestamp.replace_range(23.., "+00:00"),
             Fault::TimestampFixed => payload.timestamp = "2026-01-01T00:00:00.000Z".to_owned(),
-            Fault::MetadataDropped => payload.metadata.clear(),
-            Fault::MetadataNeverEmpty if payload.metadata.is_empty() => {
-                payload.metadata.insert("source".to_owned(), Value::Null);
-            }
-            Fault::MembersSorted => payload.metadata.sort_keys(),
-            Fault::NullsLost => payload.metadata.retain(|_, value| !value.is_null()),
-            Fault::IntegersAsFloats => payload.metadata = each(payload.metadata, as_float),
-            Fault::TextsTrimmed => payload.metadata = each(payload.metadata, trimmed),
+            Fault::MetadataDropped => payload.metadata = Metadata::default(),
+            Fault::MetadataNeverEmpty => change(&mut payload, |members| {
+                if members.is_empty() {
+                    members.insert("source".to_owned(), Value::Null);
+                }
+            }),
+            Fault::MembersSorted => change(&mut payload, Map::sort_keys),
+            Fault::NullsLost => change(&mut payload, |members| members.retain(|_, value| !value.is_null())),
+            Fault::IntegersAsFloats => change(&mut payload, |members| members.values_mut().for_each(as_float)),
+            Fault::TextsTrimmed => change(&mut payload, |members| members.values_mut().for_each(trim)),
+            Fault::MetadataWrittenAnew => change(&mut payload, |_| ()),
             Fault::EventIdOfAnotherVersion => payload.event_id = Uuid::new_v4(),
             Fault::EventIdFixed => payload.event_id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000),
             _ => {}
@@ -91,21 +96,24 @@ impl Rules for Faulty {
     }
 }
 
-fn each(metadata: Map<String, Value>, change: fn(Value) -> Value) -> Map<String, Value> {
-    metadata.into_iter().map(|(name, value)| (name, change(value))).collect()
-}
-
-fn as_float(value: Value) -> Value {
-    match value.as_i64() {
-        #[expect(clippy::cast_precision_loss, reason = "that is the fault")]
-        Some(integer) => Value::from(integer as f64),
-        None => value,
+/// Changes metadata that can be read as values.
+fn change(payload: &mut Payload, change: impl FnOnce(&mut Map<String, Value>)) {
+    if let Ok(mut members) = serde_json::from_str(payload.metadata.json()) {
+        change(&mut members);
+        payload.metadata = members.into();
     }
 }
 
-fn trimmed(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(text.trim().to_owned()),
-        other => other,
+fn as_float(value: &mut Value) {
+    if let Some(integer) = value.as_i64() {
+        #[expect(clippy::cast_precision_loss, reason = "that is the fault")]
+        let float = integer as f64;
+        *value = Value::from(float);
+    }
+}
+
+fn trim(value: &mut Value) {
+    if let Value::String(text) = value {
+        *text = text.trim().to_owned();
     }
 }

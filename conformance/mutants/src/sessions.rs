@@ -25,14 +25,14 @@ pub(crate) struct Faulty {
 }
 
 impl VerifySession for Faulty {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
         Box::pin(async move {
             if self.fault == Fault::NotLookedUp || (self.fault == Fault::EmptyIdLetsIn && session_id.is_empty()) {
-                return Ok(());
+                return Ok(None);
             }
             let session = match (self.store.session(session_id).await, self.fault) {
                 (Ok(Some(session)), _) if session.is_live() => session,
-                (Err(_), Fault::StoreAwayLetsIn) => return Ok(()),
+                (Err(_), Fault::StoreAwayLetsIn) => return Ok(None),
                 (Err(_), Fault::StoreAwayToldAsInvalid) | (Ok(_), _) => return Err(SessionError::Invalid),
                 (Err(error), _) => return Err(error.into()),
             };
@@ -41,8 +41,18 @@ impl VerifySession for Faulty {
                 Fault::OwnerByPrefix => session.user_id.starts_with(user_id) || user_id.starts_with(&session.user_id),
                 _ => session.user_id == user_id,
             };
-            if owns { Ok(()) } else { Err(SessionError::Invalid) }
+            if owns { Ok(session.expires_at_ms) } else { Err(SessionError::Invalid) }
         })
+    }
+}
+
+/// Tells on the log who connects.
+pub(crate) struct Telling(pub(crate) Arc<dyn VerifySession>);
+
+impl VerifySession for Telling {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
+        eprintln!("{user_id} connects");
+        self.0.verify(session_id, user_id)
     }
 }
 
@@ -83,17 +93,26 @@ pub(crate) struct OnceIn {
 }
 
 impl VerifySession for OnceIn {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<(), SessionError>> {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
         Box::pin(async move {
             let known = |users: &std::sync::Mutex<std::collections::HashSet<String>>| {
                 users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(user_id)
             };
             if known(&self.users) {
-                return Ok(());
+                return Ok(None);
             }
-            self.sessions.verify(session_id, user_id).await?;
+            let end = self.sessions.verify(session_id, user_id).await?;
             self.users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(user_id.to_owned());
-            Ok(())
+            Ok(end)
         })
+    }
+}
+
+/// A verifier that knows of no session when it ends.
+pub(crate) struct EndUntold(pub(crate) Arc<dyn VerifySession>);
+
+impl VerifySession for EndUntold {
+    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
+        Box::pin(async move { self.0.verify(session_id, user_id).await.map(|_| None) })
     }
 }

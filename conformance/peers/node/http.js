@@ -5,7 +5,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import Fastify from 'fastify';
 
 import { EVENT_TYPES } from './notifications.js';
-import { PREFLIGHT, corsHeaders } from './origins.js';
+import { corsHeaders, preflight } from './origins.js';
 
 const EVENT_BYTES = 64 * 1024;
 const BATCH_BYTES = 4 * 1024 * 1024;
@@ -65,10 +65,10 @@ export function buildHttp(config, store, notifications) {
     }
   });
   app.addHook('onRequest', async (request, reply) => {
-    const headers = corsHeaders(config.origins, request.headers.origin);
+    const headers = corsHeaders(config.origins, request.headers);
     if (headers) reply.headers(headers);
     if (headers && request.method === 'OPTIONS' && request.headers['access-control-request-method']) {
-      return reply.code(204).headers(PREFLIGHT).send();
+      return reply.code(204).headers(preflight(request.headers)).send();
     }
   });
   controlRoutes(app, config, store, notifications);

@@ -12,7 +12,9 @@ export class Notifications {
   /** User id → the user's connected sockets. */
   #devices = new Map();
 
-  constructor(io, store, jwt) {
+  /** `stays`: for how long a client that has left may be without a namespace, in milliseconds. */
+  constructor(io, store, jwt, stays) {
+    this.stays = stays;
     this.store = store;
     this.verify = tokenVerifier(jwt);
     this.namespace = io.of('/notifications');
@@ -88,15 +90,24 @@ export class Notifications {
     socket.join(room(userId));
     const devices = this.#devices.get(userId) ?? new Set();
     this.#devices.set(userId, devices.add(socket));
-    socket.on('disconnect', () => {
+    socket.on('disconnect', (reason) => {
       devices.delete(socket);
       if (devices.size === 0 && this.#devices.get(userId) === devices) this.#devices.delete(userId);
+      if (reason === 'client namespace disconnect') this.#closeUnlessBack(socket);
     });
     socket.on('ping', (...args) => {
       const acknowledge = args.at(-1);
       if (typeof acknowledge === 'function') acknowledge('pong');
     });
     this.#drain(socket, userId, entries).finally(end);
+  }
+
+  /** TRANS-14. */
+  #closeUnlessBack({ client, conn }) {
+    const timer = setTimeout(() => {
+      if (![...this.namespace.sockets.values()].some((socket) => socket.client === client)) conn.close();
+    }, this.stays);
+    conn.once('close', () => clearTimeout(timer));
   }
 
   async #drain(socket, userId, entries) {

@@ -41,7 +41,7 @@ io.engine.use((request, response, next) => {
   });
   next();
 });
-late.notifications = new Notifications(io, store, config.jwt);
+late.notifications = new Notifications(io, store, config.jwt, CONNECT_TIMEOUT_MS);
 
 await app.listen({ host: config.host, port: config.port });
 console.log(`listening on port ${app.server.address().port}`);

@@ -8,6 +8,7 @@ use crate::{
     case::{Case, Need},
     client::{Arrival, Client, Opening, Refusal, Transport},
     expect::{self, Outcome, mismatch},
+    fixtures,
     instance::Changes,
     token::{self, Fixture, KEY_PAIRS, People, Signer},
 };
@@ -85,6 +86,9 @@ pub(super) const CASES: &[Case] = &[
     by_fixtures!("AUTH-26/crit", "AUTH-26", "tokens with critical extensions are refused"),
     Case::new("AUTH-27/long", "a token of 60 KiB is read, over both transports", |t| Box::pin(long(t))),
     Case::new("AUTH-28/null", "where the payload's token is null, the header's counts", |t| Box::pin(null_token(t))),
+    Case::new("AUTH-29/beside", "whatever stands beside the token, the token is taken, over both transports", |t| {
+        Box::pin(beside(t))
+    }),
 ];
 
 async fn fixtures_of(t: Bench, sentence: &str) -> Outcome {
@@ -181,6 +185,37 @@ async fn long(t: Bench) -> Outcome {
             let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": token}))).await?;
             is_in(&t, &alice, &mut device).await?;
             device.disconnect().await;
+        }
+    }
+    Ok(())
+}
+
+/// Each payload is accepted, and its client is a plain one.
+async fn beside(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice).await?;
+    let transports = [Transport::WebSocket, Transport::Polling];
+    for transport in transports.into_iter().filter(|it| *it == Transport::WebSocket || t.target().declares("polling")) {
+        for entry in fixtures::list(fixtures::CONNECT, "payloads") {
+            t.transcript().note(format!("payload {}: {}", entry["name"], entry["why"]));
+            let payload = fixtures::fill(&entry["text"], &[("token", &token)]);
+            let connect = format!("0/notifications,{}", payload.as_str().unwrap_or_default());
+            let told = async {
+                let mut device = Client::over_wire_by(t.open(t.opening(transport)).await?, &connect).await?;
+                device.expect_accepted().await?;
+                let event = t.event_for(&alice);
+                t.emit(&event).await?;
+                let delivery = device.expect_delivery("record.accessed").await?;
+                expect::that(delivery.ack.is_none(), "an event that asks for nothing", format!("{:?}", delivery.ack))?;
+                device.disconnect().await;
+                Ok(())
+            };
+            told.await.map_err(|fault| match fault {
+                expect::Fault::Mismatch { expected, actual } => {
+                    mismatch(format!("{expected} with the payload {} ({})", entry["name"], entry["why"]), actual)
+                }
+                other => other,
+            })?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::QUIET;
 use crate::{
     bench::{Bench, Emission},
     case::Case,
-    client::{Arrival, Transport},
+    client::{Arrival, Client, Incoming, Transport},
     expect::{self, Outcome, inconclusive, mismatch},
     fixtures, token,
 };
@@ -54,6 +54,15 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(ping_at_once(t))
     }),
     Case::new("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", |t| Box::pin(ping_library(t))),
+    Case::new("EVENT-12/half", "half an emoji in metadata arrives, live and queued, alone and in a batch", |t| {
+        Box::pin(verbatim(t, "EVENT-12"))
+    }),
+    Case::new("EVENT-13/verbatim", "metadata arrives letter by letter, live and queued, alone and in a batch", |t| {
+        Box::pin(verbatim(t, "EVENT-13"))
+    }),
+    Case::new("EVENT-14/escaped", "names count without their escapes, and unknown ones are ignored", |t| {
+        Box::pin(names(t))
+    }),
 ];
 
 async fn one_argument(t: Bench) -> Outcome {
@@ -270,4 +279,113 @@ async fn ping_library(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let answer = t.connect(&alice).await?.call("ping", vec![json!(null)]).await?;
     expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
+}
+
+/// The texts of metadata that a sentence is about, for this user.
+fn texts(sentence: &str, user: &str) -> Vec<String> {
+    let entries = fixtures::list(fixtures::VERBATIM, "metadata");
+    let texts = entries.iter().filter(|entry| fixtures::text(entry, "sentence") == sentence);
+    texts.map(|entry| fixtures::text(&fixtures::fill(entry, &[("user", user)]), "text").to_owned()).collect()
+}
+
+fn body(metadata: &str) -> String {
+    let members = r#""eventType":"record.accessed","actorId":"actor","resourceId":"record""#;
+    format!(r#"{{{members},"metadata":{metadata}}}"#)
+}
+
+async fn verbatim(t: Bench, sentence: &str) -> Outcome {
+    let mut transports = vec![Transport::WebSocket];
+    transports.extend(t.target().declares("polling").then_some(Transport::Polling));
+    for transport in transports {
+        let alice = t.user().await?;
+        let texts = texts(sentence, &alice.id);
+        let batch = format!("[{}]", texts.iter().map(|text| body(text)).collect::<Vec<_>>().join(","));
+        for text in &texts {
+            t.control_text("POST", "/events", &[], body(text)).await?.expect_status(202)?;
+        }
+        t.control_text("POST", "/events/batch", &[], batch.clone()).await?.expect_status(202)?;
+        let mut device = t.connect_raw(&alice, transport).await?;
+        let queued = next_message(&mut device).await?;
+        let twice: Vec<_> = texts.iter().chain(&texts).map(String::as_str).collect();
+        holds(sentence, &twice, &queued)?;
+        for text in &texts {
+            t.control_text("POST", "/events", &[], body(text)).await?.expect_status(202)?;
+            holds(sentence, &[text], &next_message(&mut device).await?)?;
+        }
+        t.control_text("POST", "/events/batch", &[], batch).await?.expect_status(202)?;
+        for text in &texts {
+            holds(sentence, &[text], &next_message(&mut device).await?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The text of the next message, which a reader of values may refuse.
+async fn next_message(device: &mut Client) -> Outcome<String> {
+    let next = match device.wire() {
+        Some(wire) => wire.receive(std::time::Duration::from_secs(5)).await,
+        None => None,
+    };
+    match next {
+        Some(Incoming::Message(text)) => Ok(text),
+        other => Err(mismatch("an event", format!("{other:?}"))),
+    }
+}
+
+/// The message has these metadata in their order: by their unpaired surrogates, or letter by letter.
+fn holds(sentence: &str, metadata: &[&str], message: &str) -> Outcome {
+    if sentence == "EVENT-12" {
+        let expected: Vec<_> = metadata.iter().flat_map(|text| surrogates(text)).collect();
+        return expect::that(expected == surrogates(message), format!("{expected:?}"), message);
+    }
+    let mut rest = message;
+    for text in metadata {
+        let wanted = format!(r#""metadata":{text}"#);
+        match rest.split_once(&wanted) {
+            Some((_, after)) => rest = after,
+            None => return Err(mismatch(wanted, rest)),
+        }
+    }
+    Ok(())
+}
+
+/// The escapes of surrogates in a text, in lower case.
+fn surrogates(text: &str) -> Vec<String> {
+    let pieces = text.split("\\u").skip(1).filter_map(|piece| piece.get(..4));
+    pieces.map(str::to_lowercase).filter(|digits| digits.starts_with('d') && digits.as_bytes()[1] >= b'8').collect()
+}
+
+async fn names(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
+    if t.target().declares("polling") {
+        devices.push(t.connect_raw(&alice, Transport::Polling).await?);
+    }
+    for device in &mut devices {
+        for (id, entry) in (1_000..).zip(fixtures::list(fixtures::NAMES, "names")) {
+            let (name, wanted) = (fixtures::text(&entry, "text"), fixtures::text(&entry, "is"));
+            let told = async {
+                if let Some(wire) = device.wire() {
+                    let sent = wire.send(&format!("42/notifications,{id}[{name},1]")).await;
+                    sent.map_err(|error| mismatch("a connection that goes on", error.to_string()))?;
+                }
+                if wanted == "ping" {
+                    let answer = device.next(std::time::Duration::from_secs(5)).await;
+                    let pong = Arrival::Ack { id, args: vec![json!("pong")] };
+                    expect::that(answer.as_ref() == Some(&pong), "the acknowledgement pong", format!("{answer:?}"))?;
+                }
+                // What is ignored is not answered, and nothing else happens.
+                let answer = device.call("ping", vec![]).await?;
+                expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
+            };
+            told.await.map_err(|fault: expect::Fault| match fault {
+                expect::Fault::Mismatch { expected, actual } => {
+                    mismatch(format!("{expected} after the event {name} ({})", entry["why"]), actual)
+                }
+                other => other,
+            })?;
+        }
+        device.expect_silence(QUIET).await?;
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod emit;
 mod ending;
 mod events;
 mod failure;
+mod floods;
 mod harm;
 mod heart;
 mod nodes;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Case> {
         failure::CASES,
         ending::CASES,
         heart::CASES,
+        floods::CASES,
     ]
     .concat()
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     bench::{Answer, Bench},
-    case::Case,
+    case::{Case, Need},
     client::{Opening, Transport, Wire, WireError},
     expect::{self, Outcome, mismatch},
 };
@@ -17,6 +17,11 @@ pub(super) const CASES: &[Case] = &[
     Case::new("ORIGIN-04/polling", "polling from an unlisted origin is refused with 403", |t| Box::pin(polling(t))),
     Case::new("ORIGIN-05/upgrade", "an upgrade from an unlisted origin is refused with 403", |t| Box::pin(upgrade(t))),
     Case::new("ORIGIN-06/none", "a client without an origin is served", |t| Box::pin(none(t))),
+    Case::new("ORIGIN-07/own", "the server's own origin may come in, over both transports", |t| Box::pin(own(t))),
+    Case::new("ORIGIN-07/not-quite", "an origin that resembles the server's own is refused", |t| Box::pin(not_own(t)))
+        .also(&["ORIGIN-02", "ORIGIN-04"]),
+    Case::new("ORIGIN-08/headers", "a preflight is allowed the headers that it asks for", |t| Box::pin(headers(t))),
+    Case::new("ORIGIN-09/null", "null can be listed", |t| Box::pin(null(t))).needs(&[Need::OwnServer]),
 ];
 
 fn first_listed(t: &Bench) -> String {
@@ -152,4 +157,96 @@ async fn none(t: Bench) -> Outcome {
         }
     }
     Ok(())
+}
+
+async fn own(t: Bench) -> Outcome {
+    let base = t.base().to_owned();
+    let authority = base.rsplit_once("://").map_or(&*base, |(_, authority)| authority).to_owned();
+    for origin in [base.clone(), format!("ws://{authority}")] {
+        open_from(&t, &origin)
+            .await
+            .map_err(|error| mismatch(format!("a WebSocket from {origin}"), error.to_string()))?;
+    }
+    let answer = poll_from(&t, &base).await?;
+    answer.expect_status(200)?;
+    allows(&answer, &base)?;
+    for (host, origin) in [
+        ("notify.example.test:8080", "http://notify.example.test:8080"),
+        ("notify.example.test:8080", "https://NOTIFY.example.test:8080"),
+        ("Notify.Example.test", "http://notify.example.test"),
+        ("notify.example.test", "https://notify.example.test"),
+        ("notify.example.test:80", "http://notify.example.test"),
+        ("notify.example.test", "https://notify.example.test:443"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("192.0.2.7:8080", "http://192.0.2.7:8080"),
+    ] {
+        let answer = poll_at(&t, host, origin).await?;
+        expect::that(answer.status == 200, format!("HTTP 200 to {origin} at {host}"), answer.describe())?;
+        allows(&answer, origin)?;
+    }
+    Ok(())
+}
+
+async fn not_own(t: Bench) -> Outcome {
+    for (host, origin) in [
+        ("notify.example.test:8080", "http://notify.example.test:8081"),
+        ("notify.example.test:8080", "http://notify.example.test"),
+        ("notify.example.test", "http://notify.example.test:8080"),
+        ("notify.example.test:443", "http://notify.example.test"),
+        ("notify.example.test", "http://notify.example.test.evil.example"),
+        ("notify.example.test", "http://evil-notify.example.test"),
+        ("notify.example.test", "file://notify.example.test"),
+        ("notify.example.test", "http://notify.example.test/"),
+    ] {
+        let answer = poll_at(&t, host, origin).await?;
+        expect::that(answer.status == 403, format!("HTTP 403 to {origin} at {host}"), answer.describe())?;
+        let allowed = answer.header("access-control-allow-origin");
+        expect::that(allowed.is_none(), "no Access-Control-Allow-Origin", format!("{allowed:?}"))?;
+    }
+    // What anybody can write counts only where a proxy is trusted.
+    let told = [("origin", "http://notify.example.test"), ("x-forwarded-host", "notify.example.test")];
+    t.http("GET", POLL, &told, None::<String>).await?.expect_status(403)
+}
+
+async fn poll_at(t: &Bench, host: &str, origin: &str) -> Outcome<Answer> {
+    t.http("GET", POLL, &[("host", host), ("origin", origin)], None::<String>).await
+}
+
+async fn headers(t: Bench) -> Outcome {
+    let origin = first_listed(&t);
+    let mut paths = vec![POLL];
+    paths.extend(
+        t.target().declares("control").then_some(["/events", "/events/batch", "/sessions/x"]).into_iter().flatten(),
+    );
+    for path in paths {
+        for asked in ["baggage,sentry-trace,x-client-version", "authorization, content-type, traceparent", "x-a"] {
+            let headers = [
+                ("origin", &*origin),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", asked),
+            ];
+            let answer = t.http("OPTIONS", path, &headers, None::<String>).await?;
+            expect::that((200..300).contains(&answer.status), "HTTP 2xx", answer.describe())?;
+            let allowed = answer.header("access-control-allow-headers").unwrap_or_default().to_lowercase();
+            let allowed: Vec<_> = allowed.split(',').map(str::trim).collect();
+            let all = asked.split(',').all(|name| allowed.contains(&name.trim()));
+            expect::that(
+                all,
+                format!("Access-Control-Allow-Headers with {asked}, for {path}"),
+                format!("{allowed:?}"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+async fn null(t: Bench) -> Outcome {
+    let mut changes = crate::instance::Changes::default();
+    changes.set.insert("CORS_ORIGIN".to_owned(), "http://app.example.test, null".to_owned());
+    let t = t.own_server_with(&changes, None).await?;
+    let answer = poll_from(&t, "null").await?;
+    answer.expect_status(200)?;
+    allows(&answer, "null")?;
+    open_from(&t, "null").await.map_err(|error| mismatch("a WebSocket from null", error.to_string()))?;
+    poll_from(&t, "file://").await?.expect_status(403)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::QUIET;
 use crate::{
@@ -53,6 +54,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new("REVOKE-05/while-connecting", "a CONNECT that a revocation overtakes does not stay", |t| {
         Box::pin(while_connecting(t))
     }),
+    Case::new("REVOKE-06/websocket", "a WebSocket connection ends with its session", |t| {
+        Box::pin(session_ends(t, Transport::WebSocket))
+    }),
+    Case::new("REVOKE-06/polling", "a polling session of Engine.IO ends with its session", |t| {
+        Box::pin(session_ends(t, Transport::Polling))
+    })
+    .needs(POLLING),
+    Case::new("REVOKE-07/replaced", "a session that is replaced ends when it is said then", |t| Box::pin(replaced(t))),
 ];
 
 /// A token that expires `seconds` from now.
@@ -218,4 +227,57 @@ async fn while_connecting(t: Bench) -> Outcome {
         expect::that(queued.len() == 1, "the event queued", format!("{} events", queued.len()))?;
     }
     Ok(())
+}
+
+/// Another session of this user's, which ends so many seconds from now, and when that is.
+async fn ending(t: &Bench, user: &User, seconds: i64) -> Outcome<(User, i64)> {
+    let user = User { id: user.id.clone(), session: t.session_id() };
+    let end = token::now() + seconds;
+    ends_at(t, &user, end).await?;
+    Ok((user, end))
+}
+
+async fn ends_at(t: &Bench, user: &User, end: i64) -> Outcome {
+    let time = OffsetDateTime::from_unix_timestamp(end).ok().and_then(|time| time.format(&Rfc3339).ok());
+    t.open_session(user, time.as_deref()).await
+}
+
+async fn session_ends(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let (ending, end) = ending(&t, &alice, LIFE_S + 1).await?;
+    let mut stays = t.connect_raw(&alice, transport).await?;
+    let mut devices = [t.connect_raw(&ending, transport).await?, t.connect_raw(&ending, transport).await?];
+    for device in &mut devices {
+        device.expect_silence(until_exp(end)).await?;
+    }
+    for device in &mut devices {
+        device.expect_closed(until_exp(end) + AFTER_EXPIRY).await?;
+    }
+    t.emit(&t.event_for(&alice)).await?;
+    stays.expect_event("record.accessed").await.map(drop)
+}
+
+async fn replaced(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let (extended, first) = ending(&t, &alice, LIFE_S + 1).await?;
+    let (unbounded, _) = ending(&t, &alice, LIFE_S + 1).await?;
+    let (shortened, _) = ending(&t, &alice, 900).await?;
+    let mut stay =
+        [t.connect_raw(&extended, Transport::WebSocket).await?, t.connect_raw(&unbounded, Transport::WebSocket).await?];
+    let mut ends = t.connect_raw(&shortened, Transport::WebSocket).await?;
+    ends_at(&t, &extended, first + 900).await?;
+    t.open_session(&unbounded, None).await?;
+    let end = token::now() + LIFE_S;
+    ends_at(&t, &shortened, end).await?;
+    ends.expect_closed(until_exp(end) + AFTER_EXPIRY).await?;
+    stay[0].expect_silence(until_exp(first) + AFTER_EXPIRY).await?;
+    stay[1].expect_silence(QUIET).await?;
+    t.emit(&t.event_for(&alice)).await?;
+    for device in &mut stay {
+        device.expect_event("record.accessed").await?;
+    }
+    // And then it ends at once.
+    let end = token::now() + 1;
+    ends_at(&t, &extended, end).await?;
+    stay[0].expect_closed(until_exp(end) + AFTER_EXPIRY).await
 }

@@ -79,6 +79,13 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(too_large(t, Transport::Polling))
     })
     .needs(POLLING),
+    Case::new(
+        "TRANS-14/left",
+        "who leaves the namespace is offline, and closed within 10 s unless it comes again",
+        |t| Box::pin(left(t, Transport::WebSocket)),
+    ),
+    Case::new("TRANS-14/left-polling", "so it is over polling", |t| Box::pin(left(t, Transport::Polling)))
+        .needs(POLLING),
 ];
 
 async fn open_packet(t: Bench) -> Outcome {
@@ -261,6 +268,46 @@ async fn refused_is_closed(t: Bench) -> Outcome {
     let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": "x"}))).await?;
     device.expect_refused().await?;
     device.expect_closed(UNAUTHENTICATED).await
+}
+
+async fn left(t: Bench, transport: Transport) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut leaves = t.connect_raw(&alice, transport).await?;
+    let mut returns = t.connect_raw(&bob, transport).await?;
+    for device in [&mut leaves, &mut returns] {
+        let Some(wire) = device.wire() else { continue };
+        send(wire, "41/notifications,").await?;
+        // The answer shows that the server has read what was before.
+        send(wire, "40/elsewhere,").await?;
+        let answer = wire.receive(PROMPTLY).await;
+        let read = matches!(&answer, Some(Incoming::Message(text)) if text.starts_with("4/elsewhere,"));
+        expect::that(read, "a CONNECT_ERROR for /elsewhere", format!("{answer:?}"))?;
+    }
+    let left = tokio::time::Instant::now();
+    let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&bob).await?})));
+    if let Some(wire) = returns.wire() {
+        send(wire, &format!("4{}", again.encode())).await?;
+    }
+    returns.expect_accepted().await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    if let Some(wire) = leaves.wire() {
+        closed_in_silence(wire, UNAUTHENTICATED).await?;
+    }
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    expect::that(queued.len() == 1, "the event queued", format!("{} events", queued.len()))?;
+    returns.expect_silence((left + UNAUTHENTICATED).saturating_duration_since(tokio::time::Instant::now())).await?;
+    t.emit_numbered(&bob, 1, 1).await?;
+    returns.expect_event("record.accessed").await.map(drop)
+}
+
+/// The connection is closed, and no event comes before.
+async fn closed_in_silence(wire: &mut Wire, within: Duration) -> Outcome {
+    match wire.receive(within).await {
+        Some(Incoming::Closed(_)) => Ok(()),
+        other => {
+            Err(mismatch(format!("the connection closed within {within:?}, and nothing before"), format!("{other:?}")))
+        }
+    }
 }
 
 async fn bad_requests(t: Bench) -> Outcome {

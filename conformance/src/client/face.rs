@@ -93,7 +93,15 @@ impl Client {
     /// Where the connection does not take the packet.
     pub async fn over_wire(wire: Wire, auth: Option<Value>) -> Outcome<Self> {
         let connect = Packet::new(Kind::Connect, NAMESPACE, auth);
-        wire.send(&format!("4{}", connect.encode()))
+        Self::over_wire_by(wire, &connect.encode()).await
+    }
+
+    /// As [`Client::over_wire`], by a CONNECT packet that was written by hand.
+    ///
+    /// # Errors
+    /// Where the connection does not take the packet.
+    pub async fn over_wire_by(wire: Wire, connect: &str) -> Outcome<Self> {
+        wire.send(&format!("4{connect}"))
             .await
             .map_err(|error| mismatch("a connection that takes a CONNECT", error.to_string()))?;
         Ok(Self { link: Link::Wire(Box::new(wire)), next_ack: 0 })

@@ -15,8 +15,15 @@ use super::{
 };
 
 /// The settings that a case may ask for.
-const SETTINGS: &[&str] =
-    &["ack_timeout_seconds", "ping_interval_seconds", "ping_timeout_seconds", "queue_max_events", "queue_ttl_seconds"];
+const SETTINGS: &[&str] = &[
+    "ack_timeout_seconds",
+    "max_devices_per_user",
+    "max_events_per_second",
+    "ping_interval_seconds",
+    "ping_timeout_seconds",
+    "queue_max_events",
+    "queue_ttl_seconds",
+];
 /// How tokens may be signed.
 const ALGORITHMS: &[&str] = &["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"];
 

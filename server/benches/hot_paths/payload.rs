@@ -26,6 +26,6 @@ pub(crate) fn draft() -> Draft {
         event_type: EventType::RecordAccessed,
         actor_id: "practitioner-7f31b2".to_owned(),
         resource_id: "record-0192f1c4-5a77".to_owned(),
-        metadata: metadata.as_object().cloned().unwrap_or_default(),
+        metadata: metadata.as_object().cloned().unwrap_or_default().into(),
     }
 }

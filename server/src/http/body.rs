@@ -9,7 +9,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use hyper::body::Body as _;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::problem::Problem;
 
@@ -46,8 +46,8 @@ pub(crate) async fn text(request: Request, limit_bytes: usize) -> Result<Vec<u8>
     read(request.into_body(), limit_bytes).await
 }
 
-/// What a body says.
-pub(crate) fn json(body: &[u8]) -> Result<Value, Problem> {
+/// What a body says, where it is JSON.
+pub(crate) fn json(body: &[u8]) -> Result<&RawValue, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         // The position only: the text of the error could quote the body.
         let at = format!("line {}, column {}", error.line(), error.column());
@@ -58,6 +58,11 @@ pub(crate) fn json(body: &[u8]) -> Result<Value, Problem> {
 fn announced(request: &Request) -> usize {
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
+}
+
+/// How large a body is said to be; more than any limit where it is not.
+pub(crate) fn announced_bytes(body: &Body) -> usize {
+    body.size_hint().exact().map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Reads a body, within a time and a number of bytes.

@@ -1,18 +1,18 @@
 //! Turns the JSON of a request into events, naming every member that is wrong (EMIT-08, EMIT-09).
 
-use std::{fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::{
     body,
     problem::{Fault, Problem},
 };
-use crate::event::{Draft, EventType};
+use crate::event::{Draft, EventType, Metadata};
 
 /// How many events a batch may have (EMIT-03).
 const MAX_BATCH: usize = 1_000;
@@ -28,15 +28,15 @@ struct Usual<'a> {
     actor_id: String,
     resource_id: String,
     #[serde(default)]
-    metadata: Map<String, Value>,
+    metadata: Metadata,
 }
 
 impl Usual<'_> {
     fn draft(self) -> Option<Draft> {
         let Self { event_type, actor_id, resource_id, metadata } = self;
         let event_type = EventType::parse(event_type)?;
-        let has_ids = !actor_id.is_empty() && !resource_id.is_empty();
-        has_ids.then_some(Draft { event_type, actor_id, resource_id, metadata })
+        let is_right = !actor_id.is_empty() && !resource_id.is_empty() && names_nobody_odd(&metadata);
+        is_right.then_some(Draft { event_type, actor_id, resource_id, metadata })
     }
 }
 
@@ -80,14 +80,14 @@ pub(crate) fn batch(body: &[u8]) -> Result<Vec<Draft>, Problem> {
     }
 }
 
-fn one_by_members(body: Value) -> Result<Draft, Vec<Fault>> {
+fn one_by_members(body: &RawValue) -> Result<Draft, Vec<Fault>> {
     let mut members = Members::of(body, String::new())?;
     let draft = draft(&mut members);
     members.finish(draft)
 }
 
-fn batch_by_members(body: Value) -> Result<Vec<Draft>, Vec<Fault>> {
-    let Value::Array(events) = body else {
+fn batch_by_members(body: &RawValue) -> Result<Vec<Draft>, Vec<Fault>> {
+    let Ok(events) = serde_json::from_str::<Vec<&RawValue>>(body.get()) else {
         return Err(vec![Fault::new("", "the body has to be an array of events")]);
     };
     if events.is_empty() || events.len() > MAX_BATCH {
@@ -108,7 +108,7 @@ fn batch_by_members(body: Value) -> Result<Vec<Draft>, Vec<Fault>> {
     if faults.is_empty() { Ok(drafts) } else { Err(faults) }
 }
 
-fn draft(members: &mut Members) -> Option<Draft> {
+fn draft(members: &mut Members<'_>) -> Option<Draft> {
     let event_type = members.text("eventType").and_then(|name| match EventType::parse(&name) {
         Some(event_type) => Some(event_type),
         None => members.fault("eventType", "is no type of an event"),
@@ -116,45 +116,55 @@ fn draft(members: &mut Members) -> Option<Draft> {
     let actor_id = members.text("actorId");
     let resource_id = members.text("resourceId");
     let metadata = match members.take("metadata") {
-        None => Some(Map::new()),
-        Some(Value::Object(metadata)) => Some(metadata),
-        Some(_) => members.fault("metadata", "has to be an object"),
+        None => Some(Metadata::default()),
+        Some(json) => match Metadata::new(json.to_owned()) {
+            Ok(metadata) if names_nobody_odd(&metadata) => Some(metadata),
+            Ok(_) => members.fault("metadata/targetUserId", "has to be Unicode text, where it is a string"),
+            Err(error) => members.fault("metadata", &error.to_string()),
+        },
     };
     Some(Draft { event_type: event_type?, actor_id: actor_id?, resource_id: resource_id?, metadata: metadata? })
 }
 
+/// Whether `targetUserId` names somebody who can exist: half an emoji is in no token, and the event is not for whoever has the id of
+/// the resource.
+fn names_nobody_odd(metadata: &Metadata) -> bool {
+    let target = metadata.get("targetUserId").map(RawValue::get).filter(|target| target.starts_with('"'));
+    target.is_none_or(|target| serde_json::from_str::<String>(target).is_ok())
+}
+
 /// The members of an object, taken one by one; what is left in the end is unknown.
-pub(crate) struct Members {
-    object: Map<String, Value>,
+pub(crate) struct Members<'a> {
+    object: BTreeMap<String, &'a RawValue>,
     place: String,
     faults: Vec<Fault>,
 }
 
-impl Members {
-    /// The members of the object at `place`.
-    pub(crate) fn of(value: Value, place: String) -> Result<Self, Vec<Fault>> {
-        match value {
-            Value::Object(object) => Ok(Self { object, place, faults: Vec::new() }),
-            _ => Err(vec![Fault::new(place, "has to be an object")]),
+impl<'a> Members<'a> {
+    /// The members of the object at `place`; of one that is there twice the last.
+    pub(crate) fn of(json: &'a RawValue, place: String) -> Result<Self, Vec<Fault>> {
+        match serde_json::from_str(json.get()) {
+            Ok(object) => Ok(Self { object, place, faults: Vec::new() }),
+            Err(_) => Err(vec![Fault::new(place, "has to be an object, the names of whose members are Unicode text")]),
         }
     }
 
-    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
-        self.object.shift_remove(name)
+    pub(crate) fn take(&mut self, name: &str) -> Option<&'a RawValue> {
+        self.object.remove(name)
     }
 
     /// A member that has to be there and be a non-empty string.
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        match self.take(name) {
-            Some(Value::String(text)) if !text.is_empty() => Some(text),
+        match self.take(name).map(|json| serde_json::from_str::<String>(json.get())) {
+            Some(Ok(text)) if !text.is_empty() => Some(text),
             Some(_) => self.fault(name, "has to be a non-empty string"),
             None => self.fault(name, "is missing"),
         }
     }
 
-    /// Notes what is wrong with a member.
+    /// Notes what is wrong with a member, named by a pointer into the object.
     pub(crate) fn fault<T>(&mut self, name: &str, detail: &str) -> Option<T> {
-        self.faults.push(Fault::new(format!("{}/{}", self.place, pointer_token(name)), detail));
+        self.faults.push(Fault::new(format!("{}/{name}", self.place), detail));
         None
     }
 
@@ -162,7 +172,7 @@ impl Members {
     pub(crate) fn finish<T>(mut self, result: Option<T>) -> Result<T, Vec<Fault>> {
         let unknown: Vec<String> = self.object.keys().take(MAX_FAULTS).cloned().collect();
         for name in unknown {
-            self.fault::<()>(&name, "is not known here");
+            self.fault::<()>(&pointer_token(&name), "is not known here");
         }
         match result {
             Some(result) if self.faults.is_empty() => Ok(result),
@@ -179,7 +189,7 @@ fn pointer_token(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json, value::to_raw_value};
 
     use super::*;
 
@@ -195,13 +205,13 @@ mod tests {
 
     /// As the routes read it, which has to agree with what the members tell.
     fn one(event: Value) -> Result<Draft, Vec<Fault>> {
-        let outcome = one_by_members(event.clone());
+        let outcome = one_by_members(&to_raw_value(&event).unwrap());
         assert_eq!(super::one(event.to_string().as_bytes()).ok(), outcome.as_ref().ok().cloned());
         outcome
     }
 
     fn batch(events: Value) -> Result<Vec<Draft>, Vec<Fault>> {
-        let outcome = batch_by_members(events.clone());
+        let outcome = batch_by_members(&to_raw_value(&events).unwrap());
         assert_eq!(super::batch(events.to_string().as_bytes()).ok(), outcome.as_ref().ok().cloned());
         outcome
     }
@@ -212,10 +222,10 @@ mod tests {
 
     #[test]
     fn an_event_with_and_without_metadata_is_taken() {
-        assert_eq!(one(event()).unwrap().metadata["k"], 1);
+        assert_eq!(one(event()).unwrap().metadata.json(), r#"{"k":1}"#);
         let mut without = event();
         without.as_object_mut().unwrap().remove("metadata");
-        assert!(one(without).unwrap().metadata.is_empty());
+        assert_eq!(one(without).unwrap().metadata, Metadata::default());
     }
 
     #[test]
@@ -254,6 +264,34 @@ mod tests {
     fn of_a_member_that_comes_twice_the_last_counts() {
         let twice = br#"{"eventType":"access.granted","actorId":"a","actorId":"b","resourceId":"r"}"#;
         assert_eq!(super::one(twice).unwrap().actor_id, "b");
+    }
+
+    #[test]
+    fn metadata_may_say_what_no_reader_of_values_takes() {
+        let metadata = r#"{"half":"\ud83d","n":1e400, "n":[12345678901234567890123,1.10],"\udc00":null}"#;
+        let event =
+            format!(r#"{{"eventType":"record.accessed","actorId":"a","resourceId":"r","metadata":{metadata}}}"#);
+        assert_eq!(super::one(event.as_bytes()).unwrap().metadata.json(), metadata);
+        let with_fault = event.replace("\"a\"", "1");
+        assert!(super::one(with_fault.as_bytes()).is_err());
+        let batch = format!("[{event}, {event}]");
+        let drafts = super::batch(batch.as_bytes()).unwrap();
+        assert!(drafts.iter().all(|draft| draft.metadata.json() == metadata) && drafts.len() == 2);
+    }
+
+    #[test]
+    fn an_event_for_nobody_who_can_exist_is_refused() {
+        let event = |target: &str| {
+            let metadata = format!(r#"{{"targetUserId":"a","targetUserId":{target}}}"#);
+            format!(r#"[{{"eventType":"record.accessed","actorId":"a","resourceId":"r","metadata":{metadata}}}]"#)
+        };
+        let faults = |body: String| pointers(batch_by_members(&RawValue::from_string(body).unwrap()));
+        assert_eq!(faults(event(r#""a\ud83d""#)), ["/0/metadata/targetUserId"]);
+        assert!(super::batch(event(r#""a\ud83d""#).as_bytes()).is_err());
+        for target in [r#""\ud83d\ude00""#, r#"["\ud83d"]"#, "1e400", "null"] {
+            assert!(faults(event(target)).is_empty(), "{target}");
+            assert!(super::batch(event(target).as_bytes()).is_ok(), "{target}");
+        }
     }
 
     #[test]

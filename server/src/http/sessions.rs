@@ -4,7 +4,7 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     http::StatusCode,
 };
-use serde_json::Value;
+use serde_json::value::RawValue;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
@@ -45,16 +45,17 @@ fn readable(id: Id) -> Result<String, Problem> {
     }
 }
 
-fn session(body: Value) -> Result<Session, Vec<Fault>> {
+fn session(body: &RawValue) -> Result<Session, Vec<Fault>> {
     let mut members = Members::of(body, String::new())?;
     let user_id = members.text("userId");
     let expires_at_ms = match members.take("expiresAt") {
         None => Some(None),
-        Some(Value::String(text)) => match OffsetDateTime::parse(&text, &Rfc3339) {
-            Ok(time) => i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok().map(Some),
-            Err(_) => members.fault("expiresAt", "has to be a time as in RFC 3339"),
-        },
-        Some(_) => members.fault("expiresAt", "has to be a time as in RFC 3339"),
+        Some(json) => {
+            match serde_json::from_str::<String>(json.get()).map(|text| OffsetDateTime::parse(&text, &Rfc3339)) {
+                Ok(Ok(time)) => i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok().map(Some),
+                _ => members.fault("expiresAt", "has to be a time as in RFC 3339"),
+            }
+        }
     };
     let session = user_id.zip(expires_at_ms);
     members.finish(session.map(|(user_id, expires_at_ms)| Session { user_id, expires_at_ms }))
@@ -62,9 +63,13 @@ fn session(body: Value) -> Result<Session, Vec<Fault>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json, value::to_raw_value};
 
     use super::*;
+
+    fn session(body: Value) -> Result<Session, Vec<Fault>> {
+        super::session(&to_raw_value(&body).unwrap())
+    }
 
     #[test]
     fn a_session_may_have_an_end_and_need_not() {

@@ -1,4 +1,4 @@
-//! The HTTP connection beneath the answers to polls. An answer that was handed to it is not with the system yet; where the connection
+//! The HTTP connection beneath requests and the answers to polls. An answer that was handed to it is not with the system yet; where the connection
 //! breaks before, so does the session: what it has missed cannot be put in its place any more.
 
 use std::{
@@ -14,12 +14,29 @@ use tokio::{
 };
 
 use super::connection::Connection;
+use crate::gate::{InHand, Seat};
 
 /// Goes with each request of the connection.
-#[derive(Default)]
-pub(crate) struct Carrier(Mutex<Weak<Connection>>);
+pub(crate) struct Carrier {
+    seat: Arc<Seat>,
+    answered: Mutex<Weak<Connection>>,
+}
 
 impl Carrier {
+    pub(crate) fn new(seat: Arc<Seat>) -> Arc<Self> {
+        Arc::new(Self { seat, answered: Mutex::default() })
+    }
+
+    /// Where its requests are counted.
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    /// Whether nothing is lost with it.
+    pub(crate) fn may_go(&self) -> bool {
+        self.seat.may_go() && self.lock().strong_count() == 0
+    }
+
     /// The last of an answer to this session was handed over.
     pub(super) fn carries(&self, session: &Arc<Connection>) {
         *self.lock() = Arc::downgrade(session);
@@ -35,7 +52,7 @@ impl Carrier {
 
     fn lock(&self) -> MutexGuard<'_, Weak<Connection>> {
         // No change can panic half way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,22 +60,30 @@ impl Carrier {
 pub(crate) struct Carried {
     stream: TcpStream,
     carrier: Arc<Carrier>,
+    /// It is a WebSocket by now.
+    upgraded: Option<InHand>,
 }
 
 impl Carried {
     pub(crate) fn new(stream: TcpStream, carrier: Arc<Carrier>) -> Self {
-        Self { stream, carrier }
+        Self { stream, carrier, upgraded: None }
     }
 
-    /// The stream alone, for something else than HTTP.
-    pub(super) fn into_inner(self) -> TcpStream {
-        self.stream
+    /// The stream for something else than HTTP.
+    pub(super) fn upgraded(self) -> Self {
+        let in_hand = self.carrier.seat.begin();
+        Self { upgraded: Some(in_hand), ..self }
     }
 }
 
 impl AsyncRead for Carried {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if self.upgraded.is_none() && buf.filled().len() > before {
+            self.carrier.seat.read();
+        }
+        read
     }
 }
 
@@ -81,7 +106,9 @@ impl AsyncWrite for Carried {
 
     /// Called when everything that was to be written was.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        *self.carrier.lock() = Weak::new();
+        if self.upgraded.is_none() {
+            *self.carrier.lock() = Weak::new();
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

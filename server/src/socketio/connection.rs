@@ -6,6 +6,7 @@
 //! what was taken is a fact and no conclusion.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     sync::{
@@ -25,12 +26,17 @@ use tokio::{
 
 use super::{
     acks::AckTracker,
+    early::Early,
     flusher::Flusher,
     follower::{Follower, Passed},
     outbox::{Handed, Outbox, Shared},
     sessions::Listing,
 };
-use crate::{event::Outgoing, frame::Frame};
+use crate::{
+    event::Outgoing,
+    frame::Frame,
+    gate::{Gate, Rate, Reason},
+};
 
 /// How many pieces one write takes.
 const AT_ONCE: usize = 64;
@@ -68,13 +74,22 @@ pub(crate) struct Lines {
     pub(crate) flusher: Flusher,
     /// How long a client may take nothing of what waits for it.
     pub(crate) patience: Duration,
+    /// How long a client may stay that is in no namespace any more.
+    pub(crate) connect_timeout: Duration,
     /// How many events are held for a client that is behind: as many as a queue holds.
     pub(crate) missed_at_most: usize,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// Goes with the handshake request, so that the Socket.IO handlers find it there, and lives as long as the session.
 pub(crate) struct Connection {
     lines: Arc<Lines>,
+    /// What it may do before it was let in.
+    pub(super) early: Early,
+    events: Rate,
+    refreshes: Rate,
+    /// It had to make room for another.
+    evicted: AtomicBool,
     state: Mutex<State>,
     /// Counts what the client has entered and left: it is in the namespace, or about to be, where this is odd.
     membership: AtomicU32,
@@ -91,6 +106,8 @@ pub(crate) struct Connection {
 /// What can be done to a polling session from outside.
 pub(crate) struct PollingSession {
     pub(crate) close: Box<dyn Fn() + Send + Sync>,
+    /// Says to the library that the client leaves.
+    pub(crate) leave: Box<dyn Fn() + Send + Sync>,
     /// Says to the library that the client has answered a ping.
     pub(crate) alive: Box<dyn Fn() + Send + Sync>,
     pub(crate) _listing: Listing,
@@ -101,6 +118,8 @@ struct State {
     link: Link,
     /// The answer to the CONNECT has passed, and nothing has undone it: events may follow.
     open: bool,
+    /// How often that was so.
+    times_let_in: u32,
     /// Closed from here: the transport takes no further byte.
     closed: bool,
     follower: Follower,
@@ -146,6 +165,10 @@ impl Connection {
     pub(crate) fn new(lines: Arc<Lines>) -> Arc<Self> {
         Arc::new(Self {
             lines,
+            early: Early::default(),
+            events: Rate::default(),
+            refreshes: Rate::default(),
+            evicted: AtomicBool::new(false),
             state: Mutex::default(),
             membership: AtomicU32::new(0),
             departed: AtomicBool::new(false),
@@ -161,7 +184,9 @@ impl Connection {
         Self::new(Arc::new(Lines {
             flusher: Flusher::default(),
             patience: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(7),
             missed_at_most: 50,
+            gate: Gate::new(crate::gate::Bounds::default(), crate::proxies::TrustedProxies::default()),
         }))
     }
 
@@ -173,6 +198,7 @@ impl Connection {
             // It left something behind, which goes to the queue first.
             self.close();
         }
+        self.early.works();
         self.membership.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.is_multiple_of(2).then(|| n + 1)).is_ok()
     }
 
@@ -181,10 +207,25 @@ impl Connection {
         self.membership
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (!n.is_multiple_of(2)).then(|| n + 1))
             .ok();
+        self.early.waits();
         let mut state = self.lock();
         state.open = false;
         state.acks = None;
         state.ask_store = None;
+    }
+
+    /// Notes that the client has left the namespace: it is closed as one that never came in, unless it comes in again (TRANS-14).
+    pub(crate) fn client_leaves(self: &Arc<Self>) {
+        self.leave();
+        let (connection, times, within) = (Arc::downgrade(self), self.lock().times_let_in, self.lines.connect_timeout);
+        tokio::spawn(async move {
+            tokio::time::sleep(within).await;
+            if let Some(connection) = connection.upgrade()
+                && connection.lock().times_let_in == times
+            {
+                connection.close();
+            }
+        });
     }
 
     /// Names the stay in the namespace that a CONNECT has begun.
@@ -200,6 +241,26 @@ impl Connection {
     /// Whether whoever has entered so has gone.
     pub(crate) fn has_left(&self, membership: u32) -> bool {
         self.departed.load(Ordering::SeqCst) || self.membership() != membership
+    }
+
+    /// Notes an event; whether it may send one.
+    pub(super) fn may_send_event(&self) -> bool {
+        self.events.allows(self.lines.gate.bounds.events_per_second, Instant::now())
+    }
+
+    /// Notes a fresh token. Where it was one too many, the client is closed.
+    pub(super) fn may_refresh(&self) -> bool {
+        let may = self.refreshes.allows(self.lines.gate.bounds.refreshes_per_second, Instant::now());
+        if !may {
+            self.refused(Reason::Rate);
+            self.close();
+        }
+        may
+    }
+
+    /// Counts that the client is refused something.
+    pub(super) fn refused(&self, reason: Reason) {
+        self.lines.gate.refused.note(reason);
     }
 
     /// Notes an acknowledgement.
@@ -481,6 +542,34 @@ impl Connection {
         }
     }
 
+    /// Closes the transport of a client that was not let in and has to make room for another.
+    /// Were it closed at once, the library would keep its memory until the time for its CONNECT is over; it is closed as soon as it has
+    /// joined what is there for those who leave.
+    pub(super) fn evict(&self) {
+        self.evicted.store(true, Ordering::SeqCst);
+        let polls = matches!(self.lock().link, Link::Polling);
+        match self.polling.get() {
+            Some(polling) if polls => (polling.leave)(),
+            _ => self.reader.wake(),
+        }
+    }
+
+    /// Whether it was sent away, so that nothing it may still be sent is worth waiting for.
+    pub(super) fn was_evicted(&self) -> bool {
+        self.evicted.load(Ordering::SeqCst)
+    }
+
+    /// Completes when it was closed from here. Only before a stream is attached.
+    pub(super) async fn closed(&self) {
+        poll_fn(|cx| self.poll_closed(cx).map(drop)).await;
+    }
+
+    /// Fails when it was closed from here. For whoever reads.
+    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.reader.register(cx.waker());
+        if self.was_closed() { Poll::Ready(Err(closed())) } else { Poll::Pending }
+    }
+
     /// Closes the transport as soon as it has taken all that it was handed, and after that time in any case.
     pub(crate) async fn close_when_sent(&self, within: Duration) {
         let emptied = {
@@ -545,13 +634,13 @@ impl Connection {
     }
 
     /// Reads for the library. True where it is to be told of a pong instead.
-    pub(super) fn read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, may_pong: bool) -> Poll<io::Result<bool>> {
+    pub(super) fn read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         self.reader.register(cx.waker());
         let mut state = self.lock();
         if state.closed {
             return Poll::Ready(Err(closed()));
         }
-        if may_pong && std::mem::take(&mut state.pong) {
+        if std::mem::take(&mut state.pong) {
             return Poll::Ready(Ok(true));
         }
         match &mut state.link {
@@ -609,7 +698,11 @@ impl Connection {
     fn note(&self, state: &mut State, passed: Passed) {
         match passed {
             // Where the client has left meanwhile, what follows is for nobody.
-            Passed::Connected => state.open = !self.membership().is_multiple_of(2),
+            Passed::Connected => {
+                state.open = !self.membership().is_multiple_of(2);
+                state.times_let_in += 1;
+                self.early.is_let_in();
+            }
             Passed::Disconnected => state.open = false,
             Passed::Other => {}
         }

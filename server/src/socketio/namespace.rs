@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Router, http::HeaderMap};
-use serde_json::{Value, json};
+use serde_json::{json, value::RawValue};
 use socketioxide::{
     ParserConfig, SocketIo,
     extract::{AckSender, SocketRef, TryData},
@@ -15,11 +15,12 @@ use socketioxide::{
     service::SocketIoService,
 };
 
-use super::{Connection, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
+use super::{Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
 use crate::{
     admission::Admission,
-    auth::{Claims, TokenError, VerifyToken, find_token},
+    auth::{Claims, Presented, TokenError, VerifyToken, find_token},
     frame::NAMESPACE,
+    gate::Reason,
     notifications::NotificationsService,
     rights::{Grant, Rights},
     rules::Rules,
@@ -100,6 +101,7 @@ pub(crate) struct Door {
     pub(crate) acks: AckSetup,
     pub(crate) rights: Rights,
     pub(crate) roster: Roster,
+    pub(crate) devices_per_user: usize,
 }
 
 /// A client on its way from the door to the welcome, within the socket.
@@ -133,18 +135,25 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
         let door = host.clone();
         async move { welcome(door, socket).await }
     };
-    let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
+    let admit = move |socket: SocketRef, TryData(auth): TryData<Box<RawValue>>| {
         let door = door.clone();
-        async move { admit(&door, &socket, auth.unwrap_or_default()).await }
+        async move { admit(&door, &socket, auth.map(|auth| Presented::read(auth.get())).unwrap_or_default()).await }
     };
     io.ns(NAMESPACE, welcome.with(admit));
+    let may_leave = async |socket: SocketRef| match connection_of(&socket) {
+        Some(connection) if connection.was_evicted() => Ok(()),
+        // What the library says of namespaces that do not exist.
+        _ => Err("Invalid namespace"),
+    };
+    let leave = async |socket: SocketRef| connection_of(&socket).into_iter().for_each(|connection| connection.close());
+    io.ns(LEAVING, leave.with(may_leave));
 }
 
 /// Before the CONNECT is answered: verifies, and only then touches the user's queue (AUTH-18 to AUTH-20).
-async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Value) -> Result<(), Refusal> {
+async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Presented) -> Result<(), Refusal> {
     let admitted = verify(door, socket, &auth).await;
     if let Err(refusal) = &admitted {
-        tracing::debug!(socket = %socket.id, %refusal, "a connection is refused");
+        tracing::debug!(%refusal, "a connection is refused");
         if let Some(connection) = connection_of(socket) {
             connection.leave();
         }
@@ -163,8 +172,19 @@ fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
         ack.send(pong).ok();
     });
     let (door, device) = (door.clone(), device.clone());
-    socket.on("auth.refresh", async move |TryData(token): TryData<Value>, ack: AckSender| {
-        let answer = match door.refresh(&device, &token.unwrap_or_default()).await {
+    socket.on("auth.refresh", async move |TryData(event): TryData<Box<RawValue>>, ack: AckSender| {
+        if !device.connection.may_refresh() {
+            return;
+        }
+        // The library gives the event whole to whoever wants it as it is: its name, and then the token.
+        let event = event.map(|event| {
+            serde_json::from_str::<Vec<&RawValue>>(event.get())
+                .unwrap_or_default()
+                .get(1)
+                .map(|token| Presented::read(token.get()))
+        });
+        let token = event.ok().flatten().unwrap_or_default();
+        let answer = match door.refresh(&device, &token).await {
             Ok(()) => json!({"ok": true}),
             Err(refusal) => json!({"ok": false, "code": refusal.to_string()}),
         };
@@ -172,13 +192,12 @@ fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
     });
 }
 
-async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, Refusal> {
+async fn verify(door: &Door, socket: &SocketRef, auth: &Presented) -> Result<Guest, Refusal> {
     let token = find_token(auth, &socket.req_parts().headers)?;
     // Every request comes by way of `transport`.
     let connection = connection_of(socket).cloned().ok_or(Refusal::Unavailable)?;
     let (user_id, grant) = door.verify(token, &connection, |_| true).await?;
-    let acknowledges = auth.get("ack") == Some(&Value::Bool(true));
-    let admitted = match acknowledges {
+    let admitted = match auth.acknowledges {
         true => door.service.admit_acknowledging(&user_id).await,
         false => door.service.admit(&user_id).await,
     };
@@ -186,7 +205,12 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Value) -> Result<Guest, 
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
     })?;
-    let acks = acknowledges.then_some(&door.acks);
+    // Within the user's turn, so that none who come at once are overlooked.
+    if door.roster.of(&admission.room).len() >= door.devices_per_user {
+        connection.refused(Reason::Devices);
+        return Err(Refusal::Unavailable);
+    }
+    let acks = auth.acknowledges.then_some(&door.acks);
     Ok(Guest { device: Device::new(user_id, connection, acks, grant, &admission), admission })
 }
 
@@ -205,18 +229,17 @@ impl Door {
         // First, so that a revocation while the session is verified is not missed.
         let grant = self.rights.grant(&user_id, &session_id, self.tokens.ends_at_ms(token), connection);
         loop {
-            self.sessions.verify(&session_id, &user_id).await?;
-            if grant.confirm() {
+            let end = self.sessions.verify(&session_id, &user_id).await?;
+            if grant.confirm(end) {
                 return Ok((user_id, grant));
             }
         }
     }
 
     /// Lets a connection rest on a fresh token of the same user; the old one counts until then.
-    async fn refresh(&self, device: &Device, token: &Value) -> Result<(), Refusal> {
-        let auth = if token.is_object() { token.clone() } else { json!({"token": token}) };
+    async fn refresh(&self, device: &Device, token: &Presented) -> Result<(), Refusal> {
         let no_headers = HeaderMap::new();
-        let token = find_token(&auth, &no_headers)?;
+        let token = find_token(token, &no_headers)?;
         let (_, grant) =
             self.verify(token, &device.connection, |user| self.rules.may_refresh(&device.user_id, user)).await?;
         device.renew(grant);

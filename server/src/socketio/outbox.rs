@@ -367,13 +367,11 @@ pub(crate) const SEPARATOR: u8 = 0x1e;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
-
     use super::*;
-    use crate::event::{Draft, EventType, Payload};
+    use crate::event::{Draft, EventType, Metadata, Payload};
 
     fn event(number: u64) -> Arc<Shared> {
-        let (actor_id, resource_id, metadata) = ("doctor".to_owned(), format!("record-{number}"), Map::new());
+        let (actor_id, resource_id, metadata) = ("doctor".to_owned(), format!("record-{number}"), Metadata::default());
         let draft = Draft { event_type: EventType::RecordAccessed, actor_id, resource_id, metadata };
         Shared::new(Payload::now(draft).into(), number, EntryId::default())
     }

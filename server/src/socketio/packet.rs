@@ -1,5 +1,7 @@
 //! Judges a packet that a client sent. Pure: knows text and the state of a session.
 
+use std::sync::Arc;
+
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
@@ -7,17 +9,32 @@ use super::{Violation, connection::Connection};
 use crate::frame::NAMESPACE;
 
 /// Judges an Engine.IO packet. What is wrong on that layer is left to the library, which closes the connection for it; what
-/// is judged here is the Socket.IO packet in a message.
-pub(crate) fn judge(packet: &str, session: &Connection) -> Result<(), Violation> {
+/// is judged here is the Socket.IO packet in a message. Returns what the library is to read in its place, where that is something else.
+pub(crate) fn judge(packet: &str, session: &Arc<Connection>) -> Result<Option<String>, Violation> {
+    session.early.packet()?;
     match packet.as_bytes().first() {
-        Some(b'4') => judge_message(&packet[1..], session),
+        Some(b'4') => {
+            let event = judge_message(&packet[1..], session)?;
+            Ok(event.and_then(|data| with_plain_name(packet, data)))
+        }
         // The client says goodbye.
         Some(b'1') => {
             session.depart();
-            Ok(())
+            Ok(None)
         }
-        _ => Ok(()),
+        _ => Ok(None),
     }
+}
+
+/// The packet of an event whose name has escapes, without them: the library reads the name as it stands. What cannot be written without
+/// any is a name that nobody listens to (EVENT-14).
+fn with_plain_name(packet: &str, data: &str) -> Option<String> {
+    let name = name(data).filter(|name| name.contains('\\'))?;
+    let begin = packet.len() - data.len() + data.find(name)?;
+    let plain = serde_json::from_str::<String>(name)
+        .ok()
+        .filter(|plain| !plain.contains(['"', '\\']) && !plain.contains(char::is_control));
+    Some(format!("{}\"{}\"{}", &packet[..begin], plain.unwrap_or_default(), &packet[begin + name.len()..]))
 }
 
 /// A Socket.IO packet: type, attachments, namespace, id and data.
@@ -48,7 +65,8 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn judge_message(message: &str, session: &Connection) -> Result<(), Violation> {
+/// The data of an event, where it is one.
+fn judge_message<'a>(message: &'a str, session: &Arc<Connection>) -> Result<Option<&'a str>, Violation> {
     let parts = Parts::of(message).ok_or(Violation::Malformed)?;
     let ours = parts.namespace == NAMESPACE;
     // As large as the library takes.
@@ -56,27 +74,31 @@ fn judge_message(message: &str, session: &Connection) -> Result<(), Violation> {
     let well_formed = match parts.kind {
         b'0' => parts.id.is_empty() && is_connect_payload(parts.data),
         b'1' => parts.id.is_empty() && parts.data.is_empty(),
-        b'2' | b'5' => is_event(parts.data),
+        b'2' | b'5' => name(parts.data).is_some(),
         b'3' | b'6' => id.is_some() && is_array(parts.data),
         _ => false,
     };
+    if parts.kind == b'0' {
+        session.early.connect()?;
+    }
     match parts.kind {
         _ if !well_formed => Err(Violation::Malformed),
         b'0' if ours && !session.enter() => Err(Violation::SecondConnect),
         // Another namespace: the library refuses it with a CONNECT_ERROR (TRANS-05).
-        b'0' => Ok(()),
+        b'0' => Ok(None),
         // Not joined at all; where ours is not joined yet, the library closes the connection (TRANS-07).
         _ if !ours => Err(Violation::NotJoined),
+        b'2' | b'5' if !session.may_send_event() => Err(Violation::TooFast),
         b'1' => {
-            session.leave();
-            Ok(())
+            session.client_leaves();
+            Ok(None)
         }
         b'3' | b'6' => {
             // Whatever its arguments (ACK-15). The library does not know the ids, and passes over them.
             session.acknowledged(id.unwrap_or_default());
-            Ok(())
+            Ok(None)
         }
-        _ => Ok(()),
+        _ => Ok(Some(parts.data)),
     }
 }
 
@@ -89,10 +111,10 @@ fn is_array(data: &str) -> bool {
     serde_json::from_str::<Vec<IgnoredAny>>(data).is_ok()
 }
 
-/// An array whose first element is the name.
-fn is_event(data: &str) -> bool {
-    let elements: Result<Vec<&RawValue>, _> = serde_json::from_str(data);
-    elements.is_ok_and(|elements| elements.first().is_some_and(|name| name.get().starts_with('"')))
+/// The name of an event, as it is written: the first element of an array.
+fn name(data: &str) -> Option<&str> {
+    let elements: Vec<&RawValue> = serde_json::from_str(data).ok()?;
+    elements.first().map(|name| name.get()).filter(|name| name.starts_with('"'))
 }
 
 #[cfg(test)]
@@ -101,11 +123,12 @@ mod tests {
 
     fn fate(packets: &[&str]) -> Result<(), Violation> {
         let session = Connection::for_tests();
-        packets.iter().try_for_each(|packet| judge(packet, &session))
+        session.early.is_let_in();
+        packets.iter().try_for_each(|packet| judge(packet, &session).map(drop))
     }
 
-    #[test]
-    fn what_a_decent_client_sends_passes() {
+    #[tokio::test]
+    async fn what_a_decent_client_sends_passes() {
         let packets = [
             "2probe",
             "5",
@@ -171,13 +194,38 @@ mod tests {
         assert_eq!(fate(&["40", "40", "40/notifications,"]), Ok(()));
     }
 
-    #[test]
-    fn a_connect_may_follow_a_refusal_or_a_disconnect() {
+    #[tokio::test]
+    async fn a_connect_may_follow_a_refusal_or_a_disconnect() {
         let session = Connection::for_tests();
-        assert_eq!(judge("40/notifications,", &session), Ok(()));
+        assert_eq!(judge("40/notifications,", &session), Ok(None));
         session.leave();
-        assert_eq!(judge("40/notifications,", &session), Ok(()));
-        assert_eq!(judge("41/notifications,", &session), Ok(()));
-        assert_eq!(judge("40/notifications,", &session), Ok(()));
+        assert_eq!(judge("40/notifications,", &session), Ok(None));
+        assert_eq!(judge("41/notifications,", &session), Ok(None));
+        assert_eq!(judge("40/notifications,", &session), Ok(None));
+    }
+
+    #[test]
+    fn a_name_is_written_without_escapes_or_is_nobodys() {
+        let session = Connection::for_tests();
+        session.early.is_let_in();
+        let read = |packet: &str| judge(packet, &session).unwrap().unwrap_or_else(|| packet.to_owned());
+        for (sent, read_as) in [
+            (r#"42/notifications,7["pi\u006eg"]"#, r#"42/notifications,7["ping"]"#),
+            (r#"42/notifications,[ "\u0070ing" , {"a":"\ud83d"}]"#, r#"42/notifications,[ "ping" , {"a":"\ud83d"}]"#),
+            (r#"42/notifications,["caf\u00e9",1]"#, r#"42/notifications,["café",1]"#),
+            (r#"42/notifications,["\ud83d\ude00"]"#, r#"42/notifications,["😀"]"#),
+            (
+                r#"451-/notifications,["caf\u00e9",{"_placeholder":true,"num":0}]"#,
+                r#"451-/notifications,["café",{"_placeholder":true,"num":0}]"#,
+            ),
+            (r#"42/notifications,["a\"b"]"#, r#"42/notifications,[""]"#),
+            (r#"42/notifications,["a\\b",2]"#, r#"42/notifications,["",2]"#),
+            (r#"42/notifications,["a\nb"]"#, r#"42/notifications,[""]"#),
+            (r#"42/notifications,["\ud83d",1]"#, r#"42/notifications,["",1]"#),
+            (r#"42/notifications,["ping","\u0041"]"#, r#"42/notifications,["ping","\u0041"]"#),
+            (r#"43/notifications,1["\u0041"]"#, r#"43/notifications,1["\u0041"]"#),
+        ] {
+            assert_eq!(read(sent), read_as);
+        }
     }
 }

@@ -12,6 +12,7 @@ use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{carrier::Carrier, connection::Connection};
+use crate::gate::InHand;
 
 /// How much is handed to the HTTP connection at a time: it takes more when it has sent that.
 const AT_ONCE_BYTES: usize = 16 * 1024;
@@ -24,6 +25,8 @@ pub(super) struct Answer {
     bytes: usize,
     connection: Arc<Connection>,
     carrier: Option<Arc<Carrier>>,
+    /// Until it was handed over.
+    _in_hand: Option<InHand>,
 }
 
 impl Answer {
@@ -39,7 +42,8 @@ impl Answer {
             (false, 0) => Some(library),
             (false, _) => Some([&library[..], &[super::outbox::SEPARATOR]].concat().into()),
         };
-        Self { first, left, bytes, connection, carrier }
+        let in_hand = carrier.as_ref().map(|carrier| carrier.seat().begin());
+        Self { first, left, bytes, connection, carrier, _in_hand: in_hand }
     }
 
     /// How many bytes are still to come.

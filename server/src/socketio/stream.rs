@@ -1,5 +1,5 @@
-//! The stream of a WebSocket as the library sees it: what the client sends is judged on its way, and what it is sent goes out in turns
-//! with our own frames.
+//! The stream of a WebSocket as the library sees it: what the client sends is judged, message by message, before the library reads it,
+//! and what it is sent goes out in turns with our own frames.
 
 use std::{
     io,
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink},
     runtime::Handle,
@@ -16,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    LEAVING_PACKET,
     connection::{Connection, Stream},
     follower::Follower,
     tap::Tap,
@@ -23,6 +25,9 @@ use super::{
 
 /// How long a client that was closed may take to read what the system has taken for it.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// What a client has begun to say is told in steps of so many bytes.
+const HELD_STEP: usize = 4 * 1024;
 
 /// The answer to a ping, as a client sends it.
 const PONG: &[u8] = b"\x81\x81\0\0\0\x003";
@@ -37,13 +42,24 @@ async fn linger(mut stream: Box<dyn Stream>) {
     timeout(LINGER, read_out).await.ok();
 }
 
+/// The CONNECT of a client that has to leave.
+fn leaving() -> Vec<u8> {
+    let length = u8::try_from(LEAVING_PACKET.len()).expect("it is a short packet");
+    [&[0x81, 0x80 | length, 0, 0, 0, 0], LEAVING_PACKET.as_bytes()].concat()
+}
+
 /// A stream that ends with an error where the client breaks the protocol or the session is closed; the library closes the
 /// connection then.
 pub(super) struct Watched {
     connection: Arc<Connection>,
     tap: Tap,
-    /// What was read before the library was asked.
-    replay: Vec<u8>,
+    /// What was read before the library was asked, and is still to be judged.
+    early: Vec<u8>,
+    /// What the library is to read.
+    judged: Bytes,
+    held_bytes: usize,
+    /// Whether the library has read that the client leaves, which was sent away.
+    was_told: bool,
 }
 
 impl Watched {
@@ -52,32 +68,61 @@ impl Watched {
         connection: Arc<Connection>,
         stream: Box<dyn Stream>,
         follower: Follower,
-        replay: Vec<u8>,
+        early: Vec<u8>,
     ) -> Self {
         connection.attach(stream, follower);
-        Self { connection, tap: Tap::default(), replay }
+        let judged = Bytes::new();
+        Self { connection, tap: Tap::default(), early, judged, held_bytes: 0, was_told: false }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.replay.is_empty() {
-            let length = self.replay.len().min(buf.remaining());
-            buf.put_slice(&self.replay[..length]);
-            self.replay.drain(..length);
-            return Poll::Ready(Ok(()));
+    /// Reads until there is a whole message; false where the client says nothing more.
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let (begin, mut judged) = (buf.filled().len(), Vec::new());
+        while judged.is_empty() {
+            if self.connection.was_evicted() {
+                if std::mem::replace(&mut self.was_told, true) {
+                    return self.connection.poll_closed(cx).map_ok(|()| false);
+                }
+                judged = leaving();
+                break;
+            }
+            let mut early = std::mem::take(&mut self.early);
+            if early.is_empty() && ready!(self.connection.read(cx, buf))? {
+                judged.extend_from_slice(PONG);
+                break;
+            }
+            early.extend_from_slice(&buf.filled()[begin..]);
+            buf.set_filled(begin);
+            if early.is_empty() {
+                self.connection.depart();
+                return Poll::Ready(Ok(false));
+            }
+            if let Err(violation) = self.tap.feed(&early, &self.connection, &mut judged) {
+                tracing::debug!(%violation, "a connection is closed");
+                violation.count(&self.connection);
+                self.connection.depart();
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+            }
+            self.hold();
         }
-        let may_pong = self.tap.is_between_frames() && buf.remaining() >= PONG.len();
-        if ready!(self.connection.read(cx, buf, may_pong))? {
-            buf.put_slice(PONG);
+        self.judged = judged.into();
+        Poll::Ready(Ok(true))
+    }
+
+    /// Tells how much of a message is held, where that has changed by much.
+    fn hold(&mut self) {
+        let bytes = self.tap.held_bytes() & !(HELD_STEP - 1);
+        if bytes != self.held_bytes {
+            self.held_bytes = bytes;
+            self.connection.early.holds(bytes);
         }
-        Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let (Some(stream), true, Ok(runtime)) =
-            (self.connection.detach(), self.connection.was_closed(), Handle::try_current())
-        {
+        let may_read_out = self.connection.was_closed() && !self.connection.was_evicted();
+        if let (Some(stream), true, Ok(runtime)) = (self.connection.detach(), may_read_out, Handle::try_current()) {
             runtime.spawn(linger(stream));
         }
     }
@@ -85,18 +130,11 @@ impl Drop for Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buf.filled().len();
-        ready!(this.read(cx, buf))?;
-        let fresh = &buf.filled()[before..];
-        if fresh.is_empty() {
-            this.connection.depart();
-        } else if let Err(violation) = this.tap.feed(fresh, &this.connection) {
-            tracing::debug!(%violation, "a connection is closed");
-            this.connection.depart();
-            buf.set_filled(before);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
+        if self.judged.is_empty() && !ready!(self.read(cx, buf))? {
+            return Poll::Ready(Ok(()));
         }
+        let length = self.judged.len().min(buf.remaining());
+        buf.put_slice(&self.judged.split_to(length));
         Poll::Ready(Ok(()))
     }
 }

@@ -1,16 +1,20 @@
-//! Reads along with the frames of a WebSocket client. Pure: bytes in, verdict out.
+//! Reads the frames of a WebSocket client, and writes them anew for the library, one for each message that was judged. Pure: bytes in,
+//! bytes or a verdict out.
 
-use std::io::Cursor;
+use std::{io::Cursor, sync::Arc};
 
 use tokio_tungstenite::tungstenite::protocol::frame::{
     FrameHeader,
     coding::{Control, Data, OpCode},
 };
 
-use super::{MAX_PAYLOAD_BYTES, Violation, connection::Connection, packet::judge};
+use super::{Violation, connection::Connection, packet::judge};
 
 /// The longest header that a frame can have.
 const MAX_HEADER_BYTES: usize = 14;
+
+/// The longest payload of a control frame (RFC 6455, 5.5).
+const MAX_CONTROL_BYTES: u64 = 125;
 
 /// Follows the frames of one direction of one connection.
 #[derive(Debug, Default)]
@@ -18,8 +22,8 @@ pub(crate) struct Tap {
     /// The beginning of a header, until it is complete.
     header: Vec<u8>,
     frame: Option<Frame>,
-    /// The text of the message so far, where it is one.
-    text: Option<Vec<u8>>,
+    /// The message so far.
+    message: Option<Message>,
 }
 
 #[derive(Debug)]
@@ -28,16 +32,30 @@ struct Frame {
     mask: [u8; 4],
     read: u64,
     length: u64,
+    /// Of a control frame.
+    payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Message {
+    opcode: OpCode,
+    payload: Vec<u8>,
 }
 
 impl Tap {
-    /// Whether another frame could begin here.
-    pub(crate) fn is_between_frames(&self) -> bool {
-        self.header.is_empty() && self.frame.is_none()
+    /// How much is held of a message that has begun.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| message.payload.capacity())
     }
 
-    /// Takes the next bytes. After a violation the connection is to be closed and the tap is of no further use.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], session: &Connection) -> Result<(), Violation> {
+    /// Takes the next bytes, and adds to `judged` the messages that they complete. After a violation the connection is to be closed and
+    /// the tap is of no further use.
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        session: &Arc<Connection>,
+        judged: &mut Vec<u8>,
+    ) -> Result<(), Violation> {
         while !bytes.is_empty() {
             match &mut self.frame {
                 None => {
@@ -47,67 +65,74 @@ impl Tap {
                 }
                 Some(frame) => {
                     let left = usize::try_from(frame.length - frame.read).unwrap_or(usize::MAX);
-                    let (payload, rest) = bytes.split_at(left.min(bytes.len()));
+                    let (masked, rest) = bytes.split_at(left.min(bytes.len()));
                     bytes = rest;
-                    if !is_control(&frame.header)
-                        && let Some(text) = &mut self.text
-                    {
-                        frame.unmask(payload, text);
-                    }
-                    frame.read += payload.len() as u64;
+                    // Only the place within the mask matters, so the low bits are enough.
+                    let (mask, start) = (frame.mask, (frame.read & 3) as usize);
+                    frame.read += masked.len() as u64;
+                    let payload = match &mut self.message {
+                        Some(message) if !is_control(&frame.header) => &mut message.payload,
+                        _ => &mut frame.payload,
+                    };
+                    payload.extend(masked.iter().enumerate().map(|(i, byte)| byte ^ mask[(start + i) & 3]));
                 }
             }
-            self.end(session)?;
+            self.end(session, judged)?;
         }
         Ok(())
     }
 
     /// Begins a frame once its header is complete.
-    fn begin(&mut self, session: &Connection) -> Result<(), Violation> {
+    fn begin(&mut self, session: &Arc<Connection>) -> Result<(), Violation> {
         let parsed = FrameHeader::parse(&mut Cursor::new(&self.header)).map_err(|_| Violation::Malformed)?;
         let Some((header, length)) = parsed else {
             return if self.header.len() < MAX_HEADER_BYTES { Ok(()) } else { Err(Violation::Malformed) };
         };
         self.header.clear();
-        // A client has to mask (RFC 6455, 5.1).
-        let mask = header.mask.ok_or(Violation::Malformed)?;
-        match header.opcode {
-            OpCode::Data(Data::Text) => self.text = Some(Vec::new()),
-            OpCode::Data(Data::Continue) => {}
-            OpCode::Data(_) => self.text = None,
-            OpCode::Control(Control::Close) => session.depart(),
-            OpCode::Control(_) => {}
+        // A client has to mask (RFC 6455, 5.1), and no extension was agreed on.
+        let mask = header.mask.filter(|_| !header.rsv1 && !header.rsv2 && !header.rsv3).ok_or(Violation::Malformed)?;
+        match (header.opcode, &self.message) {
+            (OpCode::Control(_), _) if !header.is_final || length > MAX_CONTROL_BYTES => {
+                return Err(Violation::Malformed);
+            }
+            (OpCode::Control(Control::Close), _) => session.depart(),
+            (OpCode::Control(_), _) | (OpCode::Data(Data::Continue), Some(_)) => {}
+            (OpCode::Data(Data::Continue), None) | (OpCode::Data(_), Some(_)) => return Err(Violation::Malformed),
+            (opcode, None) => self.message = Some(Message { opcode, payload: Vec::new() }),
         }
-        let so_far = self.text.as_ref().map_or(0, Vec::len) as u64;
-        if length.saturating_add(so_far) > MAX_PAYLOAD_BYTES as u64 {
+        let so_far = self.message.as_ref().map_or(0, |message| message.payload.len()) as u64;
+        if length.saturating_add(so_far) > session.early.max_message_bytes() as u64 {
             return Err(Violation::TooLarge);
         }
-        self.frame = Some(Frame { header, mask, read: 0, length });
+        self.frame = Some(Frame { header, mask, read: 0, length, payload: Vec::new() });
         Ok(())
     }
 
     /// Ends a frame whose payload is complete, and judges the message that it ends.
-    fn end(&mut self, session: &Connection) -> Result<(), Violation> {
+    fn end(&mut self, session: &Arc<Connection>, judged: &mut Vec<u8>) -> Result<(), Violation> {
         let Some(frame) = self.frame.take_if(|frame| frame.read == frame.length) else {
             return Ok(());
         };
-        if is_control(&frame.header) || !frame.header.is_final {
-            return Ok(());
+        if is_control(&frame.header) {
+            write(frame.header.opcode, &frame.payload, judged);
+        } else if let Some(Message { opcode, payload }) = self.message.take_if(|_| frame.header.is_final) {
+            let other = match opcode {
+                OpCode::Data(Data::Text) => {
+                    judge(std::str::from_utf8(&payload).map_err(|_| Violation::Malformed)?, session)?
+                }
+                _ => None,
+            };
+            write(opcode, other.as_ref().map_or(&payload, |other| other.as_bytes()), judged);
         }
-        let Some(text) = self.text.take() else {
-            return Ok(());
-        };
-        let text = std::str::from_utf8(&text).map_err(|_| Violation::Malformed)?;
-        judge(text, session)
+        Ok(())
     }
 }
 
-impl Frame {
-    fn unmask(&self, payload: &[u8], text: &mut Vec<u8>) {
-        // Only the place within the mask matters, so the low bits are enough.
-        let start = (self.read & 3) as usize;
-        text.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ self.mask[(start + i) & 3]));
-    }
+/// Writes a frame as a client would, with a mask that changes nothing.
+fn write(opcode: OpCode, payload: &[u8], to: &mut Vec<u8>) {
+    let header = FrameHeader { opcode, mask: Some([0; 4]), ..FrameHeader::default() };
+    header.format(payload.len() as u64, to).expect("memory can be written to");
+    to.extend_from_slice(payload);
 }
 
 fn is_control(header: &FrameHeader) -> bool {
@@ -116,7 +141,7 @@ fn is_control(header: &FrameHeader) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::MAX_PAYLOAD_BYTES, *};
 
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [7, 11, 13, 17];
@@ -133,13 +158,34 @@ mod tests {
         bytes
     }
 
-    /// Fed whole, and byte by byte: the verdict must not depend on how the bytes come in.
-    fn fate(bytes: &[u8]) -> Result<(), Violation> {
-        let whole = Tap::default().feed(bytes, &Connection::for_tests());
+    /// What the library reads. Fed whole, and byte by byte: nothing must depend on how the bytes come in.
+    fn judged(bytes: &[u8]) -> Result<Vec<u8>, Violation> {
+        let (mut whole, mut bytewise) = (Vec::new(), Vec::new());
+        let fate = Tap::default().feed(bytes, &Connection::for_tests(), &mut whole);
         let (mut tap, session) = (Tap::default(), Connection::for_tests());
-        let bytewise = bytes.iter().try_for_each(|byte| tap.feed(&[*byte], &session));
+        assert_eq!(fate, bytes.iter().try_for_each(|byte| tap.feed(&[*byte], &session, &mut bytewise)));
         assert_eq!(whole, bytewise);
-        whole
+        fate.map(|()| whole)
+    }
+
+    fn fate(bytes: &[u8]) -> Result<(), Violation> {
+        judged(bytes).map(drop)
+    }
+
+    fn written(first: u8, payload: &str) -> Vec<u8> {
+        [&[first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0], payload.as_bytes()].concat()
+    }
+
+    #[test]
+    fn the_library_reads_whole_messages_and_names_without_escapes() {
+        let mut bytes = frame(0x01, br#"42/notifications,["pi\u0"#);
+        bytes.extend(frame(0x89, b"keep-alive"));
+        bytes.extend(frame(0x80, br#"06eg"]"#));
+        bytes.extend(frame(0x82, b"binary"));
+        bytes.extend(frame(0x81, b"42/notifi"));
+        let read =
+            [written(0x89, "keep-alive"), written(0x81, r#"42/notifications,["ping"]"#), written(0x82, "binary")];
+        assert_eq!(judged(&bytes[..bytes.len() - 1]).unwrap(), read.concat());
     }
 
     #[test]
@@ -183,12 +229,17 @@ mod tests {
         assert_eq!(fate(&[0x81, 0x01, b'2']), Err(Violation::Malformed));
         assert_eq!(fate(&frame(0x83, b"")), Err(Violation::Malformed));
         assert_eq!(fate(&frame(0x81, &[0xff, 0xfe])), Err(Violation::Malformed));
+        assert_eq!(fate(&frame(0x80, b"x")), Err(Violation::Malformed));
+        assert_eq!(fate(&frame(0xc1, b"x")), Err(Violation::Malformed));
+        assert_eq!(fate(&frame(0x09, b"")), Err(Violation::Malformed));
+        assert_eq!(fate(&frame(0x89, &[0; 126])), Err(Violation::Malformed));
+        assert_eq!(fate(&[frame(0x01, b"4"), frame(0x81, b"2")].concat()), Err(Violation::Malformed));
     }
 
     #[test]
     fn a_close_frame_means_that_nothing_more_can_be_handed_over() {
         let session = Connection::for_tests();
-        Tap::default().feed(&frame(0x88, b""), &session).unwrap();
+        Tap::default().feed(&frame(0x88, b""), &session, &mut Vec::new()).unwrap();
         assert!(session.has_left(session.membership()));
     }
 }

@@ -1,11 +1,11 @@
 //! `/socket.io/`: passes requests to socketioxide, and sees to it that our own events go with its answers.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{borrow::Cow, future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, task::Poll};
 
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -16,8 +16,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
 use super::{
-    MAX_PAYLOAD_BYTES, Sessions,
-    carrier::Carried,
+    LEAVING_PACKET, Sessions,
+    carrier::{Carried, Carrier},
     connection::{Connection, Lines, PollingSession, Stream},
     follower::Follower,
     packet::judge,
@@ -25,10 +25,13 @@ use super::{
     stream::Watched,
     upgrade,
 };
-use crate::http::{body, problem::Problem};
+use crate::{
+    gate::Full,
+    http::{body, problem::Problem},
+};
 
 /// Separates the packets of a POST.
-const SEPARATOR: char = '\u{1e}';
+const SEPARATOR: &str = "\u{1e}";
 
 /// Longer than any answer to a handshake.
 const MAX_OPEN_BYTES: usize = 4 * 1024;
@@ -66,6 +69,10 @@ pub(crate) async fn handle(State(transport): State<Transport>, request: Request)
     if query.version != Some("4") || !matches!(query.transport, Some("polling" | "websocket")) {
         return refuse();
     }
+    if request.extensions().get::<Arc<Carrier>>().is_some_and(|carrier| carrier.seat().is_spare()) {
+        let full = Problem::unavailable("there are too many connections");
+        return ([(header::CONNECTION, HeaderValue::from_static("close"))], full).into_response();
+    }
     match (query.sid, query.transport, request.method()) {
         (sid, Some("websocket"), &Method::GET) => transport.websocket(sid, request),
         (None, Some("polling"), &Method::GET) => transport.open(request).await,
@@ -88,9 +95,33 @@ impl Transport {
         }
     }
 
+    /// A session of a client that was not let in yet, where there is a place for one.
+    fn begin(&self, request: &Request, holds_connection: bool) -> Result<Arc<Connection>, Problem> {
+        let connection = Connection::new(self.lines.clone());
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let address = peer.map(|ConnectInfo(peer)| self.lines.gate.proxies.client(peer.ip(), request.headers()));
+        let weak = Arc::downgrade(&connection);
+        let evict = move || {
+            if let Some(connection) = weak.upgrade() {
+                connection.evict();
+            }
+        };
+        let place = self.lines.gate.enter(address, holds_connection, Box::new(evict)).map_err(|full| match full {
+            Full::All => Problem::unavailable("too many clients are about to connect"),
+            Full::Address => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many clients from this address are about to connect")
+            }
+        })?;
+        connection.early.has_place(place);
+        Ok(connection)
+    }
+
     /// Opens a polling session, and lists it under the id that the library has chosen.
     async fn open(&self, request: Request) -> Response {
-        let connection = Connection::new(self.lines.clone());
+        let connection = match self.begin(&request, false) {
+            Ok(connection) => connection,
+            Err(problem) => return problem.into_response(),
+        };
         let request = handshake(request.uri(), request.headers(), connection.clone()).map(|()| Body::empty());
         let (parts, body) = self.pass(request).await.into_parts();
         let Ok(body) = to_bytes(body, MAX_OPEN_BYTES).await else {
@@ -101,6 +132,7 @@ impl Transport {
         if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
             connection.is_polling(PollingSession {
                 close: Box::new(self.says(sid, "1")),
+                leave: Box::new(self.says(sid, LEAVING_PACKET)),
                 alive: Box::new(self.says(sid, "3")),
                 _listing: self.sessions.list(sid, &connection),
             });
@@ -156,27 +188,25 @@ impl Transport {
             return refuse();
         };
         let (parts, body) = request.into_parts();
-        let body = match body::read(body, MAX_PAYLOAD_BYTES).await {
+        let most = connection.early.max_message_bytes();
+        if !connection.early.begin_post(most.min(body::announced_bytes(&body))) {
+            connection.close();
+            return refuse();
+        }
+        let body = body::read(body, most).await;
+        connection.early.end_post();
+        let body = match body {
             Ok(body) => body,
             Err(problem) => {
                 connection.close();
                 return problem.into_response();
             }
         };
-        let lawful = std::str::from_utf8(&body).is_ok_and(|text| {
-            text.split(SEPARATOR).all(|packet| {
-                // The library answers other types with 400, but leaves the session open.
-                packet.starts_with(['1', '2', '3', '4', 'b'])
-                    && !packet.starts_with("2probe")
-                    && !packet.starts_with("3probe")
-                    && judge(packet, &connection).is_ok()
-            })
-        });
-        if !lawful {
+        let Some(body) = judged(&body, &connection) else {
             tracing::debug!("a polling session is closed for what it sent");
             connection.close();
             return refuse();
-        }
+        };
         self.pass(Request::from_parts(parts, Body::from(body))).await
     }
 
@@ -200,12 +230,16 @@ impl Transport {
 
     /// Answers 101 and hands the stream to the library; where it is an upgrade, only once the client has said that it is done.
     fn websocket(&self, sid: Option<&str>, mut request: Request) -> Response {
-        let connection = match sid {
-            None => Some(Connection::new(self.lines.clone())),
-            Some(sid) => self.sessions.find(sid),
-        };
-        let (Some(connection), Some(accept)) = (connection, accept_key(request.headers())) else {
+        let Some(accept) = accept_key(request.headers()) else {
             return refuse();
+        };
+        let connection = match sid.map(|sid| self.sessions.find(sid)) {
+            Some(Some(connection)) => connection,
+            Some(None) => return refuse(),
+            None => match self.begin(&request, true) {
+                Ok(connection) => connection,
+                Err(problem) => return problem.into_response(),
+            },
         };
         // TRANS-13: the one that there is goes on.
         if sid.is_some() && !connection.begin_upgrade() {
@@ -224,7 +258,11 @@ impl Transport {
             let (mut stream, mut read) = stream_of(upgraded);
             let mut follower = Follower::default();
             if is_upgrade {
-                let Some(said) = upgrade::probe(&mut stream, std::mem::take(&mut read), &connection).await else {
+                let said = tokio::select! {
+                    said = upgrade::probe(&mut stream, std::mem::take(&mut read), &connection) => said,
+                    () = connection.closed() => None,
+                };
+                let Some(said) = said else {
                     connection.abandon_upgrade();
                     return;
                 };
@@ -243,11 +281,25 @@ impl Transport {
     }
 }
 
+/// The packets of a POST as the library is to read them; `None` where one of them breaks the protocol.
+fn judged(body: &[u8], connection: &Arc<Connection>) -> Option<String> {
+    let packets = std::str::from_utf8(body).ok()?.split(SEPARATOR).map(|packet| {
+        // The library answers other types with 400, but leaves the session open.
+        let lawful = packet.starts_with(['1', '2', '3', '4', 'b'])
+            && !packet.starts_with("2probe")
+            && !packet.starts_with("3probe");
+        let judged = judge(packet, connection).inspect_err(|violation| violation.count(connection));
+        let other = judged.ok().filter(|_| lawful)?;
+        Some(other.map_or(Cow::Borrowed(packet), Cow::Owned))
+    });
+    packets.collect::<Option<Vec<_>>>().map(|packets| packets.join(SEPARATOR))
+}
+
 /// The stream beneath an upgraded connection, and what was read from it already. Served by others than [`crate::serve`] it may be of
 /// any kind.
 fn stream_of(upgraded: Upgraded) -> (Box<dyn Stream>, Vec<u8>) {
     match upgraded.downcast::<TokioIo<Carried>>() {
-        Ok(parts) => (Box::new(parts.io.into_inner().into_inner()), parts.read_buf.to_vec()),
+        Ok(parts) => (Box::new(parts.io.into_inner().upgraded()), parts.read_buf.to_vec()),
         Err(upgraded) => (Box::new(TokioIo::new(upgraded)), Vec::new()),
     }
 }

@@ -11,8 +11,10 @@ use notify_server::{
     App, Collaborators, NotificationsService,
     auth::JwtVerifier,
     event::{Draft, EventType},
+    gate::Bounds,
     notifications::{Delivery, Receipt},
     origins::Origins,
+    proxies::TrustedProxies,
     queue::AckQueue,
     rules::Standard,
     serve::serve,
@@ -88,12 +90,14 @@ impl Server {
             wrap_deliver: Box::new(|deliver| deliver),
             peers: None,
             origins: Origins::parse(ORIGIN).expect("this is an origin"),
+            trusted_proxies: TrustedProxies::default(),
             ingest_token: INGEST_TOKEN.to_owned().into(),
             connect_timeout: Duration::from_secs(7),
             heartbeat: Heartbeat::default(),
             patience: Heartbeat::default().timeout,
             max_events,
             keep_alive: Duration::from_secs(75),
+            bounds: Bounds::default(),
         };
         change(&mut collaborators);
         let app = App::new(collaborators);
@@ -155,12 +159,20 @@ impl Server {
 }
 
 pub(crate) fn numbered(user: &str, n: u64) -> Draft {
-    let metadata = json!({"targetUserId": user, "n": n});
+    draft(&json!({"targetUserId": user, "n": n}))
+}
+
+/// The same with so many bytes beside its number.
+pub(crate) fn numbered_of(user: &str, n: u64, bytes: usize) -> Draft {
+    draft(&json!({"targetUserId": user, "n": n, "filler": "x".repeat(bytes)}))
+}
+
+fn draft(metadata: &Value) -> Draft {
     Draft {
         event_type: EventType::RecordAccessed,
         actor_id: "actor".to_owned(),
         resource_id: "resource".to_owned(),
-        metadata: metadata.as_object().cloned().unwrap_or_default(),
+        metadata: metadata.as_object().cloned().unwrap_or_default().into(),
     }
 }
 

@@ -1,0 +1,123 @@
+//! What a client may do before it was let in: little, for nobody knows yet who it is. Knows nothing of how clients are reached.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use super::{MAX_PAYLOAD_BYTES, Violation};
+use crate::gate::Place;
+
+/// The most that one message or POST may have: a token of 64 KiB and whatever goes with it (AUTH-27), or one that is far too long and
+/// is told so (AUTH-25).
+const MAX_MESSAGE_BYTES: usize = 128 * 1024;
+
+/// How many packets. A client needs three: the probe of an upgrade, its end, and a CONNECT.
+const MAX_PACKETS: u32 = 10;
+
+/// How many CONNECTs, whatever namespace they are for.
+const MAX_CONNECTS: u32 = 5;
+
+/// Counts until the first CONNECT was accepted, and no further.
+#[derive(Default)]
+pub(super) struct Early {
+    is_over: AtomicBool,
+    place: Mutex<Option<Place>>,
+    /// A POST is being read.
+    posts: AtomicBool,
+    packets: AtomicU32,
+    connects: AtomicU32,
+}
+
+impl Early {
+    /// The client is counted among those who were not let in.
+    pub(super) fn has_place(&self, place: Place) {
+        *self.lock() = Some(place);
+    }
+
+    /// The client was let in.
+    pub(super) fn is_let_in(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        let place = self.lock().take();
+        drop(place);
+    }
+
+    /// Whether the client was let in.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
+    /// The client waits for the answer to its CONNECT.
+    pub(super) fn works(&self) {
+        self.lock().iter().for_each(Place::works);
+    }
+
+    /// The CONNECT was refused.
+    pub(super) fn waits(&self) {
+        self.lock().iter().for_each(Place::waits);
+    }
+
+    /// So much is held of what the client has begun to say.
+    pub(super) fn holds(&self, bytes: usize) {
+        if !self.is_over() {
+            self.lock().iter().for_each(|place| place.holds(bytes));
+        }
+    }
+
+    /// Begins to read a POST of so many bytes at the most; false where the client was not let in and another is being read.
+    pub(super) fn begin_post(&self, bytes: usize) -> bool {
+        let may = self.is_over() || !self.posts.swap(true, Ordering::SeqCst);
+        if may {
+            self.holds(bytes);
+        }
+        may
+    }
+
+    pub(super) fn end_post(&self) {
+        self.posts.store(false, Ordering::SeqCst);
+        self.holds(0);
+    }
+
+    /// The client has sent a packet.
+    pub(super) fn packet(&self) -> Result<(), Violation> {
+        self.count(&self.packets, MAX_PACKETS)
+    }
+
+    /// The client has sent a CONNECT.
+    pub(super) fn connect(&self) -> Result<(), Violation> {
+        self.count(&self.connects, MAX_CONNECTS)
+    }
+
+    /// The most that the client may send in one message or POST.
+    pub(super) fn max_message_bytes(&self) -> usize {
+        if self.is_over() { MAX_PAYLOAD_BYTES } else { MAX_MESSAGE_BYTES }
+    }
+
+    fn count(&self, counter: &AtomicU32, most: u32) -> Result<(), Violation> {
+        let may = self.is_over() || counter.fetch_add(1, Ordering::SeqCst) < most;
+        may.then_some(()).ok_or(Violation::TooMuch)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Place>> {
+        // Every change is a single call.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_allowed_until_the_client_was_let_in() {
+        let early = Early::default();
+        assert_eq!((0..5).try_for_each(|_| early.connect()), Ok(()));
+        assert_eq!(early.connect(), Err(Violation::TooMuch));
+        assert_eq!((0..10).try_for_each(|_| early.packet()), Ok(()));
+        assert_eq!(early.packet(), Err(Violation::TooMuch));
+        assert_eq!(early.max_message_bytes(), MAX_MESSAGE_BYTES);
+        early.is_let_in();
+        assert_eq!((early.packet(), early.connect()), (Ok(()), Ok(())));
+        assert_eq!(early.max_message_bytes(), MAX_PAYLOAD_BYTES);
+    }
+}
