@@ -22,6 +22,8 @@ pub struct Case {
     pub also: &'static [&'static str],
     /// What the case asks of a target beyond what its sentence does.
     pub needs: &'static [Need],
+    /// Whether it takes a minute, most of it waiting: `selftest` leaves it to the mutants that name it.
+    pub slow: bool,
     /// The story.
     pub run: fn(Bench) -> Running,
 }
@@ -43,7 +45,7 @@ pub enum Need {
 impl Case {
     /// A case that asks for no more than its sentence does.
     pub const fn new(id: &'static str, title: &'static str, run: fn(Bench) -> Running) -> Self {
-        Self { id, title, also: &[], needs: &[], run }
+        Self { id, title, also: &[], needs: &[], slow: false, run }
     }
 
     /// Names further sentences that the case checks.
@@ -57,6 +59,13 @@ impl Case {
     #[must_use]
     pub const fn needs(mut self, needs: &'static [Need]) -> Self {
         self.needs = needs;
+        self
+    }
+
+    /// Says that it takes a minute.
+    #[must_use]
+    pub const fn slow(mut self) -> Self {
+        self.slow = true;
         self
     }
 

@@ -101,10 +101,10 @@ pub enum SelftestError {
 }
 
 impl Fate {
-    fn of(mutant: Mutant, red: Red, profiles: BTreeSet<Profile>, took: Duration) -> Self {
+    fn of(mutant: Mutant, red: Red, cases: &[Case], profiles: BTreeSet<Profile>, took: Duration) -> Self {
         let Red { failed, not_run, mut seen } = red;
-        // Either the case tests more than its sentence, or the entry is wrong.
-        seen.retain(|case, _| !mutant.explains(case));
+        // Either the case tests more than its sentences, or the entry is wrong.
+        seen.retain(|case, _| !mutant.explains(case, cases));
         Self { mutant, failed, not_run, unexplained: seen, profiles, took_s: took.as_secs_f64() }
     }
 
@@ -133,8 +133,17 @@ impl Mutant {
         own.into_iter().chain(like_core).collect()
     }
 
-    fn explains(&self, case: &str) -> bool {
-        self.killed_by.iter().any(|named| named == case) || self.also.iter().any(|pattern| matches(pattern, case))
+    /// Whether the case may fail: the entry names it, or it checks a sentence of which the entry names another case.
+    fn explains(&self, case: &str, cases: &[Case]) -> bool {
+        let named = self.killed_by.iter().any(|named| named == case);
+        if named || self.passes.iter().any(|id| id == case) {
+            return named;
+        }
+        let sentence = |id: &str| id.split('/').next().unwrap_or(id).to_owned();
+        let broken: BTreeSet<_> = self.killed_by.iter().map(|id| sentence(id)).collect();
+        let checks = cases.iter().find(|it| it.id == case);
+        self.also.iter().any(|pattern| matches(pattern, case))
+            || checks.is_some_and(|case| case.sentences().any(|it| broken.contains(it)))
     }
 }
 
@@ -158,6 +167,8 @@ pub struct Chosen {
     pub profiles: Vec<Profile>,
     /// Each mutant faces the cases that its entry names, and no others: nothing is said of what else fails, nor of idle cases.
     pub named: bool,
+    /// Cases that have been seen to fail elsewhere, so that they are not idle though no mutant here makes them fail.
+    pub proven: BTreeSet<String>,
 }
 
 impl Chosen {
@@ -174,6 +185,28 @@ impl Chosen {
         let named = self.mutants.is_empty() || self.mutants.iter().any(|it| matches(it, &mutant.name));
         named && mutant.named(all).all(|case| self.has_profile(case.profile()))
     }
+}
+
+/// The cases that have caught what they were named for, by a matrix that was written as JSON.
+///
+/// # Errors
+/// Where the text is no such matrix.
+pub fn proven_by(json: &str) -> Result<BTreeSet<String>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Matrix {
+        fates: Vec<Fate>,
+    }
+    #[derive(Deserialize)]
+    struct Fate {
+        killed_by: Vec<String>,
+        failed: BTreeSet<String>,
+    }
+    let matrix: Matrix = serde_json::from_str(json)?;
+    let caught = matrix
+        .fates
+        .into_iter()
+        .flat_map(|Fate { killed_by, failed }| killed_by.into_iter().filter(move |id| failed.contains(id)));
+    Ok(caught.collect())
 }
 
 /// Runs the cases against the sound server and each mutant, as far as they are `chosen`, `at_once` mutants at a time; tells
@@ -225,7 +258,10 @@ pub async fn run(
     let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
     // Some of the mutants say nothing of cases that others are there for.
     let musts = cases.iter().filter(|case| chosen.is_whole() && case.level() == Level::Must);
-    let idle = musts.map(|case| case.id.to_owned()).filter(|id| !killers.contains(id)).collect();
+    let idle = musts
+        .map(|case| case.id.to_owned())
+        .filter(|id| !killers.contains(id) && !chosen.proven.contains(id))
+        .collect();
     let mut ids: Vec<_> = cases.iter().map(|case| case.id.to_owned()).collect();
     ids.sort();
     Ok(Matrix { cases: ids, red_without_mutant, fates, idle })
@@ -271,14 +307,14 @@ async fn face(
     });
     let profiles = mutant.profiles(cases);
     let faces = |case: &&Case| {
-        if named { mutant.names().any(|id| id == case.id) } else { profiles.contains(&case.profile()) }
+        mutant.names().any(|id| id == case.id) || !named && !case.slow && profiles.contains(&case.profile())
     };
     let cases: Vec<_> = cases.iter().filter(faces).copied().collect();
     let red = red(Arc::clone(&suite), &cases).await;
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;
     }
-    Ok(Fate::of(mutant, red, profiles, began.elapsed()))
+    Ok(Fate::of(mutant, red, &cases, profiles, began.elapsed()))
 }
 
 /// What was not green.
@@ -333,7 +369,7 @@ mod tests {
     fn red(killed_by: &[&str], also: &[&str], red: Red) -> Fate {
         let (name, breaks) = ("m".into(), "b".into());
         let mutant = Mutant { name, breaks, killed_by: own(killed_by), also: own(also), passes: Vec::new() };
-        Fate::of(mutant, red, BTreeSet::new(), Duration::from_secs(1))
+        Fate::of(mutant, red, &[], BTreeSet::new(), Duration::from_secs(1))
     }
 
     fn seen(ids: &[&str]) -> BTreeMap<String, String> {
@@ -361,11 +397,46 @@ mod tests {
     }
 
     #[test]
+    fn a_case_may_fail_that_checks_a_sentence_of_which_another_is_named() {
+        let cases = [Case::new("A-1/y", "y", |_| Box::pin(async { Ok(()) })).also(&["B-1"])];
+        let mutant = |killed_by: &[&str]| Mutant {
+            name: "m".into(),
+            breaks: "b".into(),
+            killed_by: own(killed_by),
+            also: Vec::new(),
+            passes: Vec::new(),
+        };
+        assert!(mutant(&["A-1/x"]).explains("A-1/y", &cases));
+        assert!(mutant(&["B-1/x"]).explains("A-1/y", &cases));
+        assert!(!mutant(&["C-1/x"]).explains("A-1/y", &cases));
+    }
+
+    #[test]
     fn no_mutants_prove_nothing_and_neither_does_an_idle_case() {
         assert!(!matrix(vec![]).holds());
         let mut idle = matrix(vec![fate(&["A-1/x"], &[], &["A-1/x"])]);
         idle.idle.insert("C-1/x".into());
         assert!(!idle.holds());
+    }
+
+    #[test]
+    fn a_written_matrix_tells_which_cases_have_caught_what_they_are_named_for() {
+        let written = serde_json::to_string(&matrix(vec![fate(&["A-1/x", "B-1/x"], &["C"], &["A-1/x", "C-1/x"])]));
+        let proven = proven_by(&written.expect("a matrix is written")).expect("and read");
+        assert_eq!(proven, own(&["A-1/x"]));
+    }
+
+    #[test]
+    fn a_right_server_in_another_way_must_pass() {
+        let right = |failed: &[&str]| {
+            let red = Red { failed: own(failed), seen: seen(failed), ..Red::default() };
+            let passes = own(&["A-1/x"]);
+            let mutant =
+                Mutant { name: "m".into(), breaks: "b".into(), killed_by: Vec::new(), also: Vec::new(), passes };
+            matrix(vec![Fate::of(mutant, red, &[], BTreeSet::new(), Duration::from_secs(1))])
+        };
+        assert!(right(&[]).holds());
+        assert!(!right(&["A-1/x"]).holds());
     }
 
     #[test]
