@@ -61,7 +61,7 @@ export const auth = [
     ['store.js', '    return (await this.redis.del(`session:${id}`)) > 0;', "    const owner = await this.redis.get(`session:${id}`);\n    for (const key of await this.redis.keys('peer:session:*')) {\n      const name = key.slice('peer:'.length);\n      if (owner !== null && (await this.redis.get(name)) === owner) await this.redis.del(name);\n    }\n    return owner !== null;"]),
   broken('session-of-one-user', 'a new session of a user ends the one before', ['AUTH-41/one-alone'],
     ['store.js', '  async putSession(id, userId, expiresAt) {', '  async putSession(id, userId, expiresAt) {\n    const before = await this.redis.getset(`only:${userId}`, id);\n    if (before && before !== id) await this.redis.del(`session:${before}`);']),
-  broken('refusal-without-message', 'a refusal has no message', ['AUTH-18/connect-error'], ['notifications.js', '.then(() => next(), next)', ".then(() => next(), () => next(Object.assign(new Error(), { data: {} })))"]),
+  broken('refusal-without-message', 'a refusal has an empty message', ['AUTH-21/codes'], ['notifications.js', '.then(() => next(), next)', ".then(() => next(), () => next(Object.assign(new Error(), { data: {} })))"]),
   broken('refusal-with-token', 'a refusal quotes the token', ['AUTH-24/refusals'], ['notifications.js', '.then(() => next(), next)', '.then(() => next(), (error) => next(new Error(`${error.message} ${socket.handshake.auth?.token}`)))']),
 
   broken('origins-as-expressions', 'the dots of a listed origin stand for any letter', ['ORIGIN-02/unlisted', 'ORIGIN-04/polling', 'ORIGIN-05/upgrade'], ['origins.js', allowed, '[...origins].some((listed) => new RegExp(`^${listed}$`, "i").test(origin))']),

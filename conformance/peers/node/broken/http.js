@@ -93,11 +93,11 @@ export const http = [
   broken('session-users-logged', 'who has a session is logged', ['PRIV-01/log'], ['http.js', put, '    console.log(`session of ${userId}`);\n' + put]),
   broken('bodies-logged', 'the bodies of refused requests are logged', ['PRIV-01/refused'], errors("console.error('refused', JSON.stringify(request.body));")),
 
-  broken('always-ready', 'the server is ready whatever its store does', ['CONF-09/readyz'], ['http.js', '    await stored(store.ping());\n', '']),
+  broken('always-ready', 'the server is ready whatever its store does', ['CONF-09/store-away'], ['http.js', '    await stored(store.ping());\n', '']),
   broken('never-healthy', 'where the store is away the process is not healthy', ['CONF-07/healthz'], ['http.js', "app.get('/healthz', () => ({ status: 'ok' }));", "app.get('/healthz', () => { throw new Problem(503, 'unwell'); });"]),
   broken('database-ignored', 'REDIS_DB is not looked at', ['CONF-06/redis'], ['config.js', "db: integer('REDIS_DB', 0, 0, 1_000_000),", 'db: 0,']),
-  broken('cap-ignored', 'QUEUE_MAX_EVENTS is not looked at', ['CONF-05/cap'], ['config.js', "integer('QUEUE_MAX_EVENTS', 50, 1, 10_000)", '50']),
+  broken('cap-ignored', 'QUEUE_MAX_EVENTS is not looked at', ['CONF-05/queue-max'], ['config.js', "integer('QUEUE_MAX_EVENTS', 50, 1, 10_000)", '50']),
   broken('one-error', 'of the errors of the configuration the first is told', ['CONF-02/all-errors'], ['config.js', "throw new ConfigError(problems.join('\\n'));", 'throw new ConfigError(problems[0]);']),
-  broken('starts-without-key', 'the server starts without a key', ['CONF-01/no-key'], ['config.js', 'if (!secret) problems.push(`JWT_SECRET must be set for ${algorithm}`);\n    return { algorithm, key: secret };', "return { algorithm, key: secret ?? 'secret' };"]),
+  broken('starts-without-key', 'the server starts without a key', ['CONF-01/no-secret'], ['config.js', 'if (!secret) problems.push(`JWT_SECRET must be set for ${algorithm}`);\n    return { algorithm, key: secret };', "return { algorithm, key: secret ?? 'secret' };"]),
   broken('no-hs512', 'HS512 is not possible', ['CONF-04/algorithms'], ['config.js', "['HS256', 'HS384', 'HS512']", "['HS256', 'HS384']"]),
 ];
