@@ -1,6 +1,6 @@
 //! What a case is: data, and an async function. Knows nothing of how cases are run and reported.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use crate::{
     bench::Bench,
@@ -22,8 +22,8 @@ pub struct Case {
     pub also: &'static [&'static str],
     /// What the case asks of a target beyond what its sentence does.
     pub needs: &'static [Need],
-    /// Whether it takes a minute, most of it waiting: `selftest` leaves it to the mutants that name it.
-    pub slow: bool,
+    /// How long it waits because the passing of time is what is tested, beyond what any case may take.
+    pub waits: Duration,
     /// The story.
     pub run: fn(Bench) -> Running,
 }
@@ -40,12 +40,14 @@ pub enum Need {
     /// Network namespaces of this machine: root and iproute2. Where there are none, the case is left out and told, or not run where it
     /// was asked for by its id.
     Namespaces,
+    /// Processor time, for it floods its server: in a self-test it faces only the mutants that name it.
+    Processor,
 }
 
 impl Case {
     /// A case that asks for no more than its sentence does.
     pub const fn new(id: &'static str, title: &'static str, run: fn(Bench) -> Running) -> Self {
-        Self { id, title, also: &[], needs: &[], slow: false, run }
+        Self { id, title, also: &[], needs: &[], waits: Duration::ZERO, run }
     }
 
     /// Names further sentences that the case checks.
@@ -62,10 +64,10 @@ impl Case {
         self
     }
 
-    /// Says that it takes a minute.
+    /// Gives the case more time than others have.
     #[must_use]
-    pub const fn slow(mut self) -> Self {
-        self.slow = true;
+    pub const fn waits(mut self, waits: Duration) -> Self {
+        self.waits = waits;
         self
     }
 
@@ -106,7 +108,7 @@ impl Case {
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         let own = self.needs.iter().filter_map(|need| match need {
             Need::Capability(name) => Some(*name),
-            Need::OwnServer | Need::Setting(_) | Need::Namespaces => None,
+            Need::OwnServer | Need::Setting(_) | Need::Namespaces | Need::Processor => None,
         });
         self.sentence().capabilities.iter().map(String::as_str).chain(own)
     }

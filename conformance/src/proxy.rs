@@ -37,6 +37,7 @@ const STEPS_A_SECOND: u64 = 50;
 pub struct Proxy {
     address: SocketAddr,
     line: watch::Sender<Line>,
+    cut_at: Arc<Mutex<Option<Vec<u8>>>>,
     carried: watch::Receiver<u64>,
     _tasks: JoinSet<()>,
 }
@@ -57,6 +58,15 @@ struct Line {
 }
 
 impl Line {
+    const OPEN: Self = Self {
+        cuts: 0,
+        strandings: 0,
+        mode: Mode::Open,
+        delay: Duration::ZERO,
+        chunk_bytes: CHUNK_BYTES,
+        bytes_a_second: 0,
+    };
+
     fn most_at_a_time(&self, paced: bool) -> usize {
         if !paced || self.bytes_a_second == 0 {
             return self.chunk_bytes;
@@ -100,6 +110,9 @@ struct Way {
     busy_until: Arc<Mutex<Instant>>,
     /// How many bytes from the upstream have reached a client.
     carried: watch::Sender<u64>,
+    /// What cuts the line when it comes, and what it cuts.
+    cut_at: Arc<Mutex<Option<Vec<u8>>>>,
+    line: watch::Sender<Line>,
 }
 
 impl Way {
@@ -112,7 +125,20 @@ impl Way {
             from: None,
             busy_until,
             carried: watch::Sender::default(),
+            cut_at: Arc::default(),
+            line: watch::Sender::new(Line::OPEN),
         }
+    }
+
+    /// Cuts the line where these bytes, from the client, are what cuts it.
+    fn is_cut_by(&self, bytes: &[u8]) -> bool {
+        let mut cut_at = self.cut_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let comes = cut_at.as_ref().is_some_and(|text| memchr::memmem::find(bytes, text).is_some());
+        if comes {
+            *cut_at = None;
+            cut(&self.line);
+        }
+        comes
     }
 
     async fn dial(&self) -> io::Result<TcpStream> {
@@ -199,18 +225,10 @@ impl Proxy {
     async fn along(way: Way) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let (line, state) = watch::channel(Line {
-            cuts: 0,
-            strandings: 0,
-            mode: Mode::Open,
-            delay: Duration::ZERO,
-            chunk_bytes: CHUNK_BYTES,
-            bytes_a_second: 0,
-        });
-        let carried = way.carried.subscribe();
+        let (line, cut_at, carried) = (way.line.clone(), Arc::clone(&way.cut_at), way.carried.subscribe());
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, way, state));
-        Ok(Self { address, line, carried, _tasks: tasks })
+        tasks.spawn(accept(listener, way, line.subscribe()));
+        Ok(Self { address, line, cut_at, carried, _tasks: tasks })
     }
 
     /// Where the proxy listens.
@@ -220,10 +238,12 @@ impl Proxy {
 
     /// Closes every connection, and each new one at once. What reaches the proxy after this call goes nowhere.
     pub fn cut(&self) {
-        self.line.send_modify(|line| {
-            line.cuts += 1;
-            line.mode = Mode::Cut;
-        });
+        cut(&self.line);
+    }
+
+    /// The same once a client says `text`, and before it reaches the upstream. It has to come at once, as what is short does.
+    pub fn cut_at(&self, text: &str) {
+        *self.cut_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.as_bytes().to_vec());
     }
 
     /// Keeps connections open and accepts new ones, but carries nothing, the end of a connection included: a network
@@ -274,6 +294,13 @@ impl Proxy {
     pub fn delay(&self, delay: Duration) {
         self.line.send_modify(|line| line.delay = delay);
     }
+}
+
+fn cut(line: &watch::Sender<Line>) {
+    line.send_modify(|line| {
+        line.cuts += 1;
+        line.mode = Mode::Cut;
+    });
 }
 
 /// How many bytes this machine's kernel takes on behalf of a peer on a narrow line that reads nothing, at the most: of so much nobody
@@ -339,10 +366,17 @@ async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>
     };
     // The first error ends both ways: a side that is gone leaves the other nobody to talk to.
     tokio::try_join!(
-        pump(client_reads, server_writes, line.clone(), birth, None, |bytes| read(bytes, |reader, bytes| reader
-            .forth(bytes))),
-        pump(server_reads, client_writes, line, birth, Some(way), |bytes| read(bytes, |reader, bytes| reader
-            .back(bytes))),
+        pump(client_reads, server_writes, line.clone(), birth, None, |bytes| {
+            if way.is_cut_by(bytes) {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            read(bytes, |reader, bytes| reader.forth(bytes));
+            Ok(())
+        }),
+        pump(server_reads, client_writes, line, birth, Some(way), |bytes| {
+            read(bytes, |reader, bytes| reader.back(bytes));
+            Ok(())
+        }),
     )?;
     Ok(())
 }
@@ -353,7 +387,7 @@ async fn pump(
     mut line: watch::Receiver<Line>,
     birth: Birth,
     back: Option<&Way>,
-    read: impl Fn(&[u8]),
+    read: impl Fn(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -371,7 +405,7 @@ async fn pump(
         match length {
             0 => return to.shutdown().await,
             length => {
-                read(&chunk[..length]);
+                read(&chunk[..length])?;
                 to.write_all(&chunk[..length]).await?;
                 if let Some(way) = back {
                     way.carried.send_modify(|carried| *carried += length as u64);
@@ -466,6 +500,19 @@ mod tests {
         let mut heard = Vec::new();
         let _ = timeout(SOON, server.read_to_end(&mut heard)).await.expect("the connection ends");
         assert!(heard.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_cuts_the_line_does_not_reach_the_upstream_and_passes_the_next_time() {
+        let proxy = Proxy::start(echo().await.0).await.expect("a proxy");
+        let (mut one, mut other) = (open(&proxy).await, open(&proxy).await);
+        proxy.cut_at("in");
+        one.write_all(b"else").await.expect("the connection is open");
+        one.read_exact(&mut [0; 4]).await.expect("it is said back");
+        assert!(!says_back(&mut one).await);
+        assert_eq!(other.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        proxy.restore();
+        assert!(says_back(&mut open(&proxy).await).await);
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long one case may take; each of its steps has a limit of its own.
-const CASE_LIMIT: Duration = Duration::from_secs(120);
+const CASE_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take where every event and every session is a process.
 const LIMIT_BY_COMMANDS: Duration = Duration::from_secs(600);
 
@@ -56,7 +56,7 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
     let mut started = HashMap::new();
     let mut cases = plan.cases.clone();
     // What waits for a minute, or needs a server of its own, takes longest: begun first, it ends with the rest.
-    cases.sort_by_key(|case| (!case.slow, !wants_own_server(case)));
+    cases.sort_by_key(|case| (case.waits.is_zero(), !wants_own_server(case)));
     for turn in 1..=plan.repeat {
         for case in cases.clone() {
             let (suite, places) = (Arc::clone(&suite), Arc::clone(&places));
@@ -110,7 +110,7 @@ async fn one(suite: Arc<Suite>, case: Case, turn: usize, show_passed: bool) -> C
     let bench = Bench::new(Arc::clone(&suite), case.id, turn);
     let verdict = match obstacle(&suite.target, &case) {
         Some(verdict) => verdict,
-        None => run_alone((case.run)(bench.clone()), limit(&suite.target)).await,
+        None => run_alone((case.run)(bench.clone()), limit(&suite.target) + case.waits).await,
     };
     if !matches!(verdict, Verdict::Passed | Verdict::NotApplicable { .. }) {
         bench.quote_servers();

@@ -15,7 +15,7 @@ use tokio::{process::Command, sync::mpsc};
 use crate::{
     baseline::Baseline,
     bench::Suite,
-    case::Case,
+    case::{Case, Need},
     event::{RunEvent, Verdict},
     instance::{Changes, Instance, InstanceError, chain, fill_command},
     runner::{self, Plan},
@@ -131,6 +131,15 @@ impl Mutant {
         let own: BTreeSet<_> = self.named(cases).map(Case::profile).collect();
         let like_core = own.contains(&Profile::Strict).then_some(Profile::Core);
         own.into_iter().chain(like_core).collect()
+    }
+
+    /// Whether the case says something of it that is worth its cost.
+    fn faces(&self, case: &Case, profiles: &BTreeSet<Profile>, named: bool) -> bool {
+        if self.names().any(|id| id == case.id) {
+            return true;
+        }
+        let is_costly = case.waits > Duration::ZERO || case.needs.iter().any(|need| matches!(need, Need::Processor));
+        !named && profiles.contains(&case.profile()) && (!is_costly || self.explains(case.id, &[]))
     }
 
     /// Whether the case may fail: the entry names it, or it checks a sentence of which the entry names another case.
@@ -306,10 +315,7 @@ async fn face(
         nonce: format!("{:08x}", rand::random::<u32>()),
     });
     let profiles = mutant.profiles(cases);
-    let faces = |case: &&Case| {
-        mutant.names().any(|id| id == case.id) || !named && !case.slow && profiles.contains(&case.profile())
-    };
-    let cases: Vec<_> = cases.iter().filter(faces).copied().collect();
+    let cases: Vec<_> = cases.iter().filter(|case| mutant.faces(case, &profiles, named)).copied().collect();
     let red = red(Arc::clone(&suite), &cases).await;
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;

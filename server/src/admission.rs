@@ -9,7 +9,7 @@ use crate::{
     cluster::Stay,
     drains::Drain,
     event::{Outgoing, Sent},
-    queue::{Backlog, EntryId},
+    queue::{Backlog, EntryId, may_have_more},
     turns::Turn,
 };
 
@@ -19,6 +19,7 @@ pub struct Admission {
     pub room: String,
     payloads: Vec<Box<RawValue>>,
     ids: Vec<EntryId>,
+    has_more: bool,
     loss: Loss,
     handing_over: HandingOver,
     stay: Option<Arc<Stay>>,
@@ -56,6 +57,7 @@ impl Admission {
         turn: Turn,
     ) -> Self {
         let ids: Vec<EntryId> = backlog.entries.iter().map(|entry| entry.id).collect();
+        let has_more = may_have_more(&backlog.entries);
         let payloads: Vec<_> = backlog.entries.into_iter().filter_map(|entry| readable(entry.payload)).collect();
         let damaged = ids.len() - payloads.len();
         if damaged > 0 {
@@ -63,7 +65,7 @@ impl Admission {
         }
         let dropped = backlog.dropped + damaged as u64;
         let loss = Loss { complete: dropped == 0, dropped, counted: backlog.dropped };
-        Self { room, payloads, ids, loss, handing_over, stay, turn }
+        Self { room, payloads, ids, has_more, loss, handing_over, stay, turn }
     }
 
     /// The presence of the user on this node, where there are others: to be held for as long as the client is here.
@@ -77,14 +79,19 @@ impl Admission {
         let queued = self.ids.last().copied().unwrap_or_default();
         match (&self.handing_over, &self.stay) {
             (HandingOver::IsOwed, _) => EntryId::default(),
-            (_, Some(stay)) => stay.newest.max(queued),
-            (_, None) => queued,
+            (_, Some(stay)) if !self.has_more => stay.newest.max(queued),
+            _ => queued,
         }
     }
 
     /// Whether the queue is on its way to another device.
     pub(crate) fn is_owed(&self) -> bool {
         matches!(self.handing_over, HandingOver::IsOwed)
+    }
+
+    /// Whether the queue may have more than is handed over with this, which the client is to be given once it has taken that.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Hands over what was queued to a client that acknowledges nothing, by `send`, which says whether the client has taken

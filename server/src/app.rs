@@ -147,8 +147,6 @@ pub struct App {
     pub io: SocketIo,
     /// Who is here, to close them in the end.
     pub(crate) roster: Roster,
-    /// How often clients are pinged.
-    pub(crate) heartbeat: Heartbeat,
     /// How long an HTTP connection may rest.
     pub(crate) keep_alive: Duration,
     /// How many there may be.
@@ -209,16 +207,6 @@ impl App {
         if let Some(peers) = &peers {
             peers.join(Arc::new(here));
         }
-        Self {
-            router,
-            service,
-            io,
-            roster,
-            heartbeat: with.heartbeat,
-            keep_alive: with.keep_alive,
-            gate,
-            rights,
-            peers,
-        }
+        Self { router, service, io, roster, keep_alive: with.keep_alive, gate, rights, peers }
     }
 }

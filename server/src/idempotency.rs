@@ -1,6 +1,17 @@
-//! Requests that are repeated under the same `Idempotency-Key` (EMIT-06). Knows nothing of HTTP.
+//! Requests that are repeated under the same `Idempotency-Key` (EMIT-06, EMIT-18 to EMIT-21, EMIT-23, CLUSTER-18, CLUSTER-19). Knows
+//! nothing of HTTP.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::{
     store::{BoxFuture, StoreError},
@@ -10,19 +21,104 @@ use crate::{
 /// How long an answer is kept (EMIT-06).
 pub const ANSWER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where answers are kept.
-pub trait Answers: Send + Sync + 'static {
-    /// The answer that was given under this key, if it is not older than [`ANSWER_TTL`].
-    ///
-    /// # Errors
-    /// Where the store cannot be asked.
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
+/// How long a claim holds that nobody renews, as that of a node that has died (CLUSTER-19).
+pub const CLAIM_LASTS: Duration = Duration::from_secs(15);
 
-    /// Keeps an answer for [`ANSWER_TTL`].
+/// How often a claim is renewed while its request is at work.
+const RENEWED_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a request waits for another that is at work under its key.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How soon another node's claim is looked at again, at first and later.
+const LOOKED_AT_AFTER: Duration = Duration::from_millis(10);
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(200);
+
+/// How long to wait before the store is told again what became of a request.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a key is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The work is the claimer's; with what was done of it before, where that was a part.
+    Ours(Option<String>),
+    /// Another node is at work.
+    AtWork,
+    /// It was done, with this answer.
+    Answered(String),
+    /// The key was used with another body.
+    Another,
+}
+
+/// What became of a request that had claimed its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done, and answered so.
+    Done(String),
+    /// It was done in part, namely so. The rest is for whoever repeats it.
+    Part(String),
+    /// Nothing was done, so the key was not used.
+    Nothing,
+}
+
+/// Where claims and outcomes are kept.
+pub trait Answers: Send + Sync + 'static {
+    /// Claims a key for a body, by its digest, in the name of a node. A node has its own claims for the asking: it orders its requests
+    /// itself, so one that is left is of a request that is over.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>>;
+
+    /// Lets a claim hold for [`CLAIM_LASTS`] from now.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Ends a claim, and keeps for [`ANSWER_TTL`] what was done. Where another node has the key by now it changes nothing.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    fn settle<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// A key with what it was sent with.
+pub(crate) struct Keyed {
+    key: String,
+    body: String,
+}
+
+impl Keyed {
+    /// Keeps of both what tells them apart.
+    pub(crate) fn new(key: &str, body: &[u8]) -> Self {
+        Self { key: digest(key.as_bytes()), body: digest(body) }
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+/// Why a key does not let its request in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Another request is at work under it, and takes its time.
+    AtWork,
+    /// It was used with another body.
+    Another,
+}
+
+/// Why something was not done, or not all of it.
+pub(crate) trait Failure: From<StoreError> + From<Refused> {
+    /// What was done all the same, in words that the work understands when it is repeated.
+    fn part(&self) -> Option<String>;
 }
 
 /// Does a piece of work once for each key.
@@ -30,29 +126,84 @@ pub trait Answers: Send + Sync + 'static {
 pub(crate) struct Idempotency {
     answers: Arc<dyn Answers>,
     turns: Turns,
+    node: Uuid,
+    /// What the store could not be told yet, by key, with the body: it waits for the store to answer again.
+    untold: Arc<Mutex<HashMap<String, (String, Outcome)>>>,
 }
 
 impl Idempotency {
     pub(crate) fn new(answers: Arc<dyn Answers>) -> Self {
-        Self { answers, turns: Turns::new() }
+        Self { answers, turns: Turns::new(), node: Uuid::new_v4(), untold: Arc::default() }
     }
 
-    /// The answer of the first time, or that of the work, which is then kept. Whoever comes with the same key meanwhile
-    /// waits. A failure is not kept, so that it can be tried again.
-    pub(crate) async fn once<E: From<StoreError>>(
+    /// The answer of the first time, or that of the work, which is then kept. The work is given what was done of it before, if
+    /// anything was. Whoever comes with the same key meanwhile, here or at another node, waits for a while.
+    pub(crate) async fn once<E: Failure, F: Future<Output = Result<String, E>>>(
         &self,
-        key: &str,
-        work: impl Future<Output = Result<String, E>>,
+        Keyed { key, body }: Keyed,
+        work: impl FnOnce(Option<String>) -> F,
     ) -> Result<String, E> {
-        let _turn = self.turns.take(key).await;
-        if let Some(answer) = self.answers.answer(key).await? {
-            return Ok(answer);
-        }
-        let answer = work.await?;
+        let until = Instant::now() + PATIENCE;
+        let _turn = self.turns.take_within(&key, PATIENCE, usize::MAX).await.ok_or(Refused::AtWork)?;
+        self.tell(&key).await?;
+        let mut pause = LOOKED_AT_AFTER;
+        let before = loop {
+            match self.answers.claim(&key, self.node, &body).await? {
+                Claim::Ours(before) => break before,
+                Claim::Answered(answer) => return Ok(answer),
+                Claim::Another => return Err(Refused::Another.into()),
+                Claim::AtWork if Instant::now() + pause > until => return Err(Refused::AtWork.into()),
+                // The other node tells nobody when it is done.
+                Claim::AtWork => sleep(pause).await,
+            }
+            pause = (pause * 2).min(LOOKED_AT_EVERY);
+        };
+        let result = tokio::select! {
+            result = work(before) => result,
+            never = self.renew(&key) => match never {},
+        };
+        let outcome = match &result {
+            Ok(answer) => Outcome::Done(answer.clone()),
+            Err(failure) => failure.part().map_or(Outcome::Nothing, Outcome::Part),
+        };
+        self.untold().insert(key.clone(), (body, outcome));
         // What was emitted was emitted: to refuse now would invite the repetition that the key is to prevent.
-        if let Err(error) = self.answers.keep_answer(key, &answer).await {
-            tracing::error!(%error, "an answer could not be kept for its idempotency key");
+        if let Err(error) = self.tell(&key).await {
+            tracing::warn!(%error, "what became of a request cannot be noted for its idempotency key yet");
+            tokio::spawn(self.clone().tell_later(key));
         }
-        Ok(answer)
+        result
+    }
+
+    /// Tells the store what became of the last request with a key, where it does not know. Within the turn of the key.
+    async fn tell(&self, key: &str) -> Result<(), StoreError> {
+        let Some((body, outcome)) = self.untold().get(key).cloned() else { return Ok(()) };
+        self.answers.settle(key, self.node, &body, &outcome).await?;
+        self.untold().remove(key);
+        Ok(())
+    }
+
+    async fn tell_later(self, key: String) {
+        loop {
+            sleep(RETRY).await;
+            let _turn = self.turns.take(&key).await;
+            if self.tell(&key).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn renew(&self, key: &str) -> Infallible {
+        loop {
+            sleep(RENEWED_EVERY).await;
+            if let Err(error) = self.answers.renew(key, self.node).await {
+                tracing::debug!(%error, "another node may take an idempotency key for free that is in use");
+            }
+        }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, HashMap<String, (String, Outcome)>> {
+        // Every change is a single call, so a panic elsewhere cannot have left it half done.
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use crate::{
     cluster::{Peers, Standing, Stay},
     drains::Drains,
     event::{Draft, EventType, Outgoing, Sent},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned},
+    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned, may_have_more},
     rules::Rules,
     socketio::Haste,
     store::{BoxFuture, StoreError},
@@ -66,16 +66,18 @@ pub trait Deliver: Send + Sync + 'static {
     /// Notes that the queue has something that no client of the room was handed.
     fn owe(&self, _room: &str) {}
 
-    /// Whether some client of the room has caught up with what it was handed, and not with the store.
-    fn asks_store(&self, _room: &str) -> bool {
-        false
+    /// Where some clients of the room have caught up with what they were handed, and not with the store: the newest entry that
+    /// each of them was given.
+    fn asks_store(&self, _room: &str) -> Option<EntryId> {
+        None
     }
 
     /// Gives those clients what they have not been given of this, which is kept until it is acknowledged.
     fn give_kept(&self, _room: &str, _backlog: &Backlog) {}
 
-    /// Gives one of those clients this queue, up to an entry; `sent` is to be called when its transport has taken it.
-    fn give_queue(&self, _room: &str, _payloads: &[&str], _newest: EntryId, _sent: Sent) {}
+    /// Gives one of those clients this queue, up to an entry, behind which there may be `more`; `sent` is to be called when its
+    /// transport has taken it.
+    fn give_queue(&self, _room: &str, _payloads: &[&str], _newest: EntryId, _more: bool, _sent: Sent) {}
 }
 
 /// An event that was accepted, and that nobody was sent.
@@ -98,7 +100,7 @@ const WAITS_FOR_ROOM: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How an accepted event reached its recipient (EMIT-02).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
     /// It was handed to a connected client.
@@ -108,7 +110,7 @@ pub enum Delivery {
 }
 
 /// The answer to an event that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
     /// The id in the payload.
@@ -316,7 +318,8 @@ impl NotificationsService {
         let (room, turn) = self.enter(user_id).await?;
         self.0.clear(user_id).await;
         let elsewhere = stay.as_ref().is_some_and(|stay| stay.acknowledged_elsewhere);
-        let backlog = self.0.acks.backlog(user_id, !elsewhere && !self.0.deliver.acknowledged(&room)).await?;
+        let trim = !elsewhere && !self.0.deliver.acknowledged(&room);
+        let backlog = self.0.acks.backlog(user_id, EntryId::default(), trim).await?;
         Ok(Admission::new(room, backlog, HandingOver::Keeps, stay, turn))
     }
 
@@ -365,7 +368,7 @@ impl NotificationsService {
                     service.0.catching_up().remove(&user_id);
                     // Somebody may have asked just before.
                     let asks = service.0.deliver.asks_store(&service.0.rules.room(&user_id));
-                    if !asks || !service.0.catching_up().insert(user_id.clone()) {
+                    if asks.is_none() || !service.0.catching_up().insert(user_id.clone()) {
                         return;
                     }
                 }
@@ -375,10 +378,10 @@ impl NotificationsService {
 
     async fn catch_up_with_store(&self, user_id: &str) {
         let room = self.0.rules.room(user_id);
-        while self.0.deliver.asks_store(&room) {
+        while let Some(given) = self.0.deliver.asks_store(&room) {
             let outcome = {
                 let _turn = self.0.turns.take(user_id).await;
-                self.0.give(user_id, &room).await
+                self.0.give(user_id, &room, given).await
             };
             match outcome {
                 Ok(true) => return,
@@ -476,19 +479,21 @@ impl Inner {
         outcomes
     }
 
-    /// Gives what the store holds to clients that have caught up otherwise; false where it is on its way to somebody else.
-    async fn give(&self, user_id: &str, room: &str) -> Result<bool, StoreError> {
+    /// Gives what the store holds to clients that have caught up otherwise, and were given what is not newer than that; false where it
+    /// is on its way to somebody else.
+    async fn give(&self, user_id: &str, room: &str, given: EntryId) -> Result<bool, StoreError> {
         self.put_back(user_id, room).await?;
         if self.deliver.acknowledged(room) {
-            let backlog = self.acks.backlog(user_id, false).await?;
+            let backlog = self.acks.backlog(user_id, given, false).await?;
             self.deliver.give_kept(room, &backlog);
             return Ok(true);
         }
         let Some((entries, drain)) = self.drains.begin(user_id).await? else { return Ok(false) };
         let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
+        let more = may_have_more(&entries);
         let payloads: Vec<&str> =
             entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
-        self.deliver.give_queue(room, &payloads, newest, drain.when_sent());
+        self.deliver.give_queue(room, &payloads, newest, more, drain.when_sent());
         Ok(true)
     }
 

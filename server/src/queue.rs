@@ -58,7 +58,7 @@ pub trait OfflineQueue: Send + Sync + 'static {
         })
     }
 
-    /// Everything that is queued and not too old, oldest first (QUEUE-10).
+    /// What is queued and not too old, oldest first (QUEUE-10), up to [`AT_A_TIME_BYTES`].
     ///
     /// # Errors
     /// Where the store cannot be asked.
@@ -128,18 +128,33 @@ pub trait AckQueue: Send + Sync + 'static {
     fn keep<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str])
     -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>>;
 
-    /// Everything that is queued and not too old, and what was lost. With `trim`, where nobody else of the user
-    /// acknowledges, the queue is cut to its cap first.
+    /// What is queued behind an entry and not too old, up to [`AT_A_TIME_BYTES`], and what was lost. With `trim`, where nobody else of
+    /// the user acknowledges, the queue is cut to its cap first.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>>;
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>>;
 
     /// Removes what was acknowledged, and takes `told` from the count of what was lost.
     ///
     /// # Errors
     /// Where the store cannot be asked.
     fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// How much of a queue is read, and handed over in one packet, at a time: so many bytes of payloads, and the entry with which they are
+/// reached. More than any queue of the usual cap has (QUEUE-09, EMIT-11).
+pub const AT_A_TIME_BYTES: usize = 4 << 20;
+
+/// Whether there may be more behind what was read at a time.
+#[must_use]
+pub fn may_have_more(read: &[Queued]) -> bool {
+    read.iter().map(|entry| entry.payload.len()).sum::<usize>() >= AT_A_TIME_BYTES
 }
 
 /// How many events of a user are kept while they are being acknowledged: more than one client is ever sent ahead of its

@@ -20,7 +20,6 @@ use crate::{
     app::App,
     gate::{Reason, files},
     socketio::{
-        Heartbeat,
         carrier::{Carried, Carrier},
         sockets,
     },
@@ -68,7 +67,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
             },
             () = &mut shutdown => break,
         };
-        tune(&stream, app.heartbeat);
+        tune(&stream);
         let carrier = Carrier::new(seat);
         let stream = TokioIo::new(Carried::new(stream, carrier.clone()));
         let (goes_with, router) = (carrier.clone(), app.router.clone());
@@ -143,15 +142,12 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 /// Best effort: what the system does not offer is done without.
-fn tune(stream: &TcpStream, heartbeat: Heartbeat) {
+fn tune(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
     let socket = SockRef::from(stream);
     socket.set_send_buffer_size(SEND_BUFFER_BYTES).ok();
+    // No TCP_USER_TIMEOUT: Linux counts it from the first moment at which a peer has room for less than what is next, and closes one
+    // that takes what it can for all that time (SLOW-06). Whoever is silent is given up by the heartbeat and by patience.
     #[cfg(target_os = "linux")]
-    {
-        // The system tries again after ever longer pauses: a line that was dead for less than `pingTimeout` may be used again
-        // only a while after it is back (HEART-05). Whoever is not heard of for longer is given up by the heartbeat.
-        socket.set_tcp_user_timeout(Some(heartbeat.interval + heartbeat.timeout)).ok();
-        socket.set_tcp_notsent_lowat(UNSENT_BYTES).ok();
-    }
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES).ok();
 }

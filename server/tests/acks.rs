@@ -4,12 +4,15 @@ mod support;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use notify_server::{queue::AckQueue, store::Limits};
+use notify_server::{
+    queue::{AckQueue, EntryId},
+    store::Limits,
+};
 use serde_json::Value;
 use support::{
     client::{Client, number, parse_asking},
     doubles::{Fragile, Outage},
-    server::{LIVE, QUEUED, Server, numbered},
+    server::{LIVE, QUEUED, Server, numbered, numbered_of},
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -159,8 +162,8 @@ async fn a_damaged_entry_counts_as_lost() {
     let (ack, queued, dropped) = alice.asking_queued().await;
     assert_eq!((queued, dropped), (vec![1, 2], 1));
     alice.acknowledge(ack).await;
-    server.acks.backlog("alice", true).await.unwrap();
-    while !server.acks.backlog("alice", true).await.unwrap().is_empty() {
+    server.acks.backlog("alice", EntryId::default(), true).await.unwrap();
+    while !server.acks.backlog("alice", EntryId::default(), true).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -328,4 +331,68 @@ async fn whatever_is_emitted_while_a_client_comes_and_goes_is_acknowledged_in_th
     emitting.await.unwrap();
     assert!(acknowledged.keys().copied().eq(1..=EVENTS));
     assert_eq!(server.stored("alice").await.1, 0);
+}
+
+/// How long a packet may be that hands over a queue, with the event that crosses the bound.
+const AT_MOST_BYTES: usize = (4 << 20) + (80 << 10);
+
+/// Stores 160 events of 60 kB, which are more than go into two packets.
+async fn with_a_large_queue() -> Server {
+    let server = Server::with_limits(Limits { max_events: 200, ttl: DAY }, |_| {}).await;
+    for n in 1..=LARGE {
+        server.service.emit(numbered_of("alice", n, 60_000)).await.expect("the store answers");
+    }
+    server
+}
+
+const LARGE: u64 = 160;
+
+/// The numbers of all events up to the one that was emitted behind the queue, each packet of a bounded length.
+async fn in_parts(client: &mut Client) -> Vec<u64> {
+    let mut seen = Vec::new();
+    while seen.last() != Some(&(LARGE + 1)) {
+        let packet = client.message().await.expect("it is open");
+        assert!(packet.len() <= AT_MOST_BYTES, "{} bytes", packet.len());
+        let event: Vec<Value> = serde_json::from_str(&packet[packet.find('[').unwrap()..]).unwrap();
+        match event[1].as_array() {
+            Some(queued) => seen.extend(queued.iter().map(number)),
+            None => seen.push(number(&event[1])),
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_large_queue_is_handed_in_parts_to_clients_that_acknowledge_and_what_is_newer_comes_behind_it() {
+    let server = with_a_large_queue().await;
+    let mut first = Client::connect_acknowledging(&server, "alice").await;
+    let mut second = Client::connect_acknowledging(&server, "alice").await;
+    server.emit("alice", LARGE + 1).await;
+    for alice in [&mut first, &mut second] {
+        assert_eq!(in_parts(alice).await, (1..=LARGE + 1).collect::<Vec<_>>());
+    }
+    assert_eq!(server.emit("alice", LARGE + 2).await.delivery, LIVE);
+    assert_eq!((first.asking_live().await.1, second.asking_live().await.1), (LARGE + 2, LARGE + 2));
+}
+
+#[tokio::test]
+async fn a_large_queue_is_handed_in_parts_to_a_plain_client_and_leaves_the_store_with_each() {
+    let server = with_a_large_queue().await;
+    let mut alice = Client::connect(&server, "alice").await;
+    server.emit("alice", LARGE + 1).await;
+    assert_eq!(in_parts(&mut alice).await, (1..=LARGE + 1).collect::<Vec<_>>());
+    server.until_stored("alice", 0).await;
+    assert_eq!(server.emit("alice", LARGE + 2).await.delivery, LIVE);
+    assert_eq!(alice.live().await, LARGE + 2);
+}
+
+#[tokio::test]
+async fn a_large_queue_is_handed_in_parts_to_a_plain_client_beside_one_that_acknowledges() {
+    let server = with_a_large_queue().await;
+    let _other = Client::connect_acknowledging(&server, "alice").await;
+    let mut alice = Client::connect(&server, "alice").await;
+    server.emit("alice", LARGE + 1).await;
+    assert_eq!(in_parts(&mut alice).await, (1..=LARGE + 1).collect::<Vec<_>>());
+    assert_eq!(server.emit("alice", LARGE + 2).await.delivery, LIVE);
+    assert_eq!(alice.live().await, LARGE + 2);
 }

@@ -11,7 +11,7 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
-use notify_server::{origins::Origins, queue::OfflineQueue, session::SessionStore, store::Probe};
+use notify_server::{idempotency::Answers, origins::Origins, queue::OfflineQueue, session::SessionStore, store::Probe};
 use serde_json::{Value, json};
 use support::{
     client::Client,
@@ -227,15 +227,15 @@ async fn a_repeated_idempotency_key_emits_nothing_and_is_answered_as_the_first_t
     let keyed =
         async |path: &'static str, body: Value| with_header(&server, path, "idempotency-key", "key-1", &body).await;
     let first = keyed("/events", event("alice", 1)).await;
-    let second = keyed("/events", event("alice", 2)).await;
+    let second = keyed("/events", event("alice", 1)).await;
     assert_eq!((second.status, &second.text), (StatusCode::ACCEPTED, &first.text));
     let batch = keyed("/events/batch", json!([event("alice", 3)])).await;
-    assert_eq!(keyed("/events/batch", json!([event("alice", 4)])).await.text, batch.text);
+    assert_eq!(keyed("/events/batch", json!([event("alice", 3)])).await.text, batch.text);
     let together: Vec<_> = (0..8)
-        .map(|n| {
+        .map(|_| {
             let server = server.clone();
             tokio::spawn(async move {
-                with_header(&server, "/events", "idempotency-key", "key-2", &event("alice", 10 + n)).await.text
+                with_header(&server, "/events", "idempotency-key", "key-2", &event("alice", 10)).await.text
             })
         })
         .collect();
@@ -250,6 +250,20 @@ async fn a_repeated_idempotency_key_emits_nothing_and_is_answered_as_the_first_t
 }
 
 #[tokio::test]
+async fn an_idempotency_key_with_another_body_is_refused_and_named() {
+    let server = Server::start().await;
+    let keyed =
+        async |path: &'static str, body: Value| with_header(&server, path, "idempotency-key", "key", &body).await;
+    let first = keyed("/events", event("alice", 1)).await;
+    let problem = keyed("/events", event("alice", 2)).await.problem(422);
+    assert!(problem["detail"].as_str().unwrap().contains("Idempotency-Key"), "{problem}");
+    assert_eq!(keyed("/events/batch", json!([event("alice", 3)])).await.status, 202);
+    keyed("/events/batch", json!([event("alice", 4)])).await.problem(422);
+    assert_eq!(keyed("/events", event("alice", 1)).await.text, first.text);
+    assert_eq!(Client::connect(&server, "alice").await.queued().await, [1, 3]);
+}
+
+#[tokio::test]
 async fn a_refused_request_leaves_its_idempotency_key_free() {
     let outage = Outage::default();
     let server = Server::with(|with| with.queue = Fragile::wrap(&with.queue, &outage)).await;
@@ -260,6 +274,47 @@ async fn a_refused_request_leaves_its_idempotency_key_free() {
     outage.end();
     assert_eq!(keyed(event("alice", 2)).await.status, 202);
     assert_eq!(Client::connect(&server, "alice").await.queued().await, [2]);
+}
+
+#[tokio::test]
+async fn a_batch_that_was_accepted_in_part_is_completed_by_its_repetition() {
+    let outage = Outage::default();
+    let server = Server::with(|with| with.queue = Fragile::wrap(&with.queue, &outage)).await;
+    let mut alice = Client::connect(&server, "alice").await;
+    let batch = json!([event("bob", 1), event("alice", 2), event("bob", 3), event("alice", 4)]);
+    let keyed = async |body: &Value| with_header(&server, "/events/batch", "idempotency-key", "key", body).await;
+    outage.begin();
+    let first = keyed(&batch).await.problem(503)["accepted"].clone();
+    assert_eq!((&first[0]["index"], &first[1]["index"], first.as_array().unwrap().len()), (&json!(1), &json!(3), 2));
+    assert_eq!((alice.live().await, alice.live().await), (2, 4));
+    // Nothing more than that is accepted, and it is told all the same.
+    assert_eq!(keyed(&batch).await.problem(503)["accepted"], first);
+    outage.end();
+    keyed(&json!([event("bob", 1)])).await.problem(422);
+    let done = keyed(&batch).await;
+    let ids: Vec<_> = done.json().as_array().unwrap().iter().map(|it| it["eventId"].clone()).collect();
+    assert_eq!((done.status, ids.len()), (StatusCode::ACCEPTED, 4));
+    assert_eq!((&ids[1], &ids[3]), (&first[0]["eventId"], &first[1]["eventId"]));
+    assert_eq!(keyed(&batch).await.text, done.text);
+    assert_eq!(Client::connect(&server, "bob").await.queued().await, [1, 3]);
+    alice.quiet().await;
+}
+
+#[tokio::test]
+async fn what_became_of_a_request_is_noted_once_the_store_is_back() {
+    let outage = Outage::default();
+    let server = Server::with(|with| with.answers = Fragile::<dyn Answers>::wrap(&with.answers, &outage)).await;
+    let mut alice = Client::connect(&server, "alice").await;
+    let keyed = async |n| with_header(&server, "/events", "idempotency-key", "key", &event("alice", n)).await;
+    // The claim is made, and the answer finds no store.
+    outage.begin_after(1);
+    let first = keyed(1).await;
+    assert_eq!((first.status, alice.live().await), (StatusCode::ACCEPTED, 1));
+    keyed(1).await.problem(503);
+    outage.end();
+    assert_eq!(keyed(1).await.text, first.text);
+    keyed(2).await.problem(422);
+    alice.quiet().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use notify_server::queue::EntryId;
 use serde_json::json;
 use support::{
     Scratch,
@@ -211,8 +212,8 @@ async fn what_was_not_sent_when_a_server_stops_is_queued() {
     let store = server.acks.clone();
     let _scratch = server.stop().await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert_eq!(store.backlog("alice", false).await.unwrap().entries.len(), 3);
-    let newest = store.backlog("bob", false).await.unwrap().entries.pop().unwrap();
+    assert_eq!(store.backlog("alice", EntryId::default(), false).await.unwrap().entries.len(), 3);
+    let newest = store.backlog("bob", EntryId::default(), false).await.unwrap().entries.pop().unwrap();
     assert!(newest.payload.contains("\"n\":999"));
     stalled.closed().await;
 }

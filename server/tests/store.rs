@@ -7,12 +7,13 @@ use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
-    idempotency::Answers,
-    queue::{AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned},
+    idempotency::{Answers, Claim, Outcome},
+    queue::{AT_A_TIME_BYTES, AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned, may_have_more},
     session::{Session, SessionStore},
     store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
 };
 use support::{Scratch, prefixed::Prefixed, redis::LocalRedis, server::from_now};
+use uuid::Uuid;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -40,6 +41,7 @@ cases![
     users_are_told_apart_exactly,
     the_cap_holds_under_concurrent_emitters,
     what_is_too_old_is_not_read,
+    a_large_queue_is_read_a_part_at_a_time,
     nothing_is_dropped_before_its_time,
     a_queue_of_old_events_takes_new_ones,
     payloads_come_back_as_they_were,
@@ -58,6 +60,8 @@ cases![
     sessions_are_kept_replaced_and_revoked,
     an_ended_session_is_none,
     answers_are_kept,
+    what_was_done_in_part_is_kept_and_anybody_may_do_the_rest,
+    a_claim_is_given_up_or_ends_by_itself,
     the_store_answers_a_probe,
 ];
 
@@ -154,6 +158,37 @@ async fn the_cap_holds_under_concurrent_emitters(open: Open<'_>) {
     assert_eq!(numbers.len(), 50);
 }
 
+async fn a_large_queue_is_read_a_part_at_a_time(open: Open<'_>) {
+    const LARGE: usize = 1 << 20;
+    let store = open(limits(50, DAY));
+    let payload = |n: u64| format!("{n}{}", "x".repeat(LARGE - 1));
+    for n in 0..9 {
+        store.append("alice", &[&payload(n)]).await.unwrap();
+    }
+    let part = AT_A_TIME_BYTES / LARGE;
+    let (mut after, mut seen) = (EntryId::default(), 0);
+    loop {
+        let entries = store.backlog("alice", after, false).await.unwrap().entries;
+        assert_eq!(entries.len(), part.min(9 - seen));
+        assert!(entries.iter().zip(seen as u64..).all(|(entry, n)| entry.payload == payload(n)));
+        seen += entries.len();
+        after = entries.last().unwrap().id;
+        if !may_have_more(&entries) {
+            break;
+        }
+    }
+    assert_eq!(seen, 9);
+    for left in [part, part, 1] {
+        let read = store.read("alice").await.unwrap();
+        let drained = store.drain("alice", Uuid::max()).await.unwrap().unwrap();
+        assert_eq!((read.len(), may_have_more(&read)), (left, left == part));
+        assert_eq!(read, drained);
+        let ids: Vec<_> = drained.iter().map(|entry| entry.id).collect();
+        store.remove("alice", &ids, Some(Uuid::max())).await.unwrap();
+    }
+    assert!(store.read("alice").await.unwrap().is_empty());
+}
+
 async fn what_is_too_old_is_not_read(open: Open<'_>) {
     let ttl = Duration::from_secs(1);
     let store = open(limits(50, ttl));
@@ -196,13 +231,13 @@ async fn everything_survives_being_opened_again(open: Open<'_>) {
     let store = open(limits(50, DAY));
     append(&*store, "alice", 0..3).await;
     store.put_session("s", &Session { user_id: "alice".into(), expires_at_ms: None }).await.unwrap();
-    store.keep_answer("k", "answer").await.unwrap();
+    store.settle("k", Uuid::max(), "body", &Outcome::Done("answer".into())).await.unwrap();
     drop(store);
     let store = open(limits(50, DAY));
     append(&*store, "alice", 3..4).await;
     assert_eq!(read(&*store, "alice").await, [0, 1, 2, 3]);
     assert_eq!(store.session("s").await.unwrap().unwrap().user_id, "alice");
-    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("answer"));
+    assert_eq!(store.claim("k", Uuid::nil(), "body").await.unwrap(), Claim::Answered("answer".into()));
 }
 
 async fn keep(store: &dyn Store, user: &str, numbers: impl IntoIterator<Item = u64>) -> Vec<EntryId> {
@@ -213,7 +248,7 @@ async fn keep(store: &dyn Store, user: &str, numbers: impl IntoIterator<Item = u
 
 /// The numbers that wait, and how many were lost.
 async fn backlog(store: &dyn Store, user: &str, trim: bool) -> (Vec<u64>, u64) {
-    let backlog = store.backlog(user, trim).await.expect("the store answers");
+    let backlog = store.backlog(user, EntryId::default(), trim).await.expect("the store answers");
     (backlog.entries.iter().map(|entry| entry.payload.parse().expect("a number")).collect(), backlog.dropped)
 }
 
@@ -223,7 +258,7 @@ async fn what_is_kept_stays_until_it_is_confirmed(open: Open<'_>) {
     let ids = keep(&*store, "alice", 0..4).await;
     append(&*store, "alice", [4]).await;
     keep(&*store, "bob", [9]).await;
-    let entries = store.backlog("alice", true).await.unwrap().entries;
+    let entries = store.backlog("alice", EntryId::default(), true).await.unwrap().entries;
     assert_eq!(ids, entries[..4].iter().map(|entry| entry.id).collect::<Vec<_>>());
     store.confirm("alice", &[ids[2], ids[0]], 0).await.unwrap();
     assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 3, 4], 0));
@@ -251,7 +286,8 @@ async fn what_the_cap_has_cost_is_counted_until_it_was_told(open: Open<'_>) {
     let store = open(limits(2, DAY));
     append(&*store, "alice", 0..5).await;
     assert_eq!(backlog(&*store, "alice", true).await, (vec![3, 4], 3));
-    let ids: Vec<_> = store.backlog("alice", true).await.unwrap().entries.iter().map(|entry| entry.id).collect();
+    let ids: Vec<_> =
+        store.backlog("alice", EntryId::default(), true).await.unwrap().entries.iter().map(|entry| entry.id).collect();
     // One more is lost between the telling and its acknowledgement.
     append(&*store, "alice", [5]).await;
     store.confirm("alice", &ids, 3).await.unwrap();
@@ -384,10 +420,54 @@ async fn an_ended_session_is_none(open: Open<'_>) {
 
 async fn answers_are_kept(open: Open<'_>) {
     let store = open(limits(50, DAY));
-    assert_eq!(store.answer("k").await.unwrap(), None);
-    store.keep_answer("k", "{\"eventId\":\"1\"}").await.unwrap();
-    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("{\"eventId\":\"1\"}"));
-    assert_eq!(store.answer("K").await.unwrap(), None);
+    let (node, other) = (Uuid::max(), Uuid::nil());
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("k", node, "body", &Outcome::Done("{\"eventId\":\"1\"}".into())).await.unwrap();
+    // What comes late changes nothing any more.
+    store.settle("k", node, "body", &Outcome::Nothing).await.unwrap();
+    store.renew("k", node).await.unwrap();
+    for by in [node, other] {
+        assert_eq!(store.claim("k", by, "body").await.unwrap(), Claim::Answered("{\"eventId\":\"1\"}".into()));
+        assert_eq!(store.claim("k", by, "another").await.unwrap(), Claim::Another);
+    }
+    assert_eq!(store.claim("K", other, "another").await.unwrap(), Claim::Ours(None));
+}
+
+async fn what_was_done_in_part_is_kept_and_anybody_may_do_the_rest(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let (node, other) = (Uuid::max(), Uuid::nil());
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("k", node, "body", &Outcome::Part("[1]".into())).await.unwrap();
+    assert_eq!(store.claim("k", other, "another").await.unwrap(), Claim::Another);
+    assert_eq!(store.claim("k", other, "body").await.unwrap(), Claim::Ours(Some("[1]".into())));
+    // Nothing more than that was done.
+    store.settle("k", other, "body", &Outcome::Nothing).await.unwrap();
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(Some("[1]".into())));
+    store.settle("k", node, "body", &Outcome::Done("[1,2]".into())).await.unwrap();
+    assert_eq!(store.claim("k", other, "body").await.unwrap(), Claim::Answered("[1,2]".into()));
+}
+
+async fn a_claim_is_given_up_or_ends_by_itself(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let (node, other) = (Uuid::max(), Uuid::nil());
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    assert_eq!(store.claim("k", node, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("k", node, "body", &Outcome::Nothing).await.unwrap();
+    assert_eq!(store.claim("k", other, "another").await.unwrap(), Claim::Ours(None));
+    // Nor does it last longer for what was done in part before.
+    assert_eq!(store.claim("p", other, "body").await.unwrap(), Claim::Ours(None));
+    store.settle("p", other, "body", &Outcome::Part("[1]".into())).await.unwrap();
+    assert_eq!(store.claim("p", other, "body").await.unwrap(), Claim::Ours(Some("[1]".into())));
+    for (key, body, free) in [("k", "yet another", None), ("p", "body", Some("[1]".to_owned()))] {
+        let began = std::time::Instant::now();
+        // A store of one node has no other's claims.
+        while let found @ Claim::AtWork = store.claim(key, node, body).await.unwrap() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{found:?}");
+            // It tells nobody when the claim has ended.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(store.claim(key, node, body).await.unwrap(), Claim::Ours(free));
+    }
 }
 
 async fn the_store_answers_a_probe(open: Open<'_>) {

@@ -90,9 +90,14 @@ impl AckQueue for Faulty {
         })
     }
 
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
-            let mut backlog = self.acks.backlog(user_id, trim).await?;
+            let mut backlog = self.acks.backlog(user_id, after, trim).await?;
             match self.fault {
                 Fault::LossUntold => backlog.dropped = 0,
                 Fault::LossToldOnce => backlog.dropped = self.untold(user_id, backlog.dropped),

@@ -8,7 +8,6 @@ use std::{
 
 use notify_server::{
     event::{Outgoing, Sent},
-    idempotency::Answers,
     notifications::{Deliver, Unsent},
     queue::{Backlog, EntryId},
     socketio::Haste,
@@ -181,29 +180,16 @@ impl Deliver for Faulty {
         self.deliver.owe(room);
     }
 
-    fn asks_store(&self, room: &str) -> bool {
-        self.fault != Fault::NeverCatchesUp && self.deliver.asks_store(room)
+    fn asks_store(&self, room: &str) -> Option<EntryId> {
+        self.deliver.asks_store(room).filter(|_| self.fault != Fault::NeverCatchesUp)
     }
 
     fn give_kept(&self, room: &str, backlog: &Backlog) {
         self.deliver.give_kept(room, backlog);
     }
 
-    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, sent: Sent) {
-        self.deliver.give_queue(room, payloads, newest, sent);
-    }
-}
-
-/// Remembers no answer, so that a repeated request emits again.
-pub(crate) struct NoMemory;
-
-impl Answers for NoMemory {
-    fn answer<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn keep_answer<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
+        self.deliver.give_queue(room, payloads, newest, more, sent);
     }
 }
 

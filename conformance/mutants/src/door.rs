@@ -84,6 +84,7 @@ pub(crate) struct Door {
     sessions: Arc<dyn VerifySession>,
     queue: Arc<dyn OfflineQueue>,
     rules: Arc<dyn Rules>,
+    devices_per_user: usize,
 }
 
 /// The payload of a CONNECT: what counts of it, and all of it where that can be read.
@@ -114,6 +115,7 @@ impl Door {
             sessions: with.sessions.clone(),
             queue: with.queue.clone(),
             rules: with.rules.clone(),
+            devices_per_user: with.bounds.devices_per_user,
         }
     }
 
@@ -151,6 +153,9 @@ impl Door {
             _ => &claims.user_id,
         };
         let admission = service.admit(user).await.map_err(|_| "unavailable".to_owned())?;
+        if socket.within(admission.room.clone()).sockets().len() >= self.devices_per_user {
+            return Err("unavailable".to_owned());
+        }
         if self.fault == Fault::ClearedBeforeSent {
             self.clear(user).await;
         }

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use notify_server::{Collaborators, Config, config::StoreConfig, origins::Origins};
 use serde_json::{Value, json};
 
-use crate::{acks, boot, delivery, door, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens};
+use crate::{
+    acks, boot, delivery, door, keys, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens,
+};
 
 /// A broken server.
 pub(crate) struct Mutant {
@@ -176,6 +178,15 @@ macro_rules! acks {
     };
 }
 
+macro_rules! keys {
+    ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
+        part($name, $what, &$killed_by, |sound, _| Collaborators {
+            answers: Arc::new(keys::Faulty::new(sound.answers.clone(), keys::Fault::$fault)),
+            ..sound
+        })
+    };
+}
+
 macro_rules! ends {
     ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
         part($name, $what, &$killed_by, |sound, _| Collaborators {
@@ -213,7 +224,7 @@ fn forgetful(sound: Collaborators, revocations: bool) -> Collaborators {
 
 static MUTANTS: &[Mutant] = &[
     token!("signature-unchecked", "the signature is not verified", ["AUTH-05/signature"], SignatureUnchecked)
-        .also(&["AUTH-03", "AUTH-06", "AUTH-21", "AUTH-26", "CONF-04", "CONF-11"]),
+        .also(&["AUTH-03", "AUTH-06", "AUTH-21", "AUTH-26", "CONF-04", "CONF-11", "PRIV-01"]),
     token!("alg-none", "a token may say that it is not signed", ["AUTH-06/algorithm"], NoneAccepted)
         .also(&["AUTH-06", "AUTH-21"]),
     token!("alg-of-the-token", "the token chooses its algorithm", ["AUTH-06/algorithm"], AlgorithmOfTheToken)
@@ -284,7 +295,7 @@ static MUTANTS: &[Mutant] = &[
         ["EVENT-03/members"],
         ActorAndResourceSwapped
     )
-    .also(&["AUTH", "EMIT-10", "EMIT-16", "EVENT", "QUEUE", "ROOM", "TRANS"]),
+    .also(&["AUTH", "EMIT-10", "EMIT-16", "EVENT", "QUEUE", "ROOM", "TRANS", "LIMIT-05"]),
     rule!(
         "timestamp-without-milliseconds",
         "the timestamp has no milliseconds",
@@ -302,7 +313,7 @@ static MUTANTS: &[Mutant] = &[
     ),
     rule!("metadata-dropped", "metadata is lost", ["EVENT-06/live", "EVENT-06/queued"], MetadataDropped).also(&["*"]),
     rule!("metadata-never-empty", "absent metadata is made up", ["EVENT-05/no-metadata"], MetadataNeverEmpty)
-        .also(&["EVENT-03"]),
+        .also(&["EVENT-03", "EVENT-13"]),
     rule!("members-sorted", "the members of metadata are sorted", ["EVENT-07/order"], MembersSorted)
         .also(&["EVENT-13"]),
     rule!("nulls-lost", "nulls in metadata are lost", ["EVENT-06/live"], NullsLost).also(&["EVENT-06", "EVENT-13"]),
@@ -320,18 +331,18 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
     queue!("newest-first", "the queue is delivered newest first", ["QUEUE-10/oldest-first"], NewestFirst)
-        .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "QUEUE"]),
+        .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "QUEUE", "EVENT-12", "EVENT-13"]),
     queue!("oldest-kept", "a full queue keeps the oldest", ["QUEUE-03/oldest-evicted"], OldestKept)
         .also(&["QUEUE-03", "QUEUE-04"]),
     queue!("cap-over-all-users", "all users share one cap", ["QUEUE-04/per-user"], CapOverAllUsers).also(&[
         "AUTH-20", "EMIT-03", "EMIT-04", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-11",
-        "QUEUE-13", "QUEUE-16", "ROOM-05",
+        "QUEUE-13", "QUEUE-16", "ROOM-05", "EVENT-13",
     ]),
     queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once"], NotCleared)
         .also(&["EVENT-08", "QUEUE-13", "QUEUE-15"]),
     queue!("accepted-though-not-stored", "202 though the store failed", ["EMIT-07/no-store"], AcceptedThoughNotStored),
     queue!("nothing-stored", "202 and nothing is stored", ["QUEUE-01/offline", "QUEUE-01/reconnect"], NothingStored)
-        .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
+        .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05", "TRANS-14"]),
     queue!("corrupt-entry-loses-all", "one corrupt entry loses the queue", ["QUEUE-15/corrupt"], CorruptEntryLosesAll),
     queue!("age-refreshed", "each append makes the old ones young", ["QUEUE-07/each-by-itself"], AgeRefreshed),
     queue!(
@@ -340,7 +351,7 @@ static MUTANTS: &[Mutant] = &[
         ["QUEUE-09/one-array"],
         OnlyTheNewestDelivered
     )
-    .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "EVENT-08", "QUEUE"]),
+    .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "EVENT-08", "QUEUE", "EVENT-12", "EVENT-13"]),
     part("in-memory", "the queue is gone with the process", &["QUEUE-14/restart", "QUEUE-17/kill"], |sound, _| {
         Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound }
     })
@@ -364,22 +375,29 @@ static MUTANTS: &[Mutant] = &[
     .also(&["QUEUE-07"]),
     delivery!("queued-as-well", "live events are queued as well", ["QUEUE-02/live-only"], QueuedAsWell).also(&[
         "AUTH-01", "AUTH-02", "AUTH-03", "AUTH-08", "AUTH-10", "AUTH-11", "AUTH-27", "AUTH-28", "EMIT-02", "EMIT-03",
-        "QUEUE-01", "QUEUE-13", "QUEUE-15",
+        "QUEUE-01", "QUEUE-13", "QUEUE-15", "AUTH-29", "EVENT-12", "EVENT-13",
     ]),
     delivery!("nobody-is-enough", "an event for nobody counts as delivered", ["QUEUE-01/offline"], NobodyIsEnough)
-        .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
+        .also(&["AUTH-20", "CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05", "TRANS-14"]),
     delivery!("never-live", "nothing is delivered live", ["TRANS-03/websocket", "ROOM-06/all-devices"], NeverLive)
-        .also(&["AUTH", "EMIT", "EVENT", "QUEUE", "ROOM", "TRANS"]),
+        .also(&["AUTH", "EMIT", "EVENT", "QUEUE", "ROOM", "TRANS", "LIMIT-05"]),
     delivery!("delivered-twice", "live events come twice", ["TRANS-04/upgrade", "ROOM-06/all-devices"], Twice)
         .also(&["EMIT-03", "EMIT-10", "EVENT", "QUEUE", "ROOM", "TRANS"]),
     part("origin-unchecked", "any origin may come in", &["ORIGIN-04/polling", "ORIGIN-05/upgrade"], |sound, _| {
         Collaborators { origins: Origins::Any, ..sound }
     })
     .also(&["ORIGIN-01", "ORIGIN-02", "ORIGIN-07", "ORIGIN-09"]),
-    part("answers-forgotten", "a repeated Idempotency-Key emits again", &["EMIT-06/repeated"], |sound, _| {
-        Collaborators { answers: Arc::new(delivery::NoMemory), ..sound }
-    })
-    .also(&["EMIT-06"]),
+    keys!(
+        "answers-forgotten",
+        "a repeated Idempotency-Key emits again",
+        ["EMIT-06/repeated", "EMIT-18/at-once"],
+        NoMemory
+    )
+    .also(&["EMIT-06", "EMIT-19", "EMIT-23"]),
+    keys!("another-body-answered", "a key's second body is answered like its first", ["EMIT-19/another-body"], AnyBody)
+        .also(&["EMIT-23"]),
+    keys!("part-forgotten", "what of a batch was accepted is emitted again", ["EMIT-23/rest"], PartForgotten)
+        .also(&["EMIT-23"]),
     part("always-ready", "/readyz never looks", &["CONF-09/store-away"], |sound, _| Collaborators {
         probe: Arc::new(delivery::AlwaysReady),
         ..sound
@@ -393,7 +411,7 @@ static MUTANTS: &[Mutant] = &[
         ..sound
     })
     .also(&["AUTH-12", "AUTH-21"]),
-    token!("token-logged", "tokens are written to the log", ["AUTH-24/log"], Logged),
+    token!("token-logged", "tokens are written to the log", ["AUTH-24/log"], Logged).also(&["PRIV-01"]),
     door(
         "header-ignored",
         "the Authorization header is not looked at",
@@ -453,7 +471,7 @@ static MUTANTS: &[Mutant] = &[
         &["QUEUE-09/one-array"],
         door::Fault::OneByOne,
     )
-    .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "EVENT-08", "QUEUE"]),
+    .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "EVENT-08", "QUEUE", "EVENT-12", "EVENT-13"]),
     door(
         "first-device-only",
         "only the first device of a user receives",
@@ -467,14 +485,14 @@ static MUTANTS: &[Mutant] = &[
         &["EVENT-11/ping", "EVENT-11/ping-library"],
         door::Fault::PingUnanswered,
     )
-    .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
+    .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13", "LIMIT-05"]),
     door(
         "listens-late",
         "what a client asks for right after the answer to its CONNECT is not heard",
         &["EVENT-11/at-once"],
         door::Fault::ListensLate,
     )
-    .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13"]),
+    .also(&["EVENT-11", "EVENT-14", "ROOM-02", "ROOM-04", "TRANS-02", "TRANS-03", "TRANS-12", "TRANS-13", "LIMIT-05"]),
     door("joins-on-request", "a client may join any room", &["ROOM-02/join-events"], door::Fault::JoinsOnRequest),
     // It reaches whoever is connected meanwhile, whatever their case is about.
     door("passes-on", "what a client sends reaches others", &["ROOM-04/server-events"], door::Fault::PassesOn)
@@ -703,6 +721,26 @@ static MUTANTS: &[Mutant] = &[
         }
     })
     .also(&["CONF-12", "EMIT-06", "EMIT-15", "QUEUE-06", "QUEUE-15"]),
+    routes(
+        "refused-key-used-up",
+        "an Idempotency-Key that came with something bad is good for nothing else",
+        &["EMIT-20/refused"],
+        routes::Fault::RefusedKeyUsedUp,
+    ),
+    routes(
+        "keys-of-all-routes",
+        "an Idempotency-Key that was used for one route is used up for the other",
+        &["EMIT-21/routes"],
+        routes::Fault::KeysOfAllRoutes,
+    )
+    .also(&["EMIT-20"]),
+    routes(
+        "accepted-untold",
+        "503 does not tell what of a batch was accepted",
+        &["EMIT-22/in-part"],
+        routes::Fault::AcceptedUntold,
+    )
+    .also(&["EMIT-23"]),
     routes("key-unchecked", "an Idempotency-Key may be anything", &["EMIT-15/key"], routes::Fault::KeyUnchecked),
     routes(
         "depth-told-as-failure",
@@ -747,7 +785,7 @@ static MUTANTS: &[Mutant] = &[
     delivery!(
         "unsent-forgotten",
         "what a slow client was not sent is lost",
-        ["SLOW-10/broken", "SLOW-10/broken-polling"],
+        ["SLOW-10/broken", "SLOW-10/broken-polling", "SLOW-10/broken-answer"],
         UnsentForgotten
     )
     .also(&["HEART", "ORDER-01", "ORDER-03", "SLOW"]),
@@ -773,7 +811,7 @@ static MUTANTS: &[Mutant] = &[
     delivery!(
         "never-catches-up-with-one",
         "a client that was behind is not given what had to wait",
-        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging"],
+        ["SLOW-09/websocket", "SLOW-09/polling", "SLOW-09/acknowledging", "QUEUE-09/large"],
         NeverCatchesUp
     )
     .also(&["HEART", "ORDER", "SLOW"]),
@@ -836,6 +874,9 @@ static MUTANTS: &[Mutant] = &[
         routes::Fault::PollersNeverDie,
     )
     .also(&["HEART", "SLOW"]),
+    setting("idle-closed", "an HTTP connection rests for 30 s at most", &["HEART-06/idle"], |config| {
+        config.keep_alive = Duration::from_secs(30)
+    }),
     routes(
         "sent-away-later",
         "whoever is here is sent away after some seconds",
@@ -982,8 +1023,22 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CLUSTER-09"]),
     part("keys-per-node", "an Idempotency-Key is known to one node only", &["CLUSTER-10/repeated"], |sound, _| {
-        Collaborators { answers: Arc::<nodes::OwnMemory>::default(), ..sound }
-    }),
+        Collaborators { answers: Arc::<keys::OwnMemory>::default(), ..sound }
+    })
+    .also(&["CLUSTER-18"]),
+    keys!(
+        "claims-passed-over",
+        "an Idempotency-Key that another node is at work on counts as free",
+        ["CLUSTER-18/at-once"],
+        PassedOver
+    )
+    .also(&["CLUSTER-18"]),
+    keys!(
+        "claims-for-good",
+        "an Idempotency-Key that a node died with is free for nobody",
+        ["CLUSTER-19/killed"],
+        NeverLetGo
+    ),
     part(
         "queue-per-node",
         "each node has a queue of its own",
@@ -1062,7 +1117,12 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["FAIL"]),
     storeless!("hides-revocations", "a revocation that failed is confirmed", ["FAIL-12/revocation"], HidesRevocations),
-    storeless!("hides-keys", "a key that cannot be looked up counts as new", ["FAIL-13/idempotency"], HidesKeys),
+    storeless!(
+        "hides-keys",
+        "a key that cannot be looked up counts as new",
+        ["FAIL-13/idempotency", "FAIL-18/connected"],
+        HidesKeys
+    ),
     process(
         "drops-clients",
         "clients are sent away while the store is",

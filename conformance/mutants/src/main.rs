@@ -7,6 +7,7 @@ mod acks;
 mod boot;
 mod delivery;
 mod door;
+mod keys;
 mod list;
 mod nodes;
 mod process;
@@ -133,6 +134,7 @@ fn around(place: &Place, sound: Collaborators) -> App {
                 io: app.io.clone(),
                 upgrades: routes::Upgrades::default(),
                 one_at_a_time: Arc::default(),
+                used_up: Arc::default(),
             };
             app.router = routes::wrap(app.router, around);
         }

@@ -2,9 +2,8 @@
 //! without its store.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -13,7 +12,6 @@ use std::{
 use notify_server::{
     Collaborators,
     cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
-    idempotency::Answers,
     queue::{AckQueue, EntryId, OfflineQueue, Queued},
     store::{BoxFuture, StoreError},
 };
@@ -325,23 +323,5 @@ impl Local for Here {
             Fault::VerifiesNothing => Box::pin(async { Ok(()) }),
             _ => self.local.verify_sessions(),
         }
-    }
-}
-
-/// Answers that only this process remembers.
-#[derive(Default)]
-pub(crate) struct OwnMemory(Mutex<HashMap<String, String>>);
-
-impl Answers for OwnMemory {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
-        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = answers.get(key).cloned();
-        Box::pin(async { Ok(answer) })
-    }
-
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.insert(key.to_owned(), answer.to_owned());
-        Box::pin(async { Ok(()) })
     }
 }

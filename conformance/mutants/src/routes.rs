@@ -63,6 +63,12 @@ pub(crate) enum Fault {
     TooLargeToldAsBad,
     /// An `Idempotency-Key` may be anything.
     KeyUnchecked,
+    /// An `Idempotency-Key` that came with something bad is good for nothing else.
+    RefusedKeyUsedUp,
+    /// An `Idempotency-Key` that was used for one route is used up for every other.
+    KeysOfAllRoutes,
+    /// 503 does not tell what of a batch was accepted.
+    AcceptedUntold,
     /// A body that cannot be read for its depth is told as a failure of the server.
     DepthToldAsFailure,
     /// A session that never was is revoked with 204.
@@ -118,6 +124,8 @@ pub(crate) struct Surroundings {
     pub(crate) upgrades: Upgrades,
     /// Whose turn it is.
     pub(crate) one_at_a_time: Arc<tokio::sync::Mutex<()>>,
+    /// The keys that are good for nothing any more, or for the route alone that is named.
+    pub(crate) used_up: Arc<Mutex<HashMap<HeaderValue, String>>>,
 }
 
 /// When the upgrades of sessions have begun, by session.
@@ -160,6 +168,23 @@ impl Surroundings {
         }
     }
 
+    /// Remembers keys for what they should not be remembered.
+    async fn used_up(&self, path: String, request: Request, next: Next) -> Response {
+        let key = request.headers().get("idempotency-key").cloned();
+        let lock = || self.used_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = self.fault == Fault::RefusedKeyUsedUp;
+        let is_used_up = |key: &HeaderValue| lock().get(key).is_some_and(|used| refused || *used != path);
+        if key.as_ref().is_some_and(is_used_up) {
+            return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+        }
+        let response = next.run(request).await;
+        let uses_up = if refused { StatusCode::BAD_REQUEST } else { StatusCode::ACCEPTED };
+        if let Some(key) = key.filter(|_| response.status() == uses_up) {
+            lock().insert(key, path);
+        }
+        response
+    }
+
     async fn answer(&self, mut request: Request, next: Next) -> Response {
         let path = request.uri().path().to_owned();
         let engine = path.starts_with("/socket.io");
@@ -173,6 +198,9 @@ impl Surroundings {
                     .filter(|key| (1..=255).contains(&key.len()))
                     .map(|key| headers.insert("idempotency-key", key)),
             ),
+            Fault::RefusedKeyUsedUp | Fault::KeysOfAllRoutes if headers.contains_key("idempotency-key") => {
+                return self.used_up(path, request, next).await;
+            }
             Fault::NoHealth if path == "/healthz" => return StatusCode::NOT_FOUND.into_response(),
             Fault::OriginRequired if engine && origin.is_none() => return StatusCode::FORBIDDEN.into_response(),
             Fault::CredentialUnchecked if !engine => {
@@ -247,6 +275,7 @@ impl Surroundings {
             (Fault::TooLargeToldAsBad, StatusCode::PAYLOAD_TOO_LARGE) => {
                 *response.status_mut() = StatusCode::BAD_REQUEST
             }
+            (Fault::AcceptedUntold, StatusCode::SERVICE_UNAVAILABLE) => return without_accepted(response).await,
             (Fault::PlainErrors, status) if !engine && status.is_client_error() => {
                 return (status, "error").into_response();
             }
@@ -381,6 +410,15 @@ async fn unpinged(response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, ANY_SIZE).await.unwrap_or_default();
     Response::from_parts(parts, Body::from(if body == "2" { "6".into() } else { body }))
+}
+
+async fn without_accepted(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let mut problem: Value =
+        serde_json::from_slice(&to_bytes(body, ANY_SIZE).await.unwrap_or_default()).unwrap_or_default();
+    problem.as_object_mut().map(|problem| problem.remove("accepted"));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(problem.to_string()))
 }
 
 async fn without_upgrades(response: Response) -> Response {

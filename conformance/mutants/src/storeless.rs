@@ -7,7 +7,7 @@ use crate::queue::made_up;
 
 use notify_server::{
     Collaborators,
-    idempotency::Answers,
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
@@ -160,8 +160,13 @@ impl AckQueue for Failing<dyn AckQueue> {
         })
     }
 
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        self.store.backlog(user_id, trim)
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        self.store.backlog(user_id, after, trim)
     }
 
     fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -189,16 +194,26 @@ impl SessionStore for Failing<dyn SessionStore> {
 }
 
 impl Answers for Failing<dyn Answers> {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         Box::pin(async move {
-            match (self.store.answer(key).await, self.fault) {
-                (Err(_), Fault::HidesKeys) => Ok(None),
+            match (self.store.claim(key, by, body).await, self.fault) {
+                (Err(_), Fault::HidesKeys) => Ok(Claim::Ours(None)),
                 (outcome, _) => outcome,
             }
         })
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.keep_answer(key, answer)
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.renew(key, by)
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.settle(key, by, body, outcome)
     }
 }

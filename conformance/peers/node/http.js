@@ -18,17 +18,21 @@ const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}
 const UTF_8 = new TextDecoder('utf-8', { fatal: true });
 const TITLES = {
   400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 405: 'Method Not Allowed',
-  413: 'Content Too Large', 415: 'Unsupported Media Type', 500: 'Internal Server Error', 503: 'Service Unavailable',
+  413: 'Content Too Large', 415: 'Unsupported Media Type', 422: 'Unprocessable Content', 500: 'Internal Server Error', 503: 'Service Unavailable',
 };
 
 /** How deep a body may be nested: what reads and writes JSON calls itself for each level. */
 const DEPTH = 200;
 
-/** An answer that is a problem document (EMIT-09). */
+/** How long to wait before the store is told again what became of a request. */
+const RETRY_MS = 1_000;
+
+/** An answer that is a problem document (EMIT-09), with further members. */
 class Problem extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, members = {}) {
     super(detail);
     this.status = status;
+    this.members = members;
   }
 }
 
@@ -40,7 +44,9 @@ const bad = (detail) => {
 export function buildHttp(config, store, notifications) {
   const app = Fastify({ bodyLimit: EVENT_BYTES, routerOptions: { maxParamLength: 4_096 } });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+  app.decorateRequest('rawBody', '');
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    request.rawBody = body;
     let parsed;
     try {
       parsed = JSON.parse(UTF_8.decode(body));
@@ -61,7 +67,7 @@ export function buildHttp(config, store, notifications) {
   });
   app.addHook('onRequest', async (request, reply) => {
     const encoding = request.headers['content-encoding'] ?? 'identity';
-    if (encoding.toLowerCase() !== 'identity') {
+    if (encoding.split(',').some((coding) => !['', 'identity'].includes(coding.trim().toLowerCase()))) {
       reply.header('accept-encoding', 'identity');
       throw new Problem(415, 'the body has to be sent as it is');
     }
@@ -82,17 +88,17 @@ const ROUTES = [/^\/events(\/batch)?$/, /^\/sessions\/[^/]+$/, /^\/(healthz|read
 
 function controlRoutes(app, config, store, notifications) {
   const guard = credentialGuard(config.ingestToken);
-  const remembered = answerOnce(store);
+  const emit = emitOnce(store, notifications);
   app.post('/events', { onRequest: guard }, (request, reply) => {
     checkEvent(request.body, '');
-    return remembered(request, reply, async () => (await notifications.emit([request.body]))[0]);
+    return emit(request, reply, [request.body], ([receipt]) => receipt);
   });
   app.post('/events/batch', { onRequest: guard, bodyLimit: BATCH_BYTES }, (request, reply) => {
     const events = request.body;
     if (!Array.isArray(events)) bad('a batch is an array of events');
     if (events.length < 1 || events.length > BATCH_EVENTS) bad(`a batch has 1 to ${BATCH_EVENTS} events`);
     events.forEach((event, at) => checkEvent(event, `[${at}].`));
-    return remembered(request, reply, () => notifications.emit(events));
+    return emit(request, reply, events, (receipts) => receipts);
   });
   app.put('/sessions/:id', { onRequest: guard }, async (request, reply) => {
     const { userId, expiresAt } = checkSession(request.body);
@@ -130,29 +136,60 @@ function credentialGuard(credential) {
   };
 }
 
-/** Answers 202, and a repeated Idempotency-Key as the first time (EMIT-06). */
-function answerOnce(store) {
+/**
+ * Emits and answers 202, or 503 with what was accepted (EMIT-22). With an Idempotency-Key it is emitted once (EMIT-06, EMIT-18), in several
+ * requests where the store fails (EMIT-23), and another body is refused (EMIT-19).
+ */
+function emitOnce(store, notifications) {
   const inHand = new Map();
-  return async (request, reply, emit) => {
-    const given = request.headers['idempotency-key'];
-    if (given === undefined) return reply.code(202).send(await stored(emit()));
-    if (given === '' || given.length > 255) bad('Idempotency-Key has 1 to 255 characters');
-    const key = `${request.routeOptions.url} ${given}`;
-    let answer = inHand.get(key);
-    if (answer === undefined) {
-      answer = stored(first(store, key, emit)).finally(() => inHand.delete(key));
-      inHand.set(key, answer);
+  const untold = new Map();
+
+  async function tell(key) {
+    const used = untold.get(key);
+    try {
+      await store.keepUsed(key, used);
+      if (untold.get(key) === used) untold.delete(key);
+    } catch {
+      setTimeout(() => untold.has(key) && tell(key), RETRY_MS).unref();
     }
-    return reply.code(202).type('application/json').send(await answer);
+  }
+
+  async function once(key, body, events) {
+    const known = untold.get(key) ?? (await stored(store.used(key)));
+    if (known?.done || (known && known.body !== body)) return known;
+    const used = { body, ...(await emitRest(notifications, events, known?.accepted ?? [])) };
+    if (used.accepted.length > 0) {
+      untold.set(key, used);
+      await tell(key);
+    }
+    return used;
+  }
+
+  return async (request, reply, events, shape) => {
+    const given = request.headers['idempotency-key'];
+    if (given === '' || given?.length > 255) bad('Idempotency-Key has 1 to 255 characters');
+    const body = createHash('sha256').update(request.rawBody).digest('hex');
+    const key = `${request.routeOptions.url} ${given}`;
+    let used = given !== undefined && inHand.get(key);
+    if (!used) {
+      used = given === undefined ? emitRest(notifications, events, []) : once(key, body, events).finally(() => inHand.delete(key));
+      if (given !== undefined) inHand.set(key, used);
+    }
+    const { body: firstBody = body, done, accepted } = await used;
+    if (firstBody !== body && accepted.length > 0) throw new Problem(422, 'this Idempotency-Key was used with another body');
+    if (!done) throw new Problem(503, 'the store does not answer', { accepted });
+    return reply.code(202).send(shape(accepted.map(({ eventId, delivery }) => ({ eventId, delivery }))));
   };
 }
 
-async function first(store, key, emit) {
-  const known = await store.answer(key);
-  if (known !== null) return known;
-  const answer = JSON.stringify(await emit());
-  await store.keepAnswer(key, answer);
-  return answer;
+/** Emits what of a batch was not accepted before; tells what is by now, by its place, and whether that is all. */
+async function emitRest(notifications, events, before) {
+  const accepted = new Map(before.map((receipt) => [receipt.index, receipt]));
+  const rest = [...events.keys()].filter((index) => !accepted.has(index));
+  const receipts = await notifications.emit(rest.map((index) => events[index]));
+  receipts.forEach((receipt, at) => receipt && accepted.set(rest[at], { index: rest[at], ...receipt }));
+  const all = [...accepted.values()].sort((a, b) => a.index - b.index);
+  return { accepted: all, done: all.length === events.length };
 }
 
 function isDeeper(value, levels) {
@@ -203,7 +240,7 @@ function drained(stream) {
   });
 }
 
-function problem(reply, { status, message }) {
-  const document = { type: 'about:blank', title: TITLES[status] ?? 'Error', status, detail: message };
+function problem(reply, { status, message, members }) {
+  const document = { type: 'about:blank', title: TITLES[status] ?? 'Error', status, detail: message, ...members };
   return reply.code(status).type('application/problem+json').send(JSON.stringify(document));
 }

@@ -22,15 +22,14 @@ export class Notifications {
     this.namespace.on('connection', (socket) => this.#welcome(socket));
   }
 
-  /** Emits one after the other to one recipient each; answers `{eventId, delivery}` for each. Rejects where the store fails. */
+  /** Emits one after the other to one recipient each; answers `{eventId, delivery}` for each, and nothing for one that the store failed. */
   async emit(drafts) {
     const events = drafts.map(({ eventType, actorId, resourceId, metadata = {} }) => ({
       recipient: recipientOf(resourceId, metadata),
       payload: { eventType, actorId, resourceId, timestamp: new Date().toISOString(), metadata, eventId: uuidv7() },
     }));
-    if (events.length === 1) return this.#handOver(events[0].recipient, events);
     const answers = new Map();
-    await Promise.all(
+    await Promise.allSettled(
       [...byRecipient(events)].map(async ([recipient, theirs]) => {
         const given = await this.#handOver(recipient, theirs);
         theirs.forEach((event, at) => answers.set(event, given[at]));

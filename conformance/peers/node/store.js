@@ -90,11 +90,12 @@ export class Store {
     await this.redis.ltrim(`queue:${userId}`, count, -1);
   }
 
-  answer(key) {
-    return this.redis.get(`answer:${key}`);
+  /** What was accepted of the request with a key, with the digest of its body, or null. */
+  async used(key) {
+    return JSON.parse(await this.redis.get(`used:${key}`));
   }
 
-  async keepAnswer(key, answer) {
-    await this.redis.set(`answer:${key}`, answer, 'PX', ANSWERS_MS);
+  async keepUsed(key, used) {
+    await this.redis.set(`used:${key}`, JSON.stringify(used), 'PX', ANSWERS_MS);
   }
 }

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{
     QUIET, acks,
-    emit::body_for,
+    emit::{body_for, one_answer},
+    keys::{accepted, mixed, until_accepted},
     numbers::{numbered, numbers, receives},
     order::{exactly, fetches_one, read_until},
     queue::{finds, finds_nothing},
@@ -117,6 +118,14 @@ pub(super) const CASES: &[Case] = &[
     })
     .needs(CONTROL),
     Case::new("CLUSTER-10/repeated", "an Idempotency-Key is known at both nodes", |t| Box::pin(repeated(t))).needs(OWN),
+    Case::new("CLUSTER-18/at-once", "an Idempotency-Key that comes to both nodes at once emits once", |t| {
+        Box::pin(repeated_at_once(t))
+    })
+    .needs(OWN),
+    Case::new("CLUSTER-18/rest", "a batch that one node has accepted in part is completed by the other", |t| {
+        Box::pin(completed(t))
+    })
+    .needs(OWN),
     Case::new("CLUSTER-16/live", "an event that the other node delivers is answered as live", |t| Box::pin(live(t)))
         .needs(OWN),
 ];
@@ -455,6 +464,43 @@ async fn repeated(t: Bench) -> Outcome {
     expect::equal("the same answer", &first.json(), &again.json())?;
     let queued = b.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     numbered(&queued, [1])
+}
+
+/// Not every time do both come to it at the same moment, so it is tried often.
+async fn repeated_at_once(t: Bench) -> Outcome {
+    const KEYS: usize = 40;
+    let (a, b) = t.two_nodes().await?;
+    let alice = a.user().await?;
+    for n in 1..=KEYS {
+        let key = a.random(24);
+        let headers = [("idempotency-key", &*key)];
+        let body = body_for(&alice, n).to_string();
+        let at_a = a.control_text("POST", "/events", &headers, body.clone());
+        let at_b = b.control_text("POST", "/events", &headers, body);
+        let (at_a, at_b) = tokio::join!(at_a, at_b);
+        one_answer(vec![at_a, at_b])?;
+    }
+    let queued = b.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    numbered(&queued, 1..=KEYS)
+}
+
+async fn completed(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let (alice, bob) = (a.user().await?, a.user().await?);
+    let mut device = a.connect_raw(&alice, Transport::WebSocket).await?;
+    let key = a.random(24);
+    let batch = mixed(&alice, &bob).to_string();
+    a.redis_line()?.cut_at(&bob.id);
+    let told = accepted(&a.control_text("POST", "/events/batch", &[("idempotency-key", &key)], batch.clone()).await?)?;
+    a.redis_line()?.restore();
+    let done = until_accepted(&b, &key, &batch).await?;
+    for (place, id) in &told {
+        let again = &done.json()[usize::try_from(*place).unwrap_or(usize::MAX)]["eventId"];
+        expect::equal("the eventId of what was accepted before", id, again)?;
+    }
+    receives(&mut device, 1..=2).await?;
+    finds(&b, &bob, 1..=2).await?;
+    device.expect_silence(QUIET).await
 }
 
 async fn live(t: Bench) -> Outcome {

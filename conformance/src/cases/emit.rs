@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::QUIET;
+use super::{QUIET, numbers::numbered};
 use crate::{
     bench::{Answer, Bench, User},
     case::{Case, Need},
@@ -35,6 +35,16 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(repeated(t))
     }),
     Case::new("EMIT-06/concurrent", "one Idempotency-Key used at once emits once", |t| Box::pin(repeated_at_once(t))),
+    Case::new("EMIT-18/at-once", "of batches with one Idempotency-Key at once, one is emitted", |t| {
+        Box::pin(batches_at_once(t))
+    }),
+    Case::new("EMIT-19/another-body", "an Idempotency-Key with another body is refused by name", |t| {
+        Box::pin(another_body(t))
+    })
+    .also(&["EMIT-10"]),
+    Case::new("EMIT-20/refused", "a refused request leaves its Idempotency-Key to another body", |t| {
+        Box::pin(refused_key(t))
+    }),
     Case::new("EMIT-07/no-store", "503 where the event can be neither delivered nor stored", |t| Box::pin(no_store(t)))
         .needs(&[Need::OwnServer]),
     Case::new("EMIT-08/refused", "wrong bodies are refused and name the member at fault", |t| Box::pin(refused(t)))
@@ -266,16 +276,81 @@ async fn repeated_at_once(t: Bench) -> Outcome {
     let headers = [("idempotency-key", &*key)];
     let body = body_for(&alice, 1).to_string();
     let requests = (0..8).map(|_| t.control_text("POST", "/events", &headers, body.clone()));
-    let mut ids = Vec::new();
-    for answer in join_all(requests).await {
-        let answer = answer?;
-        answer.expect_status(202)?;
-        ids.push(answer.json()["eventId"].clone());
-    }
-    ids.dedup();
-    expect::that(ids.len() == 1, "one eventId", format!("{ids:?}"))?;
+    one_answer(join_all(requests).await)?;
     let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     expect::that(queued.len() == 1, "one event", queued.len().to_string())
+}
+
+async fn batches_at_once(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let key = t.random(24);
+    let headers = [("idempotency-key", &*key)];
+    let body = json!([body_for(&alice, 1), body_for(&alice, 2)]).to_string();
+    let requests = (0..8).map(|_| t.control_text("POST", "/events/batch", &headers, body.clone()));
+    one_answer(join_all(requests).await)?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    numbered(&queued, [1, 2])
+}
+
+/// What requests with one key were answered at once: one 202 at least, all 202 alike, and the others told to come again (EMIT-18).
+pub(super) fn one_answer(answers: Vec<Outcome<Answer>>) -> Outcome {
+    let mut accepted: Vec<Value> = Vec::new();
+    for answer in answers {
+        let answer = answer?;
+        if answer.status == 409 {
+            problem(&answer, 409, None)?;
+            expect::that(answer.header("retry-after").is_some(), "409 with Retry-After", answer.describe())?;
+        } else {
+            answer.expect_status(202)?;
+            accepted.push(answer.json());
+        }
+    }
+    accepted.dedup();
+    expect::that(accepted.len() == 1, "one answer", format!("{accepted:?}"))
+}
+
+async fn another_body(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let key = t.random(24);
+    let headers = [("idempotency-key", &*key)];
+    let (first, other) = (body_for(&alice, 1).to_string(), body_for(&alice, 2).to_string());
+    let accepted = t.control_text("POST", "/events", &headers, first.clone()).await?;
+    accepted.expect_status(202)?;
+    names_the_key(&t.control_text("POST", "/events", &headers, other).await?)?;
+    let again = t.control_text("POST", "/events", &headers, first).await?;
+    again.expect_status(202)?;
+    expect::equal("the first answer", &accepted.json(), &again.json())?;
+    let key = t.random(24);
+    let headers = [("idempotency-key", &*key)];
+    let batch = json!([body_for(&alice, 3), body_for(&alice, 4)]).to_string();
+    t.control_text("POST", "/events/batch", &headers, batch).await?.expect_status(202)?;
+    let part = json!([body_for(&alice, 3)]).to_string();
+    names_the_key(&t.control_text("POST", "/events/batch", &headers, part).await?)?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    numbered(&queued, [1, 3, 4])
+}
+
+fn names_the_key(answer: &Answer) -> Outcome {
+    problem(answer, 422, None)?;
+    let detail = answer.json()["detail"].as_str().unwrap_or_default().to_lowercase();
+    expect::that(detail.contains("idempotency-key"), "a detail that names Idempotency-Key", detail)
+}
+
+async fn refused_key(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let key = t.random(24);
+    let headers = [("idempotency-key", &*key)];
+    problem(&t.control_text("POST", "/events", &headers, "{}".to_owned()).await?, 400, None)?;
+    let unknown = t.http("POST", "/events", &headers, Some(body_for(&alice, 3).to_string())).await?;
+    problem(&unknown, 401, None)?;
+    let long = " ".repeat(EVENT_LIMIT + 1);
+    problem(&t.control_text("POST", "/events", &headers, long).await?, 413, None)?;
+    t.control_text("POST", "/events", &headers, body_for(&alice, 1).to_string()).await?.expect_status(202)?;
+    problem(&t.control_text("POST", "/events/batch", &headers, "[]".to_owned()).await?, 400, None)?;
+    let batch = json!([body_for(&alice, 2)]).to_string();
+    t.control_text("POST", "/events/batch", &headers, batch).await?.expect_status(202)?;
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    numbered(&queued, [1, 2])
 }
 
 async fn no_store(t: Bench) -> Outcome {
@@ -423,7 +498,7 @@ async fn content_encoding(t: Bench) -> Outcome {
         ("PUT", format!("/sessions/{session}"), json!({"userId": alice.id}).to_string()),
     ];
     for (method, path, body) in &bodies {
-        for encoding in ["gzip", "br", "identity, gzip", "x-unheard-of"] {
+        for encoding in ["gzip", "br", "identity, gzip", "gzip, identity", "x-unheard-of"] {
             let answer = t.control_text(method, path, &[("content-encoding", encoding)], body.clone()).await?;
             problem(&answer, 415, None)?;
             let accepted = answer.header("accept-encoding").unwrap_or_default();

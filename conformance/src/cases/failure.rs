@@ -10,7 +10,7 @@ use super::{
     emit::body_for,
     numbers::{numbers, receives},
     order::{exactly, read_until},
-    outage::{SOON, answered, readiness},
+    outage::{Away, Outage, SOON, answered, readiness},
     queue::finds,
 };
 use crate::{
@@ -81,6 +81,10 @@ pub(super) const CASES: &[Case] = &[
     .needs(READY),
     Case::new("FAIL-13/idempotency", "a key whose request was refused while the store was away is not used up", |t| {
         Box::pin(idempotency(t))
+    })
+    .needs(READY),
+    Case::new("FAIL-18/connected", "a key that cannot be stored delivers nothing, to whoever is connected", |t| {
+        Box::pin(keyed_and_connected(t))
     })
     .needs(READY),
     Case::new("FAIL-14/short", "what a node missed while it was cut off comes when it is back", |t| {
@@ -331,6 +335,35 @@ async fn idempotency(t: Bench) -> Outcome {
     let again = t.control_text("POST", "/events", &headers, body).await?;
     expect::equal("the same answer", &first.json(), &again.json())?;
     receives(&mut device, [1]).await?;
+    device.expect_silence(QUIET).await
+}
+
+async fn keyed_and_connected(t: Bench) -> Outcome {
+    let outage = Outage::prepare(&t, Away::Replica).await?;
+    let t = &outage.server;
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let keys = [t.random(24), t.random(24)];
+    let requests = [
+        ("/events", &*keys[0], body_for(&alice, 1).to_string()),
+        ("/events/batch", &*keys[1], json!([body_for(&alice, 2), body_for(&alice, 3)]).to_string()),
+    ];
+    outage.begins().await?;
+    for (path, key, body) in &requests {
+        let answer = timeout(SOON, t.control_text("POST", path, &[("idempotency-key", key)], body.clone())).await;
+        answer.map_err(|_| mismatch(format!("an answer within {SOON:?}"), "none"))??.expect_status(503)?;
+    }
+    // Without a key it is delivered, and nothing was before it.
+    answered_live(t, &alice, &mut device, 4).await?;
+    outage.ends().await?;
+    readiness(t, 200, Instant::now() + SOON).await?;
+    for (path, key, body) in &requests {
+        for _ in 0..2 {
+            let again = t.control_text("POST", path, &[("idempotency-key", key)], body.clone()).await?;
+            again.expect_status(202)?;
+        }
+    }
+    receives(&mut device, 1..=3).await?;
     device.expect_silence(QUIET).await
 }
 

@@ -42,7 +42,7 @@ const UPGRADE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHos
 /// A masked text of 60,000 bytes, of which half follows.
 const HALF_FRAME: [u8; 8] = [0x81, 0xfe, 0xea, 0x60, 0, 0, 0, 0];
 
-const FLOOD: &[Need] = &[Need::OwnServer, Need::Capability("config")];
+const FLOOD: &[Need] = &[Need::OwnServer, Need::Capability("config"), Need::Processor];
 
 pub(super) const CASES: &[Case] = &[
     Case::new("LIMIT-01/silent", "connections that say nothing keep nobody out", |t| Box::pin(flood(t, Flood::Silent)))
@@ -58,7 +58,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("LIMIT-01/polling-opens", "sessions that were opened and left keep nobody out", |t| {
         Box::pin(flood(t, Flood::PollingOpens))
     })
-    .needs(&[Need::OwnServer, Need::Capability("config"), Need::Capability("polling")]),
+    .needs(&[Need::OwnServer, Need::Capability("config"), Need::Capability("polling"), Need::Processor]),
     Case::new("LIMIT-02/slow", "a request head that does not come is given up", |t| Box::pin(slow_head(t))),
     Case::new("LIMIT-02/large", "a request head that is too large is refused", |t| Box::pin(large_head(t))),
     Case::new("LIMIT-03/refused", "200 CONNECTs on one connection: few are refused, then it is closed", |t| {

@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     QUIET,
@@ -14,7 +18,7 @@ use crate::{
     bench::{Bench, Heart, User},
     case::{Case, Need},
     client::{Client, Opening, Transport},
-    expect::{self, Outcome, inconclusive},
+    expect::{self, Outcome, inconclusive, mismatch},
     instance::Changes,
     netns::Namespace,
     proxy::Proxy,
@@ -30,6 +34,8 @@ const CLOSE_TOLERANCE: Duration = Duration::from_secs(2);
 const EARLY: Duration = Duration::from_millis(300);
 /// How long a line is dead, where the server waits for longer than that.
 const DEAD: Duration = Duration::from_secs(8);
+/// How long an HTTP connection rests, of which balancers think that it is open for as long.
+const RESTS: Duration = Duration::from_secs(61);
 /// How long what is due may take once a line works again.
 const DUE: Duration = Duration::from_secs(15);
 
@@ -64,7 +70,7 @@ pub(super) const CASES: &[Case] = &[
         "so do clients on both transports for more than a minute, whatever is announced",
         |t| Box::pin(minute(t)),
     )
-    .slow(),
+    .waits(Duration::from_secs(60)),
     Case::new("HEART-04/settings", "the settings are what is announced, and what happens", |t| Box::pin(settings(t)))
         .needs(&[Need::Setting("ping_interval_seconds"), Need::Setting("ping_timeout_seconds")]),
     Case::new("HEART-04/wrong", "what is no whole second from 1 on is an error of the configuration", |t| {
@@ -88,7 +94,51 @@ pub(super) const CASES: &[Case] = &[
         Need::Capability("config"),
         Need::Namespaces,
     ]),
+    Case::new("HEART-06/idle", "an HTTP connection that rests for a minute serves another request", |t| {
+        Box::pin(rests(t))
+    })
+    .needs(CONTROL)
+    .waits(RESTS),
 ];
+
+/// Others of the profile last nearly as long, so it costs a run little time.
+async fn rests(t: Bench) -> Outcome {
+    let address = t.base().trim_start_matches("http://");
+    let connected = TcpStream::connect(address).await;
+    let mut connection = connected.map_err(|error| inconclusive(format!("no connection to {address}: {error}")))?;
+    for rest in [Duration::ZERO, RESTS] {
+        let closed = timeout(rest, connection.read(&mut [0; 1])).await;
+        if let Ok(read) = closed {
+            return Err(mismatch(format!("a connection that is open for {RESTS:?}"), format!("{read:?}")));
+        }
+        t.transcript().sent("http", "GET /events on a connection of its own");
+        let request = format!("GET /events HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        let answer = async {
+            connection.write_all(request.as_bytes()).await?;
+            whole_answer(&mut connection).await
+        };
+        let answer = timeout(DUE, answer).await.map_err(|_| mismatch("an answer", "none"))?;
+        let answer = answer.map_err(|error| mismatch("an answer", error.to_string()))?;
+        t.transcript().received("http", &answer);
+        expect::that(answer.starts_with("HTTP/1.1 405"), "HTTP/1.1 405", answer)?;
+    }
+    Ok(())
+}
+
+/// An answer whose length is told by its head.
+async fn whole_answer(connection: &mut TcpStream) -> io::Result<String> {
+    let (mut answer, mut byte) = (Vec::new(), [0; 1]);
+    while !answer.ends_with(b"\r\n\r\n") {
+        connection.read_exact(&mut byte).await?;
+        answer.extend_from_slice(&byte);
+    }
+    let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.ok_or_else(|| io::Error::other("an answer without a length"))?];
+    connection.read_exact(&mut body).await?;
+    answer.extend_from_slice(&body);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
 
 async fn pinged(t: Bench, transport: Transport) -> Outcome {
     let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;

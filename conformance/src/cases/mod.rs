@@ -23,6 +23,7 @@ mod failure;
 mod floods;
 mod harm;
 mod heart;
+mod keys;
 mod leaks;
 mod nodes;
 mod numbers;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Case> {
         emit::CASES,
         repeats::CASES,
         leaks::CASES,
+        keys::CASES,
         origins::CASES,
         config::CASES,
         acks::CASES,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::{
     QUIET, acks,
@@ -17,7 +17,7 @@ use crate::{
     bench::{Bench, User},
     case::{Case, Need},
     client::Transport,
-    expect::{self, Outcome},
+    expect::{self, Outcome, inconclusive, mismatch},
 };
 
 /// How long a killed node's clients may count as connected.
@@ -27,6 +27,8 @@ const HELD_UP: Duration = Duration::from_secs(5);
 /// A short time to stand still, and one after which nobody waits for the node any more.
 const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(16);
+/// How long a key may be held that a killed node was at work on.
+const LET_GO: Duration = Duration::from_secs(20);
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(10);
 
@@ -66,6 +68,10 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(moved_away(t))
     })
     .needs(OWN),
+    Case::new("CLUSTER-19/killed", "a key that a node died with is free for the other in time", |t| {
+        Box::pin(killed_at_work(t))
+    })
+    .needs(CONTROL),
     Case::new("CLUSTER-14/others", "a node that stands still holds up nobody at the other", |t| Box::pin(others(t)))
         .needs(CONTROL),
     Case::new("CLUSTER-15/ended", "an ended node leaves no presence, and nothing is lost", |t| Box::pin(ended(t)))
@@ -241,6 +247,44 @@ async fn others(t: Bench) -> Outcome {
         expect::that(took < HELD_UP, format!("an emission within {HELD_UP:?}"), format!("{took:?}"))?;
     }
     b.resume().await
+}
+
+/// What keeps the request at work is a device at a third node that stands still.
+async fn killed_at_work(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    let c = b.node_beside().await?;
+    let alice = b.user().await?;
+    let mut at_b = b.connect_raw(&alice, Transport::WebSocket).await?;
+    let _at_c = c.connect_raw(&alice, Transport::WebSocket).await?;
+    let key = b.random(24);
+    let headers = [("idempotency-key", &*key)];
+    let body = body_for(&alice, 1).to_string();
+    c.pause().await?;
+    let first = a.control_text("POST", "/events", &headers, body.clone());
+    let killed = async {
+        receives(&mut at_b, [1]).await?;
+        a.kill().await
+    };
+    let (first, killed) = tokio::join!(first, killed);
+    killed?;
+    c.resume().await?;
+    if let Ok(answer) = first {
+        return Err(inconclusive(format!("the node had answered before it was killed: {}", answer.describe())));
+    }
+    let began = Instant::now();
+    loop {
+        let answer = b.control_text("POST", "/events", &headers, body.clone()).await?;
+        let took = began.elapsed();
+        if answer.status == 202 && took < LET_GO {
+            return Ok(());
+        }
+        if took >= LET_GO {
+            return Err(mismatch(format!("202 within {LET_GO:?}"), format!("{} after {took:?}", answer.describe())));
+        }
+        answer.expect_status(409)?;
+        // It says itself when to come again.
+        sleep(Duration::from_secs(answer.header("retry-after").and_then(|it| it.parse().ok()).unwrap_or(1))).await;
+    }
 }
 
 async fn ended(t: Bench) -> Outcome {

@@ -55,6 +55,13 @@ pub(super) const CASES: &[Case] = &[
     Case::new("SLOW-06/beyond-the-heartbeat", "nor is one that needs longer than a ping may take", |t| {
         Box::pin(beyond_the_heartbeat(t))
     }),
+    Case::new(
+        "SLOW-06/long-answer",
+        "nor is one that can acknowledge only what it has read to the end of an answer",
+        |t| Box::pin(long_answer(t)),
+    )
+    .needs(ACK_AND_POLLING)
+    .also(&["ACK-09"]),
     Case::new("SLOW-07/websocket", "a queue of any size arrives over a slow line, and live events behind it", |t| {
         Box::pin(any_size(t, Transport::WebSocket, false))
     }),
@@ -105,6 +112,10 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(live_and_broken(t, Transport::Polling))
     })
     .needs(CONTROL_AND_POLLING),
+    Case::new("SLOW-10/broken-answer", "an answer to a poll that breaks has brought none of its events", |t| {
+        Box::pin(broken_answer(t))
+    })
+    .needs(CONTROL_AND_POLLING),
 ];
 
 fn sized(t: &Bench, user: &User, n: usize, text: usize) -> Emission {
@@ -140,16 +151,18 @@ async fn takes_its_time(t: Bench, transport: Transport) -> Outcome {
     tokio::try_join!(plain, acknowledging).map(drop)
 }
 
+/// At the least rate the system's own buffers are full for most of the time, which it may take for a line that is dead.
 async fn beyond_the_heartbeat(t: Bench) -> Outcome {
     let (t, _) = t.with_heart(INTERVAL, TIMEOUT).await?;
-    let polling = async {
-        if t.target().declares("polling") {
-            arrives_whole(&t, Transport::Polling, false, (CAP, SMALL_TEXT), MODERATE).await
-        } else {
-            Ok(())
+    let over = |transport| {
+        let t = &t;
+        async move {
+            let moderate = arrives_whole(t, transport, false, (CAP, SMALL_TEXT), MODERATE);
+            tokio::try_join!(moderate, arrives_whole(t, transport, false, (25, 8_000), LEAST)).map(drop)
         }
     };
-    tokio::try_join!(arrives_whole(&t, Transport::WebSocket, false, (CAP, SMALL_TEXT), MODERATE), polling).map(drop)
+    let polling = async { if t.target().declares("polling") { over(Transport::Polling).await } else { Ok(()) } };
+    tokio::try_join!(over(Transport::WebSocket), polling).map(drop)
 }
 
 /// A queue of so many events with texts of such a size arrives whole, on a connection that then serves as ever.
@@ -168,6 +181,20 @@ async fn arrives_whole(
     device.call("ping", vec![]).await?;
     t.emit_numbered(&alice, events + 1, events + 1).await?;
     exactly(&up_to(&mut device, events as u64 + 1, HELD_UP).await?, [events + 1])
+}
+
+/// Live events that come in one answer to a poll, for which a line needs longer than an acknowledgement may take.
+async fn long_answer(t: Bench) -> Outcome {
+    const EVENTS: usize = 25;
+    let alice = t.user().await?;
+    let (mut device, _line) = attempt(&t, &alice, Transport::Polling, true, LEAST).await?;
+    device.expect_accepted().await?;
+    for n in 1..=EVENTS {
+        t.emit(&sized(&t, &alice, n, 8_000)).await?;
+    }
+    exactly(&up_to(&mut device, EVENTS as u64, ARRIVES).await?, 1..=EVENTS)?;
+    device.call("ping", vec![]).await?;
+    device.expect_silence(QUIET).await
 }
 
 fn exactly(came: &[Came], expected: impl IntoIterator<Item = usize>) -> Outcome {
@@ -386,4 +413,33 @@ async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
     expect::that(in_order && consecutive && queued.contains(&newest_live), told, format!("{queues:?}"))?;
     let doubled = read.iter().any(|n| queued.contains(n));
     expect::that(!doubled, "nothing twice", format!("{read:?} on the old connection and {queued:?} on the new"))
+}
+
+/// The events go with two answers: the one that was waited for has one of them, or a few, and the other all that came meanwhile.
+async fn broken_answer(t: Bench) -> Outcome {
+    const EVENTS: usize = 38;
+    let alice = t.user().await?;
+    let (mut device, line) = attempt(&t, &alice, Transport::Polling, false, LEAST).await?;
+    device.expect_accepted().await?;
+    for n in 1..=EVENTS {
+        let answer = t.control("POST", "/events", &sized(&t, &alice, n, 8_000).body()).await?;
+        answer.expect_status(202)?;
+        expect::equal("the delivery", &json!("live"), &answer.json()["delivery"])?;
+    }
+    on_its_way(&line, LEAST).await?;
+    line.cut();
+    let mut came = Vec::new();
+    while let Some(Arrival::Event { args, .. }) = device.next(HELD_UP).await {
+        came.extend(numbers(&args));
+    }
+    let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
+    while came.len() < EVENTS {
+        match next.next(HELD_UP).await {
+            Some(Arrival::Event { args, .. }) => {
+                came.extend(args.first().and_then(Value::as_array).map(|array| numbers(array)).unwrap_or_default());
+            }
+            _ => break,
+        }
+    }
+    expect::equal("what arrives over both connections", &json!((1..=EVENTS).collect::<Vec<_>>()), &json!(came))
 }

@@ -6,7 +6,10 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{QUIET, numbers::numbered};
+use super::{
+    QUIET,
+    numbers::{numbered, up_to},
+};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -23,6 +26,9 @@ const SHORT_TTL: Duration = Duration::from_secs(3);
 pub(super) const DAY_MS: u64 = 86_400_000;
 /// How much of the TTL may have passed, or be added by rounding, when a case looks.
 pub(super) const SLACK_MS: u64 = 60_000;
+
+/// How long a large queue may take, on a machine that has other things to do.
+const SOON: Duration = Duration::from_secs(20);
 
 const TTL: &[Need] = &[Need::Setting("queue_ttl_seconds")];
 const RESTART: &[Need] = &[Need::OwnServer];
@@ -55,13 +61,18 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::OwnServer, Need::Capability("redis")])
     .also(&["QUEUE-08"]),
     Case::new("QUEUE-31/gone", "of an event that is too old nothing stays in Redis", |t| Box::pin(gone(t)))
-        .needs(&[Need::Setting("queue_ttl_seconds")]),
+        .needs(&[Need::Setting("queue_ttl_seconds")])
+        .waits(Duration::from_secs(30)),
     Case::new("QUEUE-07/each-by-itself", "an old event expires though newer ones were queued", |t| {
         Box::pin(each_by_itself(t))
     })
     .needs(TTL),
     Case::new("QUEUE-08/not-before", "no event expires before its time", |t| Box::pin(not_before(t))).needs(TTL),
     Case::new("QUEUE-09/one-array", "everything queued comes in one event with one array", |t| Box::pin(one_array(t))),
+    Case::new("QUEUE-09/large", "a queue of 9 MB comes whole and in order, and what is newer behind it", |t| {
+        Box::pin(large(t))
+    })
+    .needs(&[Need::Setting("queue_max_events")]),
     Case::new("QUEUE-10/oldest-first", "the array is ordered oldest first", |t| Box::pin(oldest_first(t))),
     Case::new("QUEUE-11/before-live", "queued.events comes before what is emitted during the connect", |t| {
         Box::pin(before_live(t))
@@ -315,6 +326,24 @@ async fn one_array(t: Bench) -> Outcome {
     t.emit(&sentinel).await?;
     let payload = device.expect_event("record.accessed").await?;
     expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    device.expect_silence(QUIET).await
+}
+
+async fn large(t: Bench) -> Outcome {
+    const EVENTS: usize = 160;
+    let t = t.own_server(&[("queue_max_events", "200")]).await?;
+    let alice = t.user().await?;
+    let padding = "x".repeat(60_000);
+    for n in 1..=EVENTS {
+        t.emit(&t.event_for(&alice).metadata(json!({"targetUserId": alice.id, "n": n, "padding": padding}))).await?;
+    }
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    t.emit_numbered(&alice, EVENTS + 1, EVENTS + 1).await?;
+    let came = up_to(&mut device, EVENTS as u64 + 1, SOON).await?;
+    let numbers: Vec<_> = came.iter().map(|it| it.n).collect();
+    expect::equal("every event once, in order", &json!((1..=EVENTS + 1).collect::<Vec<_>>()), &json!(numbers))?;
+    let queued = came.iter().filter(|it| it.queued).count();
+    expect::that(queued >= EVENTS, "what was queued in queued.events", format!("{queued} of {EVENTS} events"))?;
     device.expect_silence(QUIET).await
 }
 

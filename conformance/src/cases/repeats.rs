@@ -23,11 +23,10 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     Case::new("EMIT-06/live", "a repeated Idempotency-Key emits nothing to who is connected", |t| Box::pin(live(t))),
     Case::new("EMIT-06/alike", "keys are compared letter by letter", |t| Box::pin(alike(t))),
-    Case::new("EMIT-33/routes", "a key of one route means nothing at another", |t| Box::pin(routes(t))),
     Case::new("EMIT-06/kept", "an answer is kept over a restart, and no shorter than a day", |t| Box::pin(kept(t)))
         .needs(&[Need::OwnServer, Need::Capability("restart")]),
     Case::new("EMIT-06/minute", "a repeated key is answered as at first after a minute", |t| Box::pin(minute(t)))
-        .slow(),
+        .waits(Duration::from_secs(60)),
     Case::new("EMIT-34/after-503", "a key whose request was answered with 503 is not used up", |t| {
         Box::pin(after_503(t))
     })
@@ -93,16 +92,6 @@ async fn alike(t: Bench) -> Outcome {
         with_key(&t, "/events", &key, &body_for(&alice, count)).await?.expect_status(202)?;
     }
     finds(&t, &alice, 1..=count).await.map(drop)
-}
-
-async fn routes(t: Bench) -> Outcome {
-    let alice = t.user().await?;
-    let key = t.random(24);
-    with_key(&t, "/events", &key, &body_for(&alice, 1)).await?.expect_status(202)?;
-    let batch = with_key(&t, "/events/batch", &key, &json!([body_for(&alice, 2)])).await?;
-    batch.expect_status(202)?;
-    expect::that(batch.json().is_array(), "an array of answers", batch.describe())?;
-    finds(&t, &alice, 1..=2).await.map(drop)
 }
 
 async fn kept(t: Bench) -> Outcome {

@@ -1,17 +1,20 @@
-//! `POST /events` and `POST /events/batch` (EMIT-02 to EMIT-08).
+//! `POST /events` and `POST /events/batch` (EMIT-02 to EMIT-08, EMIT-18 to EMIT-23).
+
+use std::collections::BTreeMap;
 
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
-
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
-    notifications::{BatchError, Emission, EmitError, NotificationsService},
+    event::Draft,
+    idempotency::{Failure, Keyed, Refused},
+    notifications::{BatchError, Emission, EmitError, NotificationsService, Receipt},
     socketio::Haste,
     store::StoreError,
 };
@@ -22,17 +25,17 @@ pub(crate) const BATCH_WEIGHT: u32 = 64;
 pub(crate) async fn one(_: Authorized, State(control): State<Control>, request: Request) -> Result<Response, Problem> {
     let permit = take_in_hand(&control, 1)?;
     let key = idempotency_key(request.headers(), "/events")?;
-    let draft = draft::one(&body::text(request, body::ONE_BYTES).await?)?;
-    if key.is_some() {
-        return once(&control, permit, key, async move |service: NotificationsService| {
-            Ok(to_json(&service.emit(draft).await?))
-        })
-        .await;
+    let text = body::text(request, body::ONE_BYTES).await?;
+    let draft = draft::one(&text)?;
+    if let Some(key) = key {
+        let emit = async move |service: NotificationsService, _| Ok(to_json(&service.emit(draft).await?));
+        return once(&control, permit, Some(Keyed::new(&key, &text)), emit).await;
     }
     match control.service.emit_at_once(draft, Haste::Now) {
         Emission::Done(receipt) => Ok(accepted(to_json(&receipt))),
         Emission::Waits(prepared) => {
-            let emit = async move |service: NotificationsService| Ok(to_json(&service.emit_prepared(prepared).await?));
+            let emit =
+                async move |service: NotificationsService, _| Ok(to_json(&service.emit_prepared(prepared).await?));
             once(&control, permit, None, emit).await
         }
     }
@@ -45,11 +48,44 @@ pub(crate) async fn batch(
 ) -> Result<Response, Problem> {
     let permit = take_in_hand(&control, BATCH_WEIGHT)?;
     let key = idempotency_key(request.headers(), "/events/batch")?;
-    let drafts = draft::batch(&body::text(request, body::BATCH_BYTES).await?)?;
-    once(&control, permit, key, async move |service: NotificationsService| {
-        Ok(to_json(&service.emit_batch(drafts).await?))
-    })
-    .await
+    let text = body::text(request, body::BATCH_BYTES).await?;
+    let drafts = draft::batch(&text)?;
+    let keyed = key.map(|key| Keyed::new(&key, &text));
+    once(&control, permit, keyed, async move |service, before| emit_rest(service, drafts, before).await).await
+}
+
+/// An event of a batch that was accepted, though others were not.
+#[derive(Serialize, Deserialize)]
+struct Accepted {
+    index: usize,
+    #[serde(flatten)]
+    receipt: Receipt,
+}
+
+/// Emits what of a batch was not accepted before (EMIT-23).
+async fn emit_rest(
+    service: NotificationsService,
+    drafts: Vec<Draft>,
+    before: Option<String>,
+) -> Result<String, Problem> {
+    let before: Vec<Accepted> = match before {
+        Some(before) => serde_json::from_str(&before).map_err(|_| StoreError::Senseless)?,
+        None => Vec::new(),
+    };
+    let mut accepted: BTreeMap<_, _> = before.into_iter().map(|it| (it.index, it.receipt)).collect();
+    let rest = drafts.into_iter().enumerate().filter(|(index, _)| !accepted.contains_key(index));
+    let (places, drafts): (Vec<_>, Vec<_>) = rest.unzip();
+    match service.emit_batch(drafts).await {
+        Ok(receipts) => {
+            accepted.extend(places.into_iter().zip(receipts));
+            Ok(to_json(&accepted.into_values().collect::<Vec<_>>()))
+        }
+        Err(BatchError { accepted: some, source }) => {
+            accepted.extend(some.into_iter().map(|(place, receipt)| (places[place], receipt)));
+            let accepted = accepted.into_iter().map(|(index, receipt)| Accepted { index, receipt });
+            Err(Problem::from(source).with_accepted(accepted.collect::<Vec<_>>()))
+        }
+    }
 }
 
 /// EMIT-14.
@@ -89,8 +125,8 @@ fn to_json(answer: &impl serde::Serialize) -> String {
 async fn once<F>(
     control: &Control,
     permit: OwnedSemaphorePermit,
-    key: Option<String>,
-    emit: impl FnOnce(NotificationsService) -> F + Send + 'static,
+    keyed: Option<Keyed>,
+    emit: impl FnOnce(NotificationsService, Option<String>) -> F + Send + 'static,
 ) -> Result<Response, Problem>
 where
     F: Future<Output = Result<String, Problem>> + Send,
@@ -98,9 +134,9 @@ where
     let (service, idempotency) = (control.service.clone(), control.idempotency.clone());
     let task = tokio::spawn(async move {
         let _permit = permit;
-        match key {
-            Some(key) => idempotency.once(&key, emit(service)).await,
-            None => emit(service).await,
+        match keyed {
+            Some(keyed) => idempotency.once(keyed, |before| emit(service, before)).await,
+            None => emit(service, None).await,
         }
     });
     let answer = task.await.map_err(|_| Problem::unavailable("the server is closing"))??;
@@ -118,6 +154,19 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::AtWork => {
+                Self::new(StatusCode::CONFLICT, "a request with this Idempotency-Key is at work; repeat this one later")
+            }
+            Refused::Another => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "this Idempotency-Key was used with another body")
+            }
+        }
+    }
+}
+
 impl From<EmitError> for Problem {
     fn from(error: EmitError) -> Self {
         match error {
@@ -127,12 +176,8 @@ impl From<EmitError> for Problem {
     }
 }
 
-impl From<BatchError> for Problem {
-    fn from(error: BatchError) -> Self {
-        let accepted = error
-            .accepted
-            .iter()
-            .map(|(place, receipt)| json!({"index": place, "eventId": receipt.event_id, "delivery": receipt.delivery}));
-        Self::from(error.source).with_accepted(accepted.collect())
+impl Failure for Problem {
+    fn part(&self) -> Option<String> {
+        self.accepted().filter(|accepted| !accepted.is_empty()).map(to_json)
     }
 }

@@ -78,10 +78,15 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// Adds what was accepted all the same.
+    /// Adds what was accepted all the same (EMIT-22).
     #[must_use]
-    pub fn with_accepted(self, accepted: Value) -> Self {
-        Self { accepted: Some(Box::new(accepted)), ..self }
+    pub fn with_accepted(self, accepted: impl Serialize) -> Self {
+        Self { accepted: serde_json::to_value(accepted).ok().map(Box::new), ..self }
+    }
+
+    /// What was accepted all the same.
+    pub(crate) fn accepted(&self) -> Option<&Vec<Value>> {
+        self.accepted.as_ref()?.as_array()
     }
 }
 
@@ -97,7 +102,7 @@ impl IntoResponse for Problem {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -42,6 +42,14 @@ impl Carrier {
         *self.lock() = Arc::downgrade(session);
     }
 
+    /// The system has everything that was handed over.
+    fn sent(&self) {
+        let session = std::mem::take(&mut *self.lock()).upgrade();
+        if let Some(session) = session {
+            session.answer_sent();
+        }
+    }
+
     /// The connection has ended with an error.
     pub(crate) fn broke(&self) {
         let session = self.lock().upgrade();
@@ -107,7 +115,7 @@ impl AsyncWrite for Carried {
     /// Called when everything that was to be written was.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.upgraded.is_none() {
-            *self.carrier.lock() = Weak::new();
+            self.carrier.sent();
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -280,6 +280,11 @@ impl Connection {
         state.ask_store = Some(ask_store);
     }
 
+    /// Whether there is something that the client has to be given before any event.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.lock().outbox.is_behind()
+    }
+
     /// Whether an event would be taken.
     pub(crate) fn has_room(&self) -> bool {
         self.lock().outbox.has_room()
@@ -742,7 +747,7 @@ impl Connection {
     /// Completes when a poll is to be answered, whatever the library has to say.
     pub(super) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        let has_events = matches!(state.link, Link::Polling) && state.open && !state.outbox.is_empty();
+        let has_events = matches!(state.link, Link::Polling) && state.open && state.outbox.has_packets();
         if has_events || state.release_poll || state.closed {
             return Poll::Ready(());
         }
@@ -789,13 +794,21 @@ impl Connection {
         self.goes_on(&mut state);
         if *left == 0 {
             state.answering = false;
-            if state.outbox.is_empty() {
-                self.emptied(&mut state);
-            } else if matches!(state.link, Link::WebSocket(_)) {
+            if matches!(state.link, Link::WebSocket(_)) {
                 self.list();
             }
         }
         Some(bytes)
+    }
+
+    /// The system has the last of the answers that were begun, or the client asks for another.
+    pub(super) fn answer_sent(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.outbox.answer_sent();
+        self.goes_on(&mut state);
+        if state.outbox.is_empty() {
+            self.emptied(&mut state);
+        }
     }
 
     // Upgrades.

@@ -18,7 +18,7 @@ use crate::{
     cluster::Stay,
     event::{Outgoing, Sent},
     frame,
-    queue::{Backlog, EntryId},
+    queue::{Backlog, EntryId, may_have_more},
     rights::Grant,
 };
 
@@ -63,6 +63,10 @@ impl Device {
     /// Hands over what was queued. `ask_store` is called when it has caught up and the store has something that it was not given.
     pub(crate) fn welcome(&self, admission: Admission, ask_store: Arc<dyn Fn() + Send + Sync>) {
         self.connection.serve(self.acks.clone(), ask_store);
+        if admission.has_more() {
+            // Within the user's turn, which ends with what follows, so that nothing live comes in between.
+            self.connection.miss_stored(self.membership);
+        }
         match &self.acks {
             Some(acks) => {
                 admission.welcome_kept(|payloads, ids, loss| {
@@ -192,6 +196,11 @@ impl Device {
         offered
     }
 
+    /// Whether what the store has is to come before anything that is live.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.connection.is_behind()
+    }
+
     /// Whether it has caught up with what it was handed, and not with the store.
     pub(crate) fn asks_store(&self) -> bool {
         !self.has_gone()
@@ -213,7 +222,7 @@ impl Device {
                 first || bytes <= PORTION_BYTES
             })
             .collect();
-        let more = missed.count() > portion.len();
+        let more = missed.count() > portion.len() || may_have_more(&backlog.entries);
         let payloads = portion.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload));
         if let Some(last) = portion.last() {
             self.note(last.id);
@@ -234,10 +243,16 @@ impl Device {
         self.connection.told_by_store(self.membership, more);
     }
 
-    /// Hands over a queue that nobody else is given; `sent` is called when the transport has taken it.
-    pub(crate) fn give_queue(&self, payloads: &[&str], newest: EntryId, sent: Sent) {
+    /// Hands over a queue that nobody else is given, and that may have `more`; `sent` is called when the transport has taken it.
+    pub(crate) fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
         self.note(newest);
-        self.connection.hand_missed(self.membership, payloads, Handed::Stored(sent));
+        if more {
+            let frame = frame::queued_events(payloads.iter().copied(), "");
+            self.connection.offer_queue(self.membership, frame, Handed::Stored(sent));
+            self.connection.told_by_store(self.membership, more);
+        } else {
+            self.connection.hand_missed(self.membership, payloads, Handed::Stored(sent));
+        }
     }
 
     /// The newest entry of the queue that it was given.

@@ -23,8 +23,8 @@ const MAX_CONNECTS: u32 = 5;
 pub(super) struct Early {
     is_over: AtomicBool,
     place: Mutex<Option<Place>>,
-    /// A POST is being read.
-    posts: AtomicBool,
+    /// Held by the POST that is being read.
+    post: tokio::sync::Mutex<()>,
     packets: AtomicU32,
     connects: AtomicU32,
 }
@@ -64,18 +64,17 @@ impl Early {
         }
     }
 
-    /// Begins to read a POST of so many bytes at the most; false where the client was not let in and another is being read.
-    pub(super) fn begin_post(&self, bytes: usize) -> bool {
-        let may = self.is_over() || !self.posts.swap(true, Ordering::SeqCst);
-        if may {
-            self.holds(bytes);
+    /// Reads a POST of so many bytes at the most; of a client that was not let in one after the other, so that what is held for it
+    /// stays small.
+    pub(super) async fn read_post<T>(&self, bytes: usize, read: impl Future<Output = T>) -> T {
+        if self.is_over() {
+            return read.await;
         }
-        may
-    }
-
-    pub(super) fn end_post(&self) {
-        self.posts.store(false, Ordering::SeqCst);
+        let _turn = self.post.lock().await;
+        self.holds(bytes);
+        let read = read.await;
         self.holds(0);
+        read
     }
 
     /// The client has sent a packet.

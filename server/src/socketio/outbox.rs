@@ -149,6 +149,8 @@ struct Missed {
 #[derive(Default)]
 pub(crate) struct Outbox {
     waiting: VecDeque<Waiting>,
+    /// What the answer to a poll has taken: the client can read none of it before it has the last of the answer.
+    answered: VecDeque<Waiting>,
     /// How much of the first was taken.
     begun: usize,
     /// How many of them count in the bound, and how many bytes they have.
@@ -165,7 +167,12 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.answered.is_empty()
+    }
+
+    /// Whether there is something for the answer to a poll.
+    pub(crate) fn has_packets(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Whether the connection can be handed one more event: there is room, and nothing older is still to come.
@@ -293,17 +300,27 @@ impl Outbox {
     }
 
     fn first_sent(&mut self) {
-        let Some(first) = self.waiting.pop_front() else { return };
-        if first.weight > 0 {
-            self.events -= 1;
-            self.bytes -= first.weight as usize;
+        if let Some(first) = self.pop_first() {
+            self.sent(first);
         }
-        let bytes = first.frame().len();
-        first.into_handed().sent(bytes);
+    }
+
+    fn pop_first(&mut self) -> Option<Waiting> {
+        let first = self.waiting.pop_front();
         // What a burst took is given back.
         if self.waiting.is_empty() && self.waiting.capacity() > 64 {
             self.waiting = VecDeque::new();
         }
+        first
+    }
+
+    fn sent(&mut self, packet: Waiting) {
+        if packet.weight > 0 {
+            self.events -= 1;
+            self.bytes -= packet.weight as usize;
+        }
+        let bytes = packet.frame().len();
+        packet.into_handed().sent(bytes);
     }
 
     /// How many packets wait, and how long they are with what separates them.
@@ -348,13 +365,22 @@ impl Outbox {
         if *left > 0 {
             answer.push(SEPARATOR);
         }
-        self.first_sent();
+        let packet = self.pop_first();
+        self.answered.extend(packet);
+    }
+
+    /// Notes that the last of an answer has gone, and so has all that it carries.
+    pub(crate) fn answer_sent(&mut self) {
+        for packet in std::mem::take(&mut self.answered) {
+            self.sent(packet);
+        }
     }
 
     /// Empties it, and returns the events that nobody has sent and nobody else will.
     pub(crate) fn take_unsent(&mut self) -> Vec<Arc<Shared>> {
         let mut unsent = std::mem::take(&mut self.orphans);
-        let waiting = std::mem::take(&mut self.waiting).into_iter().map(Waiting::into_handed);
+        let answered = std::mem::take(&mut self.answered).into_iter();
+        let waiting = answered.chain(std::mem::take(&mut self.waiting)).map(Waiting::into_handed);
         let missed = std::mem::take(&mut self.missed).into_iter().map(|missed| missed.handed);
         waiting.chain(missed).for_each(|handed| handed.lost(&mut unsent));
         *self = Self::default();
@@ -414,6 +440,22 @@ mod tests {
         let (stored, event) = (packet.find("\"stored\""), packet.find(missed.event.json()));
         assert!(stored.is_some() && stored < event, "{packet}");
         assert!(outbox.take_unsent().is_empty());
+    }
+
+    #[test]
+    fn an_answer_to_a_poll_has_sent_nothing_before_its_end() {
+        let mut outbox = Outbox::default();
+        let events: Vec<_> = (1..=3).map(event).collect();
+        events.iter().for_each(|shared| outbox.push(shared.event.frame.clone(), Handed::Event(shared.clone())));
+        let (mut left, _) = outbox.packets();
+        outbox.take_packets(&mut left, 100_000);
+        assert_eq!((left, outbox.has_packets(), outbox.is_empty()), (0, false, false));
+        assert_eq!(outbox.take_unsent().len(), 3, "the answer broke");
+        events.iter().for_each(|shared| outbox.push(shared.event.frame.clone(), Handed::Event(shared.clone())));
+        let (mut left, _) = outbox.packets();
+        outbox.take_packets(&mut left, 100_000);
+        outbox.answer_sent();
+        assert!(outbox.is_empty() && outbox.take_unsent().is_empty());
     }
 
     #[test]

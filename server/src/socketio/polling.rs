@@ -1,5 +1,5 @@
 //! The answer to a poll: what the library has to say, then what waits in the outbox. An event counts as sent when the HTTP
-//! connection has taken the last of it, and not before.
+//! connection has taken the last of the answer, and not before: a client reads it whole or not at all.
 
 use std::{
     io,
@@ -70,8 +70,10 @@ impl Body for Answer {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         };
         this.bytes -= bytes.len();
-        if let (0, Some(carrier)) = (this.left, &this.carrier) {
-            carrier.carries(&this.connection);
+        match (this.left, &this.carrier) {
+            (0, Some(carrier)) => carrier.carries(&this.connection),
+            (0, None) => this.connection.answer_sent(),
+            _ => {}
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }

@@ -139,18 +139,20 @@ impl Deliver for Sockets {
         here.iter().filter(|device| !device.has_gone() && !device.acknowledges()).for_each(|device| device.owe());
     }
 
-    fn asks_store(&self, room: &str) -> bool {
-        self.roster.of(room).iter().any(|device| device.asks_store())
+    fn asks_store(&self, room: &str) -> Option<EntryId> {
+        self.roster.of(room).iter().filter(|device| device.asks_store()).map(|device| device.newest()).min()
     }
 
     fn give_kept(&self, room: &str, backlog: &Backlog) {
         self.roster.of(room).iter().filter(|device| device.asks_store()).for_each(|device| device.give(backlog));
     }
 
-    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, sent: Sent) {
+    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
         let here = self.roster.of(room);
-        if let Some(device) = here.iter().find(|device| device.asks_store() && !device.acknowledges()) {
-            device.give_queue(payloads, newest, sent);
+        let asking = here.iter().filter(|device| device.asks_store() && !device.acknowledges());
+        // Who has had the beginning is given the rest.
+        if let Some(device) = asking.max_by_key(|device| device.is_behind()) {
+            device.give_queue(payloads, newest, more, sent);
         }
     }
 }

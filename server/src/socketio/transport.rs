@@ -150,6 +150,7 @@ impl Transport {
             connection.close();
             return refuse();
         }
+        connection.answer_sent();
         let carrier = request.extensions().get().cloned();
         let said = {
             let mut library = pin!(self.pass(request));
@@ -189,13 +190,8 @@ impl Transport {
         };
         let (parts, body) = request.into_parts();
         let most = connection.early.max_message_bytes();
-        if !connection.early.begin_post(most.min(body::announced_bytes(&body))) {
-            connection.close();
-            return refuse();
-        }
-        let body = body::read(body, most).await;
-        connection.early.end_post();
-        let body = match body {
+        let at_most = most.min(body::announced_bytes(&body));
+        let body = match connection.early.read_post(at_most, body::read(body, most)).await {
             Ok(body) => body,
             Err(problem) => {
                 connection.close();

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    future::ready,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -19,8 +20,8 @@ use writer::Writer;
 
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
-    idempotency::{ANSWER_TTL, Answers},
-    queue::{AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
+    idempotency::{ANSWER_TTL, Answers, Claim, Outcome},
+    queue::{AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
 };
 
@@ -35,8 +36,11 @@ const RETURNED: TableDefinition<(&str, u64), u64> = TableDefinition::new("return
 const LEDGERS: TableDefinition<&str, (u64, i64)> = TableDefinition::new("ledgers");
 /// Session → user, end in milliseconds of the Unix epoch or `i64::MAX`.
 const SESSIONS: TableDefinition<&str, (&str, i64)> = TableDefinition::new("sessions");
-/// Key → end in milliseconds of the Unix epoch, answer.
-const ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new("answers");
+/// Idempotency key → end in milliseconds of the Unix epoch, digest of the body, whether all was done, answer or what was done.
+const ONCE: TableDefinition<&str, (i64, &str, bool, &str)> = TableDefinition::new("once");
+
+/// Where earlier versions kept answers, without the digest of the body.
+const FORMER_ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new("answers");
 
 /// How long it holds what was found out for `/readyz`: that takes a commit.
 const ANSWER_LASTS: Duration = Duration::from_secs(1);
@@ -107,7 +111,8 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
     transaction.open_table(RETURNED)?;
     transaction.open_table(LEDGERS)?;
     transaction.open_table(SESSIONS)?;
-    transaction.open_table(ANSWERS)?;
+    transaction.open_table(ONCE)?;
+    transaction.delete_table(FORMER_ANSWERS)?;
     transaction.commit()?;
     Ok(database)
 }
@@ -128,7 +133,7 @@ fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Er
     transaction.open_table(RETURNED)?.retain(|(_, at), _| at >= oldest)?;
     transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
-    transaction.open_table(ANSWERS)?.retain(|_, (end, _)| end > now)?;
+    transaction.open_table(ONCE)?.retain(|_, (end, ..)| end > now)?;
     Ok(true)
 }
 
@@ -168,14 +173,7 @@ impl OfflineQueue for EmbeddedStore {
         let user_id = user_id.to_owned();
         let ttl = self.limits.ttl;
         Box::pin(self.look(move |transaction| {
-            let table = transaction.open_table(QUEUES)?;
-            let mut queued = Vec::new();
-            for entry in table.range((user_id.as_str(), oldest_us(ttl))..=(user_id.as_str(), u64::MAX))? {
-                let (key, payload) = entry?;
-                let id = EntryId(key.value().1, 0);
-                queued.push(Queued { id, payload: payload.value().to_owned() });
-            }
-            Ok(queued)
+            entries(&transaction.open_table(QUEUES)?, &user_id, oldest_us(ttl), AT_A_TIME_BYTES)
         }))
     }
 
@@ -207,26 +205,33 @@ impl AckQueue for EmbeddedStore {
         Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
     }
 
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         let user_id = user_id.to_owned();
         let limits = Limits { max_events: if trim { self.limits.max_events } else { usize::MAX }, ..self.limits };
         Box::pin(async move {
             let user = user_id.clone();
-            let (entries, dropped) = self
-                .look(move |transaction| {
-                    let dropped = transaction.open_table(LEDGERS)?.get(user.as_str())?.map_or(0, |it| it.value().0);
-                    Ok((entries(&transaction.open_table(QUEUES)?, &user)?, dropped))
+            // To connect with nothing to lose costs no write.
+            let has_surplus = self
+                .look(move |transaction| Ok(!surplus(&transaction.open_table(QUEUES)?, &user, limits)?.is_empty()))
+                .await?;
+            if has_surplus {
+                let user = user_id.clone();
+                self.change(move |transaction| {
+                    let gone = surplus(&transaction.open_table(QUEUES)?, &user, limits)?;
+                    remove(transaction, &user, &gone)?;
+                    count_lost(transaction, &user, gone.len() as u64)
                 })
                 .await?;
-            // To connect with nothing to lose costs no write.
-            if surplus(&entries, limits) == 0 {
-                return Ok(Backlog { entries, dropped });
             }
-            self.change(move |transaction| {
-                let mut entries = entries_of(transaction, &user_id)?;
-                let gone: Vec<EntryId> = entries.drain(..surplus(&entries, limits)).map(|entry| entry.id).collect();
-                remove(transaction, &user_id, &gone)?;
-                let dropped = count_lost(transaction, &user_id, gone.len() as u64)?;
+            self.look(move |transaction| {
+                let dropped = transaction.open_table(LEDGERS)?.get(user_id.as_str())?.map_or(0, |it| it.value().0);
+                let from = (after.0 + 1).max(oldest_us(limits.ttl));
+                let entries = entries(&transaction.open_table(QUEUES)?, &user_id, from, AT_A_TIME_BYTES)?;
                 Ok(Backlog { entries, dropped })
             })
             .await
@@ -251,27 +256,40 @@ impl AckQueue for EmbeddedStore {
 }
 
 fn entries_of(transaction: &WriteTransaction, user_id: &str) -> Result<Vec<Queued>, redb::Error> {
-    entries(&transaction.open_table(QUEUES)?, user_id)
+    entries(&transaction.open_table(QUEUES)?, user_id, 0, usize::MAX)
 }
 
-/// Everything of a user, too old or not.
+/// What a user has from a time on, until it has so many bytes.
 fn entries(
     table: &impl ReadableTable<(&'static str, u64), &'static str>,
     user_id: &str,
+    from: u64,
+    enough_bytes: usize,
 ) -> Result<Vec<Queued>, redb::Error> {
-    let mut entries = Vec::new();
-    for entry in table.range((user_id, 0)..=(user_id, u64::MAX))? {
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let mut range = table.range((user_id, from)..=(user_id, u64::MAX))?;
+    while bytes < enough_bytes
+        && let Some(entry) = range.next()
+    {
         let (key, payload) = entry?;
+        bytes += payload.value().len();
         entries.push(Queued { id: EntryId(key.value().1, 0), payload: payload.value().to_owned() });
     }
     Ok(entries)
 }
 
-/// How many of the first are too old or above the cap.
-fn surplus(entries: &[Queued], limits: Limits) -> usize {
+/// What of a user is too old or above the cap.
+fn surplus(
+    table: &impl ReadableTable<(&'static str, u64), &'static str>,
+    user_id: &str,
+    limits: Limits,
+) -> Result<Vec<EntryId>, redb::Error> {
     let oldest = oldest_us(limits.ttl);
-    let old = entries.iter().take_while(|entry| entry.id.0 < oldest).count();
-    old.max(entries.len().saturating_sub(limits.max_events))
+    let ids = table.range((user_id, 0)..=(user_id, u64::MAX))?.map(|entry| Ok(EntryId(entry?.0.value().1, 0)));
+    let mut ids = ids.collect::<Result<Vec<_>, redb::Error>>()?;
+    let old = ids.iter().take_while(|id| id.0 < oldest).count();
+    ids.truncate(old.max(ids.len().saturating_sub(limits.max_events)));
+    Ok(ids)
 }
 
 fn remove(transaction: &WriteTransaction, user_id: &str, ids: &[EntryId]) -> Result<(), redb::Error> {
@@ -408,25 +426,45 @@ impl SessionStore for EmbeddedStore {
     }
 }
 
+/// A store that only one node uses has nobody else, so nothing has to be claimed in it.
 impl Answers for EmbeddedStore {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
-        let key = key.to_owned();
+    fn claim<'a>(&'a self, key: &'a str, _: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        let (key, body) = (key.to_owned(), body.to_owned());
         Box::pin(self.look(move |transaction| {
-            let stored = transaction.open_table(ANSWERS)?.get(key.as_str())?;
-            Ok(stored.and_then(|stored| {
-                let (end, answer) = stored.value();
-                (end > now_ms()).then(|| answer.to_owned())
-            }))
+            let stored = transaction.open_table(ONCE)?.get(key.as_str())?;
+            Ok(match stored.as_ref().map(|stored| stored.value()).filter(|(end, ..)| *end > now_ms()) {
+                Some((_, known, ..)) if known != body => Claim::Another,
+                Some((_, _, true, answer)) => Claim::Answered(answer.to_owned()),
+                Some((_, _, false, part)) => Claim::Ours(Some(part.to_owned())),
+                None => Claim::Ours(None),
+            })
         }))
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (key, answer) = (key.to_owned(), answer.to_owned());
+    fn renew<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a str,
+        _: Uuid,
+        body: &'a str,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (is_done, said) = match outcome {
+            Outcome::Done(answer) => (true, answer.clone()),
+            Outcome::Part(part) => (false, part.clone()),
+            // What was done in part before stays.
+            Outcome::Nothing => return Box::pin(ready(Ok(()))),
+        };
+        let (key, body) = (key.to_owned(), body.to_owned());
         Box::pin(async move {
             self.writer
                 .change(move |transaction| {
                     let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                    transaction.open_table(ANSWERS)?.insert(key.as_str(), (end, answer.as_str()))?;
+                    let kept = (end, body.as_str(), is_done, said.as_str());
+                    transaction.open_table(ONCE)?.insert(key.as_str(), kept)?;
                     Ok(true)
                 })
                 .await?;

@@ -1,4 +1,4 @@
-//! The store on Redis: a stream per user, a string per session and per answer. Each step is one command or one script, so
+//! The store on Redis: a stream per user, a string per session, a hash per idempotency key. Each step is one command or one script, so
 //! that it is atomic for every node.
 
 use std::{
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     cluster::Cluster,
-    idempotency::{ANSWER_TTL, Answers},
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
 };
@@ -179,10 +179,6 @@ fn session_key(id: &str) -> String {
     format!("notify:session:{id}")
 }
 
-fn answer_key(key: &str) -> String {
-    format!("notify:answer:{key}")
-}
-
 /// The ids, how many nodes have heard of them, and whether somebody acknowledges.
 type Appended = (Vec<String>, usize, bool);
 
@@ -266,9 +262,15 @@ impl AckQueue for RedisStore {
         })
     }
 
-    fn backlog<'a>(&'a self, user_id: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    fn backlog<'a>(
+        &'a self,
+        user_id: &'a str,
+        after: EntryId,
+        trim: bool,
+    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
-            let (dropped, entries): (u64, Vec<Entry>) = self.run(&self.scripts.backlog(user_id, trim)).await?;
+            let call = self.scripts.backlog(user_id, &name(after), trim);
+            let (dropped, entries): (u64, Vec<Entry>) = self.run(&call).await?;
             Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
         })
     }
@@ -339,20 +341,38 @@ impl SessionStore for RedisStore {
 }
 
 impl Answers for RedisStore {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         Box::pin(async move {
-            let mut get = redis::cmd("GET");
-            get.arg(answer_key(key));
-            in_time(get.query_async(&mut self.line.connection())).await
+            // What may be thrown away keeps nobody from emitting twice.
+            self.eviction.check()?;
+            let (found, said): (String, Option<String>) = self.run(&self.scripts.claim_key(key, by, body)).await?;
+            match (found.as_str(), said) {
+                ("ours", part) => Ok(Claim::Ours(part)),
+                ("at work", _) => Ok(Claim::AtWork),
+                ("answered", Some(answer)) => Ok(Claim::Answered(answer)),
+                ("another", _) => Ok(Claim::Another),
+                _ => Err(StoreError::Senseless),
+            }
         })
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let mut set = redis::cmd("SET");
-            set.arg(answer_key(key)).arg(answer).arg("EX").arg(ANSWER_TTL.as_secs());
-            in_time(set.query_async::<()>(&mut self.line.connection())).await
-        })
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.run(&self.scripts.renew_key(key, by)).await })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (what, said) = match outcome {
+            Outcome::Done(answer) => ("answer", answer.as_str()),
+            Outcome::Part(part) => ("part", part.as_str()),
+            Outcome::Nothing => ("nothing", ""),
+        };
+        Box::pin(async move { self.run(&self.scripts.settle_key(key, by, body, what, said)).await })
     }
 }
 

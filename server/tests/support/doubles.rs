@@ -3,34 +3,48 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use notify_server::{
-    idempotency::Answers,
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
 };
 use uuid::Uuid;
 
-/// Whether the store can be asked.
-#[derive(Clone, Default)]
-pub(crate) struct Outage(Arc<AtomicBool>);
+/// How often the store can still be asked.
+#[derive(Clone)]
+pub(crate) struct Outage(Arc<AtomicUsize>);
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+}
 
 impl Outage {
     pub(crate) fn begin(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.begin_after(0);
+    }
+
+    pub(crate) fn begin_after(&self, steps: usize) {
+        self.0.store(steps, Ordering::SeqCst);
     }
 
     pub(crate) fn end(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.begin_after(usize::MAX);
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        if self.0.load(Ordering::SeqCst) { Err(StoreError::TimedOut(Duration::ZERO)) } else { Ok(()) }
+        let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |steps| match steps {
+            usize::MAX => Some(steps),
+            _ => steps.checked_sub(1),
+        });
+        left.map(drop).map_err(|_| StoreError::TimedOut(Duration::ZERO))
     }
 }
 
@@ -89,10 +103,10 @@ impl AckQueue for Fragile<dyn AckQueue> {
         })
     }
 
-    fn backlog<'a>(&'a self, user: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    fn backlog<'a>(&'a self, user: &'a str, after: EntryId, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.backlog(user, trim).await
+            self.inner.backlog(user, after, trim).await
         })
     }
 
@@ -128,17 +142,30 @@ impl SessionStore for Fragile<dyn SessionStore> {
 }
 
 impl Answers for Fragile<dyn Answers> {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.answer(key).await
+            self.inner.claim(key, by, body).await
         })
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.keep_answer(key, answer).await
+            self.inner.renew(key, by).await
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.outage.check()?;
+            self.inner.settle(key, by, body, outcome).await
         })
     }
 }

@@ -1,7 +1,7 @@
 //! A store of one test within a store of many: every key has a prefix.
 
 use notify_server::{
-    idempotency::Answers,
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
     store::{BoxFuture, Probe, StoreError},
@@ -48,8 +48,8 @@ impl<S: AckQueue> AckQueue for Prefixed<S> {
         Box::pin(async move { self.inner.keep(&self.key(user), payloads).await })
     }
 
-    fn backlog<'a>(&'a self, user: &'a str, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        Box::pin(async move { self.inner.backlog(&self.key(user), trim).await })
+    fn backlog<'a>(&'a self, user: &'a str, after: EntryId, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+        Box::pin(async move { self.inner.backlog(&self.key(user), after, trim).await })
     }
 
     fn confirm<'a>(&'a self, user: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -72,12 +72,22 @@ impl<S: SessionStore> SessionStore for Prefixed<S> {
 }
 
 impl<S: Answers> Answers for Prefixed<S> {
-    fn answer<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
-        Box::pin(async move { self.inner.answer(&self.key(key)).await })
+    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        Box::pin(async move { self.inner.claim(&self.key(key), by, body).await })
     }
 
-    fn keep_answer<'a>(&'a self, key: &'a str, answer: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.inner.keep_answer(&self.key(key), answer).await })
+    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.renew(&self.key(key), by).await })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a str,
+        by: Uuid,
+        body: &'a str,
+        outcome: &'a Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.settle(&self.key(key), by, body, outcome).await })
     }
 }
 

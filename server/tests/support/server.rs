@@ -15,7 +15,7 @@ use notify_server::{
     notifications::{Delivery, Receipt},
     origins::Origins,
     proxies::TrustedProxies,
-    queue::AckQueue,
+    queue::{AckQueue, EntryId},
     rules::Standard,
     serve::serve,
     session::{Session, SessionStore, StoredSessions},
@@ -125,7 +125,7 @@ impl Server {
 
     /// The numbers that are stored for a user, and how many were lost.
     pub(crate) async fn stored(&self, user: &str) -> (Vec<u64>, u64) {
-        let backlog = self.acks.backlog(user, false).await.expect("the store answers");
+        let backlog = self.acks.backlog(user, EntryId::default(), false).await.expect("the store answers");
         let payloads = backlog.entries.iter().map(|entry| serde_json::from_str(&entry.payload).expect("JSON"));
         (payloads.map(|payload: Value| number(&payload)).collect(), backlog.dropped)
     }

@@ -3,7 +3,8 @@
 
 import { auth } from './auth.js';
 import { delivery } from './delivery.js';
+import { further } from './further.js';
 import { http } from './http.js';
 import { right } from './right.js';
 
-export const entries = [...auth, ...delivery, ...http, ...right];
+export const entries = [...auth, ...delivery, ...http, ...further, ...right];

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::{Line, clock::Clock, in_time};
 use crate::{
     cluster::Mode,
-    queue::KEPT_AT_MOST,
+    idempotency::{ANSWER_TTL, CLAIM_LASTS},
+    queue::{AT_A_TIME_BYTES, KEPT_AT_MOST},
     store::{Limits, StoreError},
 };
 
@@ -32,6 +33,15 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(4);
 /// For how long events are wanted that are to be stored: a little less than they are waited for, so that what was refused for want
 /// of an answer is not stored later.
 const WANTED_FOR: Duration = Duration::from_millis(1_200);
+
+/// What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done.
+const LATENESS: &str = r"
+local function is_late(deadline)
+  local now = redis.call('TIME')
+  return deadline > 0 and now[1] * 1000 + now[2] / 1000 > deadline
+end
+local LATE = redis.error_reply('LATE nobody waits for this any more')
+";
 
 /// A key of the wrong type was damaged from outside and is started anew (QUEUE-15).
 const COMMON: &str = r"
@@ -65,13 +75,6 @@ local function oldest()
   return string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) - ttl)
 end
 
--- What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done.
-local function is_late(deadline)
-  local now = redis.call('TIME')
-  return deadline > 0 and now[1] * 1000 + now[2] / 1000 > deadline
-end
-local LATE = redis.error_reply('LATE nobody waits for this any more')
-
 -- By the microsecond and with room between, for what was accepted there and comes back; where the clock was set back, right
 -- behind the last one.
 local function add(place, ...)
@@ -104,6 +107,21 @@ local function remove(first)
     redis.call('XDEL', queue, unpack(ARGV, i, math.min(i + 999, #ARGV)))
   end
   return redis.call('XLEN', queue)
+end
+
+-- What is read at a time, from a name on.
+local function from(first)
+  local entries, bytes = {}, 0
+  repeat
+    local some = redis.call('XRANGE', queue, first, '+', 'COUNT', 50)
+    for _, entry in ipairs(some) do
+      entries[#entries + 1] = entry
+      bytes = bytes + #(entry[2][2] or '')
+      if bytes >= AT_A_TIME then return entries end
+      first = '(' .. entry[1]
+    end
+  until #some < 50
+  return entries
 end
 
 -- An empty stream of somebody who is nowhere is of use for as long only as something that was taken may be looked for.
@@ -226,7 +244,7 @@ note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks
 
 const READ: &str = r"
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
-return redis.call('XRANGE', queue, oldest(), '+')
+return from(oldest())
 ";
 
 /// The same for one who is to be handed it. Nothing where it is on its way to somebody else already, who has noted that, and does
@@ -234,7 +252,7 @@ return redis.call('XRANGE', queue, oldest(), '+')
 const DRAIN: &str = r"
 local drain, lasts, draining = ARGV[FIRST], ARGV[FIRST + 1], KEYS[5]
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
-local entries = redis.call('XRANGE', queue, oldest(), '+')
+local entries = from(oldest())
 if #entries == 0 then return entries end
 local noted = redis.pcall('SET', draining, drain, 'NX', 'PX', lasts)
 if noted == false and redis.call('GET', draining) ~= drain then return false end
@@ -330,7 +348,7 @@ local left, dropped = account()
 local gone = redis.call('XTRIM', queue, 'MINID', oldest())
 if cap > 0 then gone = gone + redis.call('XTRIM', queue, 'MAXLEN', cap) end
 note(left - gone, dropped + gone, true)
-return {dropped + gone, redis.call('XRANGE', queue, '-', '+')}
+return {dropped + gone, from('(' .. ARGV[FIRST])}
 ";
 
 /// An empty stream stays until it expires: it knows its last id, which must not be given twice while somebody may still
@@ -338,6 +356,44 @@ return {dropped + gone, redis.call('XRANGE', queue, '-', '+')}
 const CONFIRM: &str = r"
 local _, dropped = account()
 note(remove(FIRST + 1), math.max(0, dropped - tonumber(ARGV[FIRST])), true)
+";
+
+/// A request with an idempotency key: a hash, which ends with its claim as long as there is nothing else to remember. One that is
+/// `held` is another node's, which lives.
+const ONCE: &str = r"
+local once, step, by, body, lasts = KEYS[1], unpack(ARGV)
+local known = redis.call('HMGET', once, 'body', 'by', 'until', 'answer', 'part')
+local known_body, holder, held_until, answer, part = unpack(known)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local held = holder and holder ~= by and tonumber(held_until) > now
+
+local function hold()
+  redis.call('HSET', once, 'by', by, 'until', string.format('%.0f', now + lasts))
+  if not part then redis.call('PEXPIRE', once, lasts) end
+end
+
+if step == 'claim' then
+  if is_late(tonumber(ARGV[5])) then return LATE end
+  if held then return {'at work', false} end
+  if (answer or part) and known_body ~= body then return {'another', false} end
+  if answer then return {'answered', answer} end
+  redis.call('HSET', once, 'body', body)
+  hold()
+  return {'ours', part}
+end
+if answer or held then return end
+if step == 'renew' then
+  hold()
+elseif step == 'nothing' and not part then
+  redis.call('DEL', once)
+else
+  redis.call('HDEL', once, 'by', 'until')
+  if step ~= 'nothing' then
+    redis.call('HSET', once, 'body', body, step, ARGV[5])
+    redis.call('PEXPIRE', once, lasts)
+  end
+end
 ";
 
 /// The time, the bound of memory, and what happens at it. The whole answer to `INFO` would be a hundred times as long.
@@ -361,13 +417,16 @@ pub(super) struct Scripts {
     confirm: Script,
     enter: Script,
     leave: Script,
+    once: Script,
     limits: Limits,
     clock: Clock,
 }
 
 impl Scripts {
     pub(super) fn new(limits: Limits, clock: Clock) -> Self {
-        let script = |code: &str| Script::new(&without_comments(&format!("{COMMON}{code}")));
+        let script = |code: &str| {
+            Script::new(&without_comments(&format!("local AT_A_TIME = {AT_A_TIME_BYTES}{LATENESS}{COMMON}{code}")))
+        };
         Self {
             look: Script::new(LOOK),
             append: script(APPEND),
@@ -383,6 +442,7 @@ impl Scripts {
             confirm: script(CONFIRM),
             enter: script(ENTER),
             leave: script(LEAVE),
+            once: Script::new(&format!("{LATENESS}{ONCE}")),
             limits,
             clock,
         }
@@ -409,6 +469,7 @@ impl Scripts {
             &self.confirm,
             &self.enter,
             &self.leave,
+            &self.once,
         ];
         let mut exists = redis::cmd("SCRIPT");
         exists.arg("EXISTS").arg(all.map(Script::get_hash).as_slice());
@@ -471,6 +532,30 @@ impl Scripts {
         call
     }
 
+    pub(super) fn claim_key(&self, key: &str, by: Uuid, body: &str) -> ScriptInvocation<'_> {
+        let mut call = self.once("claim", key, by, body, CLAIM_LASTS);
+        call.arg(self.deadline());
+        call
+    }
+
+    pub(super) fn renew_key(&self, key: &str, by: Uuid) -> ScriptInvocation<'_> {
+        self.once("renew", key, by, "", CLAIM_LASTS)
+    }
+
+    /// What it became is an `answer`, a `part` or `nothing`.
+    pub(super) fn settle_key(&self, key: &str, by: Uuid, body: &str, became: &str, said: &str) -> ScriptInvocation<'_> {
+        let mut call = self.once(became, key, by, body, ANSWER_TTL);
+        call.arg(said);
+        call
+    }
+
+    fn once(&self, step: &str, key: &str, by: Uuid, body: &str, lasts: Duration) -> ScriptInvocation<'_> {
+        let mut call = self.once.prepare_invoke();
+        call.key(format!("notify:once:{{{key}}}")).arg(step).arg(by.to_string()).arg(body);
+        call.arg(lasts.as_millis().to_string());
+        call
+    }
+
     fn deadline(&self) -> u64 {
         self.clock.in_ms(WANTED_FOR)
     }
@@ -509,8 +594,10 @@ impl Scripts {
         call
     }
 
-    pub(super) fn backlog(&self, user_id: &str, trim: bool) -> ScriptInvocation<'_> {
-        self.call(&self.backlog, user_id, if trim { self.limits.max_events } else { 0 })
+    pub(super) fn backlog(&self, user_id: &str, after: &str, trim: bool) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.backlog, user_id, if trim { self.limits.max_events } else { 0 });
+        call.arg(after);
+        call
     }
 
     pub(super) fn confirm(&self, user_id: &str, told: u64) -> ScriptInvocation<'_> {
