@@ -528,6 +528,10 @@ async fn wrong_types(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut bystander = t.connect_raw(&alice, Transport::WebSocket).await?;
     fixtures_of(t.clone(), Transport::WebSocket, "AUTH-25").await?;
+    // Right in everything but its size.
+    let pad = "x".repeat(80_000);
+    let claims = json!({"userId": alice.id, "sessionId": alice.session, "exp": token::now() + 600, "pad": pad});
+    refused_claims(&t, &claims).await?;
     t.emit(&t.event_for(&alice)).await?;
     bystander.expect_event("record.accessed").await?;
     let newcomer = t.connect_raw(&alice, Transport::WebSocket).await?;
