@@ -1,5 +1,4 @@
 //! A Redis behind sentinels: nodes find its primary, follow it to another, and say what replicas have to have before it counts.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 mod support;
 
