@@ -29,6 +29,10 @@ serve *args:
 selftest *args:
     cargo run --quiet --package notify-conformance -- selftest "$@"
 
+# The suite against broken versions of the Node peer, which the named cases must catch, and unusual right ones, which they must let pass
+selftest-node *args:
+    cargo run --quiet --package notify-conformance -- selftest --target fixtures/targets/node-broken.toml --named "$@"
+
 # Let devices come and go while events are emitted and things fail, and check that nothing was lost
 churn *args:
     cargo run --quiet --package notify-conformance -- churn --target fixtures/targets/reference.toml "$@"
@@ -143,7 +147,8 @@ ci: check
     just deploy
     just api
     just load-smoke
-    just selftest --profile core --redis local --at-once 4
+    just selftest-node --redis local --at-once 4 --report json="${CARGO_TARGET_DIR:-target}/node-broken.json"
+    just selftest --profile core --redis local --at-once 4 --proven "${CARGO_TARGET_DIR:-target}/node-broken.json"
     just churn --seed 1
     just churn
     just churn --seed 1 --nodes 2 --duration 30s

@@ -182,11 +182,12 @@ impl Bench {
         Ok(token)
     }
 
-    /// A connection of the ordinary kind: rust_socketio, WebSocket, token in the CONNECT payload; accepted.
+    /// A connection by rust_socketio: WebSocket, token in the CONNECT payload; accepted. For cases that are about a library: what is wrong
+    /// with that one would be told of the server.
     ///
     /// # Errors
     /// Where the server does not accept it.
-    pub async fn connect(&self, user: &User) -> Outcome<Client> {
+    pub async fn connect_by_library(&self, user: &User) -> Outcome<Client> {
         let token = format!("Bearer {}", self.token(user).await?);
         let mut client = self.attempt(Some(json!({"token": token}))).await?;
         client.expect_accepted().await?;

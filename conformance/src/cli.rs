@@ -7,7 +7,7 @@ mod init;
 mod interrupt;
 mod selftest;
 
-use std::{path::PathBuf, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr, sync::Arc};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
@@ -76,6 +76,12 @@ enum Command {
         /// Only the cases of these profiles, and the mutants that are there for them [default: all].
         #[arg(long, value_name = "PROFILE", value_delimiter = ',', value_parser = Profile::from_str)]
         profile: Vec<Profile>,
+        /// Let each mutant face only the cases that its entry names.
+        #[arg(long)]
+        named: bool,
+        /// A matrix (JSON) of other mutants: the cases that have caught one of those are not idle.
+        #[arg(long, value_name = "FILE", value_parser = proven_by)]
+        proven: Option<BTreeSet<String>>,
         /// Write the matrix: json=FILE, html=FILE. May be repeated.
         #[arg(long, value_name = "KIND=FILE", value_delimiter = ',', value_parser = matrix_report)]
         report: Vec<Choice>,
@@ -113,7 +119,7 @@ struct SelectArgs {
     /// Leave out the cases about sentences that bind less.
     #[arg(long, value_name = "LEVEL")]
     level: Option<LevelArg>,
-    /// Only the cases of these profiles: core, strict, cluster, resilience [default: core to run, all to list].
+    /// Only the cases of these profiles: core, strict, cluster, resilience, failover [default: core to run, all to list].
     #[arg(long, value_name = "PROFILE", value_delimiter = ',', value_parser = Profile::from_str)]
     profile: Vec<Profile>,
 }
@@ -155,6 +161,12 @@ fn comparison_report(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// The cases that a written matrix has proven.
+fn proven_by(path: &str) -> Result<BTreeSet<String>, String> {
+    let json = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    crate::selftest::proven_by(&json).map_err(|error| format!("not a matrix of selftest: {error}"))
+}
+
 /// A report of `selftest`.
 fn matrix_report(text: &str) -> Result<Choice, String> {
     match text.parse()? {
@@ -171,8 +183,8 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
         Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
-        Command::Selftest { ground, at_once, mutant, profile, report } => {
-            let chosen = Chosen { mutants: mutant, profiles: profile };
+        Command::Selftest { ground, at_once, mutant, profile, named, proven, report } => {
+            let chosen = Chosen { mutants: mutant, profiles: profile, named, proven: proven.unwrap_or_default() };
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };
             selftest::prove(&ground.options(0), usize::from(at_once), &chosen, &report).await

@@ -100,6 +100,24 @@ pub struct Changes {
     pub files: Option<u64>,
 }
 
+impl Changes {
+    /// The same for a server whose Redis is behind sentinels; it asks them, and not the proxy, where that is.
+    fn behind(&self, redis: &RedisServer) -> Option<Self> {
+        let (sentinels, master) = redis.sentinels()?;
+        let mut changes = Self { without_proxy: true, ..self.clone() };
+        changes.unset.extend(["REDIS_HOST", "REDIS_PORT"].map(str::to_owned));
+        let named = [
+            ("REDIS_SENTINELS", sentinels.as_str()),
+            ("REDIS_SENTINEL_MASTER", master),
+            ("REDIS_SENTINEL_PASSWORD", redis.address().password.as_deref().unwrap_or_default()),
+        ];
+        for (name, value) in named {
+            changes.set.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        Some(changes)
+    }
+}
+
 /// Why there is no server to test.
 #[derive(Debug, Error)]
 pub enum InstanceError {
@@ -231,6 +249,8 @@ impl Instance {
         values.set("data_dir", data.0.display().to_string());
         values.set("cargo_target_dir", cargo_target_dir());
         let (mut proxy, tap) = (None, Tap::default());
+        let behind = lent.as_deref().and_then(|lent| changes.behind(&lent.redis));
+        let changes = behind.as_ref().unwrap_or(changes);
         if let Some(Lent { database: lent, .. }) = lent.as_deref() {
             let (mut host, mut port) = (lent.address.host.clone(), lent.address.port);
             if !changes.without_proxy {

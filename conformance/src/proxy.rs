@@ -5,6 +5,7 @@
 //! that reads slowly, whatever stands behind the line and whichever way it speaks.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -36,6 +37,7 @@ const STEPS_A_SECOND: u64 = 50;
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    upstream: Arc<Mutex<String>>,
     line: watch::Sender<Line>,
     cut_at: Arc<Mutex<Option<Vec<u8>>>>,
     carried: watch::Receiver<u64>,
@@ -43,13 +45,15 @@ pub struct Proxy {
 }
 
 /// What the proxy does to its connections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Line {
     /// Connections of an earlier number are closed. A flag would not do: a cut that is restored at once could go unseen.
     cuts: u64,
     /// Connections of an earlier number carry nothing until they are cut.
     strandings: u64,
     mode: Mode,
+    /// Where there are any, connections that the upstream knows by these ports carry nothing, and none that is younger does.
+    hushed: Option<Arc<BTreeSet<u16>>>,
     delay: Duration,
     /// The most that is carried at a time.
     chunk_bytes: usize,
@@ -62,6 +66,7 @@ impl Line {
         cuts: 0,
         strandings: 0,
         mode: Mode::Open,
+        hushed: None,
         delay: Duration::ZERO,
         chunk_bytes: CHUNK_BYTES,
         bytes_a_second: 0,
@@ -81,6 +86,10 @@ impl Line {
 struct Birth {
     cuts: u64,
     strandings: u64,
+    /// The port by which the upstream knows it; 0 until it is dialled.
+    port: u16,
+    /// Whether others were hushed already.
+    late: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +110,7 @@ pub trait ReadAlong: Send {
 /// Where the connections of a proxy lead, and who reads along on each.
 #[derive(Clone)]
 struct Way {
-    upstream: Arc<str>,
+    upstream: Arc<Mutex<String>>,
     reader: Option<Arc<dyn Fn() -> Box<dyn ReadAlong> + Send + Sync>>,
     narrow: bool,
     /// Where the upstream is dialled from, if not from here.
@@ -119,7 +128,7 @@ impl Way {
     fn to(upstream: String) -> Self {
         let busy_until = Arc::new(Mutex::new(Instant::now()));
         Self {
-            upstream: upstream.into(),
+            upstream: Arc::new(Mutex::new(upstream)),
             reader: None,
             narrow: false,
             from: None,
@@ -141,18 +150,23 @@ impl Way {
         comes
     }
 
+    fn upstream(&self) -> String {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn dial(&self) -> io::Result<TcpStream> {
+        let upstream = self.upstream();
         if let Some(from) = &self.from {
             let from = Arc::clone(from);
-            let address = self.upstream.parse().map_err(|_| io::Error::other("an upstream that is no address"))?;
+            let address = upstream.parse().map_err(|_| io::Error::other("an upstream that is no address"))?;
             let dialled = tokio::task::spawn_blocking(move || from.dial(address)).await.map_err(io::Error::other)??;
             return TcpStream::from_std(dialled);
         }
         if !self.narrow {
-            return TcpStream::connect(&*self.upstream).await;
+            return TcpStream::connect(upstream).await;
         }
         let mut failed = io::Error::other("the upstream has no address");
-        for address in lookup_host(&*self.upstream).await? {
+        for address in lookup_host(upstream).await? {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // Before the connection is made: it decides what the window can be.
             socket.set_recv_buffer_size(NARROW_BYTES)?;
@@ -178,7 +192,7 @@ impl Way {
 
 impl fmt::Debug for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Way").field("upstream", &self.upstream).finish_non_exhaustive()
+        f.debug_struct("Way").field("upstream", &self.upstream()).finish_non_exhaustive()
     }
 }
 
@@ -226,9 +240,10 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let (line, cut_at, carried) = (way.line.clone(), Arc::clone(&way.cut_at), way.carried.subscribe());
+        let upstream = way.upstream.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, way, line.subscribe()));
-        Ok(Self { address, line, cut_at, carried, _tasks: tasks })
+        Ok(Self { address, upstream, line, cut_at, carried, _tasks: tasks })
     }
 
     /// Where the proxy listens.
@@ -250,6 +265,18 @@ impl Proxy {
     /// that has gone silent. What was sent meanwhile arrives after [`Self::restore`], unless a cut comes first.
     pub fn black_hole(&self) {
         self.line.send_modify(|line| line.mode = Mode::Silent);
+    }
+
+    /// Lets new connections lead to another `host:port`, as a name does that was given to another server. Those of now stay where they
+    /// are.
+    pub fn lead_to(&self, upstream: String) {
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
+    }
+
+    /// Keeps the connections open that the upstream knows by these ports, and accepts new ones, but carries nothing on either until
+    /// [`Self::restore`].
+    pub fn hush(&self, ports: BTreeSet<u16>) {
+        self.line.send_modify(|line| line.hushed = Some(Arc::new(ports)));
     }
 
     /// Leaves every connection of now half-open: open on either side, and silent for good. New ones are as good as ever. So
@@ -286,7 +313,10 @@ impl Proxy {
 
     /// Lets everything through again, but on connections that are half-open. A delay stays.
     pub fn restore(&self) {
-        self.line.send_modify(|line| line.mode = Mode::Open);
+        self.line.send_modify(|line| {
+            line.mode = Mode::Open;
+            line.hushed = None;
+        });
     }
 
     /// Holds each chunk, in each direction, for this long; zero for none. Chunks have at most 16 KiB and wait one after
@@ -341,10 +371,11 @@ async fn accept(listener: TcpListener, way: Way, line: watch::Receiver<Line>) {
 /// Dropping the streams closes them: that is how a cut works.
 async fn connection(client: TcpStream, way: Way, mut line: watch::Receiver<Line>) {
     let Line { cuts, strandings, mode, .. } = *line.borrow();
+    let late = line.borrow().hushed.is_some();
     if mode == Mode::Cut {
         return;
     }
-    let (carrier, birth) = (line.clone(), Birth { cuts, strandings });
+    let (carrier, birth) = (line.clone(), Birth { cuts, strandings, port: 0, late });
     tokio::select! {
         _ = line.wait_for(|line| line.cuts != cuts) => {}
         _ = carry(client, &way, carrier, birth) => {}
@@ -356,6 +387,7 @@ async fn carry(mut client: TcpStream, way: &Way, mut line: watch::Receiver<Line>
     let mut server = timeout(DIAL_LIMIT, way.dial()).await??;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    let birth = Birth { port: server.local_addr()?.port(), ..birth };
     let (client_reads, client_writes) = client.split();
     let (server_reads, server_writes) = server.split();
     let reader = way.reader.as_ref().map(|reader| Mutex::new(reader()));
@@ -417,7 +449,10 @@ async fn pump(
 
 /// Waits while the line is silent; for ever, where the connection is half-open and nothing cuts it.
 async fn passable(line: &mut watch::Receiver<Line>, birth: Birth) -> io::Result<()> {
-    let carries = |line: &Line| line.mode != Mode::Silent && line.strandings == birth.strandings;
+    let carries = |line: &Line| {
+        let hushed = line.hushed.as_ref().is_some_and(|ports| birth.late || ports.contains(&birth.port));
+        line.mode != Mode::Silent && line.strandings == birth.strandings && !hushed
+    };
     let now = line.wait_for(|line| carries(line) || line.cuts != birth.cuts).await;
     match now {
         Ok(line) if line.cuts == birth.cuts => Ok(()),
@@ -609,6 +644,45 @@ mod tests {
         let both = async { tokio::try_join!(one.read_exact(&mut ones), other.read_exact(&mut others)) };
         timeout(SOON, both).await.expect("in time").expect("both are said back");
         assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_name_leads_new_connections_elsewhere_and_old_ones_stay() {
+        let (first, _count) = echo().await;
+        let (second, count_second) = echo().await;
+        let proxy = Proxy::start(first).await.expect("a proxy");
+        let mut stays = open(&proxy).await;
+        assert!(says_back(&mut stays).await);
+        proxy.lead_to(second);
+        let mut goes = open(&proxy).await;
+        assert!(says_back(&mut goes).await && says_back(&mut stays).await);
+        assert_eq!(*count_second.borrow(), 1);
+    }
+
+    #[tokio::test]
+    async fn only_a_connection_that_is_hushed_is_silent() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        let proxy = Proxy::start(address).await.expect("a proxy");
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let mut client = open(&proxy).await;
+            client.write_all(b"ping").await.expect("it takes it");
+            let (mut server, peer) = listener.accept().await.expect("a connection");
+            server.read_exact(&mut [0; 4]).await.expect("what was said");
+            ends.push((client, server, peer.port()));
+        }
+        proxy.hush(BTreeSet::from([ends[0].2]));
+        for (_, server, _) in &mut ends {
+            server.write_all(b"ping").await.expect("it takes it");
+        }
+        assert!(hears(&mut ends[1].0).await);
+        let mut late = open(&proxy).await;
+        late.write_all(b"ping").await.expect("it takes it");
+        assert!(timeout(QUIET, listener.accept()).await.is_err(), "a new one is silent, too");
+        assert!(timeout(QUIET, ends[0].0.read(&mut [0; 4])).await.is_err());
+        proxy.restore();
+        assert!(hears(&mut ends[0].0).await);
     }
 
     struct Heard(Arc<Mutex<String>>);

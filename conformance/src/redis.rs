@@ -1,9 +1,10 @@
-//! The Redis that stands behind a run: in a container, as a local process, or somebody's own.
+//! The Redis that stands behind a run: in a container, as a local process, behind sentinels, or somebody's own.
 //!
 //! Lends each server under test an empty database. What is found in a database is looked at by [`inspect`].
 
 mod container;
 mod faults;
+mod fleet;
 pub mod inspect;
 mod lending;
 mod local;
@@ -44,6 +45,8 @@ pub enum RedisChoice {
     Container,
     /// `redis-server` from `PATH`.
     Local,
+    /// The same six times: a primary, two replicas, and three sentinels.
+    Sentinel,
     /// A Redis that runs already.
     Url(String),
 }
@@ -56,9 +59,10 @@ impl FromStr for RedisChoice {
             "auto" => Ok(Self::Auto),
             "container" => Ok(Self::Container),
             "local" => Ok(Self::Local),
+            "sentinel" => Ok(Self::Sentinel),
             url if url.starts_with("redis://") => Ok(Self::Url(url.to_owned())),
             url if url.starts_with("rediss://") => Err("a Redis behind TLS (rediss://) is not supported".to_owned()),
-            other => Err(format!("{other:?} is none of auto, container, local and redis://…")),
+            other => Err(format!("{other:?} is none of auto, container, local, sentinel and redis://…")),
         }
     }
 }
@@ -70,6 +74,7 @@ impl fmt::Display for RedisChoice {
             Self::Auto => f.write_str("auto"),
             Self::Container => f.write_str("container"),
             Self::Local => f.write_str("local"),
+            Self::Sentinel => f.write_str("sentinel"),
             Self::Url(url) => match url.rsplit_once('@') {
                 Some((_, host)) => write!(f, "redis://…@{host}"),
                 None => f.write_str(url),
@@ -150,6 +155,7 @@ pub struct RedisServer {
 enum Source {
     Container(Box<container::Container>),
     Local(Box<local::Local>),
+    Fleet(Box<fleet::Fleet>),
     /// With the first database that may be lent.
     Url(u32),
 }
@@ -173,6 +179,12 @@ impl RedisServer {
                 Err(why) => ways.push(("local", why)),
             }
         }
+        if *choice == RedisChoice::Sentinel {
+            match Self::fleet().await {
+                Ok(server) => return Ok(server),
+                Err(why) => ways.push(("sentinel", why)),
+            }
+        }
         if let RedisChoice::Url(url) = choice {
             match Self::at(url).await {
                 Ok(server) => return Ok(server),
@@ -189,10 +201,10 @@ impl RedisServer {
     /// Where none can be started.
     pub async fn another(&self, keeps: bool) -> Result<Self, RedisError> {
         let mut ways = Vec::new();
-        if !matches!(self.source, Source::Local(_)) {
+        if !matches!(self.source, Source::Local(_) | Source::Fleet(_)) {
             let image = match &self.source {
                 Source::Container(container) => &container.image,
-                Source::Local(_) | Source::Url(_) => DEFAULT_IMAGE,
+                Source::Local(_) | Source::Fleet(_) | Source::Url(_) => DEFAULT_IMAGE,
             };
             match Self::in_container(image, keeps).await {
                 Ok(server) => return Ok(server),
@@ -208,12 +220,57 @@ impl RedisServer {
         Err(RedisError::None(ways))
     }
 
+    /// One behind sentinels, of which nobody else knows.
+    ///
+    /// # Errors
+    /// Where none can be started.
+    pub async fn behind_sentinels() -> Result<Self, RedisError> {
+        Self::fleet().await.map_err(|why| RedisError::None(vec![("sentinel", why)]))
+    }
+
+    /// Where its sentinels are, with commas between, and what they call the primary; where it has any.
+    pub fn sentinels(&self) -> Option<(String, &'static str)> {
+        match &self.source {
+            Source::Fleet(fleet) => Some((fleet.sentinels(), fleet::MASTER)),
+            _ => None,
+        }
+    }
+
+    async fn fleet() -> Result<Self, String> {
+        let fleet = fleet::Fleet::start(&random_password(), DATABASES).await?;
+        let address = fleet.first().1.clone();
+        Self::ready(Source::Fleet(Box::new(fleet)), Lending::of_our_own(address, DATABASES)).await
+    }
+
+    /// A replica of this one, of which nobody else knows.
+    ///
+    /// # Errors
+    /// Where none can be started, as beside a container, which it could not reach.
+    pub async fn replica(&self) -> Result<Self, RedisError> {
+        let (Source::Local(_), Some(password)) = (&self.source, &self.address.password) else {
+            return Err(RedisError::Fault(
+                "replicas are started beside a local process only (--redis local)".to_owned(),
+            ));
+        };
+        let started = local::start(password, DATABASES, false).await;
+        let (local, address) = started.map_err(|why| RedisError::None(vec![("local", why)]))?;
+        let lending = Lending::of_our_own(address, DATABASES);
+        let replica = Self::ready(Source::Local(Box::new(local)), lending).await;
+        let replica = replica.map_err(|why| RedisError::None(vec![("local", why)]))?;
+        replica.follow(self).await?;
+        self.until_copied(1).await?;
+        Ok(replica)
+    }
+
     /// For people: version and origin.
     pub fn describe(&self) -> String {
         let version = &self.version;
         match &self.source {
             Source::Container(container) => format!("{version} in a container (testcontainers, {})", container.image),
             Source::Local(_) => format!("{version}, redis-server from PATH on :{}", self.address.port),
+            Source::Fleet(fleet) => {
+                format!("{version}, redis-server from PATH behind sentinels at {}", fleet.sentinels())
+            }
             Source::Url(first) => format!("{version} at redis://{}/{first}", self.address),
         }
     }
@@ -228,6 +285,7 @@ impl RedisServer {
         match &self.source {
             Source::Container(_) => "container",
             Source::Local(_) => "local",
+            Source::Fleet(_) => "sentinel",
             Source::Url(_) => "url",
         }
     }
@@ -260,6 +318,7 @@ impl RedisServer {
         match &self.source {
             Source::Container(container) => container.stop().await,
             Source::Local(local) => local.stop().await,
+            Source::Fleet(fleet) => fleet.stop().await,
             Source::Url(_) => self.lending.close_the_books().await,
         }
     }
@@ -340,6 +399,7 @@ async fn first_answer(address: &RedisAddress, source: &Source) -> Result<String,
         match source {
             Source::Url(_) => return Err(error),
             Source::Local(local) => local.still_runs().await?,
+            Source::Fleet(fleet) => fleet.first().0.still_runs().await?,
             Source::Container(container) => container.still_runs().await?,
         }
         if tokio::time::Instant::now() >= deadline {
@@ -397,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_choice_is_shown_as_it_was_made_without_the_password() {
-        for text in ["auto", "container", "local", "redis://h:1/2"] {
+        for text in ["auto", "container", "local", "sentinel", "redis://h:1/2"] {
             assert_eq!(text.parse::<RedisChoice>().expect("a choice").to_string(), text);
         }
         assert_eq!(RedisChoice::Url("redis://:p@ss@h:1".into()).to_string(), "redis://…@h:1");

@@ -55,8 +55,8 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
     let mut running = JoinSet::new();
     let mut started = HashMap::new();
     let mut cases = plan.cases.clone();
-    // What needs a server of its own takes longest: begun first, it ends with the rest.
-    cases.sort_by_key(|case| !wants_own_server(case));
+    // What waits for a minute, or needs a server of its own, takes longest: begun first, it ends with the rest.
+    cases.sort_by_key(|case| (case.waits.is_zero(), !wants_own_server(case)));
     for turn in 1..=plan.repeat {
         for case in cases.clone() {
             let (suite, places) = (Arc::clone(&suite), Arc::clone(&places));
@@ -167,12 +167,14 @@ fn obstacle(target: &Target, case: &Case) -> Option<Verdict> {
         let reason = format!("the target does not declare the capability {missing:?}");
         return Some(Verdict::NotApplicable { reason });
     }
+    let of_a_process = |need: &Need| matches!(need, Need::OwnServer | Need::Setting(_));
+    if target.process.is_none() && case.needs.iter().any(of_a_process) {
+        let reason = "needs a process: the target is a server that runs already".to_owned();
+        return Some(Verdict::NotApplicable { reason });
+    }
     for need in case.needs {
         let settings = target.process.as_ref().map(|process| &process.settings);
         let reason = match need {
-            Need::OwnServer if target.process.is_none() => {
-                "the case needs a server of its own, and the target is given by URL".to_owned()
-            }
             Need::Setting(name) if settings.is_none_or(|settings| !settings.contains_key(*name)) => {
                 format!("the case needs the setting {name}, which the target file does not map")
             }

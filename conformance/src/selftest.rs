@@ -36,6 +36,9 @@ pub struct Mutant {
     /// Patterns of the cases that may fail as well, since they cannot but run into the fault.
     #[serde(default)]
     pub also: Vec<String>,
+    /// It is no broken server, but a right one that does something in another way: the cases that this once made fail. No case may.
+    #[serde(default)]
+    pub passes: Vec<String>,
 }
 
 /// What became of one mutant.
@@ -86,6 +89,9 @@ pub enum SelftestError {
         /// The case or the pattern.
         case: String,
     },
+    /// An entry names no case that has to fail, and none that has to pass.
+    #[error("the mutant {0} names no case")]
+    NamesNone(String),
     /// The command line chooses none.
     #[error("no mutant is chosen")]
     NoneChosen,
@@ -95,10 +101,10 @@ pub enum SelftestError {
 }
 
 impl Fate {
-    fn of(mutant: Mutant, red: Red, profiles: BTreeSet<Profile>, took: Duration) -> Self {
+    fn of(mutant: Mutant, red: Red, cases: &[Case], profiles: BTreeSet<Profile>, took: Duration) -> Self {
         let Red { failed, not_run, mut seen } = red;
-        // Either the case tests more than its sentence, or the entry is wrong.
-        seen.retain(|case, _| !mutant.explains(case));
+        // Either the case tests more than its sentences, or the entry is wrong.
+        seen.retain(|case, _| !mutant.explains(case, cases));
         Self { mutant, failed, not_run, unexplained: seen, profiles, took_s: took.as_secs_f64() }
     }
 
@@ -109,9 +115,14 @@ impl Fate {
 }
 
 impl Mutant {
-    /// The cases that its entry names.
+    /// The ids of the cases that its entry is about.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.killed_by.iter().chain(&self.passes)
+    }
+
+    /// The cases that its entry is about.
     fn named<'a>(&'a self, all: &'a [Case]) -> impl Iterator<Item = &'a Case> {
-        all.iter().filter(|case| self.killed_by.iter().any(|id| *id == case.id))
+        all.iter().filter(|case| self.names().any(|id| *id == case.id))
     }
 
     /// What a mutant of one profile does to the cases of another is no news, and there are many. One that loses what it should
@@ -123,13 +134,25 @@ impl Mutant {
     }
 
     /// Whether the case says something of it that is worth its cost.
-    fn faces(&self, case: &Case, profiles: &BTreeSet<Profile>) -> bool {
-        let is_costly = case.needs.iter().any(|need| matches!(need, Need::Processor));
-        profiles.contains(&case.profile()) && (!is_costly || self.explains(case.id))
+    fn faces(&self, case: &Case, profiles: &BTreeSet<Profile>, named: bool) -> bool {
+        if self.names().any(|id| id == case.id) {
+            return true;
+        }
+        let is_costly = case.waits > Duration::ZERO || case.needs.iter().any(|need| matches!(need, Need::Processor));
+        !named && profiles.contains(&case.profile()) && (!is_costly || self.explains(case.id, &[]))
     }
 
-    fn explains(&self, case: &str) -> bool {
-        self.killed_by.iter().any(|named| named == case) || self.also.iter().any(|pattern| matches(pattern, case))
+    /// Whether the case may fail: the entry names it, or it checks a sentence of which the entry names another case.
+    fn explains(&self, case: &str, cases: &[Case]) -> bool {
+        let named = self.killed_by.iter().any(|named| named == case);
+        if named || self.passes.iter().any(|id| id == case) {
+            return named;
+        }
+        let sentence = |id: &str| id.split('/').next().unwrap_or(id).to_owned();
+        let broken: BTreeSet<_> = self.killed_by.iter().map(|id| sentence(id)).collect();
+        let checks = cases.iter().find(|it| it.id == case);
+        self.also.iter().any(|pattern| matches(pattern, case))
+            || checks.is_some_and(|case| case.sentences().any(|it| broken.contains(it)))
     }
 }
 
@@ -151,9 +174,18 @@ pub struct Chosen {
     pub mutants: Vec<String>,
     /// The cases of these profiles, and the mutants that are there for them; of all where there are none.
     pub profiles: Vec<Profile>,
+    /// Each mutant faces the cases that its entry names, and no others: nothing is said of what else fails, nor of idle cases.
+    pub named: bool,
+    /// Cases that have been seen to fail elsewhere, so that they are not idle though no mutant here makes them fail.
+    pub proven: BTreeSet<String>,
 }
 
 impl Chosen {
+    /// Whether every mutant faces every case that it is there for.
+    pub fn is_whole(&self) -> bool {
+        self.mutants.is_empty() && !self.named
+    }
+
     fn has_profile(&self, profile: Profile) -> bool {
         self.profiles.is_empty() || self.profiles.contains(&profile)
     }
@@ -162,6 +194,28 @@ impl Chosen {
         let named = self.mutants.is_empty() || self.mutants.iter().any(|it| matches(it, &mutant.name));
         named && mutant.named(all).all(|case| self.has_profile(case.profile()))
     }
+}
+
+/// The cases that have caught what they were named for, by a matrix that was written as JSON.
+///
+/// # Errors
+/// Where the text is no such matrix.
+pub fn proven_by(json: &str) -> Result<BTreeSet<String>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Matrix {
+        fates: Vec<Fate>,
+    }
+    #[derive(Deserialize)]
+    struct Fate {
+        killed_by: Vec<String>,
+        failed: BTreeSet<String>,
+    }
+    let matrix: Matrix = serde_json::from_str(json)?;
+    let caught = matrix
+        .fates
+        .into_iter()
+        .flat_map(|Fate { killed_by, failed }| killed_by.into_iter().filter(move |id| failed.contains(id)));
+    Ok(caught.collect())
 }
 
 /// Runs the cases against the sound server and each mutant, as far as they are `chosen`, `at_once` mutants at a time; tells
@@ -181,8 +235,11 @@ pub async fn run(
     for mutant in &mutants {
         let named = |id: &&String| !cases.iter().any(|case| case.id == **id);
         let pattern = |pattern: &&String| !cases.iter().any(|case| matches(pattern, case.id));
-        if let Some(case) = mutant.killed_by.iter().find(named).or_else(|| mutant.also.iter().find(pattern)) {
+        if let Some(case) = mutant.names().find(named).or_else(|| mutant.also.iter().find(pattern)) {
             return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
+        }
+        if mutant.names().next().is_none() {
+            return Err(SelftestError::NamesNone(mutant.name.clone()));
         }
     }
     let mutants: Vec<_> = mutants.into_iter().filter(|mutant| chosen.has_mutant(mutant, cases)).collect();
@@ -190,14 +247,15 @@ pub async fn run(
         return Err(SelftestError::NoneChosen);
     }
     let here = |case: &&Case| chosen.has_profile(case.profile()) && !beyond_this_machine(case);
-    let cases: Vec<_> = cases.iter().filter(here).copied().collect();
+    let by_some = |case: &&Case| !chosen.named || mutants.iter().any(|mutant| mutant.names().any(|id| id == case.id));
+    let cases: Vec<_> = cases.iter().filter(here).filter(by_some).copied().collect();
     let cases = cases.as_slice();
     let red_without_mutant = red(Arc::clone(suite), cases).await.seen;
     let mut fates = Vec::new();
     let facing = mutants.into_iter().enumerate();
     // As they end, for a slow one must not keep the next from being begun.
     let mut running = stream::iter(facing)
-        .map(|(place, mutant)| face(suite, &process, cases, mutant).map_ok(move |fate| (place, fate)))
+        .map(|(place, mutant)| face(suite, &process, cases, mutant, chosen.named).map_ok(move |fate| (place, fate)))
         .buffer_unordered(at_once);
     while let Some(fate) = running.next().await {
         let (place, fate) = fate?;
@@ -208,8 +266,11 @@ pub async fn run(
     let fates: Vec<_> = fates.into_iter().map(|(_, fate)| fate).collect();
     let killers: BTreeSet<_> = fates.iter().flat_map(|fate| &fate.failed).collect();
     // Some of the mutants say nothing of cases that others are there for.
-    let musts = cases.iter().filter(|case| chosen.mutants.is_empty() && case.level() == Level::Must);
-    let idle = musts.map(|case| case.id.to_owned()).filter(|id| !killers.contains(id)).collect();
+    let musts = cases.iter().filter(|case| chosen.is_whole() && case.level() == Level::Must);
+    let idle = musts
+        .map(|case| case.id.to_owned())
+        .filter(|id| !killers.contains(id) && !chosen.proven.contains(id))
+        .collect();
     let mut ids: Vec<_> = cases.iter().map(|case| case.id.to_owned()).collect();
     ids.sort();
     Ok(Matrix { cases: ids, red_without_mutant, fates, idle })
@@ -232,6 +293,7 @@ async fn face(
     process: &ProcessTarget,
     cases: &[Case],
     mutant: Mutant,
+    named: bool,
 ) -> Result<Fate, SelftestError> {
     let began = Instant::now();
     let mut target = sound.target.clone();
@@ -253,12 +315,12 @@ async fn face(
         nonce: format!("{:08x}", rand::random::<u32>()),
     });
     let profiles = mutant.profiles(cases);
-    let cases: Vec<_> = cases.iter().filter(|case| mutant.faces(case, &profiles)).copied().collect();
+    let cases: Vec<_> = cases.iter().filter(|case| mutant.faces(case, &profiles, named)).copied().collect();
     let red = red(Arc::clone(&suite), &cases).await;
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;
     }
-    Ok(Fate::of(mutant, red, profiles, began.elapsed()))
+    Ok(Fate::of(mutant, red, &cases, profiles, began.elapsed()))
 }
 
 /// What was not green.
@@ -311,8 +373,9 @@ mod tests {
     }
 
     fn red(killed_by: &[&str], also: &[&str], red: Red) -> Fate {
-        let mutant = Mutant { name: "m".into(), breaks: "b".into(), killed_by: own(killed_by), also: own(also) };
-        Fate::of(mutant, red, BTreeSet::new(), Duration::from_secs(1))
+        let (name, breaks) = ("m".into(), "b".into());
+        let mutant = Mutant { name, breaks, killed_by: own(killed_by), also: own(also), passes: Vec::new() };
+        Fate::of(mutant, red, &[], BTreeSet::new(), Duration::from_secs(1))
     }
 
     fn seen(ids: &[&str]) -> BTreeMap<String, String> {
@@ -340,11 +403,46 @@ mod tests {
     }
 
     #[test]
+    fn a_case_may_fail_that_checks_a_sentence_of_which_another_is_named() {
+        let cases = [Case::new("A-1/y", "y", |_| Box::pin(async { Ok(()) })).also(&["B-1"])];
+        let mutant = |killed_by: &[&str]| Mutant {
+            name: "m".into(),
+            breaks: "b".into(),
+            killed_by: own(killed_by),
+            also: Vec::new(),
+            passes: Vec::new(),
+        };
+        assert!(mutant(&["A-1/x"]).explains("A-1/y", &cases));
+        assert!(mutant(&["B-1/x"]).explains("A-1/y", &cases));
+        assert!(!mutant(&["C-1/x"]).explains("A-1/y", &cases));
+    }
+
+    #[test]
     fn no_mutants_prove_nothing_and_neither_does_an_idle_case() {
         assert!(!matrix(vec![]).holds());
         let mut idle = matrix(vec![fate(&["A-1/x"], &[], &["A-1/x"])]);
         idle.idle.insert("C-1/x".into());
         assert!(!idle.holds());
+    }
+
+    #[test]
+    fn a_written_matrix_tells_which_cases_have_caught_what_they_are_named_for() {
+        let written = serde_json::to_string(&matrix(vec![fate(&["A-1/x", "B-1/x"], &["C"], &["A-1/x", "C-1/x"])]));
+        let proven = proven_by(&written.expect("a matrix is written")).expect("and read");
+        assert_eq!(proven, own(&["A-1/x"]));
+    }
+
+    #[test]
+    fn a_right_server_in_another_way_must_pass() {
+        let right = |failed: &[&str]| {
+            let red = Red { failed: own(failed), seen: seen(failed), ..Red::default() };
+            let passes = own(&["A-1/x"]);
+            let mutant =
+                Mutant { name: "m".into(), breaks: "b".into(), killed_by: Vec::new(), also: Vec::new(), passes };
+            matrix(vec![Fate::of(mutant, red, &[], BTreeSet::new(), Duration::from_secs(1))])
+        };
+        assert!(right(&[]).holds());
+        assert!(!right(&["A-1/x"]).holds());
     }
 
     #[test]

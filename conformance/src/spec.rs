@@ -41,11 +41,13 @@ pub enum Profile {
     Cluster,
     /// Redis and the network fail.
     Resilience,
+    /// The store is replicated.
+    Failover,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Core, Self::Strict, Self::Cluster, Self::Resilience];
+    pub const ALL: [Self; 5] = [Self::Core, Self::Strict, Self::Cluster, Self::Resilience, Self::Failover];
 
     /// Its name on the command line, in `SPEC.md` and in reports.
     pub fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Profile {
             Self::Strict => "strict",
             Self::Cluster => "cluster",
             Self::Resilience => "resilience",
+            Self::Failover => "failover",
         }
     }
 }

@@ -37,6 +37,7 @@ pub const CAPABILITIES: &[&str] = &[
     "cluster",
     "resilience",
     "verbatim",
+    "failover",
     "operations",
 ];
 

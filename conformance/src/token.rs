@@ -471,9 +471,10 @@ fn relative(text: &str) -> Option<i64> {
 fn mangle(token: String, how: Option<&str>, people: &People<'_>) -> String {
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
     match (how, parts.as_mut_slice()) {
-        (Some("flip-signature"), [_, _, signature]) => {
+        (Some(which @ ("flip-signature" | "flip-signature-end")), [_, _, signature]) => {
             let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(&*signature).unwrap_or_default();
-            bytes.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+            let byte = if which == "flip-signature" { bytes.first_mut() } else { bytes.last_mut() };
+            byte.into_iter().for_each(|byte| *byte ^= 1);
             *signature = BASE64_URL_SAFE_NO_PAD.encode(bytes);
         }
         (Some("swap-payload"), [_, payload, _]) => {
@@ -525,7 +526,7 @@ mod tests {
     #[tokio::test]
     async fn a_mangled_token_differs_from_the_right_one() {
         let token = signer().claims(&json!({"userId": "alice"})).await.expect("it signs");
-        for how in ["flip-signature", "swap-payload", "truncate", "extra-segment"] {
+        for how in ["flip-signature", "flip-signature-end", "swap-payload", "truncate", "extra-segment"] {
             assert_ne!(mangle(token.clone(), Some(how), &PEOPLE), token, "{how}");
         }
     }

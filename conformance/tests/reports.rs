@@ -78,7 +78,8 @@ fn one_failing_run_in_every_form() {
     let folder = folder("reports-failing");
     fs::write(folder.join("summary"), "what an earlier step said\n").expect("a file can be written");
     let target = failing_target(&folder);
-    let only = "QUEUE-03,QUEUE-06/expires,QUEUE-12,QUEUE-15";
+    let only =
+        "QUEUE-03/exactly-50,QUEUE-03/oldest-evicted,QUEUE-03/far-over,QUEUE-06/expires,QUEUE-12/nothing,QUEUE-15";
     let args = ["run", "--target", &target, "--only", only, "--seed", "7f3a"];
     let (code, text) = said(&reporting(&folder, &args).output().expect("the suite starts"));
     assert_eq!(code, 1, "{text}");

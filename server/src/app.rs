@@ -133,7 +133,7 @@ impl Collaborators {
 fn open_store(config: &StoreConfig, limits: Limits) -> Result<(Stores, Option<Arc<dyn Peers>>), StoreError> {
     Ok(match config {
         StoreConfig::Redis(redis) => {
-            let store = RedisStore::new(redis, limits)?;
+            let store = RedisStore::new(redis, limits);
             let cluster = store.cluster();
             (Stores::of(store), Some(Arc::new(cluster)))
         }

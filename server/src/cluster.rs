@@ -14,6 +14,7 @@ use crate::{
 
 mod asked;
 mod claims;
+mod ear;
 mod inbox;
 mod lanes;
 mod member;
@@ -21,7 +22,8 @@ mod message;
 mod node;
 mod users;
 
-pub(crate) use message::BEAT;
+pub use message::Channel;
+pub(crate) use message::{BEAT, BEAT_OF_ALL};
 pub use node::Cluster;
 pub(crate) use users::Mode;
 

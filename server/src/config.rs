@@ -24,7 +24,7 @@ mod redis;
 pub use keys::TokenConfig;
 
 /// No secret is longer; a file that is one without end is not read to its end.
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
+const MAX_SECRET_BYTES: u64 = 1024 * 1024;
 
 /// The most that a queue can be told to hold: it is delivered in one event.
 const MAX_QUEUE_EVENTS: u64 = 10_000;
@@ -80,6 +80,7 @@ impl fmt::Debug for Secret {
 
 /// Which store is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum StoreConfig {
     /// `STORE=redis`, the default where `REDIS_URL` or `REDIS_HOST` is set.
     Redis(RedisConfig),

@@ -15,7 +15,7 @@ use crate::{
         rotation::Rotation,
     },
     serve::{Listeners, serve},
-    store::{StoreError, redis::check_version},
+    store::StoreError,
 };
 
 /// How the binary is called.
@@ -105,7 +105,7 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
 async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Made>) -> Result<(), RunError> {
     let config = Config::from_source(&*settings)?;
     let stopped = stopped();
-    look_at_store(&config).await?;
+    tell_store(&config);
     // Whoever tries the server out has nothing to be warned of.
     for warning in config.warnings.iter().filter(|_| made_up.is_none()) {
         tracing::warn!("{warning}");
@@ -140,19 +140,23 @@ async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Ma
     Ok(())
 }
 
-/// Tells which store it is, and whether that is one that the server can work with.
-///
-/// # Errors
-/// Where it is not. One that does not answer is no error yet.
-pub(crate) async fn look_at_store(config: &Config) -> Result<(), StoreError> {
+/// Tells which store it is.
+pub(crate) fn tell_store(config: &Config) {
     match &config.store {
         StoreConfig::Redis(redis) => {
-            tracing::info!("the store is redis, at {}:{}, database {}", redis.host, redis.port, redis.db);
-            check_version(redis).await?;
+            let tls = if redis.tls.is_some() { " over TLS" } else { "" };
+            match &redis.sentinels {
+                Some(sentinels) => {
+                    let (master, many) = (&sentinels.master, sentinels.addresses.len());
+                    tracing::info!("the store is redis, {master:?} of {many} sentinels{tls}, database {}", redis.db);
+                }
+                None => {
+                    tracing::info!("the store is redis, at {}:{}{tls}, database {}", redis.host, redis.port, redis.db)
+                }
+            }
         }
         StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
     }
-    Ok(())
 }
 
 /// Completes on SIGTERM or SIGINT. Listens from the call on, so that neither kills the process later while it starts.

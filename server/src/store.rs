@@ -4,6 +4,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
+    cluster::Channel,
     idempotency::Answers,
     queue::{AckQueue, OfflineQueue},
     session::SessionStore,
@@ -24,6 +25,9 @@ pub enum StoreError {
     /// Redis refused, or the connection to it is broken.
     #[error("redis: {0}")]
     Redis(#[from] ::redis::RedisError),
+    /// Redis is not reached by TLS; which setting that is about is told.
+    #[error("redis over TLS: {0}")]
+    Tls(String),
     /// The database file could not be read or written.
     #[error("database: {0}")]
     Database(Arc<redb::Error>),
@@ -31,8 +35,22 @@ pub enum StoreError {
     #[error("the store gave an answer that makes no sense")]
     Senseless,
     /// It is of a kind that spreads its keys, or only points at others.
-    #[error("redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one")]
+    #[error(
+        "redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one; REDIS_SENTINELS is for sentinels"
+    )]
     Unsupported(String),
+    /// It is a copy of another, which takes no writes.
+    #[error("redis is a replica, which takes no writes; this server needs the primary")]
+    Replica,
+    /// What was to be a sentinel is something else.
+    #[error("REDIS_SENTINELS names a server that is no sentinel")]
+    NotSentinel,
+    /// The sentinels watch over something else.
+    #[error("the sentinels know no primary by the name {0:?}, which is that of REDIS_SENTINEL_MASTER")]
+    UnknownMaster(String),
+    /// What was written is not where it has to be.
+    #[error("fewer replicas than REDIS_MIN_REPLICAS have taken what was written")]
+    NotCopied,
     /// It lacks what is needed; its version is told.
     #[error("redis is version {0}; this server needs version 7 or later")]
     TooOld(String),
@@ -42,6 +60,9 @@ pub enum StoreError {
     /// This node is out of touch with the others.
     #[error("this node has not joined the others")]
     NotJoined,
+    /// A subscription brings nothing of what is said.
+    #[error("this node does not hear what is said to {}", match .0 { Channel::One => "it", Channel::All => "all" })]
+    Deaf(Channel),
     /// The thread that writes is gone, as while the process ends.
     #[error("the store is closed")]
     Closed,
@@ -52,11 +73,20 @@ impl StoreError {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::TimedOut(_) | Self::Redis(_) | Self::Database(_) => "the store does not answer, or refuses",
+            Self::NotCopied => "the store could not copy what was written to where it has to be",
+            Self::TimedOut(_)
+            | Self::Redis(_)
+            | Self::Tls(_)
+            | Self::Database(_)
+            | Self::Replica
+            | Self::NotSentinel
+            | Self::UnknownMaster(_) => "the store does not answer, or refuses",
             Self::Senseless => "the store gave an answer that makes no sense",
             Self::Unsupported(_) | Self::TooOld(_) => "the store is of a kind that this server cannot use",
             Self::Evicts => "the store would throw away what it is given",
             Self::NotJoined => "this server cannot write to the store, or has not caught up yet",
+            Self::Deaf(Channel::One) => "this server does not hear what the others tell it",
+            Self::Deaf(Channel::All) => "this server does not hear what the others tell all",
             Self::Closed => "the store is closed",
         }
     }

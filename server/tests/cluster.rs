@@ -568,3 +568,17 @@ async fn what_one_device_was_given_is_in_nobodys_queue() {
         moved.leave().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_do_nothing_dangerous_is_enough() {
+    let redis = LocalRedis::start().unwrap();
+    redis.ask::<()>(&["ACL", "SETUSER", "app", "on", ">word", "~notify:*", "&notify:*", "+@all", "-@dangerous"]).await;
+    let mut config = redis.config();
+    (config.username, config.password) = (Some("app".into()), Some("word".to_owned().into()));
+    let (a, b) = tokio::join!(Node::start(&config), Node::start(&config));
+    let mut on_b = Client::connect(&b, "alice").await;
+    assert_eq!(a.emit("alice", 1).await.delivery, LIVE);
+    assert_eq!(on_b.live().await, 1);
+    assert_eq!(a.emit("bob", 1).await.delivery, QUEUED);
+    assert_eq!(Client::connect(&b, "bob").await.queued().await, [1]);
+}

@@ -169,7 +169,7 @@ fn a_redis_url_says_where_redis_is_and_who_logs_in() {
 #[test]
 fn a_redis_url_that_cannot_be_followed_is_explained_and_not_shown() {
     for (url, words) in [
-        ("rediss://:s3cr3t@h", "TLS"),
+        ("rediss://:s3cr3t@a,b", "several hosts"),
         ("redis://:s3cr3t@a:1,b:2", "several hosts"),
         ("redis+sentinel://:s3cr3t@h", "Sentinel"),
         ("unix:///s3cr3t", "Unix socket"),
@@ -392,4 +392,63 @@ fn origins_are_equal_by_scheme_host_and_port() {
     assert_eq!(Origins::parse("HTTP://A.test:80"), Origins::parse("http://a.test"));
     assert_eq!(Origins::parse("https://a.test:443"), Origins::parse("https://a.test"));
     assert_ne!(Origins::parse("http://a.test:443"), Origins::parse("http://a.test"));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_to_redis_is_asked_for_by_the_url_and_its_parts_are_checked() {
+    let authority = rcgen::generate_simple_self_signed(["h".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["h".to_owned()]).unwrap();
+    let (pem, key) = (authority.cert.pem(), authority.signing_key.serialize_pem());
+    let other_key = other.signing_key.serialize_pem();
+    let url = ("REDIS_URL", "rediss://u:p%40@h:6380/2");
+    let all = [
+        url,
+        ("REDIS_TLS_CA", pem.as_str()),
+        ("REDIS_TLS_CERT", pem.as_str()),
+        ("REDIS_TLS_KEY", key.as_str()),
+        ("REDIS_TLS_SERVER_NAME", "redis.example.test"),
+    ];
+    let StoreConfig::Redis(config) = with(&all).unwrap().store else { panic!("not redis") };
+    assert_eq!((config.host.as_str(), config.port, config.db), ("h", 6380, 2));
+    assert!(config.tls.is_some() && config.password.unwrap().expose() == "p@");
+    let idle: Vec<_> = all[1..].iter().map(|(name, _)| *name).collect();
+    assert_eq!(faulty(&[&[("REDIS_URL", "redis://h")], &all[1..]].concat()), idle, "nobody asks for TLS");
+    assert_eq!(faulty(&[url, ("REDIS_TLS_CA", "s3cr3t")]), ["REDIS_TLS_CA"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_CERT", pem.as_str())]), ["REDIS_TLS_KEY"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_KEY", key.as_str())]), ["REDIS_TLS_CERT"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_CERT", "s3cr3t"), all[3]]), ["REDIS_TLS_CERT"]);
+    assert_eq!(faulty(&[url, all[1], all[2], ("REDIS_TLS_KEY", other_key.as_str())]), ["REDIS_TLS_KEY"]);
+    assert_eq!(faulty(&[url, all[1], ("REDIS_TLS_SERVER_NAME", "not a name")]), ["REDIS_TLS_SERVER_NAME"]);
+}
+
+#[test]
+fn sentinels_say_where_redis_is_and_nobody_else_does() {
+    let all = [
+        ("REDIS_SENTINELS", "a:26379, [::1]:26380"),
+        ("REDIS_SENTINEL_MASTER", "main"),
+        ("REDIS_SENTINEL_USERNAME", "watcher"),
+        ("REDIS_SENTINEL_PASSWORD", "w"),
+        ("REDIS_PASSWORD", "p"),
+        ("REDIS_DB", "2"),
+        ("REDIS_MIN_REPLICAS", "1"),
+    ];
+    let StoreConfig::Redis(config) = with(&all).unwrap().store else { panic!("not redis") };
+    let sentinels = config.sentinels.unwrap();
+    let places: Vec<_> = sentinels.addresses.iter().map(|it| (it.host.as_str(), it.port)).collect();
+    assert_eq!((places, sentinels.master.as_str()), (vec![("a", 26_379), ("::1", 26_380)], "main"));
+    assert_eq!((sentinels.username.as_deref(), sentinels.password.unwrap().expose()), (Some("watcher"), "w"));
+    assert_eq!((config.password.unwrap().expose(), config.db, config.min_replicas), ("p", 2, 1));
+    for wrong in ["a", "a:", "a:0", "a:b", ":1", "a:1,,b:1", "a b:1"] {
+        assert_eq!(faulty(&[("REDIS_SENTINELS", wrong), all[1]]), ["REDIS_SENTINELS"], "{wrong}");
+    }
+    assert_eq!(faulty(&all[..1]), ["REDIS_SENTINEL_MASTER"]);
+    assert_eq!(faulty(&[all[0], all[1], all[2]]), ["REDIS_SENTINEL_USERNAME"]);
+    let idle: Vec<_> = all[1..4].iter().map(|(name, _)| *name).collect();
+    assert_eq!(faulty(&[&[("REDIS_HOST", "h")], &all[1..4]].concat()), idle);
+    for place in [("REDIS_URL", "redis://h"), ("REDIS_HOST", "h"), ("REDIS_PORT", "6379")] {
+        assert_eq!(faulty(&[all[0], all[1], place]), [place.0], "{place:?}");
+    }
+    assert_eq!(faulty(&[all[0], all[1], ("REDIS_TLS", "yes")]), ["REDIS_TLS"]);
+    assert_eq!(faulty(&[("REDIS_URL", "redis://h"), ("REDIS_MIN_REPLICAS", "-1")]), ["REDIS_MIN_REPLICAS"]);
 }

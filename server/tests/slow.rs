@@ -15,7 +15,10 @@ use support::{
     http::Polling,
     server::{LIVE, QUEUED, Server, numbered_of},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -106,6 +109,40 @@ async fn a_polling_client_that_stops_polling_is_closed_and_misses_and_doubles_no
     session.closed().await;
     let queued = Client::connect(&server, "alice").await.queued().await;
     assert!(queued.iter().copied().eq(1..=accepted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_breaks_has_brought_nothing_and_one_that_was_read_all_of_it() {
+    let server = roomy().await;
+    let session = Polling::open(&server).await;
+    session.send(format!("40/notifications,{}", serde_json::json!({"token": server.token("alice").await}))).await;
+    session.poll().await.unwrap();
+    for n in 1..=250 {
+        assert_eq!(server.service.emit(numbered_of("alice", n, 1_000)).await.unwrap().delivery, LIVE);
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", session.path).as_bytes()).await.unwrap();
+    let mut some = vec![0; 10_000];
+    stream.read_exact(&mut some).await.unwrap();
+    drop(stream);
+    session.closed().await;
+    let mut second = Client::connect(&server, "alice").await;
+    assert!(second.queued().await.iter().copied().eq(1..=250));
+    // The client leaves as soon as it has read, ahead of all that the server still does.
+    for round in 0..50 {
+        let user = format!("user-{round}");
+        let session = Polling::open(&server).await;
+        session.send(format!("40/notifications,{}", serde_json::json!({"token": server.token(&user).await}))).await;
+        session.poll().await.unwrap();
+        server.emit(&user, 1).await;
+        assert_eq!(session.poll().await.unwrap().len(), 1);
+        session.send("41/notifications,\u{1e}1").await;
+        session.closed().await;
+        assert_eq!(server.stored(&user).await.0.len(), 0, "{user}");
+        Client::connect(&server, &user).await.quiet().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

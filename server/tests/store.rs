@@ -488,13 +488,7 @@ fn from_url(url: &str) -> Option<RedisConfig> {
     let rest = url.strip_prefix("redis://")?;
     let (address, db) = rest.split_once('/').unwrap_or((rest, "0"));
     let (host, port) = address.rsplit_once(':')?;
-    Some(RedisConfig {
-        host: host.into(),
-        port: port.parse().ok()?,
-        username: None,
-        password: None,
-        db: db.parse().ok()?,
-    })
+    Some(RedisConfig { db: db.parse().ok()?, ..RedisConfig::at(host, port.parse().ok()?) })
 }
 
 async fn until_ready(store: &(impl Probe + ?Sized), within: Duration) {
@@ -524,7 +518,7 @@ fn embedded(case: Case) -> Result<(), Failed> {
 fn redis(case: Case, config: &RedisConfig) -> Result<(), Failed> {
     let prefix = uuid::Uuid::new_v4().simple().to_string();
     run(case, |limits| {
-        let store = RedisStore::new(config, limits).expect("the settings make sense");
+        let store = RedisStore::new(config, limits);
         Arc::new(Prefixed { inner: store, prefix: prefix.clone() })
     })
 }
@@ -539,7 +533,7 @@ fn main() {
     if let Some(config) = &redis_config {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
         runtime.block_on(async {
-            let store = RedisStore::new(config, limits(50, DAY)).expect("the settings make sense");
+            let store = RedisStore::new(config, limits(50, DAY));
             until_ready(&store, Duration::from_secs(10)).await;
         });
     }

@@ -172,6 +172,14 @@ fn mangle(entry: &Value, header: &Value, payload: &str, unsigned: &str, signatur
             letters[1] = ALPHABET[(place(letters[1]) ^ 0b01_0000) % 64];
             format!("{unsigned}.{}", String::from_utf8(letters).expect("the alphabet is ASCII"))
         }
+        Some("flip-signature-end") => {
+            let mut letters: Vec<u8> = signature.bytes().collect();
+            // Of the last letter the lower bits are padding: two where it ends a group of three, four where it ends one of two.
+            let lowest = if letters.len() % 4 == 3 { 0b00_0100 } else { 0b01_0000 };
+            let last = letters.last_mut().expect("a signature is not empty");
+            *last = ALPHABET[place(*last) ^ lowest];
+            format!("{unsigned}.{}", String::from_utf8(letters).expect("the alphabet is ASCII"))
+        }
         Some(unknown) => panic!("unknown way to mangle: {unknown}"),
     }
 }

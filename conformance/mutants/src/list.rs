@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     acks, boot, delivery, door, keys, nodes, process, queue, relay, routes, rules, sessions, storeless, tokens,
+    upstream,
 };
 
 /// A broken server.
@@ -66,7 +67,7 @@ impl Mutant {
     /// Whether it is there for several nodes, or for a store or a process that fails. Any other is one node by itself, as with the
     /// embedded store: what passes through other nodes would go around the part that is broken.
     pub(crate) fn is_among_nodes(&self) -> bool {
-        let areas = ["CLUSTER-", "FAIL-", "TERM-"];
+        let areas = ["CLUSTER-", "FAIL-", "FAILOVER-", "TERM-"];
         self.killed_by.iter().any(|case| areas.iter().any(|area| case.starts_with(area)))
     }
 }
@@ -1054,7 +1055,7 @@ static MUTANTS: &[Mutant] = &[
         ["CLUSTER-13/long", "FAIL-14/short", "FAIL-14/long", "FAIL-14/half-open"],
         CatchesUpNever
     )
-    .also(&["CLUSTER", "FAIL"]),
+    .also(&["CLUSTER", "FAIL", "FAILOVER"]),
     node!(
         "catches-up-by-queue",
         "what a node has missed is looked for in the queue alone",
@@ -1095,6 +1096,44 @@ static MUTANTS: &[Mutant] = &[
         NeverReadyAgain
     )
     .also(&["FAIL"]),
+    setting(
+        "stays-with-the-replica",
+        "a server that takes no writes is taken for one that merely fails",
+        &["FAILOVER-01/replica", "FAILOVER-01/masterless"],
+        |config| upstream::before_redis(config, upstream::Fault::KeepsToItself),
+    )
+    .also(&["FAILOVER"]),
+    setting(
+        "never-connects-anew",
+        "a connection to the store that has ended is not made again",
+        &["FAILOVER-01/silent", "FAILOVER-01/gone"],
+        |config| upstream::before_redis(config, upstream::Fault::NeverAnew),
+    )
+    .also(&["FAILOVER"]),
+    setting(
+        "keeps-to-the-first-primary",
+        "what sentinels said first is believed for ever",
+        &["FAILOVER-05/killed", "FAILOVER-05/silent"],
+        |config| upstream::before_sentinels(config, upstream::Fault::FirstAnswerForEver),
+    )
+    .also(&["FAILOVER"]),
+    setting(
+        "counts-on-the-primary",
+        "no replica is waited for",
+        &["FAILOVER-06/killed", "FAILOVER-07/no-replica"],
+        |config| {
+            if let StoreConfig::Redis(redis) = &mut config.store {
+                redis.min_replicas = 0;
+            }
+        },
+    ),
+    setting(
+        "hearing-made-up",
+        "a node that hears nothing believes that it does",
+        &["FAILOVER-03/deaf", "FAILOVER-04/deaf"],
+        |config| upstream::before_redis(config, upstream::Fault::BeatsMadeUp),
+    )
+    .also(&["FAIL", "FAILOVER"]),
     storeless!("dies-of-it", "the process dies of a store that fails", ["FAIL-11/cut-off", "FAIL-02/batch"], Dies)
         .also(&["FAIL", "TERM"]),
     storeless!(

@@ -19,6 +19,7 @@ mod sessions;
 mod storeless;
 mod tokens;
 mod unwatched;
+mod upstream;
 
 use std::{error::Error, io::stderr, process::ExitCode, sync::Arc};
 

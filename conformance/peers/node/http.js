@@ -14,6 +14,8 @@ const DRAIN_MS = 5_000;
 const EVENT_MEMBERS = new Set(['eventType', 'actorId', 'resourceId', 'metadata']);
 const SESSION_MEMBERS = new Set(['userId', 'expiresAt']);
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/;
+/** Refuses what is not UTF-8 (EMIT-30). */
+const UTF_8 = new TextDecoder('utf-8', { fatal: true });
 const TITLES = {
   400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 405: 'Method Not Allowed',
   413: 'Content Too Large', 415: 'Unsupported Media Type', 422: 'Unprocessable Content', 500: 'Internal Server Error', 503: 'Service Unavailable',
@@ -43,11 +45,11 @@ export function buildHttp(config, store, notifications) {
   const app = Fastify({ bodyLimit: EVENT_BYTES, routerOptions: { maxParamLength: 4_096 } });
   app.removeAllContentTypeParsers();
   app.decorateRequest('rawBody', '');
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     request.rawBody = body;
     let parsed;
     try {
-      parsed = JSON.parse(body);
+      parsed = JSON.parse(UTF_8.decode(body));
     } catch {
       return done(new Problem(400, 'the body is not JSON'));
     }

@@ -1,5 +1,7 @@
 // Which browsers may come in (SPEC 7). `undefined` stands for `CORS_ORIGIN=*`, else the origins are a set.
 
+import { ServerResponse } from 'node:http';
+
 /** Scheme, host and port, written in one way; `undefined` where the text is no origin. */
 export function normalOrigin(text) {
   if (text === 'null') return text;
@@ -44,9 +46,15 @@ export function socketCors(origins) {
   return (request, done) => done(null, { origin: isAllowed(origins, request.headers), credentials: true });
 }
 
-/** Refuses strangers with 403 (ORIGIN-04, ORIGIN-05); an upgrade by hand, for the library would say 400. */
+/**
+ * Refuses strangers with 403 (ORIGIN-04, ORIGIN-05), in each request: the library's `allowRequest` sees only those without a `sid`. An
+ * upgrade is refused by hand, for the library would say 400.
+ */
 export function guardSockets(server, io, origins) {
-  io.engine.opts.allowRequest = (request, done) => done(null, isAllowed(origins, request.headers));
+  io.engine.use((request, response, next) => {
+    if (isAllowed(origins, request.headers)) next();
+    else if (response instanceof ServerResponse) response.writeHead(403).end();
+  });
   server.prependListener('upgrade', (request, socket) => {
     if (isAllowed(origins, request.headers)) return;
     socket.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');

@@ -4,7 +4,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{Bench, User};
-use crate::expect::{Outcome, inconclusive};
+use crate::{
+    expect::{Outcome, inconclusive},
+    fixtures,
+};
 
 /// An event to emit.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +23,17 @@ pub struct Emission {
 }
 
 impl Emission {
+    /// The event of a fixture, with its placeholders filled.
+    pub fn of_fixture(entry: &Value, names: &[(&str, &str)]) -> Self {
+        let entry = fixtures::fill(entry, names);
+        Self {
+            event_type: fixtures::text(&entry, "eventType").to_owned(),
+            actor_id: fixtures::text(&entry, "actorId").to_owned(),
+            resource_id: fixtures::text(&entry, "resourceId").to_owned(),
+            metadata: entry.get("metadata").cloned(),
+        }
+    }
+
     /// The same event of another type.
     #[must_use]
     pub fn of(mut self, event_type: &str) -> Self {

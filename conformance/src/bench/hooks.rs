@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::Bench;
 use crate::{
@@ -13,6 +14,8 @@ use crate::{
     template::{UnknownPlaceholder, Values},
 };
 
+/// How long a server may be too busy for a request that is made again and again.
+const BUSY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(15);
 
@@ -33,10 +36,18 @@ impl Bench {
     }
 
     async fn confirmed(&self, name: &str, request: &Request, values: &Values) -> Outcome {
-        let answer = self.request(request, values).await?;
-        if request.status.contains(&answer.status) {
-            return Ok(());
-        }
+        let deadline = Instant::now() + BUSY_LIMIT;
+        let answer = loop {
+            let answer = self.request(request, values).await?;
+            if request.status.contains(&answer.status) {
+                return Ok(());
+            }
+            // EMIT-14.
+            match answer.retry_after().filter(|_| answer.status == 429) {
+                Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
+                _ => break answer,
+            }
+        };
         Err(mismatch(format!("{name} confirmed by {:?}", request.status), answer.describe()))
     }
 

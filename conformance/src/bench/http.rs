@@ -39,6 +39,11 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// How long to wait before the request is made again, where the answer says so in seconds.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.header("retry-after")?.parse().ok().map(Duration::from_secs)
+    }
+
     /// For a failure.
     pub fn describe(&self) -> String {
         format!("HTTP {} {}", self.status, shorten(&self.body, 300))
@@ -107,12 +112,27 @@ impl Bench {
         Ok(answer)
     }
 
-    /// As [`Bench::http`], with the service credential and a JSON body.
+    /// As [`Bench::http`], with the service credential and a JSON body; GET and DELETE have none.
     ///
     /// # Errors
     /// Where the target file has no credential, or there is no answer.
     pub async fn control(&self, method: &str, path: &str, body: &Value) -> Outcome<Answer> {
-        self.control_text(method, path, &[], body.to_string()).await
+        if !matches!(method, "GET" | "DELETE") {
+            return self.control_text(method, path, &[], body.to_string()).await;
+        }
+        self.http(method, path, &[("authorization", &*self.credential()?)], None::<String>).await
+    }
+
+    /// The service credential as an `Authorization` header.
+    ///
+    /// # Errors
+    /// Where the target file has none.
+    pub fn credential(&self) -> Outcome<String> {
+        match self.target().credential() {
+            Some(Ok(credential)) => Ok(format!("Bearer {credential}")),
+            Some(Err(error)) => Err(inconclusive(format!("the target file: {error}"))),
+            None => Err(inconclusive("the target file has no [control]")),
+        }
     }
 
     /// As [`Bench::control`], with any body and further headers.
@@ -126,11 +146,7 @@ impl Bench {
         headers: &[(&str, &str)],
         body: String,
     ) -> Outcome<Answer> {
-        let credential = match self.target().credential() {
-            Some(Ok(credential)) => format!("Bearer {credential}"),
-            Some(Err(error)) => return Err(inconclusive(format!("the target file: {error}"))),
-            None => return Err(inconclusive("the target file has no [control]")),
-        };
+        let credential = self.credential()?;
         let mut all = vec![("authorization", credential.as_str()), ("content-type", "application/json")];
         all.extend_from_slice(headers);
         self.http(method, path, &all, Some(body)).await

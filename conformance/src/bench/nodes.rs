@@ -29,7 +29,15 @@ impl Bench {
     /// # Errors
     /// Where it cannot be started.
     pub async fn node_beside(&self) -> Outcome<Self> {
-        let prepared = self.instance.prepare_beside(self.target(), self.process()?, &Changes::default()).await;
+        self.node_beside_with(&Changes::default()).await
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub async fn node_beside_with(&self, changes: &Changes) -> Outcome<Self> {
+        let prepared = self.instance.prepare_beside(self.target(), self.process()?, changes).await;
         self.take_in(prepared)?.booted().await
     }
 
@@ -41,8 +49,30 @@ impl Bench {
         let Some(redis) = &self.suite.redis else { return Err(inconclusive("the run has no Redis")) };
         let redis = Arc::new(redis.another(keeps).await.map_err(|error| no_redis(&error))?);
         redis.address().password.iter().for_each(|password| self.transcript.hide_token(password));
+        Ok(self.own(redis))
+    }
+
+    /// A Redis of the case's own behind sentinels, with two replicas.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub async fn own_fleet(&self) -> Outcome<Arc<RedisServer>> {
+        let redis = RedisServer::behind_sentinels().await.map_err(|error| no_redis(&error))?;
+        redis.address().password.iter().for_each(|password| self.transcript.hide_token(password));
+        Ok(self.own(Arc::new(redis)))
+    }
+
+    /// A replica of a Redis of the case's own.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub async fn own_replica(&self, primary: &RedisServer) -> Outcome<Arc<RedisServer>> {
+        Ok(self.own(Arc::new(primary.replica().await.map_err(|error| no_redis(&error))?)))
+    }
+
+    fn own(&self, redis: Arc<RedisServer>) -> Arc<RedisServer> {
         self.own_redis.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&redis));
-        Ok(redis)
+        redis
     }
 
     /// A server of the case's own on a Redis of its own.
@@ -50,8 +80,15 @@ impl Bench {
     /// # Errors
     /// Where it cannot be started.
     pub async fn own_server_on(&self, redis: &Arc<RedisServer>) -> Outcome<Self> {
-        let redis = Some(Arc::clone(redis));
-        let prepared = Instance::prepare(self.target(), self.process()?, redis, &Changes::default()).await;
+        self.own_server_on_with(redis, &Changes::default()).await
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub async fn own_server_on_with(&self, redis: &Arc<RedisServer>, changes: &Changes) -> Outcome<Self> {
+        let prepared = Instance::prepare(self.target(), self.process()?, Some(Arc::clone(redis)), changes).await;
         self.take_in(prepared)?.booted().await
     }
 

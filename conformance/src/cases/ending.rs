@@ -282,7 +282,7 @@ async fn store_away(t: Bench) -> Outcome {
 async fn next_process(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let (alice, bob) = (t.user().await?, t.user().await?);
-    let mut device = t.connect(&alice).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     t.emit_numbered(&alice, 1, 2).await?;
     t.emit_numbered(&bob, 1, 2).await?;
     receives(&mut device, 1..=2).await?;
@@ -291,7 +291,7 @@ async fn next_process(t: Bench) -> Outcome {
     drop(device);
     t.boot().await?;
     t.emit_numbered(&alice, 3, 5).await?;
-    let mut device = t.connect(&alice).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     numbered(&device.expect_queued().await?, 3..=5)?;
     t.emit_numbered(&alice, 6, 6).await?;
     receives(&mut device, [6]).await?;

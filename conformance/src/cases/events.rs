@@ -4,15 +4,21 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::QUIET;
+use super::{
+    QUIET,
+    numbers::{numbers, receives},
+    travel::ODD,
+};
 use crate::{
     bench::{Bench, Emission},
-    case::Case,
+    case::{Case, Need},
     client::{Arrival, Client, Incoming, Transport},
     expect::{self, Outcome, inconclusive, mismatch},
     fixtures, token,
 };
 
+/// How far the time of an eventId may be off, in milliseconds: some makers of UUIDs run ahead of the clock where they make many.
+const UUIDS_MS: i64 = 60_000;
 /// How far the clocks of suite and target may be apart, in milliseconds.
 const CLOCKS_MS: i64 = 5_000;
 
@@ -24,9 +30,13 @@ macro_rules! of_type {
 }
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("EVENT-01/one-argument", "an event is one EVENT packet with its type and one payload", |t| {
-        Box::pin(one_argument(t))
-    }),
+    over!(
+        WebSocket,
+        "EVENT-01/one-argument",
+        "an event is one EVENT packet with its type and one payload",
+        one_argument
+    ),
+    over!(Polling, "EVENT-01/one-argument-polled", "and by polling", one_argument),
     of_type!("EVENT-02/record-accessed", "record.accessed"),
     of_type!("EVENT-02/access-granted", "access.granted"),
     of_type!("EVENT-02/access-revoked", "access.revoked"),
@@ -38,22 +48,28 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(timestamp(t))
     }),
     Case::new("EVENT-05/no-metadata", "without metadata the payload has an empty object", |t| Box::pin(no_metadata(t))),
-    Case::new("EVENT-06/live", "metadata arrives deep-equal, live", |t| Box::pin(metadata_live(t))),
-    Case::new("EVENT-06/queued", "metadata arrives deep-equal through the queue", |t| Box::pin(metadata_queued(t)))
-        .also(&["QUEUE-16"]),
     Case::new("EVENT-07/order", "the members of metadata arrive in order, live and queued", |t| Box::pin(order(t))),
     Case::new("EVENT-08/event-id", "each event has its UUIDv7, the same on every device and delivery", |t| {
         Box::pin(event_id(t))
     }),
+    Case::new("EVENT-08/batch", "each event of a batch has an eventId of its own, live and queued", |t| {
+        Box::pin(batch_ids(t))
+    })
+    .needs(&[Need::Capability("control")]),
     Case::new("EVENT-09/target", "metadata.targetUserId is the recipient", |t| Box::pin(recipients(t, "EVENT-09"))),
     Case::new("EVENT-10/resource", "resourceId is the recipient where nobody is named", |t| {
         Box::pin(recipients(t, "EVENT-10"))
     }),
+    Case::new("EVENT-10/batch", "recipients are the same in a batch", |t| Box::pin(recipients_of_a_batch(t)))
+        .also(&["EVENT-09"])
+        .needs(&[Need::Capability("control")]),
     Case::new("EVENT-11/ping", "ping is answered with pong, by the raw wire on both transports", |t| Box::pin(ping(t))),
     Case::new("EVENT-11/at-once", "ping is answered however soon it follows the CONNECT", |t| {
         Box::pin(ping_at_once(t))
     }),
     Case::new("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", |t| Box::pin(ping_library(t))),
+    over!(WebSocket, "EVENT-32/no-callback", "what asks for no answer gets none, and does no harm", no_callback),
+    over!(Polling, "EVENT-32/no-callback-polled", "and by polling", no_callback),
     Case::new("EVENT-12/half", "half an emoji in metadata arrives, live and queued, alone and in a batch", |t| {
         Box::pin(verbatim(t, "EVENT-12"))
     }),
@@ -65,9 +81,9 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
-async fn one_argument(t: Bench) -> Outcome {
+async fn one_argument(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
-    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
     let event = t.event_for(&alice);
     t.emit(&event).await?;
     match device.next(std::time::Duration::from_secs(5)).await {
@@ -80,7 +96,7 @@ async fn one_argument(t: Bench) -> Outcome {
 
 async fn typed(t: Bench, event_type: &str) -> Outcome {
     let alice = t.user().await?;
-    let mut device = t.connect(&alice).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     let event = t.event_for(&alice).of(event_type);
     t.emit(&event).await?;
     let payload = device.expect_event(event_type).await?;
@@ -98,35 +114,23 @@ fn as_emitted(event: &Emission, payload: &Value) -> Outcome {
 async fn members(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
-    for odd in
-        ["0", "null", " padded ", "Ünïcødé 🩺", "a\"b\\c", "line\nbreak", "451-[\"x\"]", "x".repeat(500).as_str()]
-    {
+    for odd in ODD.iter().copied().chain(["x".repeat(500).as_str()]) {
         let event = Emission { actor_id: odd.to_owned(), resource_id: format!("r {odd}"), ..t.event_for(&alice) };
         t.emit(&event).await?;
         as_emitted(&event, &device.expect_event("record.accessed").await?)?;
     }
     for entry in fixtures::list(fixtures::PLAIN, "events") {
-        let event = emission(&entry, &[("user", &alice.id), ("n", &t.random(8)), ("other", "someone-else")]);
+        let event =
+            Emission::of_fixture(&entry, &[("user", &alice.id), ("n", &t.random(8)), ("other", "someone-else")]);
         t.emit(&event).await?;
         as_emitted(&event, &device.expect_event(&event.event_type).await?)?;
     }
     Ok(())
 }
 
-/// The event of a fixture, with its placeholders filled.
-fn emission(entry: &Value, names: &[(&str, &str)]) -> Emission {
-    let entry = fixtures::fill(entry, names);
-    Emission {
-        event_type: fixtures::text(&entry, "eventType").to_owned(),
-        actor_id: fixtures::text(&entry, "actorId").to_owned(),
-        resource_id: fixtures::text(&entry, "resourceId").to_owned(),
-        metadata: entry.get("metadata").cloned(),
-    }
-}
-
 async fn timestamp(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut device = t.connect(&alice).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     let before = token::now() * 1_000;
     t.emit(&t.event_for(&alice)).await?;
     let payload = device.expect_event("record.accessed").await?;
@@ -141,39 +145,11 @@ async fn timestamp(t: Bench) -> Outcome {
 
 async fn no_metadata(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut device = t.connect(&alice).await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     let event = Emission { resource_id: alice.id.clone(), metadata: None, ..t.event_for(&alice) };
     t.emit(&event).await?;
     let payload = device.expect_event("record.accessed").await?;
     expect::equal("metadata", &json!({}), &payload["metadata"])
-}
-
-/// The events of `metadata.json`, all for this user.
-fn awkward(t: &Bench, user: &str) -> Vec<Emission> {
-    let n = t.random(8);
-    let names = [("user", user), ("other", "someone-else"), ("n", &*n)];
-    fixtures::list(fixtures::METADATA, "events").iter().map(|entry| emission(entry, &names)).collect()
-}
-
-async fn metadata_live(t: Bench) -> Outcome {
-    let alice = t.user().await?;
-    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
-    for event in awkward(&t, &alice.id) {
-        t.emit(&event).await?;
-        as_emitted(&event, &device.expect_event(&event.event_type).await?)?;
-    }
-    Ok(())
-}
-
-async fn metadata_queued(t: Bench) -> Outcome {
-    let alice = t.user().await?;
-    let events = awkward(&t, &alice.id);
-    for event in &events {
-        t.emit(event).await?;
-    }
-    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
-    expect::that(queued.len() == events.len(), format!("{} events", events.len()), queued.len().to_string())?;
-    events.iter().zip(&queued).try_for_each(|(event, payload)| as_emitted(event, payload))
 }
 
 async fn order(t: Bench) -> Outcome {
@@ -196,7 +172,7 @@ async fn order(t: Bench) -> Outcome {
 async fn event_id(t: Bench) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 5).await?;
-    let mut devices = vec![t.connect(&alice).await?];
+    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
     let mut ids: Vec<Value> = devices[0].expect_queued().await?.iter().map(|it| it["eventId"].clone()).collect();
     devices.push(t.connect_raw(&alice, Transport::WebSocket).await?);
     for n in 6..=10 {
@@ -206,20 +182,58 @@ async fn event_id(t: Bench) -> Outcome {
         expect::equal("one eventId on both devices", &first, &second)?;
         ids.push(first);
     }
+    distinct(&ids)
+}
+
+/// UUIDs of version 7 (RFC 9562) that tell the time of now, none of them twice.
+fn distinct(ids: &[Value]) -> Outcome {
     let mut seen = HashSet::new();
-    for id in &ids {
+    for id in ids {
         let id = id.as_str().unwrap_or_default();
-        let version =
-            id.len() == 36 && id.as_bytes()[14] == b'7' && matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b');
-        expect::that(version, "a UUID of version 7 as eventId", format!("{id:?}"))?;
+        let bytes = id.as_bytes();
+        let form = bytes.len() == 36
+            && bytes.iter().enumerate().all(|(at, byte)| match at {
+                8 | 13 | 18 | 23 => *byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            })
+            && bytes[14] == b'7'
+            && matches!(bytes[19].to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b');
+        expect::that(form, "a UUID of version 7 as eventId", format!("{id:?}"))?;
+        let time = i64::from_str_radix(&id[..13].replace('-', ""), 16).unwrap_or_default();
+        let off = (token::now() * 1_000 - time).abs();
+        expect::that(off < UUIDS_MS, "a UUID that tells when it was made", format!("{id}, {off} ms off"))?;
         expect::that(seen.insert(id), "a new eventId for each event", format!("{id} twice"))?;
     }
     Ok(())
 }
 
+async fn batch_ids(t: Bench) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut devices =
+        [t.connect_raw(&bob, Transport::WebSocket).await?, t.connect_raw(&bob, Transport::WebSocket).await?];
+    let batch: Value = (1..=20).map(|n| t.numbered(if n % 2 == 0 { &alice } else { &bob }, n).body()).collect();
+    let answer = t.control("POST", "/events/batch", &batch).await?;
+    answer.expect_status(202)?;
+    let answered: Vec<_> = answer.json().as_array().into_iter().flatten().map(|it| it["eventId"].clone()).collect();
+    let mut ids = vec![Value::Null; 20];
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    queued.iter().zip((2..=20).step_by(2)).for_each(|(payload, n)| ids[n - 1] = payload["eventId"].clone());
+    for n in (1..=20).step_by(2) {
+        let [first, second] = &mut devices;
+        let id = first.expect_event("record.accessed").await?["eventId"].clone();
+        let other = second.expect_event("record.accessed").await?["eventId"].clone();
+        expect::equal("one eventId on both devices", &id, &other)?;
+        ids[n - 1] = id;
+    }
+    expect::equal("the ids that were answered", &json!(answered), &json!(ids))?;
+    if t.target().declares("event-id") { distinct(&ids) } else { Ok(()) }
+}
+
 async fn recipients(t: Bench, sentence: &str) -> Outcome {
-    let entries = fixtures::list(fixtures::RECIPIENTS, "events");
-    for entry in entries.iter().filter(|entry| fixtures::text(entry, "sentence") == sentence) {
+    let mut entries = fixtures::list(fixtures::RECIPIENTS, "events");
+    entries.retain(|entry| fixtures::text(entry, "sentence") == sentence);
+    expect::that(!entries.is_empty(), "fixtures", "none").map_err(|_| inconclusive(format!("none for {sentence}")))?;
+    for entry in &entries {
         t.transcript().note(format!("recipient {}: {}", entry["name"], entry["why"]));
         let (target, resource) = (t.user().await?, t.user().await?);
         let mut at_target = t.connect_raw(&target, Transport::WebSocket).await?;
@@ -231,7 +245,7 @@ async fn recipients(t: Bench, sentence: &str) -> Outcome {
             ("user", &*target.id),
             ("other", "someone-else"),
         ];
-        let event = emission(entry, &names);
+        let event = Emission::of_fixture(entry, &names);
         let (receives, other, others) = match fixtures::text(entry, "recipient") {
             "target" => (&mut at_target, &resource, &mut at_resource),
             "resource" => (&mut at_resource, &target, &mut at_target),
@@ -277,7 +291,7 @@ async fn ping_at_once(t: Bench) -> Outcome {
 
 async fn ping_library(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let answer = t.connect(&alice).await?.call("ping", vec![json!(null)]).await?;
+    let answer = t.connect_by_library(&alice).await?.call("ping", vec![json!(null)]).await?;
     expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
 }
 
@@ -388,4 +402,65 @@ async fn names(t: Bench) -> Outcome {
         device.expect_silence(QUIET).await?;
     }
     Ok(())
+}
+
+/// All entries at once, each with users of its own.
+async fn recipients_of_a_batch(t: Bench) -> Outcome {
+    let mut batch = Vec::new();
+    let mut expected = Vec::new();
+    for entry in fixtures::list(fixtures::RECIPIENTS, "events") {
+        let (target, resource) = (t.user().await?, t.user().await?);
+        let n = t.random(8);
+        let names = [
+            ("target", &*target.id),
+            ("resource", &*resource.id),
+            ("n", &*n),
+            ("user", &*target.id),
+            ("other", "someone-else"),
+        ];
+        let event = Emission::of_fixture(&entry, &names);
+        batch.push(event.body());
+        let (receives, other) = match fixtures::text(&entry, "recipient") {
+            "target" => (target, resource),
+            _ => (resource, target),
+        };
+        batch.push(t.numbered(&other, 1).body());
+        expected.push((entry["name"].clone(), receives, event, other));
+    }
+    t.control("POST", "/events/batch", &Value::Array(batch)).await?.expect_status(202)?;
+    for (name, user, event, other) in &expected {
+        t.transcript().note(format!("recipient {name}"));
+        let queued = t.connect_raw(user, Transport::WebSocket).await?.expect_queued().await?;
+        let actors: Vec<_> = queued.iter().map(|payload| payload["actorId"].clone()).collect();
+        expect::equal("the actors of what is queued", &json!([event.actor_id]), &json!(actors))?;
+        let queued = t.connect_raw(other, Transport::WebSocket).await?.expect_queued().await?;
+        expect::equal("what is queued for the other", &json!([1]), &json!(numbers(&queued)))?;
+    }
+    Ok(())
+}
+
+/// `ping` and events that nobody knows, with and without arguments and callbacks.
+async fn no_callback(t: Bench, transport: Transport) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut bystander = t.connect_raw(&bob, Transport::WebSocket).await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    for args in [vec![], vec![json!(null)], vec![json!("x"), json!({"a": [1]})], vec![json!("__proto__"); 40]] {
+        for name in ["ping", "pong", "hello", "message", "toString", "__proto__", "auth", "queued.events", "ack"] {
+            device.emit(name, args.clone()).await?;
+        }
+    }
+    // An unknown event may ask for an answer, too, and waits for it in vain.
+    if let Some(wire) = device.wire() {
+        for packet in [r#"42/notifications,91["hello"]"#, r#"42/notifications,92["toString",{}]"#] {
+            wire.send(packet).await.map_err(|error| mismatch("a connection that takes an event", error.to_string()))?;
+        }
+    }
+    let answer = device.call("ping", vec![]).await?;
+    expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
+    for (user, device) in [(&alice, &mut device), (&bob, &mut bystander)] {
+        t.emit_numbered(user, 1, 1).await?;
+        receives(device, [1]).await?;
+        device.expect_silence(QUIET / 3).await?;
+    }
+    expect::that(t.server().still_runs().await, "a server that still runs", "it has ended")
 }

@@ -1,4 +1,4 @@
-//! SPEC 17: the heartbeat, and lines that are dead for a while or for good.
+//! SPEC 17 and 20: the heartbeat, and lines that are dead for a while or for good.
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
@@ -65,6 +65,12 @@ pub(super) const CASES: &[Case] = &[
     Case::new("HEART-03/polling", "so does a polling client", |t| Box::pin(stays(t, Transport::Polling)))
         .needs(POLLING),
     Case::new("HEART-03/library", "so does rust_socketio", |t| Box::pin(library_stays(t))),
+    Case::new(
+        "HEART-03/minute",
+        "so do clients on both transports for more than a minute, whatever is announced",
+        |t| Box::pin(minute(t)),
+    )
+    .waits(Duration::from_secs(60)),
     Case::new("HEART-04/settings", "the settings are what is announced, and what happens", |t| Box::pin(settings(t)))
         .needs(&[Need::Setting("ping_interval_seconds"), Need::Setting("ping_timeout_seconds")]),
     Case::new("HEART-04/wrong", "what is no whole second from 1 on is an error of the configuration", |t| {
@@ -197,9 +203,49 @@ async fn stays(t: Bench, transport: Transport) -> Outcome {
 async fn library_stays(t: Bench) -> Outcome {
     let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
     let alice = t.user().await?;
-    let mut device = t.connect(&alice).await?;
+    let mut device = t.connect_by_library(&alice).await?;
     device.expect_silence(long_enough(heart)).await?;
     serves(&t, &alice, &mut device, 1).await
+}
+
+/// One that is quiet, one that is not, and a session that was upgraded, on the server that all share.
+async fn minute(t: Bench) -> Outcome {
+    const MINUTE: Duration = Duration::from_secs(66);
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut quiet = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
+    let mut busy = vec![t.connect_raw(&bob, Transport::WebSocket).await?];
+    if t.target().declares("polling") {
+        for (user, devices) in [(&alice, &mut quiet), (&bob, &mut busy)] {
+            devices.push(t.connect_raw(user, Transport::Polling).await?);
+        }
+        let mut upgraded = t.connect_raw(&alice, Transport::Polling).await?;
+        if let Some(wire) = upgraded.wire() {
+            wire.upgrade().await.map_err(|error| expect::mismatch("an upgrade", error.to_string()))?;
+        }
+        quiet.push(upgraded);
+    }
+    let until = Instant::now() + MINUTE;
+    for n in 1.. {
+        // The passing of time is what is tested here.
+        sleep(Duration::from_secs(6)).await;
+        t.emit_numbered(&bob, n, n).await?;
+        for device in &mut busy {
+            receives(device, [n]).await?;
+        }
+        if Instant::now() > until {
+            break;
+        }
+    }
+    for device in &mut quiet {
+        device.expect_silence(QUIET / 3).await?;
+    }
+    t.emit_numbered(&alice, 1, 1).await?;
+    for device in &mut quiet {
+        receives(device, [1]).await?;
+        let answer = device.call("ping", vec![]).await?;
+        expect::equal("the answer", &json!(["pong"]), &json!(answer))?;
+    }
+    Ok(())
 }
 
 /// Several times as long as a client that answers nothing may stay, or once where that is long already.

@@ -1,5 +1,17 @@
 //! The cases, in the order of SPEC.md.
 
+/// A case whose story is told over a transport: `over!(Polling, "ID/slug", "title", story)`, where `story` takes a bench, the transport and
+/// whatever else follows. Over polling it is for targets that have that.
+macro_rules! over {
+    (WebSocket, $id:literal, $title:literal, $story:path $(, $more:expr)*) => {
+        Case::new($id, $title, |t| Box::pin($story(t, $crate::client::Transport::WebSocket $(, $more)*)))
+    };
+    (Polling, $id:literal, $title:literal, $story:path $(, $more:expr)*) => {
+        Case::new($id, $title, |t| Box::pin($story(t, $crate::client::Transport::Polling $(, $more)*)))
+            .needs(&[$crate::case::Need::Capability("polling")])
+    };
+}
+
 mod acks;
 mod auth;
 mod cluster;
@@ -7,11 +19,13 @@ mod config;
 mod emit;
 mod ending;
 mod events;
+mod failover;
 mod failure;
 mod floods;
 mod harm;
 mod heart;
 mod keys;
+mod leaks;
 mod nodes;
 mod numbers;
 mod order;
@@ -19,11 +33,14 @@ mod origins;
 mod outage;
 mod pace;
 mod queue;
+mod repeats;
 mod rights;
 mod rooms;
 mod rotation;
+mod sessions;
 mod slow;
 mod transport;
+mod travel;
 mod upgrade;
 
 use std::time::Duration;
@@ -39,10 +56,14 @@ pub fn all() -> Vec<Case> {
         transport::CASES,
         upgrade::CASES,
         auth::CASES,
+        sessions::CASES,
         rooms::CASES,
         events::CASES,
+        travel::CASES,
         queue::CASES,
         emit::CASES,
+        repeats::CASES,
+        leaks::CASES,
         keys::CASES,
         origins::CASES,
         config::CASES,
@@ -59,6 +80,7 @@ pub fn all() -> Vec<Case> {
         ending::CASES,
         heart::CASES,
         floods::CASES,
+        failover::CASES,
         rotation::CASES,
     ]
     .concat()

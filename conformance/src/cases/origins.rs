@@ -1,5 +1,6 @@
 //! SPEC 7: which pages a browser lets speak to the server.
 
+use super::numbers::receives;
 use crate::{
     bench::{Answer, Bench},
     case::{Case, Need},
@@ -13,8 +14,15 @@ pub(super) const CASES: &[Case] = &[
     Case::new("ORIGIN-01/listed", "a listed origin gets CORS headers with credentials", |t| Box::pin(listed(t))),
     Case::new("ORIGIN-01/preflight", "a listed origin's preflight is answered", |t| Box::pin(preflight(t))),
     Case::new("ORIGIN-02/unlisted", "no other origin gets an Access-Control-Allow-Origin", |t| Box::pin(unlisted(t))),
+    Case::new("ORIGIN-02/control", "no route of the control surface allows another origin", |t| Box::pin(control(t)))
+        .needs(&[Need::Capability("control")]),
+    Case::new("ORIGIN-20/vary", "an answer that depends on its origin says so", |t| Box::pin(vary(t))),
     Case::new("ORIGIN-03/no-wildcard", "a wildcard never comes with credentials", |t| Box::pin(no_wildcard(t))),
     Case::new("ORIGIN-04/polling", "polling from an unlisted origin is refused with 403", |t| Box::pin(polling(t))),
+    Case::new("ORIGIN-04/later-requests", "so is each later request of a polling session", |t| {
+        Box::pin(later_requests(t))
+    })
+    .needs(&[Need::Capability("polling")]),
     Case::new("ORIGIN-05/upgrade", "an upgrade from an unlisted origin is refused with 403", |t| Box::pin(upgrade(t))),
     Case::new("ORIGIN-06/none", "a client without an origin is served", |t| Box::pin(none(t))),
     Case::new("ORIGIN-07/own", "the server's own origin may come in, over both transports", |t| Box::pin(own(t))),
@@ -28,28 +36,53 @@ fn first_listed(t: &Bench) -> String {
     t.target().origins.listed.first().cloned().unwrap_or_default()
 }
 
-/// Origins that resemble the first listed one and are not it.
+/// Origins that resemble a listed one and are not it, and some that are trusted too easily.
 fn others(t: &Bench) -> Vec<String> {
-    let listed = first_listed(t);
-    let (scheme, rest) = listed.split_once("://").unwrap_or(("http", &listed));
+    let listed = &t.target().origins.listed;
+    let mut others: Vec<_> = listed.iter().flat_map(|origin| look_alikes(origin)).collect();
+    others.push(listed.join(","));
+    others.extend(
+        [
+            "https://evil.example",
+            "null",
+            "file://",
+            "http://localhost",
+            "http://localhost:9",
+            "https://localhost:9",
+            "http://127.0.0.1:9",
+        ]
+        .map(str::to_owned),
+    );
+    others.retain(|origin| !listed.contains(origin));
+    others
+}
+
+fn look_alikes(listed: &str) -> Vec<String> {
+    let (scheme, rest) = listed.split_once("://").unwrap_or(("http", listed));
     let host = rest.split(':').next().unwrap_or(rest);
     let other_scheme = if scheme == "http" { "https" } else { "http" };
-    vec![
-        "https://evil.example".to_owned(),
+    // A listed origin is a text, and not a pattern of which a dot is any letter.
+    let mut dots: Vec<_> =
+        rest.match_indices('.').map(|(at, _)| format!("{scheme}://{}x{}", &rest[..at], &rest[at + 1..])).collect();
+    let alike = [
         format!("{other_scheme}://{rest}"),
-        format!("{scheme}://{host}"),
         format!("{scheme}://{host}:9"),
         format!("{listed}0"),
         format!("{listed}.evil.example"),
+        format!("{scheme}://{host}.evil.example"),
         format!("{scheme}://evil-{rest}"),
         format!("{scheme}://evil.{rest}"),
-        format!("{}", t.target().origins.listed.join(",")),
-        "null".to_owned(),
-        "file://".to_owned(),
-    ]
-    .into_iter()
-    .filter(|origin| !t.target().origins.listed.contains(origin))
-    .collect()
+        format!("{scheme}://evil.example/{rest}"),
+        format!("{scheme}://evil.example?{listed}"),
+        format!("{scheme}://{rest}@evil.example"),
+        format!("x{listed}"),
+        listed[..listed.len() - 1].to_owned(),
+    ];
+    dots.extend(alike);
+    if rest != host {
+        dots.push(format!("{scheme}://{host}"));
+    }
+    dots
 }
 
 async fn poll_from(t: &Bench, origin: &str) -> Outcome<Answer> {
@@ -249,4 +282,85 @@ async fn null(t: Bench) -> Outcome {
     allows(&answer, "null")?;
     open_from(&t, "null").await.map_err(|error| mismatch("a WebSocket from null", error.to_string()))?;
     poll_from(&t, "file://").await?.expect_status(403)
+}
+
+/// Requests as a browser sends them, right and wrong ones, and preflights, from pages of strangers.
+async fn control(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let bearer = t.credential()?;
+    let event = t.event_for(&alice).body().to_string();
+    let session = format!("/sessions/{}", t.session_id());
+    for origin in ["https://evil.example", "null"].map(str::to_owned).into_iter().chain(others(&t).into_iter().take(6))
+    {
+        let credentials = ("authorization", &*bearer);
+        let json_type = ("content-type", "application/json");
+        let from = ("origin", &*origin);
+        let asks = ("access-control-request-method", "POST");
+        let headers = ("access-control-request-headers", "authorization, content-type");
+        let requests: [(&str, &str, Vec<(&str, &str)>, Option<&str>); 8] = [
+            ("POST", "/events", vec![from, credentials, json_type], Some(&event)),
+            ("POST", "/events", vec![from, json_type], Some(&event)),
+            ("POST", "/events", vec![from, credentials, json_type], Some("{")),
+            ("POST", "/events/batch", vec![from, json_type], Some("[]")),
+            ("DELETE", &session, vec![from, credentials], None),
+            ("GET", "/no/such/route", vec![from], None),
+            ("OPTIONS", "/events", vec![from, asks, headers], None),
+            ("OPTIONS", &session, vec![from, asks, headers], None),
+        ];
+        for (method, path, headers, body) in requests {
+            let answer = t.http(method, path, &headers, body.map(str::to_owned)).await?;
+            let told = format!("no Access-Control-Allow-Origin for {method} {path} from {origin}");
+            let allowed = answer.header("access-control-allow-origin");
+            expect::that(allowed.is_none(), told, format!("{allowed:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Else a cache gives the answer for one origin to another.
+async fn vary(t: Bench) -> Outcome {
+    let answer = poll_from(&t, &first_listed(&t)).await?;
+    let mut answers = vec![answer];
+    if t.target().declares("control") {
+        let (bearer, origin) = (t.credential()?, first_listed(&t));
+        let headers = [("authorization", &*bearer), ("origin", &*origin)];
+        answers.push(t.http("DELETE", &format!("/sessions/{}", t.session_id()), &headers, None::<String>).await?);
+    }
+    for answer in
+        answers.iter().filter(|answer| answer.header("access-control-allow-origin").is_some_and(|it| it != "*"))
+    {
+        let vary =
+            answer.headers.get_all("vary").iter().filter_map(|it| it.to_str().ok()).collect::<Vec<_>>().join(",");
+        let told = vary.split(',').any(|name| matches!(name.trim().to_ascii_lowercase().as_str(), "origin" | "*"));
+        expect::that(told, "Vary: Origin", format!("{vary:?}"))?;
+    }
+    Ok(())
+}
+
+/// A stranger who has learnt the id of a session polls it, posts to it, and upgrades it.
+async fn later_requests(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    let Some(sid) = device.wire().map(|wire| wire.handshake.sid.clone()) else { return Ok(()) };
+    let path = format!("{POLL}&sid={sid}");
+    for origin in others(&t).iter().take(4) {
+        let headers = [("origin", &**origin), ("content-type", "text/plain")];
+        let posted = t.http("POST", &path, &headers, Some("42/notifications,[\"ping\"]".to_owned())).await?;
+        let polled = t.http("GET", &path, &headers[..1], None::<String>).await?;
+        for answer in [posted, polled] {
+            expect::that(answer.status == 403, format!("HTTP 403 to {origin}"), answer.describe())?;
+            let allowed = answer.header("access-control-allow-origin");
+            expect::that(allowed.is_none(), "no Access-Control-Allow-Origin", format!("{allowed:?}"))?;
+        }
+        let opening = t.opening(Transport::WebSocket).header("origin", &**origin).query("sid", &*sid);
+        match Wire::open(opening, t.transcript().clone()).await {
+            Err(WireError::Refused { status: 403, .. }) => {}
+            other => {
+                return Err(mismatch(format!("HTTP 403 to an upgrade from {origin}"), format!("{:?}", other.err())));
+            }
+        }
+    }
+    // The session goes on as if there had been none of them.
+    t.emit_numbered(&alice, 1, 1).await?;
+    receives(&mut device, [1]).await
 }

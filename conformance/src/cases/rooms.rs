@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::QUIET;
+use super::{QUIET, numbers::receives};
 use crate::{
     bench::{Bench, Emission, User},
     case::Case,
     client::{Client, Transport},
-    expect::{self, Outcome},
+    expect::{self, Fault, Outcome},
     fixtures,
 };
 
@@ -17,24 +17,35 @@ pub(super) const CASES: &[Case] = &[
     })
     .also(&["EVENT-09"]),
     Case::new("ROOM-02/join-events", "events that ask to join a room change nothing", |t| Box::pin(join_events(t))),
+    over!(WebSocket, "ROOM-02/leave-events", "events that ask to leave change nothing", leave_events),
+    over!(Polling, "ROOM-02/leave-events-polled", "nor by polling", leave_events),
     Case::new("ROOM-03/forged-identity", "an id in the CONNECT payload or the URL is ignored", |t| {
         Box::pin(forged_identity(t))
     }),
     Case::new("ROOM-04/server-events", "what a client sends reaches no other client", |t| Box::pin(server_events(t))),
-    Case::new("ROOM-05/look-alikes", "users whose ids look alike never meet, live", |t| Box::pin(look_alikes(t))),
+    Case::new("ROOM-05/look-alikes", "users whose ids look alike never meet, live", |t| {
+        Box::pin(look_alikes(t, 1, for_resource))
+    }),
+    Case::new("ROOM-05/look-alikes-targeted", "nor where metadata.targetUserId names them", |t| {
+        Box::pin(look_alikes(t, 2, Bench::event_for))
+    }),
     Case::new("ROOM-05/look-alikes-queued", "users whose ids look alike never meet in the queue", |t| {
         Box::pin(look_alikes_queued(t))
     }),
     Case::new("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", |t| {
         Box::pin(all_devices(t))
     }),
+    Case::new("ROOM-06/several-sessions", "so do those of several sessions of a user", |t| {
+        Box::pin(several_sessions(t))
+    }),
+    Case::new("ROOM-06/many-devices", "so do 60 devices of a user", |t| Box::pin(many_devices(t))),
 ];
 
 async fn isolation(t: Bench) -> Outcome {
     let mut users = Vec::new();
     for _ in 0..5 {
         let user = t.user().await?;
-        let device = t.connect(&user).await?;
+        let device = t.connect_raw(&user, Transport::WebSocket).await?;
         users.push((user, device));
     }
     for (user, _) in &users {
@@ -53,40 +64,156 @@ async fn isolation(t: Bench) -> Outcome {
     Ok(())
 }
 
+/// What a client might send to come into a room, in the words that servers use.
+const JOINS: [&str; 34] = [
+    "join",
+    "joinRoom",
+    "join-room",
+    "join_room",
+    "join:room",
+    "join:user",
+    "subscribe",
+    "subscribe:user",
+    "sub",
+    "room",
+    "enter",
+    "watch",
+    "follow",
+    "listen",
+    "register",
+    "registerUser",
+    "identify",
+    "login",
+    "setUser",
+    "set-user",
+    "user",
+    "userId",
+    "init",
+    "hello",
+    "connect-user",
+    "auth",
+    "authenticate",
+    "auth.refresh",
+    "switch",
+    "impersonate",
+    "notifications",
+    "notifications.subscribe",
+    "channel",
+    "message",
+];
+
 async fn join_events(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
-    let mut alices = t.connect_raw(&alice, Transport::WebSocket).await?;
-    let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
-    for name in ["join", "joinRoom", "join-room", "subscribe", "room", "leave", "authenticate", "auth", "auth.refresh"]
-    {
-        for argument in [json!(alice.id), json!({"userId": alice.id, "room": alice.id}), json!([alice.id])] {
-            device.emit(name, vec![argument]).await?;
+    // Several, for a server may reach a user with one device in another way than by a room.
+    let mut alices =
+        [t.connect_raw(&alice, Transport::WebSocket).await?, t.connect_raw(&alice, Transport::WebSocket).await?];
+    let id = &alice.id;
+    let rooms = [
+        "{id}",
+        "user {id}",
+        "user:{id}",
+        "user-{id}",
+        "user_{id}",
+        "user/{id}",
+        "users:{id}",
+        "room:{id}",
+        "notifications:{id}",
+    ];
+    let rooms = rooms.map(|room| room.replace("{id}", id));
+    let mut devices = Vec::new();
+    // From several devices, for a server may bound what one may send.
+    for names in JOINS.chunks(4) {
+        let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
+        for name in names {
+            for argument in [
+                json!({"userId": id, "room": id, "id": id, "user": id, "targetUserId": id, "sub": id}),
+                json!({"userId": id, "user": {"id": id, "userId": id}, "room": rooms[1], "rooms": rooms, "channel": rooms[2]}),
+                json!(rooms),
+            ] {
+                device.emit(name, vec![argument]).await?;
+            }
+            for room in &rooms {
+                device.emit(name, vec![json!(room)]).await?;
+            }
+            device.emit(name, vec![json!("user"), json!(id)]).await?;
+        }
+        // An answered ping shows that all of them have been read.
+        let answer = device.call("ping", vec![]).await?;
+        expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
+        devices.push(device);
+    }
+    t.emit(&t.event_for(&alice)).await?;
+    for device in &mut alices {
+        device.expect_event("record.accessed").await?;
+    }
+    let sentinel = t.event_for(&mallory);
+    t.emit(&sentinel).await?;
+    for device in &mut devices {
+        let payload = device.expect_event("record.accessed").await?;
+        expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    }
+    for device in &mut devices {
+        device.expect_silence(QUIET / 10).await?;
+    }
+    Ok(())
+}
+
+async fn leave_events(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    let names = [
+        "leave",
+        "leaveRoom",
+        "leave-room",
+        "leave_room",
+        "leave:room",
+        "unsubscribe",
+        "unregister",
+        "unwatch",
+        "exit",
+        "logout",
+        "pause",
+        "mute",
+        "stop",
+        "off",
+        "quit",
+        "bye",
+        "close",
+        "end",
+    ];
+    for name in names {
+        for args in [vec![], vec![json!(alice.id)], vec![json!({"userId": alice.id, "room": alice.id})]] {
+            device.emit(name, args).await?;
         }
     }
-    // An answered ping shows that all of them have been read.
     let answer = device.call("ping", vec![]).await?;
     expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
-    t.emit(&t.event_for(&alice)).await?;
-    alices.expect_event("record.accessed").await?;
-    only_own(&t, &mallory, &mut device).await
+    only_own(&t, &alice, &mut device).await
 }
 
 async fn forged_identity(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
-    let mut alices = t.connect_raw(&alice, Transport::WebSocket).await?;
-    let opening = t.opening(Transport::WebSocket).query("userId", &*alice.id).query("room", &*alice.id);
-    let auth = json!({"token": t.token(&mallory).await?, "userId": alice.id, "sub": alice.id, "room": alice.id,
+    let mut alices =
+        [t.connect_raw(&alice, Transport::WebSocket).await?, t.connect_raw(&alice, Transport::WebSocket).await?];
+    let names = ["userId", "user", "user_id", "uid", "id", "room", "sub", "targetUserId"];
+    let opening = names.iter().fold(t.opening(Transport::WebSocket), |opening, name| opening.query(name, &*alice.id));
+    let opening = opening.header("x-user-id", &*alice.id).header("x-user", &*alice.id);
+    let auth = json!({"token": t.token(&mallory).await?, "userId": alice.id, "user_id": alice.id, "uid": alice.id,
+        "id": alice.id, "sub": alice.id, "room": alice.id, "rooms": [alice.id], "targetUserId": alice.id,
         "sessionId": alice.session, "user": {"id": alice.id}});
     let mut device = t.attempt_raw(opening, Some(auth)).await?;
     device.expect_accepted().await?;
     t.emit(&t.event_for(&alice)).await?;
-    alices.expect_event("record.accessed").await?;
+    for device in &mut alices {
+        device.expect_event("record.accessed").await?;
+    }
     only_own(&t, &mallory, &mut device).await
 }
 
 async fn server_events(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
-    let mut alices = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut alices =
+        [t.connect_raw(&alice, Transport::WebSocket).await?, t.connect_raw(&alice, Transport::WebSocket).await?];
     let mut mallorys_other = t.connect_raw(&mallory, Transport::WebSocket).await?;
     let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
     let forged = json!({"eventType": "record.accessed", "actorId": "x", "resourceId": alice.id,
@@ -99,13 +226,30 @@ async fn server_events(t: Bench) -> Outcome {
         "queued.events",
         "message",
         "broadcast",
+        "emit",
+        "send",
+        "notify",
+        "notification",
+        "event",
+        "relay",
+        "chat",
     ] {
         device.emit(name, vec![forged.clone()]).await?;
+        device.emit(name, vec![json!(alice.id), forged.clone()]).await?;
+        device.emit(name, vec![json!({"to": alice.id, "room": alice.id, "event": name, "payload": forged})]).await?;
     }
     let answer = device.call("ping", vec![]).await?;
     expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
-    only_own(&t, &alice, &mut alices).await?;
-    mallorys_other.expect_silence(QUIET).await
+    let [first, second] = &mut alices;
+    let sentinel = t.event_for(&alice);
+    t.emit(&sentinel).await?;
+    let payload = first.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    let payload = second.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    first.expect_silence(QUIET).await?;
+    mallorys_other.expect_silence(QUIET).await?;
+    device.expect_silence(QUIET / 3).await
 }
 
 /// The device receives the user's next event, and nothing before or soon after it.
@@ -117,15 +261,21 @@ async fn only_own(t: &Bench, user: &User, device: &mut Client) -> Outcome {
     device.expect_silence(QUIET).await
 }
 
-/// The users of one group of `fixtures/users.json`.
+/// The users of one group of `fixtures/users.json`, but for those whom the target refuses to have: they meet nobody.
 async fn group(t: &Bench, group: &Value) -> Outcome<Vec<User>> {
     let n = format!("u{}", t.random(11).to_lowercase());
     let mut users = Vec::new();
+    t.transcript().note(format!("users {}: {}", group["name"], group["why"]));
     for id in group["ids"].as_array().into_iter().flatten() {
         let id = fixtures::fill(id, &[("n", &n)]);
-        users.push(t.user_named(id.as_str().unwrap_or_default()).await?);
+        match t.user_named(id.as_str().unwrap_or_default()).await {
+            Ok(user) => users.push(user),
+            Err(Fault::Mismatch { actual, .. }) if id.as_str() != Some(&n) => {
+                t.transcript().note(format!("no session for the user {id}: {actual}"));
+            }
+            Err(fault) => return Err(fault),
+        }
     }
-    t.transcript().note(format!("users {}: {}", group["name"], group["why"]));
     Ok(users)
 }
 
@@ -134,25 +284,27 @@ fn for_resource(t: &Bench, user: &User) -> Emission {
     Emission { resource_id: user.id.clone(), ..t.event_for(user) }
 }
 
-async fn look_alikes(t: Bench) -> Outcome {
+async fn look_alikes(t: Bench, devices_each: usize, event_for: fn(&Bench, &User) -> Emission) -> Outcome {
     for entry in fixtures::list(fixtures::USERS, "groups") {
         let users = group(&t, &entry).await?;
         let mut devices = Vec::new();
         for user in &users {
-            devices.push(t.connect_raw(user, Transport::WebSocket).await?);
+            for _ in 0..devices_each {
+                devices.push((user, t.connect_raw(user, Transport::WebSocket).await?));
+            }
         }
         for user in &users {
-            t.emit(&for_resource(&t, user)).await?;
+            t.emit(&event_for(&t, user)).await?;
         }
-        for (user, device) in users.iter().zip(&mut devices) {
+        for (user, device) in &mut devices {
             let payload = device.expect_event("record.accessed").await?;
             expect::equal("metadata.targetUserId", &json!(user.id), &payload["metadata"]["targetUserId"])?;
         }
         // Each has had one event; a second one, even late, would stand before this.
         for user in &users {
-            t.emit(&for_resource(&t, user).of("access.granted")).await?;
+            t.emit(&event_for(&t, user).of("access.granted")).await?;
         }
-        for device in &mut devices {
+        for (_, device) in &mut devices {
             device.expect_event("access.granted").await?;
         }
     }
@@ -177,7 +329,8 @@ async fn look_alikes_queued(t: Bench) -> Outcome {
 
 async fn all_devices(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut devices = vec![t.connect(&alice).await?, t.connect(&alice).await?];
+    let mut devices =
+        vec![t.connect_raw(&alice, Transport::WebSocket).await?, t.connect_raw(&alice, Transport::WebSocket).await?];
     devices.push(t.connect_raw(&alice, Transport::WebSocket).await?);
     if t.target().declares("polling") {
         devices.push(t.connect_raw(&alice, Transport::Polling).await?);
@@ -189,6 +342,55 @@ async fn all_devices(t: Bench) -> Outcome {
             expect::equal("metadata.n", &json!(n), &payload["metadata"]["n"])?;
         }
         device.expect_silence(QUIET / 3).await?;
+    }
+    Ok(())
+}
+
+async fn several_sessions(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
+    for n in 1..=4 {
+        let other = User { session: t.session_id(), ..alice.clone() };
+        t.open_session(&other, None).await?;
+        for transport in [Transport::WebSocket, Transport::Polling] {
+            if transport == Transport::WebSocket || t.target().declares("polling") {
+                devices.push(t.connect_raw(&other, transport).await?);
+            }
+        }
+        t.emit_numbered(&alice, n, n).await?;
+        for device in &mut devices {
+            receives(device, [n]).await?;
+        }
+    }
+    // The newest goes, and the older ones go on.
+    if let Some(newest) = devices.pop() {
+        newest.disconnect().await;
+    }
+    t.emit_numbered(&alice, 5, 5).await?;
+    for device in &mut devices {
+        receives(device, [5]).await?;
+        device.expect_silence(QUIET / 3).await?;
+    }
+    Ok(())
+}
+
+async fn many_devices(t: Bench) -> Outcome {
+    const DEVICES: usize = 60;
+    let alice = t.user().await?;
+    let mut devices = Vec::new();
+    for n in 0..DEVICES {
+        let polls = n % 6 == 5 && t.target().declares("polling");
+        let transport = if polls { Transport::Polling } else { Transport::WebSocket };
+        devices.push(t.connect_raw(&alice, transport).await?);
+    }
+    t.emit_numbered(&alice, 1, 3).await?;
+    for (at, device) in devices.iter_mut().enumerate() {
+        receives(device, 1..=3).await.map_err(|fault| match fault {
+            Fault::Mismatch { expected, actual } => {
+                expect::mismatch(format!("{expected} at the device {} of {DEVICES}", at + 1), actual)
+            }
+            other => other,
+        })?;
     }
     Ok(())
 }

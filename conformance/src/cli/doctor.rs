@@ -9,7 +9,7 @@ use super::interrupt::Interrupt;
 use crate::{
     bench::{Bench, Suite},
     canary,
-    client::Client,
+    client::{Client, Transport},
     event::RunEvent,
     exit,
     expect::{self, Outcome},
@@ -98,7 +98,7 @@ async fn live(t: &Bench) -> Option<Value> {
     step(t, "a token is signed", "see [jwt]", t.token(&user).await)?;
     let refused = "does the server verify with the key and the algorithm of [jwt]? Does it serve Socket.IO at /socket.io/, \
                    namespace /notifications? Its log may say more";
-    let connected = t.connect(&user).await;
+    let connected = t.connect_raw(&user, Transport::WebSocket).await;
     let no_session = "the server wants a session for the token: declare \"sessions\", and fill in [sessions.create]";
     let refused = match &connected {
         Err(fault) if fault.to_string().contains("session_invalid") => no_session,
@@ -124,7 +124,7 @@ async fn queued(t: &Bench) -> Option<()> {
     let waits = async {
         let user = t.user().await?;
         t.emit(&t.event_for(&user)).await?;
-        let mut client = t.connect(&user).await?;
+        let mut client = t.connect_raw(&user, Transport::WebSocket).await?;
         let queued = client.expect_queued().await?;
         client.disconnect().await;
         expect::that(queued.len() == 1, "one queued event", queued.len().to_string())

@@ -39,8 +39,8 @@ pub(super) async fn prove(options: &Options, at_once: usize, chosen: &Chosen, re
     ground::clear(suite).await;
     match proven {
         Ok(matrix) => {
-            if !chosen.mutants.is_empty() {
-                println!("  note      only some of the mutants were faced, so nothing is said of idle cases");
+            if !chosen.is_whole() {
+                println!("  note      not every mutant faced every case, so nothing is said of idle cases");
             }
             conclude(&matrix, reports)
         }
@@ -50,12 +50,17 @@ pub(super) async fn prove(options: &Options, at_once: usize, chosen: &Chosen, re
 
 fn tell(fate: &Fate) {
     let survived = fate.survived();
-    let verdict = if survived.is_empty() { "killed " } else { "SURVIVED" };
+    let verdict = match (survived.is_empty(), fate.mutant.passes.is_empty(), fate.unexplained.is_empty()) {
+        (false, ..) => "SURVIVED",
+        (true, true, _) => "killed ",
+        (true, false, true) => "right  ",
+        (true, false, false) => "WRONGED",
+    };
     let also = fate.failed.len() + survived.len() - fate.mutant.killed_by.len();
     println!(
         "  {verdict}  {:<32} by {}, and {also} more  {:.1} s",
         fate.mutant.name,
-        fate.mutant.killed_by.join(", "),
+        [fate.mutant.killed_by.as_slice(), &fate.mutant.passes].concat().join(", "),
         fate.took_s
     );
     if !survived.is_empty() {

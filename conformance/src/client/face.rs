@@ -16,6 +16,8 @@ use crate::expect::{self, Fault, Outcome, inconclusive, mismatch};
 
 /// The namespace of the contract (TRANS-05).
 pub(super) const NAMESPACE: &str = "/notifications";
+/// The events of the contract.
+const CONTRACT: [&str; 5] = ["record.accessed", "access.granted", "access.revoked", "record.uploaded", "queued.events"];
 /// How long an answer that is due may take before it counts as missing.
 const DUE: Duration = Duration::from_secs(5);
 
@@ -78,6 +80,16 @@ pub struct Delivery {
 pub struct Client {
     link: Link,
     next_ack: u64,
+    greeting: Greeting,
+}
+
+/// Whether a server greets its clients with an event that no contract knows is judged by the case that is about that, and not by all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// It comes next, if it comes.
+    LetPass,
+    /// Whatever comes is told.
+    Told,
 }
 
 #[derive(Debug)]
@@ -104,11 +116,11 @@ impl Client {
         wire.send(&format!("4{connect}"))
             .await
             .map_err(|error| mismatch("a connection that takes a CONNECT", error.to_string()))?;
-        Ok(Self { link: Link::Wire(Box::new(wire)), next_ack: 0 })
+        Ok(Self { link: Link::Wire(Box::new(wire)), next_ack: 0, greeting: Greeting::Told })
     }
 
     pub(super) fn over_library(library: Library) -> Self {
-        Self { link: Link::Library(library), next_ack: 0 }
+        Self { link: Link::Library(library), next_ack: 0, greeting: Greeting::Told }
     }
 
     /// The raw connection, where there is one.
@@ -119,12 +131,32 @@ impl Client {
         }
     }
 
-    /// The next thing to arrive, or `None` where nothing does in time.
+    /// The next thing to arrive, or `None` where nothing does in time. An event of another name than those of the contract is let pass where
+    /// it is the first thing after the CONNECT was accepted: a greeting.
     pub async fn next(&mut self, within: Duration) -> Option<Arrival> {
-        match &mut self.link {
-            Link::Wire(wire) => wire.receive(within).await.map(arrival),
-            Link::Library(library) => library.receive(within).await,
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let arrival = match &mut self.link {
+                Link::Wire(wire) => wire.receive(left).await.map(arrival),
+                Link::Library(library) => library.receive(left).await,
+            };
+            let greeted = self.greeting == Greeting::LetPass
+                && matches!(&arrival, Some(Arrival::Event { name, ack: None, .. }) if !CONTRACT.contains(&&**name));
+            match &arrival {
+                Some(Arrival::Accepted) => self.greeting = Greeting::LetPass,
+                Some(_) => self.greeting = Greeting::Told,
+                None => {}
+            }
+            if !greeted {
+                return arrival;
+            }
         }
+    }
+
+    /// From now on a greeting is told like anything else.
+    pub fn mind_greetings(&mut self) {
+        self.greeting = Greeting::Told;
     }
 
     /// The CONNECT is accepted.
@@ -291,6 +323,20 @@ impl Client {
                 wire.send_all(&packets).await.map_err(|error| gone("a DISCONNECT and a close packet", error))
             }
             Link::Library(_) => Err(inconclusive("rust_socketio hears nothing after it has left")),
+        }
+    }
+
+    /// Closes the connection without leaving the namespace, over the raw wire, and waits until the server has closed it, too.
+    ///
+    /// # Errors
+    /// Where there is no wire.
+    pub async fn close(self) -> Outcome {
+        match self.link {
+            Link::Wire(wire) => {
+                wire.close(DUE).await;
+                Ok(())
+            }
+            Link::Library(_) => Err(inconclusive("rust_socketio leaves before it closes")),
         }
     }
 

@@ -1,8 +1,11 @@
 //! What can happen to a whole Redis. For one of a case's own ([`RedisServer::another`]) alone: everybody who uses it suffers.
 
-use redis::{AsyncCommands, RedisResult};
+use std::collections::BTreeSet;
 
-use super::{RedisError, RedisServer, Source, connect, first_answer};
+use redis::{AsyncCommands, RedisResult};
+use tokio::time::{Instant, sleep};
+
+use super::{POLL, RedisError, RedisServer, START_LIMIT, Source, connect, first_answer};
 
 impl RedisServer {
     /// Stops it where it stands: its connections stay open and nothing is answered.
@@ -14,6 +17,10 @@ impl RedisServer {
             Source::Container(container) => told(container.pause().await),
             Source::Local(local) => {
                 local.pause().await;
+                Ok(())
+            }
+            Source::Fleet(fleet) => {
+                fleet.first().0.pause().await;
                 Ok(())
             }
             Source::Url(_) => Err(somebodys()),
@@ -31,6 +38,10 @@ impl RedisServer {
                 local.resume().await;
                 Ok(())
             }
+            Source::Fleet(fleet) => {
+                fleet.first().0.resume().await;
+                Ok(())
+            }
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -43,6 +54,7 @@ impl RedisServer {
         match &self.source {
             Source::Container(container) => told(container.halt().await),
             Source::Local(local) => told(local.halt().await),
+            Source::Fleet(fleet) => told(fleet.first().0.halt().await),
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -55,9 +67,50 @@ impl RedisServer {
         match &self.source {
             Source::Container(container) => told(container.begin().await)?,
             Source::Local(local) => told(local.begin().await)?,
+            Source::Fleet(fleet) => told(fleet.first().0.begin().await)?,
             Source::Url(_) => return Err(somebodys()),
         }
         first_answer(&self.address, &self.source).await.map(drop).map_err(RedisError::Fault)
+    }
+
+    /// Kills it, or the primary where it has replicas: nothing more is written to them.
+    ///
+    /// # Errors
+    /// Where it cannot be done to this Redis.
+    pub async fn kill(&self) -> Result<(), RedisError> {
+        match &self.source {
+            Source::Local(local) => local.stop().await,
+            Source::Fleet(fleet) => fleet.first().0.stop().await,
+            Source::Container(_) | Source::Url(_) => return Err(somebodys()),
+        }
+        Ok(())
+    }
+
+    /// Stops the replicas where they stand, or lets them go on.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub async fn pause_replicas(&self, paused: bool) -> Result<(), RedisError> {
+        let Source::Fleet(fleet) = &self.source else { return Err(RedisError::Fault("it has no replicas".to_owned())) };
+        for (replica, _) in fleet.others() {
+            if paused {
+                replica.pause().await;
+            } else {
+                replica.resume().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until its sentinels say that another is the primary.
+    ///
+    /// # Errors
+    /// Where they do not in time.
+    pub async fn until_failed_over(&self) -> Result<(), RedisError> {
+        let Source::Fleet(fleet) = &self.source else {
+            return Err(RedisError::Fault("it has no sentinels".to_owned()));
+        };
+        told(fleet.until_failed_over().await)
     }
 
     /// Makes it refuse what is written, as a replica does: of a master that nobody can reach, so that it keeps its data.
@@ -74,6 +127,46 @@ impl RedisServer {
     /// Where it does not answer.
     pub async fn take_writes(&self) -> Result<(), RedisError> {
         self.command(&["REPLICAOF", "NO", "ONE"]).await
+    }
+
+    /// Makes it a replica of another one with the same password.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn follow(&self, primary: &Self) -> Result<(), RedisError> {
+        let address = &primary.address;
+        self.set("masterauth", address.password.as_deref().unwrap_or_default()).await?;
+        self.command(&["REPLICAOF", &address.host, &address.port.to_string()]).await
+    }
+
+    /// Waits until so many replicas have whatever was written here so far.
+    ///
+    /// # Errors
+    /// Where they do not have it in time.
+    pub async fn until_copied(&self, replicas: u64) -> Result<(), RedisError> {
+        let deadline = Instant::now() + START_LIMIT;
+        let mut redis = connect(&self.address, 0).await?;
+        // Only what this connection has written is waited for, so it writes something.
+        let mut written = redis::pipe();
+        written.cmd("PUBLISH").arg("notify-conformance").arg("").ignore().cmd("WAIT").arg(replicas).arg(1_000);
+        while written.query_async::<(u64,)>(&mut redis).await?.0 < replicas {
+            if Instant::now() > deadline {
+                return Err(RedisError::Fault(format!("fewer than {replicas} replicas have what was written")));
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// The ports of the connections that have subscribed to something.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn listeners(&self) -> Result<BTreeSet<u16>, RedisError> {
+        let mut redis = connect(&self.address, 0).await?;
+        let list: String = redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("PUBSUB").query_async(&mut redis).await?;
+        let address = |line: &str| line.split(' ').find_map(|field| field.strip_prefix("addr=")).map(str::to_owned);
+        Ok(list.lines().filter_map(address).filter_map(|it| it.rsplit(':').next()?.parse().ok()).collect())
     }
 
     /// Changes a setting of the running Redis.

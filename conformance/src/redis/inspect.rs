@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::{RedisResult, aio::MultiplexedConnection};
+use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
 use super::{RedisError, RedisServer, connect, lending::CLAIM};
 
@@ -54,6 +54,44 @@ pub async fn keys(redis: &mut MultiplexedConnection) -> RedisResult<BTreeMap<Str
             return Ok(found);
         }
         cursor = next;
+    }
+}
+
+/// The keys whose content has this text, wherever it stands.
+///
+/// # Errors
+/// Where Redis does not answer.
+pub async fn holding(redis: &mut MultiplexedConnection, text: &str) -> RedisResult<BTreeMap<String, Key>> {
+    let mut found = BTreeMap::new();
+    for (name, key) in keys(redis).await? {
+        let mut all = match key.kind.as_str() {
+            "list" => redis::cmd("LRANGE"),
+            "stream" => redis::cmd("XRANGE"),
+            "zset" => redis::cmd("ZRANGE"),
+            "set" => redis::cmd("SMEMBERS"),
+            "hash" => redis::cmd("HGETALL"),
+            _ => redis::cmd("GET"),
+        };
+        all.arg(&name);
+        match key.kind.as_str() {
+            "list" | "zset" => all.arg(0).arg(-1),
+            "stream" => all.arg("-").arg("+"),
+            _ => &mut all,
+        };
+        if holds(&all.query_async(redis).await?, text) {
+            found.insert(name, key);
+        }
+    }
+    Ok(found)
+}
+
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::BulkString(bytes) => bytes.windows(text.len()).any(|part| part == text.as_bytes()),
+        Value::SimpleString(line) => line.contains(text),
+        Value::Array(items) | Value::Set(items) => items.iter().any(|item| holds(item, text)),
+        Value::Map(pairs) => pairs.iter().any(|(name, value)| holds(name, text) || holds(value, text)),
+        _ => false,
     }
 }
 

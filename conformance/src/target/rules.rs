@@ -44,6 +44,7 @@ fn capabilities(target: &Target, notes: &Notes<'_>) {
             "[process] with `command`, and \"redis\", by which nodes meet",
             is_own(target) && target.declares("redis"),
         ),
+        ("failover", "\"cluster\"", target.declares("cluster")),
     ] {
         if target.declares(capability) && !there {
             notes.problem("capabilities", format!("{capability:?} needs {section}"));

@@ -65,5 +65,5 @@ fn on(criterion: &mut Criterion, runtime: &Runtime, name: &str, queue: Arc<dyn O
 
 async fn store(redis: &LocalRedis) -> RedisStore {
     let _answers = redis.connection().await;
-    RedisStore::new(&redis.config(), LIMITS).expect("the settings make sense")
+    RedisStore::new(&redis.config(), LIMITS)
 }

@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    Arrived,
+    Arrived, Channel,
+    ear::Ear,
     lanes::Lanes,
     message::{self, Message},
     node::Node,
@@ -23,8 +24,9 @@ pub(super) struct Inbox {
     last: AtomicU64,
     /// Tells when a lane is done.
     done: Notify,
-    /// Tells of signs of life.
-    pub(super) beats: Notify,
+    /// Signs of life: this node's own, and those to all.
+    pub(super) own: Ear,
+    pub(super) all: Ear,
 }
 
 /// Events for a user.
@@ -61,7 +63,8 @@ impl Node {
                     local.end_session(&session, but_for.as_deref());
                 }
             }
-            Some(Message::Beat) => self.inbox.beats.notify_one(),
+            Some(Message::Beat(Channel::One)) => self.inbox.own.hear(),
+            Some(Message::Beat(Channel::All)) => self.inbox.all.hear(),
             None => tracing::warn!("another node has said what this one does not understand"),
         }
     }

@@ -11,7 +11,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::{
+    Channel,
     claims::LATELY,
+    ear::Ear,
     message::BEAT,
     node::{Membership, NOT_JOINED, Node},
 };
@@ -21,9 +23,16 @@ use crate::store::StoreError;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How long this node may not hear its own heartbeats before its subscription counts as broken. The store may be silent then as
+/// How long this node may hear no heartbeat on a channel before its subscription counts as broken. The store may be silent then as
 /// well, and nothing be missed; to join anew does no harm.
 const UNHEARD: Duration = Duration::from_millis(2_500);
+
+/// How soon whoever has subscribed has to hear a heartbeat on each channel: only then it is known that it hears.
+const HEARS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long no heartbeat to all may be heard before this node sends one: less than the time between two, so that whoever comes first
+/// spares it the others.
+const ALL_SPARED: Duration = Duration::from_millis(900);
 
 /// How long everything that was said may take to come in, and then to be done.
 const FINISH: Duration = Duration::from_secs(1);
@@ -39,10 +48,25 @@ const RENEW_AFTER: u64 = 8 * 60 * 60;
 enum Gap {
     #[error("the subscription has ended")]
     Ended,
-    #[error("the subscription is silent")]
+    #[error("nothing is heard of what is said to this node")]
     Silent,
+    #[error("nothing is heard of what is said to all nodes")]
+    SilentOfAll,
+    #[error("the subscription is at another server than the store")]
+    Elsewhere,
     #[error("the lease has ended")]
     Lapsed,
+}
+
+impl Gap {
+    /// Where nothing was heard.
+    const fn unheard(&self) -> Option<Channel> {
+        match self {
+            Self::Silent | Self::Elsewhere => Some(Channel::One),
+            Self::SilentOfAll => Some(Channel::All),
+            Self::Ended | Self::Lapsed => None,
+        }
+    }
 }
 
 /// Joins, and joins again whenever there was a gap.
@@ -55,6 +79,7 @@ pub(super) async fn run(node: Arc<Node>) {
             Ok(joined) => joined,
             Err(error) => {
                 node.answers.store(false, Ordering::SeqCst);
+                node.note_unheard(Some(&error));
                 // Once for each reason: it may last.
                 let reason = error.to_string();
                 if told.as_ref() != Some(&reason) {
@@ -66,6 +91,7 @@ pub(super) async fn run(node: Arc<Node>) {
             }
         };
         told = None;
+        node.note_unheard(None);
         number += 1;
         let lost = epoch.replace(now.clone()).is_some_and(|before| before != now);
         node.settled.store(false, Ordering::SeqCst);
@@ -80,33 +106,37 @@ pub(super) async fn run(node: Arc<Node>) {
         let gap = tokio::select! {
             gap = listen(&node, &mut heard) => gap,
             gap = renew(&node, id) => gap,
-            gap = silence(&node) => gap,
+            () = node.inbox.own.is_silent_for(UNHEARD) => Gap::Silent,
+            () = node.inbox.all.is_silent_for(UNHEARD) => Gap::SilentOfAll,
             never = settle(&node, number, lost, former) => never,
         };
         former = Some(id);
+        // A store that does not answer says nothing at all, and there is nothing to hear.
+        if node.answers.load(Ordering::SeqCst) {
+            node.note_unheard(gap.unheard().map(StoreError::Deaf).as_ref());
+        }
         finish(&node, id, &mut heard).await;
         node.membership.send_replace(NOT_JOINED);
         tracing::warn!(node = %id, %gap, "out of touch with the others");
     }
 }
 
-/// Listens first, so that nothing is missed once the lease says that this node lives.
-async fn join(node: &Node, id: Uuid) -> Result<(PubSubStream, String), StoreError> {
-    check(node.link.mode().await?)?;
-    let heard = node.link.listen(id).await?;
-    let epoch = node.link.begin(id).await?;
-    Ok((heard, epoch))
-}
-
-/// Whether nodes can work with a server in this mode.
-///
-/// # Errors
-/// Where they cannot.
-pub(super) fn check(mode: String) -> Result<(), StoreError> {
-    match mode.as_str() {
-        "cluster" | "sentinel" => Err(StoreError::Unsupported(mode)),
-        _ => Ok(()),
+/// Listens first, so that nothing is missed once the lease says that this node lives; and hears before anybody counts on it.
+async fn join(node: &Arc<Node>, id: Uuid) -> Result<(PubSubStream, String), StoreError> {
+    let mut heard = node.link.listen(id).await?;
+    let began = Instant::now();
+    let lease = node.link.begin(id).await?;
+    let hears = async |ear: &Ear| timeout(HEARS_WITHIN, ear.hears_after(began)).await.is_ok();
+    let (one, all) = tokio::select! {
+        hears = async { tokio::join!(hears(&node.inbox.own), hears(&node.inbox.all)) } => hears,
+        _ = listen(node, &mut heard) => (false, false),
+    };
+    if !lease.is_heard || !one || !all {
+        // What this node says and what it hears may be at different servers.
+        node.link.connect_anew();
+        return Err(StoreError::Deaf(if one { Channel::All } else { Channel::One }));
     }
+    Ok((heard, lease.epoch))
 }
 
 async fn listen(node: &Arc<Node>, heard: &mut PubSubStream) -> Gap {
@@ -153,24 +183,21 @@ async fn renew(node: &Arc<Node>, id: Uuid) -> Gap {
     let mut sent = 0;
     loop {
         ticks.tick().await;
-        let renewed = node.link.renew(id).await;
+        let renewed = node.link.renew(id, node.inbox.all.unheard_for() > ALL_SPARED).await;
         if let (Err(error), true) = (&renewed, node.answers.load(Ordering::SeqCst)) {
             tracing::warn!(%error, "the lease could not be renewed");
         }
         node.answers.store(renewed.is_ok(), Ordering::SeqCst);
-        if let Ok(false) = renewed {
-            return Gap::Lapsed;
+        match renewed {
+            Ok(None) => return Gap::Lapsed,
+            Ok(Some(lease)) if !lease.is_heard => return Gap::Elsewhere,
+            _ => {}
         }
         sent += 1;
         if sent % RENEW_AFTER == 0 {
             tokio::spawn(tell_again(node.clone()));
         }
     }
-}
-
-async fn silence(node: &Node) -> Gap {
-    while timeout(UNHEARD, node.inbox.beats.notified()).await.is_ok() {}
-    Gap::Silent
 }
 
 async fn tell_again(node: Arc<Node>) {

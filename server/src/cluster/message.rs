@@ -18,12 +18,22 @@ pub(super) enum Message {
     Took { n: u64, taken: Vec<bool> },
     /// A session has ended.
     Ended { session: String, but_for: Option<String> },
-    /// This node's own sign of life.
-    Beat,
+    /// A sign of life: this node's own, or anybody's to all.
+    Beat(Channel),
 }
 
-/// How the text of [`Message::Beat`] begins.
+/// What a node listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// What is said to it.
+    One,
+    /// What is said to all.
+    All,
+}
+
+/// How the texts of [`Message::Beat`] begin.
 pub(crate) const BEAT: &str = "beat\n";
+pub(crate) const BEAT_OF_ALL: &str = "beat all\n";
 
 #[derive(Serialize, Deserialize)]
 struct Shared {
@@ -94,7 +104,7 @@ pub(super) fn parse(text: &str) -> Option<Message> {
         "ended" => {
             serde_json::from_str(body).ok().map(|Ended { session, but_for }| Message::Ended { session, but_for })
         }
-        "beat" => Some(Message::Beat),
+        "beat" => Some(Message::Beat(if words.next().is_some() { Channel::All } else { Channel::One })),
         _ => None,
     }
 }
@@ -124,8 +134,9 @@ mod tests {
         assert!(
             matches!(parse(&ended("s", Some(user))), Some(Message::Ended { but_for: Some(owner), .. }) if owner == user)
         );
-        assert!(matches!(parse(BEAT), Some(Message::Beat)));
-        assert!(matches!(parse(&format!("{BEAT}1")), Some(Message::Beat)));
+        assert!(matches!(parse(BEAT), Some(Message::Beat(Channel::One))));
+        assert!(matches!(parse(&format!("{BEAT}1")), Some(Message::Beat(Channel::One))));
+        assert!(matches!(parse(BEAT_OF_ALL), Some(Message::Beat(Channel::All))));
     }
 
     #[test]

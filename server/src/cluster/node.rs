@@ -61,6 +61,8 @@ pub(super) struct Node {
     /// Whether the store has answered the last heartbeat, and whether everybody here is known to have missed nothing.
     pub(super) answers: AtomicBool,
     pub(super) settled: AtomicBool,
+    /// Why this node could not join, where the reason was that it does not hear.
+    unheard: Mutex<Option<StoreError>>,
     local: OnceLock<Arc<dyn Local>>,
     /// One at a time tells the store of a user, so that it hears of changes in their order.
     telling: Turns,
@@ -80,6 +82,7 @@ impl Cluster {
             membership: watch::Sender::new(NOT_JOINED),
             answers: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            unheard: Mutex::default(),
             local: OnceLock::new(),
             telling: Turns::new(),
             leaving,
@@ -90,7 +93,7 @@ impl Cluster {
 
 impl Peers for Cluster {
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.node.link.mode().await.map_or(Ok(()), member::check) })
+        Box::pin(async move { self.node.link.check().await })
     }
 
     fn join(&self, local: Arc<dyn Local>) {
@@ -108,7 +111,12 @@ impl Peers for Cluster {
         let node = &self.node;
         match node.joined().number > 0 && node.settled.load(Ordering::SeqCst) && node.answers.load(Ordering::SeqCst) {
             true => Ok(()),
-            false => Err(StoreError::NotJoined),
+            false => Err(node
+                .unheard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+                .unwrap_or(StoreError::NotJoined)),
         }
     }
 
@@ -202,6 +210,12 @@ impl Node {
         let mut membership = self.membership.subscribe();
         let joined = timeout(NOTE, membership.wait_for(|joined| joined.number > number)).await;
         joined.map_err(|_| StoreError::NotJoined)?.map(|joined| *joined).map_err(|_| StoreError::Closed)
+    }
+
+    /// Takes note of why this node could not join; of nothing where it could.
+    pub(super) fn note_unheard(&self, why: Option<&StoreError>) {
+        let unheard = why.filter(|why| matches!(why, StoreError::Deaf(_))).cloned();
+        *self.unheard.lock().unwrap_or_else(PoisonError::into_inner) = unheard;
     }
 
     pub(super) fn local(&self) -> Option<&Arc<dyn Local>> {

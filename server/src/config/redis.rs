@@ -3,13 +3,22 @@
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
 use super::{Reader, Secret, StoreConfig, Variable, host_name};
-use crate::store::redis::RedisConfig;
+use crate::store::redis::{Address, RedisConfig, Sentinels, Tls, TlsError};
 
 const URL: Variable = Variable { plain: "REDIS_URL", file: "REDIS_URL_FILE" };
 const PASSWORD: Variable = Variable { plain: "REDIS_PASSWORD", file: "REDIS_PASSWORD_FILE" };
 
+const AUTHORITY: Variable = Variable { plain: "REDIS_TLS_CA", file: "REDIS_TLS_CA_FILE" };
+const CERTIFICATE: Variable = Variable { plain: "REDIS_TLS_CERT", file: "REDIS_TLS_CERT_FILE" };
+const KEY: Variable = Variable { plain: "REDIS_TLS_KEY", file: "REDIS_TLS_KEY_FILE" };
+const SERVER_NAME: &str = "REDIS_TLS_SERVER_NAME";
+const SENTINELS: &str = "REDIS_SENTINELS";
+const MASTER: &str = "REDIS_SENTINEL_MASTER";
+const SENTINEL_USERNAME: &str = "REDIS_SENTINEL_USERNAME";
+const SENTINEL_PASSWORD: Variable = Variable { plain: "REDIS_SENTINEL_PASSWORD", file: "REDIS_SENTINEL_PASSWORD_FILE" };
+
 /// What shows that somebody means to use Redis.
-const MEANT: [&str; 4] = [URL.plain, URL.file, "REDIS_HOST", "STORE"];
+const MEANT: [&str; 5] = [URL.plain, URL.file, SENTINELS, "REDIS_HOST", "STORE"];
 /// What belongs to a Redis whose place is not told.
 const BELONGS: [&str; 5] = ["REDIS_PORT", "REDIS_USERNAME", PASSWORD.plain, PASSWORD.file, "REDIS_DB"];
 
@@ -54,7 +63,27 @@ impl Reader<'_> {
         let db = self.number("REDIS_DB", 0, 0, u64::from(u16::MAX));
         let (url, port) = (self.secret(URL), self.redis_port());
         let host = self.text("REDIS_HOST");
-        let place = match (url?, host) {
+        let url = url?;
+        let asks_for_tls = url.as_ref().filter(|(_, url)| url.starts_with("rediss://")).map(|(variable, _)| *variable);
+        let tls = self.asks_for_tls(asks_for_tls).and_then(|asks| self.redis_tls(asks));
+        let (sentinels, min_replicas) = (self.sentinels(), self.number("REDIS_MIN_REPLICAS", 0, 0, 100));
+        let sentinels = sentinels?;
+        let place = match (url, host) {
+            (url, host) if sentinels.is_some() => {
+                let place = [
+                    (url.map(|(variable, _)| variable), "names a place"),
+                    (host.map(|_| "REDIS_HOST"), "names a place"),
+                    (matches!(port, Some(Port::Number(_))).then_some("REDIS_PORT"), "is set"),
+                ];
+                for (variable, what) in place {
+                    if let Some(variable) = variable {
+                        let twice =
+                            format!("{what}, and {SENTINELS} is set: it is the sentinels that say where Redis is");
+                        self.error::<()>(variable, twice);
+                    }
+                }
+                Some(RedisConfig::at("", 0))
+            }
             (Some((variable, url)), host) => {
                 let twice = [("REDIS_HOST", host.is_some()), ("REDIS_PORT", matches!(port, Some(Port::Number(_))))];
                 for (name, _) in twice.into_iter().filter(|(_, is_set)| *is_set) {
@@ -65,6 +94,8 @@ impl Reader<'_> {
             (None, host) => self.redis_place(host, port),
         };
         let (mut redis, password) = (place?, password?);
+        redis.tls = tls?;
+        (redis.sentinels, redis.min_replicas) = (sentinels, min_replicas?);
         let password_variable = password.as_ref().map_or(PASSWORD.plain, |(variable, _)| variable);
         let in_url = [
             ("REDIS_USERNAME", username.is_some() && redis.username.is_some()),
@@ -109,7 +140,7 @@ impl Reader<'_> {
             (host, Port::Service(at, port)) => (host.unwrap_or(at), port),
             (host, Port::NotSet) => (host.unwrap_or_else(|| "localhost".into()), 6379),
         };
-        Some(RedisConfig { host, port, username: None, password: None, db: 0 })
+        Some(RedisConfig::at(&host, port))
     }
 
     /// Kubernetes sets `REDIS_PORT=tcp://10.0.0.1:6379` in every pod beside a service called redis.
@@ -131,23 +162,25 @@ impl Reader<'_> {
 
     /// No error shows anything of a URL: there may be a password in any part of one that is written wrongly.
     fn redis_url(&mut self, variable: &'static str, url: &str) -> Option<RedisConfig> {
-        let form = "must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
+        let form = "must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or the same with rediss:// for TLS";
         let Some((scheme, rest)) = url.split_once("://") else { return self.error(variable, form) };
         let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
         let unsupported = match scheme {
-            "redis" if hosts.contains(',') => Some("names several hosts"),
-            "redis" => None,
-            "rediss" => Some("asks for TLS (rediss://)"),
+            "redis" | "rediss" if hosts.contains(',') => Some("names several hosts"),
+            "redis" | "rediss" => None,
             "redis+unix" | "unix" => Some("names a Unix socket"),
-            "redis+sentinel" | "redis-sentinel" | "sentinel" => Some("names a Sentinel"),
+            "redis+sentinel" | "redis-sentinel" | "sentinel" => {
+                return self.error(variable, "names a Sentinel; such go into REDIS_SENTINELS, as HOST:PORT,…");
+            }
             _ => return self.error(variable, form),
         };
         if let Some(what) = unsupported {
             let only = format!("{what}, which is not supported yet: this server wants one Redis, at redis://HOST:PORT");
             return self.error(variable, only);
         }
-        let info = match url.into_connection_info() {
+        // Who encrypts is nothing to the reader of URLs.
+        let info = match format!("redis://{rest}").into_connection_info() {
             Ok(info) if !url.contains(['?', '#']) => info,
             _ => {
                 let escaped =
@@ -163,12 +196,92 @@ impl Reader<'_> {
         };
         let text = |it: Option<&str>| it.filter(|it| !it.is_empty()).map(str::to_owned);
         Some(RedisConfig {
-            host: host.clone(),
-            port: *port,
             username: text(login.username()),
             password: text(login.password()).map(Secret::from),
             db,
+            ..RedisConfig::at(host, *port)
         })
+    }
+
+    /// Which variable asks for TLS, if any.
+    fn asks_for_tls(&mut self, url: Option<&'static str>) -> Option<Option<&'static str>> {
+        match (self.text("REDIS_TLS").as_deref(), url) {
+            (None, url) => Some(url),
+            (Some("true"), url) => Some(url.or(Some("REDIS_TLS"))),
+            (Some("false"), None) => Some(None),
+            (Some("false"), Some(url)) => {
+                self.error("REDIS_TLS", format!("is false, and {url} asks for TLS: rediss://"))
+            }
+            (Some(_), _) => self.error("REDIS_TLS", "must be true or false"),
+        }
+    }
+
+    fn sentinels(&mut self) -> Option<Option<Sentinels>> {
+        let (list, master) = (self.text(SENTINELS), self.text(MASTER));
+        let (username, password) = (self.text(SENTINEL_USERNAME), self.secret(SENTINEL_PASSWORD)?);
+        let Some(list) = list else {
+            let password = password.map(|(variable, _)| variable);
+            let idle = [master.map(|_| MASTER), username.map(|_| SENTINEL_USERNAME), password];
+            let idle: Vec<_> = idle.into_iter().flatten().collect();
+            for variable in idle.iter().copied() {
+                self.error::<()>(variable, format!("is set, and {SENTINELS} is not"));
+            }
+            return idle.is_empty().then_some(None);
+        };
+        let address = |text: &str| {
+            let (host, port) = text.trim().rsplit_once(':')?;
+            Some(Address { host: host_name(host).ok()?, port: port.parse().ok().filter(|port| *port > 0)? })
+        };
+        let addresses: Option<Vec<_>> = list.split(',').map(address).collect();
+        let addresses =
+            addresses.or_else(|| self.error(SENTINELS, "must be HOST:PORT, or several with commas between"));
+        let master = master.or_else(|| self.error(MASTER, "is not set: it is what the sentinels call the primary"));
+        if username.is_some() && password.is_none() {
+            return self.error(SENTINEL_USERNAME, "is set, and no password is: set REDIS_SENTINEL_PASSWORD");
+        }
+        let password = password.map(|(_, password)| password.into());
+        Some(Some(Sentinels { addresses: addresses?, master: master?, username, password }))
+    }
+
+    /// TLS, where a variable asks for it.
+    fn redis_tls(&mut self, asks: Option<&'static str>) -> Option<Option<Tls>> {
+        let (authority, certificate, key) = (self.secret(AUTHORITY), self.secret(CERTIFICATE), self.secret(KEY));
+        let (authority, certificate, key) = (authority?, certificate?, key?);
+        let server_name = self.text(SERVER_NAME);
+        let set = |it: &Option<(&'static str, String)>| it.as_ref().map(|(variable, _)| *variable);
+        let Some(asks) = asks else {
+            let all = [set(&authority), set(&certificate), set(&key), server_name.as_ref().map(|_| SERVER_NAME)];
+            let idle: Vec<_> = all.into_iter().flatten().collect();
+            for variable in idle.iter().copied() {
+                self.error::<()>(
+                    variable,
+                    "is set, and nothing asks for TLS: REDIS_URL by rediss://, or REDIS_TLS=true",
+                );
+            }
+            return idle.is_empty().then_some(None);
+        };
+        let identity = match (&certificate, &key) {
+            (Some((_, certificate)), Some((_, key))) => Some((certificate.as_str(), key.as_str())),
+            (None, None) => None,
+            (Some(_), None) => return self.error(KEY.plain, "is not set, and REDIS_TLS_CERT is: they belong together"),
+            (None, Some(_)) => {
+                return self.error(CERTIFICATE.plain, "is not set, and REDIS_TLS_KEY is: they belong together");
+            }
+        };
+        let made = Tls::new(authority.as_ref().map(|(_, pem)| pem.as_str()), identity, server_name.as_deref());
+        match made {
+            Ok(tls) => Some(Some(tls)),
+            Err(error) => {
+                let variable = match error {
+                    TlsError::Authority | TlsError::NoAuthority => set(&authority).unwrap_or(AUTHORITY.plain),
+                    TlsError::Certificate => set(&certificate).unwrap_or(CERTIFICATE.plain),
+                    TlsError::Key => set(&key).unwrap_or(KEY.plain),
+                    TlsError::ServerName => SERVER_NAME,
+                    TlsError::LeftOut => asks,
+                };
+                self.error(variable, error.to_string())
+            }
+        }
     }
 }
 

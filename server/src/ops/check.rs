@@ -10,7 +10,7 @@ use crate::{
     app::Collaborators,
     auth::jwks,
     config::{Config, StoreConfig},
-    run::{RunError, look_at_store},
+    run::{RunError, tell_store},
 };
 
 /// How long the store may take to answer.
@@ -30,7 +30,10 @@ pub(crate) async fn check(config: &Config) -> Result<String, RunError> {
         writeln!(report, "warning   {warning}").expect("a text can be written to");
     }
     let place = match &config.store {
-        StoreConfig::Redis(redis) => format!("redis at {}:{}, database {}", redis.host, redis.port, redis.db),
+        StoreConfig::Redis(redis) => match &redis.sentinels {
+            Some(sentinels) => format!("redis, {:?} of its sentinels, database {}", sentinels.master, redis.db),
+            None => format!("redis at {}:{}, database {}", redis.host, redis.port, redis.db),
+        },
         StoreConfig::Embedded(directory) => format!("embedded in {}", directory.display()),
     };
     match store(config).await {
@@ -69,8 +72,11 @@ pub(crate) async fn ask_health(config: &Config) -> Result<(), RunError> {
 }
 
 async fn store(config: &Config) -> Result<(), String> {
-    look_at_store(config).await.map_err(|error| error.to_string())?;
+    tell_store(config);
     let collaborators = Collaborators::from_config(config).map_err(|error| error.to_string())?;
+    if let Some(peers) = &collaborators.peers {
+        peers.check().await.map_err(|error| error.to_string())?;
+    }
     let began = Instant::now();
     loop {
         match collaborators.probe.probe().await {

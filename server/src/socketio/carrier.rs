@@ -42,12 +42,14 @@ impl Carrier {
         *self.lock() = Arc::downgrade(session);
     }
 
-    /// The system has everything that was handed over.
-    fn sent(&self) {
-        let session = std::mem::take(&mut *self.lock()).upgrade();
-        if let Some(session) = session {
-            session.answer_sent();
+    /// Writes all of this many bytes, or some; where an answer ends with them, its session is told.
+    fn write(&self, bytes: usize, write: impl FnOnce() -> Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Some(session) = self.lock().upgrade() else { return write() };
+        let written = session.end_answer(bytes, write);
+        if matches!(written, Poll::Ready(Ok(length)) if length == bytes) {
+            *self.lock() = Weak::new();
         }
+        written
     }
 
     /// The connection has ended with an error.
@@ -64,7 +66,7 @@ impl Carrier {
     }
 }
 
-/// The stream of a connection that tells its carrier when the system has everything.
+/// The stream of a connection. Its carrier learns when the system has all of an answer.
 pub(crate) struct Carried {
     stream: TcpStream,
     carrier: Arc<Carrier>,
@@ -96,27 +98,26 @@ impl AsyncRead for Carried {
 }
 
 impl AsyncWrite for Carried {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.carrier.write(buf.len(), || Pin::new(&mut this.stream).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let bytes = bufs.iter().map(|buf| buf.len()).sum();
+        this.carrier.write(bytes, || Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
-    /// Called when everything that was to be written was.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.upgraded.is_none() {
-            self.carrier.sent();
-        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

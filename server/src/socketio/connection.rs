@@ -817,13 +817,36 @@ impl Connection {
         Some(bytes)
     }
 
-    /// The system has the last of the answers that were begun, or the client asks for another.
+    /// The answer to a poll was handed over, to whoever carries it.
     pub(super) fn answer_sent(self: &Arc<Self>) {
+        self.note_answer_sent(&mut self.lock());
+    }
+
+    /// Writes what an answer ends with, or a part of that; nothing where what it carries was taken back. Under the lock: a client
+    /// that has read it and leaves at once must not be ahead of the note.
+    pub(super) fn end_answer(
+        self: &Arc<Self>,
+        bytes: usize,
+        write: impl FnOnce() -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         let mut state = self.lock();
+        if !state.outbox.is_answering() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let written = write();
+        if let Poll::Ready(Ok(length)) = written {
+            self.goes_on(&mut state);
+            if length == bytes {
+                self.note_answer_sent(&mut state);
+            }
+        }
+        written
+    }
+
+    fn note_answer_sent(self: &Arc<Self>, state: &mut State) {
         state.outbox.answer_sent();
-        self.goes_on(&mut state);
         if state.outbox.is_empty() {
-            self.emptied(&mut state);
+            self.emptied(state);
         }
     }
 

@@ -384,6 +384,11 @@ impl Outbox {
         self.answered.extend(packet);
     }
 
+    /// Whether an answer carries something that does not count as sent yet.
+    pub(crate) fn is_answering(&self) -> bool {
+        !self.answered.is_empty()
+    }
+
     /// Notes that the last of an answer has gone, and so has all that it carries.
     pub(crate) fn answer_sent(&mut self) {
         for packet in std::mem::take(&mut self.answered) {

@@ -150,7 +150,6 @@ impl Transport {
             connection.close();
             return refuse();
         }
-        connection.answer_sent();
         let carrier = request.extensions().get().cloned();
         let said = {
             let mut library = pin!(self.pass(request));

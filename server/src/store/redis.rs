@@ -2,17 +2,19 @@
 //! that it is atomic for every node.
 
 use std::{
-    future::{Future, ready},
+    future::ready,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use about::Kind;
 use clock::Clock;
+use connect::{Connector, Locate};
 use eviction::Eviction;
-use line::Line;
+use line::{Line, Writer, Written};
 use peers::Link;
-use redis::{Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ScriptInvocation};
 use scripts::Scripts;
+use sentinel::Watchers;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
@@ -20,20 +22,22 @@ use uuid::Uuid;
 use super::{BoxFuture, Limits, Probe, StoreError};
 use crate::{
     cluster::Cluster,
-    counts::COUNTS,
     idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
 };
 
+mod about;
 mod clock;
+mod connect;
 mod eviction;
 mod line;
 pub(crate) mod peers;
 mod scripts;
-mod version;
+mod sentinel;
+mod tls;
 
-pub use version::check as check_version;
+pub use tls::{Tls, TlsError};
 
 /// How long a command may take, the connecting included. A Redis that is down must not hold a request (EMIT-07, AUTH-23).
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -59,32 +63,63 @@ pub struct RedisConfig {
     pub password: Option<crate::config::Secret>,
     /// `REDIS_DB`.
     pub db: i64,
+    /// How it is encrypted, where it is: `rediss://`, and `REDIS_TLS_…`.
+    pub tls: Option<Tls>,
+    /// Who says where Redis is, in place of `host` and `port`: `REDIS_SENTINELS`.
+    pub sentinels: Option<Sentinels>,
+    /// `REDIS_MIN_REPLICAS`: how many replicas must have an event before its emission is confirmed, and a session before it counts.
+    pub min_replicas: u64,
+}
+
+/// A host and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Those who watch over a primary and its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// `REDIS_SENTINELS`: where they are, or some of them.
+    pub addresses: Vec<Address>,
+    /// `REDIS_SENTINEL_MASTER`: what they call the primary.
+    pub master: String,
+    /// `REDIS_SENTINEL_USERNAME`.
+    pub username: Option<String>,
+    /// `REDIS_SENTINEL_PASSWORD`.
+    pub password: Option<crate::config::Secret>,
 }
 
 impl RedisConfig {
-    fn client(&self) -> RedisResult<Client> {
-        let mut login = RedisConnectionInfo::default().set_db(self.db);
-        if let Some(username) = &self.username {
-            login = login.set_username(username);
+    /// The default user and database of the Redis at this place.
+    #[must_use]
+    pub fn at(host: &str, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            username: None,
+            password: None,
+            db: 0,
+            tls: None,
+            sentinels: None,
+            min_replicas: 0,
         }
-        if let Some(password) = &self.password {
-            login = login.set_password(password.expose());
-        }
-        let address = ConnectionAddr::Tcp(self.host.clone(), self.port);
-        Client::open(address.into_connection_info()?.set_redis_settings(login))
     }
 }
 
 /// Queues, sessions and answers in Redis.
 pub struct RedisStore {
-    client: Client,
     line: Line,
+    writer: Writer,
     scripts: Arc<Scripts>,
     eviction: Eviction,
     /// When Redis has answered the heartbeat, where it has answered the last one.
     answered: watch::Receiver<Option<Instant>>,
     db: i64,
-    heartbeat: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// As a session is stored.
@@ -96,34 +131,43 @@ struct StoredSession {
 
 impl RedisStore {
     /// A store on this Redis, which may come and go: the server starts and goes on without it. Needs a runtime.
-    ///
-    /// # Errors
-    /// Where the settings make no sense to the client.
-    pub fn new(config: &RedisConfig, limits: Limits) -> Result<Self, StoreError> {
-        let client = config.client()?;
-        let line = Line::new(client.clone())?;
+    #[must_use]
+    pub fn new(config: &RedisConfig, limits: Limits) -> Self {
+        let watchers = config.sentinels.as_ref().map(|them| Arc::new(Watchers::new(them, config.tls.as_ref())));
+        let place: Arc<dyn Locate> = match &watchers {
+            Some(watchers) => watchers.clone(),
+            None => Arc::new(Address { host: config.host.clone(), port: config.port }),
+        };
+        let connector = Connector::new(place, Kind::Primary, config.username.as_deref(), config.password.as_ref());
+        let line = Line::new(connector.with_db(config.db).with_tls(config.tls.clone()));
+        let writer = Writer::new(config.min_replicas, &line);
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(limits, clock.clone()));
         let (found, answered) = watch::channel(None);
-        let heartbeat = tokio::spawn(keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), found));
-        Ok(Self { client, line, scripts, eviction, answered, db: config.db, heartbeat })
+        let heartbeat = keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), found);
+        let mut tasks = vec![tokio::spawn(heartbeat)];
+        if let Some(watchers) = watchers {
+            tasks.push(tokio::spawn(sentinel::follow(watchers, [line.clone(), writer.line().clone()])));
+        }
+        Self { line, writer, scripts, eviction, answered, db: config.db, tasks }
     }
 
     /// The way to the other nodes that share this Redis.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        let (client, line) = (self.client.clone(), self.line.clone());
-        Cluster::new(Link::new(client, line, self.scripts.clone(), self.eviction.clone(), self.db))
-    }
-
-    async fn run<T: redis::FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        in_time(call.invoke_async(&mut self.line.connection())).await
+        Cluster::new(Link::new(
+            self.line.clone(),
+            self.writer.clone(),
+            self.scripts.clone(),
+            self.eviction.clone(),
+            self.db,
+        ))
     }
 }
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.heartbeat.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -145,7 +189,7 @@ async fn keep_trying(
         reachable = answered.is_ok();
         found.send_replace(reachable.then(Instant::now));
         // An error is an answer; where there is none, the connection may be dead and nobody have said so.
-        if answered.is_err_and(|error| is_silence(&error)) {
+        if matches!(answered, Err(StoreError::TimedOut(_))) {
             line.give_up();
         }
         tokio::time::sleep(HEARTBEAT).await;
@@ -154,29 +198,10 @@ async fn keep_trying(
 
 /// Asks Redis what time it is, and whether it keeps what it is given.
 async fn look(line: &Line, scripts: &Scripts, clock: &Clock, eviction: &Eviction) -> Result<(), StoreError> {
-    let (seconds, microseconds, bound, policy): (u64, u64, u64, String) =
-        in_time(scripts.look().invoke_async(&mut line.connection())).await?;
+    let (seconds, microseconds, memory): (u64, u64, Option<(u64, String)>) = line.ask(&scripts.look()).await?;
     clock.note((seconds, microseconds));
-    eviction.note(bound, &policy);
+    eviction.note(memory);
     Ok(())
-}
-
-fn is_silence(error: &StoreError) -> bool {
-    match error {
-        StoreError::TimedOut(_) => true,
-        StoreError::Redis(error) => error.is_timeout(),
-        _ => false,
-    }
-}
-
-async fn in_time<T>(command: impl Future<Output = RedisResult<T>>) -> Result<T, StoreError> {
-    let answer = async {
-        match tokio::time::timeout(TIMEOUT, command).await {
-            Ok(outcome) => Ok(outcome?),
-            Err(_) => Err(StoreError::TimedOut(TIMEOUT)),
-        }
-    };
-    COUNTS.store_call(answer).await
 }
 
 fn session_key(id: &str) -> String {
@@ -197,7 +222,14 @@ impl OfflineQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let (ids, ..): Appended = self.run(self.scripts.append(user_id).arg(payloads)).await?;
+            let appended = self.writer.ask::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
+            let (ids, ..): Appended = match appended {
+                Written::Copied(appended) => appended,
+                Written::Here((ids, ..)) => {
+                    self.line.ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
+                    return Err(StoreError::NotCopied);
+                }
+            };
             entry_ids(&ids)
         })
     }
@@ -209,27 +241,27 @@ impl OfflineQueue for RedisStore {
             for event in events {
                 call.arg(name(event.after)).arg(event.payload);
             }
-            self.run(&call).await
+            self.line.ask(&call).await
         })
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
         Box::pin(async move {
-            let entries: Vec<Entry> = self.run(&self.scripts.read(user_id)).await?;
+            let entries: Vec<Entry> = self.line.ask(&self.scripts.read(user_id)).await?;
             Ok(entries.into_iter().filter_map(queued).collect())
         })
     }
 
     fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
         Box::pin(async move {
-            let entries: Option<Vec<Entry>> = self.run(&self.scripts.drain(user_id, drain)).await?;
+            let entries: Option<Vec<Entry>> = self.line.ask(&self.scripts.drain(user_id, drain)).await?;
             Ok(entries.map(|entries| entries.into_iter().filter_map(queued).collect()))
         })
     }
 
     fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.run::<()>(&self.scripts.renew_drain(user_id, drain)).await {
+            if let Err(error) = self.line.ask::<()>(&self.scripts.renew_drain(user_id, drain)).await {
                 tracing::debug!(%error, "another node may take a queue for free that is on its way");
             }
         })
@@ -237,7 +269,7 @@ impl OfflineQueue for RedisStore {
 
     fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.run::<()>(&self.scripts.release(user_id, drain)).await {
+            if let Err(error) = self.line.ask::<()>(&self.scripts.release(user_id, drain)).await {
                 tracing::debug!(%error, "others have to wait until they may drain a queue");
             }
         })
@@ -249,7 +281,9 @@ impl OfflineQueue for RedisStore {
         ids: &'a [EntryId],
         drain: Option<Uuid>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await })
+        Box::pin(
+            async move { self.line.ask(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await },
+        )
     }
 }
 
@@ -261,7 +295,14 @@ impl AckQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let (ids, ..): Appended = self.run(self.scripts.keep(user_id).arg(payloads)).await?;
+            let kept = self.writer.ask::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
+            let (ids, ..): Appended = match kept {
+                Written::Copied(kept) => kept,
+                Written::Here((ids, ..)) => {
+                    self.line.ask::<()>(self.scripts.confirm(user_id, 0).arg(ids)).await?;
+                    return Err(StoreError::NotCopied);
+                }
+            };
             entry_ids(&ids)
         })
     }
@@ -274,13 +315,13 @@ impl AckQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
             let call = self.scripts.backlog(user_id, &name(after), trim);
-            let (dropped, entries): (u64, Vec<Entry>) = self.run(&call).await?;
+            let (dropped, entries): (u64, Vec<Entry>) = self.line.ask(&call).await?;
             Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
         })
     }
 
     fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(self.scripts.confirm(user_id, told).arg(names(ids))).await })
+        Box::pin(async move { self.line.ask(self.scripts.confirm(user_id, told).arg(names(ids))).await })
     }
 }
 
@@ -320,7 +361,7 @@ impl SessionStore for RedisStore {
                 // Redis takes no time before its epoch; the first millisecond is past enough.
                 set.arg("PXAT").arg(end.max(1));
             }
-            in_time(set.query_async::<()>(&mut self.line.connection())).await
+            self.writer.ask::<()>(&set).await?.copied()
         })
     }
 
@@ -328,7 +369,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut del = redis::cmd("DEL");
             del.arg(session_key(id));
-            in_time(del.query_async::<bool>(&mut self.line.connection())).await
+            self.writer.ask::<bool>(&del).await?.copied()
         })
     }
 
@@ -336,7 +377,7 @@ impl SessionStore for RedisStore {
         Box::pin(async move {
             let mut get = redis::cmd("GET");
             get.arg(session_key(id));
-            let stored: Option<Vec<u8>> = in_time(get.query_async(&mut self.line.connection())).await?;
+            let stored: Option<Vec<u8>> = self.line.ask(&get).await?;
             // One that cannot be read is as good as none: its user has to sign in again.
             let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
             Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
@@ -349,7 +390,7 @@ impl Answers for RedisStore {
         Box::pin(async move {
             // What may be thrown away keeps nobody from emitting twice.
             self.eviction.check()?;
-            let (found, said): (String, Option<String>) = self.run(&self.scripts.claim_key(key, by, body)).await?;
+            let (found, said): (String, Option<String>) = self.line.ask(&self.scripts.claim_key(key, by, body)).await?;
             match (found.as_str(), said) {
                 ("ours", part) => Ok(Claim::Ours(part)),
                 ("at work", _) => Ok(Claim::AtWork),
@@ -361,7 +402,7 @@ impl Answers for RedisStore {
     }
 
     fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.run(&self.scripts.renew_key(key, by)).await })
+        Box::pin(async move { self.line.ask(&self.scripts.renew_key(key, by)).await })
     }
 
     fn settle<'a>(
@@ -376,7 +417,7 @@ impl Answers for RedisStore {
             Outcome::Part(part) => ("part", part.as_str()),
             Outcome::Nothing => ("nothing", ""),
         };
-        Box::pin(async move { self.run(&self.scripts.settle_key(key, by, body, what, said)).await })
+        Box::pin(async move { self.line.ask(&self.scripts.settle_key(key, by, body, what, said)).await })
     }
 }
 

@@ -7,7 +7,9 @@ pub(crate) mod doubles;
 pub(crate) mod http;
 pub(crate) mod node;
 pub(crate) mod prefixed;
+pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod sentinel;
 pub(crate) mod server;
 
 use std::path::{Path, PathBuf};

@@ -46,7 +46,33 @@ impl LocalRedis {
     }
 
     pub(crate) fn config(&self) -> RedisConfig {
-        RedisConfig { host: "127.0.0.1".into(), port: self.port, username: None, password: None, db: 0 }
+        at(self.port)
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A replica of this one, which has what it has.
+    pub(crate) async fn replica(&self) -> Self {
+        let replica = Self::start().expect("another could be started");
+        replica.follow(self.port).await;
+        replica.until_linked().await;
+        replica
+    }
+
+    /// Becomes a replica of whatever is at this port.
+    pub(crate) async fn follow(&self, port: u16) {
+        self.ask::<()>(&["REPLICAOF", "127.0.0.1", &port.to_string()]).await;
+    }
+
+    /// Waits until it has what its primary has.
+    pub(crate) async fn until_linked(&self) {
+        let began = Instant::now();
+        while !self.ask::<String>(&["INFO", "replication"]).await.contains("master_link_status:up") {
+            assert!(began.elapsed() < PATIENCE, "the replica does not reach its primary");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Gone as by `kill -9`, with all that it held.
@@ -99,6 +125,11 @@ impl Drop for LocalRedis {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// The default user of a Redis on this machine.
+pub(crate) fn at(port: u16) -> RedisConfig {
+    RedisConfig::at("127.0.0.1", port)
 }
 
 fn spawn(port: u16, arguments: &[String], scratch: &Scratch) -> io::Result<Child> {

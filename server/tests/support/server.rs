@@ -68,7 +68,7 @@ impl Server {
 
     /// A server on a Redis, as one node of those that share it.
     pub(crate) async fn on_redis(config: &RedisConfig, change: impl FnOnce(&mut Collaborators)) -> Self {
-        let store = RedisStore::new(config, LIMITS).expect("the settings make sense");
+        let store = RedisStore::new(config, LIMITS);
         let cluster = store.cluster();
         Self::on(Stores::of(store), Scratch::new(), LIMITS.max_events, |collaborators| {
             collaborators.peers = Some(Arc::new(cluster));

@@ -147,6 +147,7 @@ fn mutants(html: &mut String, matrix: &Matrix) {
         let (class, word) = match (fate.survived().is_empty(), fate.unexplained.is_empty()) {
             (false, _) => ("failed", "survived"),
             (true, false) => ("not-run", "unexplained"),
+            (true, true) if !fate.mutant.passes.is_empty() => ("passed", "right"),
             (true, true) => ("passed", "caught"),
         };
         let also = fate.failed.len().saturating_sub(fate.mutant.killed_by.len());
@@ -157,7 +158,7 @@ fn mutants(html: &mut String, matrix: &Matrix) {
             code(&fate.mutant.name),
             text(&fate.mutant.breaks),
             word,
-            fate.mutant.killed_by.iter().map(|id| code(id)).collect::<Vec<_>>().join(", "),
+            fate.mutant.killed_by.iter().chain(&fate.mutant.passes).map(|id| code(id)).collect::<Vec<_>>().join(", "),
             if also > 0 { format!(" and {also} more") } else { String::new() },
         );
     }
@@ -203,6 +204,7 @@ mod tests {
             breaks: "a & b".into(),
             killed_by: own(&["A-01/x", "A-02/x"]),
             also: own(&["B"]),
+            passes: Vec::new(),
         };
         let failed = own(&["A-01/x", "B-01/x", "C-01/x"]).into_iter().collect();
         Matrix {

@@ -10,7 +10,10 @@ use std::time::Duration;
 use redis::{Script, ScriptInvocation};
 use uuid::Uuid;
 
-use super::{Line, clock::Clock, in_time};
+use super::{
+    clock::Clock,
+    line::{Line, Load},
+};
 use crate::{
     cluster::Mode,
     idempotency::{ANSWER_TTL, CLAIM_LASTS},
@@ -396,10 +399,13 @@ else
 end
 ";
 
-/// The time, the bound of memory, and what happens at it. The whole answer to `INFO` would be a hundred times as long.
+/// The time, and the bound of memory with what happens at it, where the user may know that. The whole answer to `INFO` would be a
+/// hundred times as long.
 const LOOK: &str = r"
-local now, about = redis.call('TIME'), redis.call('INFO', 'memory')
-return {now[1], now[2], string.match(about, 'maxmemory:(%d+)') or '0', string.match(about, 'maxmemory_policy:(%S+)') or ''}
+local now, about = redis.call('TIME'), redis.pcall('INFO', 'memory')
+if type(about) ~= 'string' then return {now[1], now[2], false} end
+local bound, policy = string.match(about, 'maxmemory:(%d+)'), string.match(about, 'maxmemory_policy:(%S+)')
+return {now[1], now[2], {bound or '0', policy or ''}}
 ";
 
 pub(super) struct Scripts {
@@ -473,9 +479,9 @@ impl Scripts {
         ];
         let mut exists = redis::cmd("SCRIPT");
         exists.arg("EXISTS").arg(all.map(Script::get_hash).as_slice());
-        let known: Vec<bool> = in_time(exists.query_async(&mut line.connection())).await?;
+        let known: Vec<bool> = line.ask(&exists).await?;
         for (script, _) in all.into_iter().zip(known).filter(|(_, known)| !known) {
-            in_time(script.prepare_invoke().load_async(&mut line.connection())).await?;
+            line.ask(&Load(script)).await?;
         }
         Ok(())
     }

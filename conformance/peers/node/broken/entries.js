@@ -1,0 +1,10 @@
+// Every broken version of the peer, with the cases that must catch it, and every unusual one that is right, with the cases that must let it
+// pass. Each is a change of a line or two, as anybody might make it.
+
+import { auth } from './auth.js';
+import { delivery } from './delivery.js';
+import { further } from './further.js';
+import { http } from './http.js';
+import { right } from './right.js';
+
+export const entries = [...auth, ...delivery, ...http, ...further, ...right];

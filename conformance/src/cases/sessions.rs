@@ -1,0 +1,256 @@
+//! SPEC 2: sessions as time goes on, several of one user, and what is no place for a token.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use tokio::time::{Instant, sleep};
+
+use super::{emit::body_for, numbers::receives};
+use crate::{
+    bench::{Bench, User},
+    case::{Case, Need},
+    client::{Opening, Transport},
+    expect::{self, Outcome, inconclusive, mismatch},
+};
+
+/// What AUTH-16 allows.
+const LEEWAY: Duration = Duration::from_secs(5);
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("AUTH-16/later", "a session that has an end is there until then, and no longer", |t| {
+        Box::pin(ends_later(t))
+    }),
+    Case::new("AUTH-16/offset", "the end of a session counts with its offset", |t| Box::pin(with_offsets(t))),
+    Case::new("AUTH-16/replaced", "where a session is replaced, its new end counts, or none", |t| {
+        Box::pin(replaced_end(t))
+    }),
+    Case::new("AUTH-14/made-later", "a session that was refused is accepted once it is made, and made again", |t| {
+        Box::pin(made_later(t))
+    })
+    .also(&["AUTH-15"]),
+    Case::new("AUTH-41/one-alone", "of several sessions of a user one that is made or revoked ends no other", |t| {
+        Box::pin(one_alone(t))
+    })
+    .also(&["AUTH-15"]),
+    Case::new("AUTH-40/cookie", "a token in a cookie is not a token", |t| Box::pin(in_cookie(t))),
+    Case::new("AUTH-40/headers", "nor is one in another header or as a subprotocol", |t| Box::pin(in_headers(t))),
+    Case::new("EMIT-05/replaced", "a session that is replaced is its new user's, and no longer the old one's", |t| {
+        Box::pin(replaced_user(t))
+    }),
+    Case::new("EMIT-05/odd-ids", "the id of a session is the decoded one, letter by letter", |t| Box::pin(odd_ids(t))),
+    Case::new("EMIT-32/store-away", "a session that cannot be stored or revoked is answered with 503", |t| {
+        Box::pin(store_away(t))
+    })
+    .needs(&[Need::OwnServer]),
+];
+
+fn transports(t: &Bench) -> impl Iterator<Item = Transport> {
+    let polling = t.target().declares("polling").then_some(Transport::Polling);
+    std::iter::once(Transport::WebSocket).chain(polling)
+}
+
+/// Whether the user is let in now; a refusal is a CONNECT_ERROR.
+async fn is_let_in(t: &Bench, user: &User, transport: Transport) -> Outcome<bool> {
+    let auth = json!({"token": t.token(user).await?});
+    let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
+    match device.next(Duration::from_secs(5)).await {
+        Some(crate::client::Arrival::Accepted) => {
+            device.disconnect().await;
+            Ok(true)
+        }
+        Some(crate::client::Arrival::Refused(_)) => Ok(false),
+        other => Err(mismatch("the CONNECT accepted or refused", format!("{other:?}"))),
+    }
+}
+
+async fn let_in(t: &Bench, user: &User, expected: bool, when: &str) -> Outcome {
+    for transport in transports(t) {
+        let told = |is_in: bool| format!("the CONNECT {} {when}", if is_in { "accepted" } else { "refused" });
+        let is_in = is_let_in(t, user, transport).await?;
+        expect::that(is_in == expected, told(expected), format!("{} over {transport:?}", told(is_in)))?;
+    }
+    Ok(())
+}
+
+/// So long from now, as a clock shows it that is so many hours and minutes ahead of UTC.
+fn from_now(seconds: i64, offset: (i8, i8)) -> Outcome<String> {
+    let offset = UtcOffset::from_hms(offset.0, offset.1, 0).map_err(|error| inconclusive(error.to_string()))?;
+    let time = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    let time = time.replace_nanosecond(u32::from(time.millisecond()) * 1_000_000).unwrap_or(time);
+    time.to_offset(offset).format(&Rfc3339).map_err(|error| inconclusive(error.to_string()))
+}
+
+async fn ends_later(t: Bench) -> Outcome {
+    let base = t.user().await?;
+    let [soon, later] = [0, 1].map(|_| User { session: t.session_id(), ..base.clone() });
+    // With the fraction that `from_now` gives it, the end is told exactly.
+    let ends = Duration::from_secs(3);
+    t.open_session(&later, Some(&from_now(30, (0, 0))?)).await?;
+    let made = Instant::now();
+    t.open_session(&soon, Some(&from_now(3, (0, 0))?)).await?;
+    for user in [&soon, &later] {
+        let is_in = is_let_in(&t, user, Transport::WebSocket).await?;
+        if made.elapsed() < ends {
+            expect::that(is_in, "the CONNECT accepted before the session's end", "it was refused")?;
+        }
+    }
+    // The passing of time is what is tested here.
+    sleep((made + ends).saturating_duration_since(Instant::now())).await;
+    while is_let_in(&t, &soon, Transport::WebSocket).await? {
+        expect::that(
+            made.elapsed() < ends + LEEWAY,
+            format!("a CONNECT refused {LEEWAY:?} after the end"),
+            "accepted",
+        )?;
+        sleep(Duration::from_millis(200)).await;
+    }
+    let_in(&t, &soon, false, "after the session's end").await?;
+    expect::that(made.elapsed() < Duration::from_secs(25), "time", "the machine is too slow for this case")
+        .map_err(|fault| inconclusive(fault.to_string()))?;
+    let_in(&t, &later, true, "before the session's end").await
+}
+
+async fn with_offsets(t: Bench) -> Outcome {
+    let base = t.user().await?;
+    for offset in [(0, 0), (5, 30), (-8, 0), (14, 0)] {
+        for (seconds, is_in) in [(60, true), (-60, false)] {
+            let user = User { session: t.session_id(), ..base.clone() };
+            let end = from_now(seconds, offset)?;
+            t.open_session(&user, Some(&end)).await?;
+            let when = format!("{} s from a session's end that is written {end}", -seconds);
+            let_in(&t, &user, is_in, &when).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn replaced_end(t: Bench) -> Outcome {
+    let base = t.user().await?;
+    let [unbounded, bounded] = [0, 1].map(|_| User { session: t.session_id(), ..base.clone() });
+    t.open_session(&unbounded, Some(&from_now(2, (0, 0))?)).await?;
+    t.open_session(&unbounded, None).await?;
+    t.open_session(&bounded, None).await?;
+    t.open_session(&bounded, Some(&from_now(1, (0, 0))?)).await?;
+    // The passing of time is what is tested here.
+    sleep(Duration::from_secs(3)).await;
+    let_in(&t, &unbounded, true, "after the end that its session no longer has").await?;
+    let until = Instant::now() + LEEWAY;
+    while is_let_in(&t, &bounded, Transport::WebSocket).await? {
+        expect::that(Instant::now() < until, "a CONNECT refused after the end of its replaced session", "accepted")?;
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+async fn made_later(t: Bench) -> Outcome {
+    let alice = User { session: t.session_id(), ..t.user().await? };
+    let_in(&t, &alice, false, "before its session is made").await?;
+    t.open_session(&alice, None).await?;
+    let_in(&t, &alice, true, "once its session is made").await?;
+    t.revoke_session(&alice.session).await?;
+    let_in(&t, &alice, false, "once its session is revoked").await?;
+    t.open_session(&alice, None).await?;
+    let_in(&t, &alice, true, "once its session is made again").await
+}
+
+async fn one_alone(t: Bench) -> Outcome {
+    let first = t.user().await?;
+    let mut device = t.connect_raw(&first, Transport::WebSocket).await?;
+    let second = User { session: t.session_id(), ..first.clone() };
+    t.open_session(&second, None).await?;
+    let_in(&t, &first, true, "though its user has a newer session").await?;
+    let_in(&t, &second, true, "though its user has an older session").await?;
+    t.revoke_session(&second.session).await?;
+    let_in(&t, &second, false, "once its session is revoked").await?;
+    let_in(&t, &first, true, "though another session of its user is revoked").await?;
+    t.emit_numbered(&first, 1, 1).await?;
+    receives(&mut device, [1]).await
+}
+
+const NAMES: [&str; 7] = ["token", "access_token", "auth", "authorization", "jwt", "session", "Authorization"];
+
+async fn in_cookie(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice).await?;
+    for transport in transports(&t) {
+        let alone = NAMES.map(|name| format!("{name}={token}"));
+        let all = alone.join("; ");
+        for cookie in alone.into_iter().chain([all, format!("token=Bearer%20{token}")]) {
+            t.attempt_raw(t.opening(transport).header("cookie", cookie), None).await?.expect_refused().await?;
+        }
+    }
+    Ok(())
+}
+
+async fn in_headers(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice).await?;
+    let headers =
+        ["x-access-token", "x-auth-token", "token", "x-token", "x-authorization", "proxy-authorization", "auth"];
+    for transport in transports(&t) {
+        for name in headers {
+            let over: Opening = t.opening(transport).header(name, token.as_str());
+            t.attempt_raw(over, None).await?.expect_refused().await?;
+        }
+    }
+    let over = t.opening(Transport::WebSocket).header("sec-websocket-protocol", format!("notify, {token}"));
+    match t.attempt_raw(over, None).await {
+        Ok(mut device) => device.expect_refused().await.map(drop),
+        // A client may take it amiss that none of its subprotocols was chosen.
+        Err(_) => Ok(()),
+    }
+}
+
+async fn replaced_user(t: Bench) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let bobs = User { session: alice.session.clone(), ..bob };
+    t.control("PUT", &format!("/sessions/{}", alice.session), &json!({"userId": bobs.id})).await?.expect_status(204)?;
+    let_in(&t, &bobs, true, "by the session that is now this user's").await?;
+    let_in(&t, &alice, false, "by the session that is now another user's").await
+}
+
+async fn odd_ids(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let n = t.random(12);
+    for (id, encoded) in [
+        (format!("Session-{n}"), format!("Session-{n}")),
+        (format!("s {n}"), format!("s%20{n}")),
+        (format!("s:{n}"), format!("s:{n}")),
+        (format!("s+{n}"), format!("s%2B{n}")),
+        (format!("{n}=="), format!("{n}%3D%3D")),
+        (format!("ü{n}"), format!("%C3%BC{n}")),
+        (n.repeat(20), n.repeat(20)),
+    ] {
+        let user = User { session: id.clone(), ..alice.clone() };
+        let path = format!("/sessions/{encoded}");
+        t.control("PUT", &path, &json!({"userId": user.id})).await?.expect_status(204)?;
+        let_in(&t, &user, true, &format!("by the session {id:?}")).await?;
+        for other in [encoded.clone(), id.to_lowercase(), id.to_uppercase(), id.trim_start_matches("s ").to_owned()] {
+            if other != id {
+                let alike = User { session: other.clone(), ..alice.clone() };
+                let_in(&t, &alike, false, &format!("by the session {other:?}, where {id:?} is one")).await?;
+            }
+        }
+        t.control("DELETE", &path, &Value::Null).await?.expect_status(204)?;
+        let_in(&t, &user, false, &format!("by the session {id:?} that was revoked")).await?;
+    }
+    Ok(())
+}
+
+async fn store_away(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let Some(proxy) = t.server().proxy() else { return Err(inconclusive("no proxy stands before the server's Redis")) };
+    proxy.cut();
+    let path = format!("/sessions/{}", alice.session);
+    t.control("PUT", &path, &json!({"userId": bob.id})).await?.expect_status(503)?;
+    t.control("DELETE", &path, &Value::Null).await?.expect_status(503)?;
+    proxy.restore();
+    let until = Instant::now() + Duration::from_secs(10);
+    while t.control("POST", "/events", &body_for(&bob, 1)).await?.status != 202 {
+        expect::that(Instant::now() < until, "202 within 10 s of Redis's return", "none")?;
+        sleep(Duration::from_millis(100)).await;
+    }
+    let_in(&t, &alice, true, "by the session that could not be revoked or replaced").await
+}

@@ -1,0 +1,275 @@
+//! How a Redis is reached that lets in nobody but who proves to be somebody: TLS, and a user who may do what this server does and no more.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use notify_server::{
+    idempotency::Answers,
+    queue::{AckQueue, EntryId, OfflineQueue, Returned},
+    session::SessionStore,
+    store::{
+        Limits, Probe,
+        redis::{RedisConfig, RedisStore, Tls},
+    },
+};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use support::{
+    PATIENCE, Scratch,
+    client::Client,
+    node::Node,
+    redis::{LocalRedis, at},
+    server::{INGEST_TOKEN, JWT_SECRET, LIVE, QUEUED, numbered},
+};
+use tokio::{sync::mpsc, time::timeout};
+
+/// Who signs certificates.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A certificate and its key, as PEM text.
+type Identity = (String, String);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, uuid::Uuid::new_v4().to_string());
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// For this name or address, up to the end of this year.
+    fn issue(&self, name: &str, until: i32) -> Identity {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(until, 12, 31);
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// A Redis that shows `shows`, and wants to see what `wants` has signed, if anything.
+struct Secured {
+    redis: LocalRedis,
+    port: u16,
+    scratch: Scratch,
+}
+
+impl Secured {
+    async fn start(shows: &Identity, wants: Option<&Authority>) -> Self {
+        let scratch = Scratch::new();
+        let file = |name: &str, text: &str| {
+            let path = scratch.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (certificate, key) = (file("redis.crt", &shows.0), file("redis.key", &shows.1));
+        let trusted = file("trusted.crt", wants.map_or(&shows.0, |authority| &authority.pem));
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let asks = if wants.is_some() { "yes" } else { "no" };
+        let redis = LocalRedis::start_with(&[
+            "--tls-port",
+            &port.to_string(),
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &trusted,
+            "--tls-auth-clients",
+            asks,
+        ]);
+        let redis = redis.unwrap();
+        redis.connection().await;
+        Self { redis, port, scratch }
+    }
+
+    fn config(&self, tls: Tls) -> RedisConfig {
+        RedisConfig { tls: Some(tls), ..at(self.port) }
+    }
+
+    /// The server itself, told by its settings how to reach this one; the first line of its log that has one of these words.
+    async fn says(&self, port: u16, settings: &[(&str, &str)], words: &'static [&'static str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_notify-server"));
+        command.env_clear().envs([("PORT", "0"), ("JWT_SECRET", JWT_SECRET), ("INGEST_TOKEN", INGEST_TOKEN)]);
+        command.env("REDIS_URL", format!("rediss://127.0.0.1:{port}"));
+        for (name, text) in settings {
+            if name.ends_with("_FILE") {
+                let path = self.scratch.path().join(name);
+                std::fs::write(&path, text).unwrap();
+                command.env(name, path);
+            } else {
+                command.env(name, text);
+            }
+        }
+        let mut server = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (line, mut lines) = mpsc::unbounded_channel();
+        let log = BufReader::new(server.stderr.take().unwrap());
+        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|text| drop(line.send(text))));
+        let mut so_far = String::new();
+        let found = timeout(PATIENCE, async {
+            while let Some(text) = lines.recv().await {
+                if words.iter().any(|word| text.contains(word)) {
+                    return text;
+                }
+                so_far.push_str(&text);
+                so_far.push('\n');
+            }
+            String::new()
+        });
+        let found = found.await.unwrap_or_default();
+        server.kill().unwrap();
+        server.wait().unwrap();
+        assert!(!found.is_empty(), "none of {words:?} in\n{so_far}");
+        found
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_nodes_work_together_and_both_sides_prove_who_they_are() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let secured = Secured::start(&authority.issue("redis.example.test", 2100), Some(&clients)).await;
+    let (certificate, key) = clients.issue("notify", 2100);
+    let tls = Tls::new(Some(&authority.pem), Some((&certificate, &key)), Some("redis.example.test")).unwrap();
+    let config = secured.config(tls);
+    let (a, b) = tokio::join!(Node::start(&config), Node::start(&config));
+    let mut on_b = Client::connect(&b, "alice").await;
+    assert_eq!(a.emit("alice", 1).await.delivery, LIVE);
+    assert_eq!(on_b.live().await, 1);
+    assert_eq!(a.emit("bob", 1).await.delivery, QUEUED);
+    assert_eq!(Client::connect(&b, "bob").await.queued().await, [1]);
+    // Connections are made anew by TLS as well.
+    for kind in ["normal", "pubsub"] {
+        secured.redis.ask::<u64>(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).await;
+    }
+    let began = std::time::Instant::now();
+    let mut n = 2;
+    while a.service.emit(numbered("alice", n)).await.is_err() {
+        assert!(began.elapsed() < PATIENCE, "nothing is accepted");
+        n += 1;
+    }
+    while on_b.live().await != n {}
+}
+
+/// What is told of a connection.
+const TOLD: &[&str] = &["joined", "redis over TLS", "the configuration is wrong", "REDIS_"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_wrong_with_a_certificate_is_told_with_its_setting() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let secured = Secured::start(&authority.issue("127.0.0.1", 2100), None).await;
+    let says = async |settings: &[(&str, &str)]| secured.says(secured.port, settings, TOLD).await;
+    let right = says(&[("REDIS_TLS_CA_FILE", &authority.pem)]).await;
+    assert!(right.contains("joined"), "{right}");
+    let right = says(&[("REDIS_TLS_CA", &authority.pem)]).await;
+    assert!(right.contains("joined"), "{right}");
+    let wrong = says(&[("REDIS_TLS_CA_FILE", &stranger.pem)]).await;
+    assert!(wrong.contains("signed by nobody who is trusted: REDIS_TLS_CA"), "{wrong}");
+    let name = [("REDIS_TLS_CA_FILE", authority.pem.as_str()), ("REDIS_TLS_SERVER_NAME", "other.example.test")];
+    let wrong = says(&name).await;
+    assert!(wrong.contains("REDIS_TLS_SERVER_NAME"), "{wrong}");
+    let plain = secured.says(secured.redis.port(), &[("REDIS_TLS_CA_FILE", &authority.pem)], TOLD).await;
+    assert!(plain.contains("where it speaks no TLS"), "{plain}");
+    let expired = Secured::start(&authority.issue("127.0.0.1", 2020), None).await;
+    let wrong = expired.says(expired.port, &[("REDIS_TLS_CA_FILE", &authority.pem)], TOLD).await;
+    assert!(wrong.contains("the certificate that redis shows has expired"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_this_server_that_is_missing_or_wrong_is_told_with_its_setting() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let secured = Secured::start(&authority.issue("127.0.0.1", 2100), Some(&clients)).await;
+    let says = async |identity: Option<&Identity>| {
+        let mut settings = vec![("REDIS_TLS_CA_FILE", authority.pem.as_str())];
+        if let Some((certificate, key)) = identity {
+            settings.extend([("REDIS_TLS_CERT_FILE", certificate.as_str()), ("REDIS_TLS_KEY_FILE", key.as_str())]);
+        }
+        secured.says(secured.port, &settings, TOLD).await
+    };
+    let right = says(Some(&clients.issue("notify", 2100))).await;
+    assert!(right.contains("joined"), "{right}");
+    let missing = says(None).await;
+    assert!(missing.contains("REDIS_TLS_CERT and REDIS_TLS_KEY"), "{missing}");
+    for wrong in [Authority::new().issue("notify", 2100), clients.issue("notify", 2020)] {
+        let wrong = says(Some(&wrong)).await;
+        assert!(wrong.contains("REDIS_TLS_CERT"), "{wrong}");
+    }
+}
+
+/// The command in README that makes a user for this server.
+fn command_of_the_readme() -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER notify ")).expect("README names the command");
+    line.split_whitespace().map(|word| word.replace("PASSWORD", "word")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_the_readme_may_do_all_that_this_server_does_and_no_more() {
+    let redis = LocalRedis::start().unwrap();
+    redis.connection().await;
+    let command = command_of_the_readme();
+    redis.ask::<()>(&command.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let config = RedisConfig {
+        username: Some("notify".into()),
+        password: Some("word".to_owned().into()),
+        db: 3,
+        ..redis.config()
+    };
+    let store = RedisStore::new(&config, Limits { max_events: 2, ttl: Duration::from_secs(60) });
+    let ids = store.append("alice", &["1", "2", "3"]).await.unwrap();
+    let drain = uuid::Uuid::new_v4();
+    assert_eq!(store.drain("alice", drain).await.unwrap().unwrap().len(), 2);
+    store.renew_drain("alice", drain).await;
+    store.release("alice", drain).await;
+    // One goes back before what is newer, so that the stream is written anew.
+    store.put_back("alice", &[Returned { payload: "0", after: EntryId(0, 0) }]).await.unwrap();
+    assert_eq!(store.read("alice").await.unwrap().len(), 3);
+    store.remove("alice", &ids, Some(drain)).await.unwrap();
+    let kept = store.keep("alice", &["4"]).await.unwrap();
+    store.backlog("alice", true).await.unwrap();
+    store.confirm("alice", &kept, 0).await.unwrap();
+    store
+        .put_session("s", &notify_server::session::Session { user_id: "alice".into(), expires_at_ms: None })
+        .await
+        .unwrap();
+    assert!(store.session("s").await.unwrap().is_some() && store.revoke_session("s").await.unwrap());
+    store.keep_answer("k", "202").await.unwrap();
+    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("202"));
+    let began = std::time::Instant::now();
+    while let Err(error) = store.probe().await {
+        assert!(began.elapsed() < PATIENCE, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    let (a, b) = tokio::join!(Node::start(&config), Node::start(&config));
+    let (mut on_a, mut on_b) = (Client::connect(&a, "bob").await, Client::connect(&b, "bob").await);
+    for n in 1..=3 {
+        assert_eq!(a.emit("bob", n).await.delivery, LIVE);
+        assert_eq!((on_a.live().await, on_b.live().await), (n, n));
+    }
+    redis.ask::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    a.emit("bob", 4).await;
+    assert_eq!((on_a.live().await, on_b.live().await), (4, 4));
+    on_b.leave().await;
+    b.stop().await;
+
+    let denied: Vec<redis::Value> = redis.ask(&["ACL", "LOG"]).await;
+    assert!(denied.is_empty(), "{denied:?}");
+    let mut other = redis.connection().await;
+    let login: redis::RedisResult<()> = redis::cmd("AUTH").arg("notify").arg("word").query_async(&mut other).await;
+    login.unwrap();
+    for forbidden in [&["FLUSHALL"][..], &["KEYS", "*"], &["CONFIG", "GET", "*"], &["GET", "other"], &["SHUTDOWN"]] {
+        let answer: redis::RedisResult<()> =
+            redis::cmd(forbidden[0]).arg(&forbidden[1..]).query_async(&mut other).await;
+        assert_eq!(answer.unwrap_err().code(), Some("NOPERM"), "{forbidden:?}");
+    }
+}
