@@ -11,7 +11,7 @@ use std::{
 };
 
 use notify_server::{
-    idempotency::Answers,
+    idempotency::{Answers, Claim, Outcome},
     queue::{AckQueue, EntryId, OfflineQueue, Returned},
     session::SessionStore,
     store::{
@@ -235,15 +235,18 @@ async fn the_user_of_the_readme_may_do_all_that_this_server_does_and_no_more() {
     assert_eq!(store.read("alice").await.unwrap().len(), 3);
     store.remove("alice", &ids, Some(drain)).await.unwrap();
     let kept = store.keep("alice", &["4"]).await.unwrap();
-    store.backlog("alice", true).await.unwrap();
+    store.backlog("alice", EntryId(0, 0), true).await.unwrap();
     store.confirm("alice", &kept, 0).await.unwrap();
     store
         .put_session("s", &notify_server::session::Session { user_id: "alice".into(), expires_at_ms: None })
         .await
         .unwrap();
     assert!(store.session("s").await.unwrap().is_some() && store.revoke_session("s").await.unwrap());
-    store.keep_answer("k", "202").await.unwrap();
-    assert_eq!(store.answer("k").await.unwrap().as_deref(), Some("202"));
+    let by = uuid::Uuid::new_v4();
+    assert_eq!(Answers::claim(&store, "k", by, "body").await.unwrap(), Claim::Ours(None));
+    store.renew("k", by).await.unwrap();
+    store.settle("k", by, "body", &Outcome::Done("202".into())).await.unwrap();
+    assert_eq!(Answers::claim(&store, "k", by, "body").await.unwrap(), Claim::Answered("202".into()));
     let began = std::time::Instant::now();
     while let Err(error) = store.probe().await {
         assert!(began.elapsed() < PATIENCE, "{error}");

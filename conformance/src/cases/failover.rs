@@ -1,4 +1,4 @@
-//! SPEC 18: a store that fails over, and nodes that do not hear.
+//! SPEC 22: a store that fails over, and nodes that do not hear.
 
 use std::{sync::Arc, time::Duration};
 

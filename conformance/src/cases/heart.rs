@@ -1,4 +1,4 @@
-//! SPEC 17 and 20: the heartbeat, and lines that are dead for a while or for good.
+//! SPEC 17 and 21: the heartbeat, and lines that are dead for a while or for good.
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 

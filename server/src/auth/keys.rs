@@ -91,10 +91,10 @@ impl Keys {
 
     /// From now on there are these; how many of them are new, and how many have gone.
     pub(crate) fn replace(&self, fresh: Vec<Key>) -> (usize, usize) {
-        self.replace_at(fresh, Instant::now())
+        self.replace_at(Instant::now(), fresh)
     }
 
-    fn replace_at(&self, fresh: Vec<Key>, now: Instant) -> (usize, usize) {
+    fn replace_at(&self, now: Instant, fresh: Vec<Key>) -> (usize, usize) {
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = |key: &Key| !held.iter().any(|it| it.until.is_none() && it.key.is(key));
         let new = fresh.iter().filter(|key| is_new(key)).count();
@@ -121,11 +121,15 @@ impl Keys {
 
     /// Waits until keys were looked for anew; whether that told which there are. `None` where nobody looks.
     pub(crate) async fn look_again(&self) -> Option<bool> {
+        self.look_within(LOOKS_WITHIN).await
+    }
+
+    async fn look_within(&self, within: Duration) -> Option<bool> {
         let mut looked = self.looked.subscribe();
         (*looked.borrow_and_update())?;
         let asked = Instant::now();
         self.asked.notify_one();
-        let look = timeout(LOOKS_WITHIN, looked.wait_for(|look| look.is_some_and(|(began, _)| began >= asked))).await;
+        let look = timeout(within, looked.wait_for(|look| look.is_some_and(|(began, _)| began >= asked))).await;
         Some(matches!(look, Ok(Ok(look)) if look.is_some_and(|(_, told)| told)))
     }
 }
@@ -191,25 +195,25 @@ mod tests {
         Key::new(Algorithm::HS256, None, secret, &text).unwrap()
     }
 
-    fn sources(keys: &Keys, at: Instant) -> Vec<String> {
-        keys.current_at(at).iter().map(|key| key.source[..1].to_owned()).collect()
+    fn sources(keys: &Keys, now: Instant) -> Vec<String> {
+        keys.current_at(now).iter().map(|key| key.source[..1].to_owned()).collect()
     }
 
     #[test]
     fn a_key_that_goes_is_honoured_for_a_bounded_time_however_often_it_is_looked() {
-        let keys = Keys::new(vec![key("a")], Duration::from_secs(60));
         let began = Instant::now();
-        let after = |seconds| began + Duration::from_secs(seconds);
-        assert_eq!(keys.replace_at(vec![key("b"), key("a")], began), (1, 0));
-        assert_eq!(keys.replace_at(vec![key("b")], began), (0, 1));
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let keys = Keys::new(vec![key("a")], Duration::from_secs(60));
+        assert_eq!(keys.replace_at(began, vec![key("b"), key("a")]), (1, 0));
+        assert_eq!(keys.replace_at(began, vec![key("b")]), (0, 1));
         assert_eq!(sources(&keys, began), ["b", "a"]);
-        assert_eq!(keys.replace_at(vec![key("b")], after(50)), (0, 0));
-        assert_eq!(sources(&keys, after(50)), ["b", "a"]);
-        assert_eq!(sources(&keys, after(60)), ["b"]);
+        assert_eq!(keys.replace_at(at(50), vec![key("b")]), (0, 0));
+        assert_eq!(sources(&keys, at(50)), ["b", "a"]);
+        assert_eq!(sources(&keys, at(60)), ["b"]);
         // It is back for good.
-        assert_eq!(keys.replace_at(vec![key("a")], after(61)), (1, 1));
-        assert_eq!(keys.replace_at(vec![key("a")], after(62)), (0, 0));
-        assert_eq!(sources(&keys, after(200)), ["a"]);
+        assert_eq!(keys.replace_at(at(60), vec![key("a")]), (1, 1));
+        assert_eq!(keys.replace_at(at(60), vec![key("a")]), (0, 0));
+        assert_eq!(sources(&keys, at(121)), ["a"]);
     }
 
     #[tokio::test]
@@ -227,6 +231,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         keys.looked(Instant::now(), false);
-        assert_eq!(waits.await.expect("it does not panic"), Some(false));
+        assert_eq!(waits.await.unwrap(), Some(false));
+        assert_eq!(keys.look_within(Duration::from_millis(10)).await, Some(false), "nobody comes");
     }
 }
