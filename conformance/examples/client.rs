@@ -21,7 +21,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (url, token_url) = (env::var("NOTIFY_URL")?, env::var("TOKEN_URL")?);
     loop {
         let token = reqwest::get(&token_url).await?.text().await?; // your own backend
-        let (gone, mut over) = tokio::sync::mpsc::channel(1);
+        let (closed, mut over) = tokio::sync::mpsc::channel(1);
+        let broken = closed.clone();
         let client = ClientBuilder::new(&url)
             .namespace("/notifications")
             .auth(json!({"token": token}))
@@ -41,12 +42,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .boxed()
             })
             .on(Event::Connect, |_, _| async { println!("connected") }.boxed())
-            .on(Event::Error, |payload, _| async move { println!("refused {payload:?}") }.boxed())
+            // The server refuses, or the line breaks: the crate tells both so.
+            .on(Event::Error, move |why, _| {
+                let broken = broken.clone();
+                async move {
+                    println!("refused or broken: {why:?}");
+                    broken.try_send(()).ok();
+                }
+                .boxed()
+            })
             .on(Event::Close, move |_, _| {
-                let gone = gone.clone();
+                let closed = closed.clone();
                 async move {
                     println!("disconnected");
-                    gone.try_send(()).ok();
+                    closed.try_send(()).ok();
                 }
                 .boxed()
             })

@@ -22,7 +22,7 @@ impl Document {
     async fn of(server: &Server) -> Self {
         let answer = http::get(server, "/openapi.json").await;
         assert_eq!(
-            (answer.status.as_u16(), &*answer.headers["content-type"].to_str().expect("as it should be")),
+            (answer.status.as_u16(), answer.headers["content-type"].to_str().expect("as it should be")),
             (200, "application/json")
         );
         Self(answer.json())
