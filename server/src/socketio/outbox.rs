@@ -429,6 +429,7 @@ mod tests {
         while left > 0 {
             all.extend_from_slice(&outbox.take_packets(&mut left, 1_000));
         }
+        outbox.answer_sent();
         let text = String::from_utf8(all).unwrap();
         text.split(char::from(SEPARATOR)).filter(|packet| !packet.is_empty()).map(str::to_owned).collect()
     }
