@@ -430,7 +430,8 @@ fn a_server_at_an_ipv6_address_is_reached_by_every_client() {
     let file = fs::read_to_string(&target).expect("the target file");
     let (before, process_and_rest) = file.split_once("[process]").expect("a process");
     let (_, rest) = process_and_rest.split_once("# Values for {placeholders}").expect("secrets");
-    let undeclared = before.replace("\"config\", \"restart\", ", "").replace(", \"resilience\"", "");
+    let undeclared =
+        before.replace("\"config\", \"restart\", ", "").replace(", \"resilience\"", "").replace(", \"operations\"", "");
     fs::write(&target, format!("{undeclared}url = \"http://[::1]:{port}\"\n# Values for {{placeholders}}{rest}"))
         .expect("it can be written");
     let built = Command::new("cargo").args(["build", "--package", "notify-server"]).current_dir(root()).status();

@@ -35,6 +35,9 @@ enum Old {
     Dead,
 }
 
+/// How many events in a row are live at a store that is well again: a node's heartbeats fall into the time that they take.
+const STEADY: usize = 30;
+
 async fn fails_over(old: Old) {
     let mut primary = LocalRedis::start_with(&["--enable-debug-command", "yes"]).unwrap();
     primary.connection().await;
@@ -79,17 +82,23 @@ async fn fails_over(old: Old) {
     name.lead_to(replica.port());
 
     let began = Instant::now();
-    // Whatever is accepted meanwhile counts.
-    let mut accepted = Vec::new();
+    // Whatever is accepted meanwhile counts. A node may join anew once more, when it learns that its subscription stayed behind: it
+    // is well again when it is for a while.
+    let (mut accepted, mut well, mut taken) = (Vec::new(), 0, Duration::ZERO);
     for n in 2..1_000 {
         let emitted = a.service.emit(numbered("alice", n)).await;
         if emitted.is_ok() {
             accepted.push(n);
         }
-        if matches!(&emitted, Ok(receipt) if receipt.delivery == LIVE) && a.is_ready().await && b.is_ready().await {
+        let is_live = matches!(&emitted, Ok(receipt) if receipt.delivery == LIVE);
+        well = if is_live && a.is_ready().await && b.is_ready().await { well + 1 } else { 0 };
+        if well == STEADY {
             break;
         }
-        assert!(began.elapsed() < WELL_AGAIN, "{emitted:?}, after {:?}", began.elapsed());
+        if well <= 1 {
+            taken = began.elapsed();
+            assert!(taken < WELL_AGAIN, "{emitted:?}, after {taken:?}");
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for n in &accepted {
@@ -110,8 +119,6 @@ async fn fails_over(old: Old) {
     let revoked = http::send(&a, http::request(Method::DELETE, "/sessions/ended", "")).await;
     assert_eq!(revoked.status, 204);
     ended.closed().await;
-    let taken = began.elapsed();
-    assert!(taken < WELL_AGAIN, "{taken:?}");
     if old == Old::Silent {
         primary.resume();
     }
