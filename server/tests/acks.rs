@@ -353,7 +353,8 @@ async fn in_parts(client: &mut Client) -> Vec<u64> {
     while seen.last() != Some(&(LARGE + 1)) {
         let packet = client.message().await.expect("it is open");
         assert!(packet.len() <= AT_MOST_BYTES, "{} bytes", packet.len());
-        let event: Vec<Value> = serde_json::from_str(&packet[packet.find('[').unwrap()..]).unwrap();
+        let arguments = packet.find('[').expect("an event is an array");
+        let event: Vec<Value> = serde_json::from_str(&packet[arguments..]).expect("JSON");
         match event[1].as_array() {
             Some(queued) => seen.extend(queued.iter().map(number)),
             None => seen.push(number(&event[1])),

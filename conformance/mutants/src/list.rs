@@ -308,12 +308,7 @@ static MUTANTS: &[Mutant] = &[
     .also(&["QUEUE-16"]),
     rule!("timestamp-with-offset", "the timestamp ends in +00:00", ["EVENT-04/timestamp"], TimestampWithOffset)
         .also(&["QUEUE-16"]),
-    rule!(
-        "timestamp-fixed",
-        "the timestamp does not tell the emission",
-        ["EVENT-04/timestamp", "QUEUE-16/same-payload"],
-        TimestampFixed
-    ),
+    rule!("timestamp-fixed", "the timestamp does not tell the emission", ["EVENT-04/timestamp"], TimestampFixed),
     rule!("metadata-dropped", "metadata is lost", ["EVENT-06/live", "EVENT-06/queued"], MetadataDropped).also(&["*"]),
     rule!("metadata-never-empty", "absent metadata is made up", ["EVENT-05/no-metadata"], MetadataNeverEmpty)
         .also(&["EVENT-03", "EVENT-13"]),
@@ -503,7 +498,7 @@ static MUTANTS: &[Mutant] = &[
     process(
         "takes-everybody",
         "connections and request heads have no bounds",
-        &["LIMIT-01/silent", "LIMIT-01/half-heads", "LIMIT-01/half-messages", "LIMIT-02/slow", "LIMIT-02/large"],
+        &["LIMIT-01/silent", "LIMIT-01/half-heads", "LIMIT-02/slow", "LIMIT-02/large"],
         process::Fault::TakesEverybody,
     )
     // Without addresses nobody is bounded by theirs.

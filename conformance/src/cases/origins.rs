@@ -284,6 +284,9 @@ async fn null(t: Bench) -> Outcome {
     poll_from(&t, "file://").await?.expect_status(403)
 }
 
+/// The method, path, headers and body of a request.
+type Asked<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, Option<&'a str>);
+
 /// Requests as a browser sends them, right and wrong ones, and preflights, from pages of strangers.
 async fn control(t: Bench) -> Outcome {
     let alice = t.user().await?;
@@ -297,7 +300,7 @@ async fn control(t: Bench) -> Outcome {
         let from = ("origin", &*origin);
         let asks = ("access-control-request-method", "POST");
         let headers = ("access-control-request-headers", "authorization, content-type");
-        let requests: [(&str, &str, Vec<(&str, &str)>, Option<&str>); 8] = [
+        let requests: [Asked<'_>; 8] = [
             ("POST", "/events", vec![from, credentials, json_type], Some(&event)),
             ("POST", "/events", vec![from, json_type], Some(&event)),
             ("POST", "/events", vec![from, credentials, json_type], Some("{")),
