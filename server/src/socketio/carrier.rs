@@ -19,7 +19,8 @@ use crate::gate::{InHand, Seat};
 /// Goes with each request of the connection.
 pub(crate) struct Carrier {
     seat: Arc<Seat>,
-    answered: Mutex<Weak<Connection>>,
+    /// Whose answer it is about to write the last of.
+    answered: Mutex<Option<Weak<Connection>>>,
 }
 
 impl Carrier {
@@ -34,33 +35,37 @@ impl Carrier {
 
     /// Whether nothing is lost with it.
     pub(crate) fn may_go(&self) -> bool {
-        self.seat.may_go() && self.lock().strong_count() == 0
+        self.seat.may_go() && self.lock().is_none()
     }
 
     /// The last of an answer to this session was handed over.
     pub(super) fn carries(&self, session: &Arc<Connection>) {
-        *self.lock() = Arc::downgrade(session);
+        *self.lock() = Some(Arc::downgrade(session));
     }
 
     /// Writes all of this many bytes, or some; where an answer ends with them, its session is told.
     fn write(&self, bytes: usize, write: impl FnOnce() -> Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let Some(session) = self.lock().upgrade() else { return write() };
+        let Some(session) = self.lock().clone() else { return write() };
+        // Where the session is gone, what the answer carries was taken back.
+        let Some(session) = session.upgrade() else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        };
         let written = session.end_answer(bytes, write);
         if matches!(written, Poll::Ready(Ok(length)) if length == bytes) {
-            *self.lock() = Weak::new();
+            *self.lock() = None;
         }
         written
     }
 
     /// The connection has ended with an error.
     pub(crate) fn broke(&self) {
-        let session = self.lock().upgrade();
+        let session = self.lock().as_ref().and_then(Weak::upgrade);
         if let Some(session) = session {
             session.close();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Weak<Connection>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Weak<Connection>>> {
         // No change can panic half way.
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
