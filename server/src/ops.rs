@@ -2,10 +2,8 @@
 //! nobody sees how it goes.
 
 pub(crate) mod api;
-pub(crate) mod check;
+pub(crate) mod fetch;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod requests;
 pub mod rotation;
-
-mod fetch;

@@ -1,19 +1,18 @@
 //! What the binary does, from its arguments to its exit status.
 
+mod check;
+
 use std::{process::ExitCode, sync::Arc};
 
 use tokio::{net::TcpListener, signal};
 
+use self::check::{ask_health, check};
 use crate::{
     app::{App, Collaborators},
     auth::keys::Keys,
     config::{Config, ConfigErrors, Environment, Source, StoreConfig},
     dev,
-    ops::{
-        check::{ask_health, check},
-        page,
-        rotation::Rotation,
-    },
+    ops::{page, rotation::Rotation},
     serve::{Listeners, serve},
     store::StoreError,
 };
@@ -141,7 +140,7 @@ async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Ma
 }
 
 /// Tells which store it is.
-pub(crate) fn tell_store(config: &Config) {
+fn tell_store(config: &Config) {
     match &config.store {
         StoreConfig::Redis(redis) => {
             let tls = if redis.tls.is_some() { " over TLS" } else { "" };

@@ -137,7 +137,7 @@ struct State {
     /// Asks the store for what the client has missed.
     ask_store: Option<Arc<dyn Fn() + Send + Sync>>,
     /// The library, where it waits to write.
-    library_waker: Option<Waker>,
+    engine_waker: Option<Waker>,
     /// Somebody looks whether it goes on.
     watched: bool,
     /// When something was taken last, or began to wait.
@@ -166,7 +166,7 @@ enum Link {
 
 impl State {
     fn is_blocked(&self) -> bool {
-        !self.outbox.is_empty() || self.library_waker.is_some()
+        !self.outbox.is_empty() || self.engine_waker.is_some()
     }
 }
 
@@ -435,7 +435,7 @@ impl Connection {
         loop {
             if !state.outbox.is_within_packet() {
                 // Its pings and answers take turns with events. It goes on here when it is done.
-                if let Some(library) = state.library_waker.take() {
+                if let Some(library) = state.engine_waker.take() {
                     library.wake();
                     return;
                 }
@@ -553,7 +553,7 @@ impl Connection {
             return;
         }
         let mut wakers = std::mem::take(&mut state.want_room);
-        wakers.extend([state.library_waker.take(), state.poll.take()].into_iter().flatten());
+        wakers.extend([state.engine_waker.take(), state.poll.take()].into_iter().flatten());
         let polls = matches!(state.link, Link::Polling);
         drop(state);
         self.reader.wake();
@@ -647,7 +647,7 @@ impl Connection {
     pub(super) fn detach(&self) -> Option<Box<dyn Stream>> {
         self.depart();
         let mut state = self.lock();
-        state.library_waker = None;
+        state.engine_waker = None;
         match std::mem::replace(&mut state.link, Link::Gone) {
             Link::WebSocket(stream) => Some(stream),
             Link::Polling | Link::Gone => None,
@@ -676,7 +676,7 @@ impl Connection {
         if state.closed {
             return Poll::Ready(Err(closed()));
         }
-        state.library_waker = None;
+        state.engine_waker = None;
         if state.outbox.is_within_packet() {
             self.flush(&mut state);
             if state.outbox.is_within_packet() {
@@ -710,7 +710,7 @@ impl Connection {
 
     fn wait_to_write(self: &Arc<Self>, state: &mut State, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         self.begin_to_wait(state);
-        state.library_waker = Some(cx.waker().clone());
+        state.engine_waker = Some(cx.waker().clone());
         self.watch(state);
         Poll::Pending
     }

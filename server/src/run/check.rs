@@ -5,12 +5,12 @@ use std::{fmt::Write, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::fetch;
+use super::{RunError, tell_store};
 use crate::{
     app::Collaborators,
     auth::jwks,
     config::{Config, StoreConfig},
-    run::{RunError, tell_store},
+    ops::fetch,
 };
 
 /// How long the store may take to answer.
@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Where something is not; with all of it.
-pub(crate) async fn check(config: &Config) -> Result<String, RunError> {
+pub(super) async fn check(config: &Config) -> Result<String, RunError> {
     let mut report = "settings  can be read\n".to_owned();
     let mut problems = Vec::new();
     for warning in &config.warnings {
@@ -58,7 +58,7 @@ pub(crate) async fn check(config: &Config) -> Result<String, RunError> {
 ///
 /// # Errors
 /// Where it does not.
-pub(crate) async fn ask_health(config: &Config) -> Result<(), RunError> {
+pub(super) async fn ask_health(config: &Config) -> Result<(), RunError> {
     let host = match config.host.as_str() {
         "0.0.0.0" => "127.0.0.1".to_owned(),
         "::" => "[::1]".to_owned(),
