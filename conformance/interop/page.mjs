@@ -24,8 +24,9 @@ if (!CHROMIUM && !(process.env.CI || process.env.REQUIRED)) {
   process.exit(0);
 }
 
-async function server(t) {
-  const child = spawn(BINARY, ['--dev'], { env: { PATH: process.env.PATH, PORT: '0' }, stdio: ['ignore', 'pipe', 'pipe'] });
+async function server(t, parameters = ['--dev'], settings = {}) {
+  const env = { PATH: process.env.PATH, PORT: '0', ...settings };
+  const child = spawn(BINARY, parameters, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(async () => {
     child.kill('SIGTERM');
     await once(child, 'exit');
@@ -163,20 +164,8 @@ for (const colorScheme of ['light', 'dark']) {
 }
 
 test('the page is not there without --dev', async (t) => {
-  const child = spawn(BINARY, [], {
-    env: { PATH: process.env.PATH, PORT: '0', JWT_SECRET: 'x'.repeat(32), INGEST_TOKEN: 'x', DATA_DIR: `/tmp/notify-page-${process.pid}` },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  t.after(async () => {
-    child.kill('SIGTERM');
-    await once(child, 'exit');
-  });
-  let output = '';
-  for await (const chunk of child.stderr.setEncoding('utf8')) {
-    output += chunk;
-    if (output.includes('listening')) break;
-  }
-  const url = /listening on (http:\/\/\S+)/.exec(output)[1];
+  const settings = { JWT_SECRET: 'x'.repeat(32), INGEST_TOKEN: 'x', DATA_DIR: `/tmp/notify-page-${process.pid}` };
+  const { url } = await server(t, [], settings);
   for (const [path, method] of [['/', 'GET'], ['/demo/record.accessed', 'POST']]) {
     assert.equal((await fetch(url + path, { method })).status, 404, path);
   }

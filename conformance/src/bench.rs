@@ -121,6 +121,14 @@ impl Bench {
         &self.signer
     }
 
+    /// The memory that the server holds, in KiB.
+    ///
+    /// # Errors
+    /// Where this machine does not tell.
+    pub async fn resident_kib(&self) -> Outcome<u64> {
+        self.server().resident_kib().await.ok_or_else(|| inconclusive("no VmRSS of the server"))
+    }
+
     /// The server's database.
     ///
     /// # Errors

@@ -88,6 +88,16 @@ pub enum StoreConfig {
     Embedded(PathBuf),
 }
 
+impl StoreConfig {
+    /// Its kind, and where it is, for the log and for reports.
+    pub(crate) fn describe(&self) -> (&'static str, String) {
+        match self {
+            Self::Redis(redis) => ("redis", redis.place()),
+            Self::Embedded(directory) => ("embedded", format!("in {}", directory.display())),
+        }
+    }
+}
+
 /// Every setting.
 pub struct Config {
     /// `HOST`, default 127.0.0.1: not reachable from elsewhere unless that is asked for.

@@ -10,7 +10,7 @@ use self::check::{ask_health, check};
 use crate::{
     app::{App, Collaborators},
     auth::keys::Keys,
-    config::{Config, ConfigErrors, Environment, Source, StoreConfig},
+    config::{Config, ConfigErrors, Environment, Source},
     dev,
     ops::{page, rotation::Rotation},
     serve::{Listeners, serve},
@@ -104,7 +104,8 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<(), RunError
 async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Made>) -> Result<(), RunError> {
     let config = Config::from_source(&*settings)?;
     let stopped = stopped();
-    tell_store(&config);
+    let (store, place) = config.store.describe();
+    tracing::info!("the store is {store}, {place}");
     // Whoever tries the server out has nothing to be warned of.
     for warning in config.warnings.iter().filter(|_| made_up.is_none()) {
         tracing::warn!("{warning}");
@@ -137,25 +138,6 @@ async fn start(settings: Arc<dyn Source + Send + Sync>, made_up: Option<&dev::Ma
     }
     serve(listeners, app, stopped).await;
     Ok(())
-}
-
-/// Tells which store it is.
-fn tell_store(config: &Config) {
-    match &config.store {
-        StoreConfig::Redis(redis) => {
-            let tls = if redis.tls.is_some() { " over TLS" } else { "" };
-            match &redis.sentinels {
-                Some(sentinels) => {
-                    let (master, many) = (&sentinels.master, sentinels.addresses.len());
-                    tracing::info!("the store is redis, {master:?} of {many} sentinels{tls}, database {}", redis.db);
-                }
-                None => {
-                    tracing::info!("the store is redis, at {}:{}{tls}, database {}", redis.host, redis.port, redis.db)
-                }
-            }
-        }
-        StoreConfig::Embedded(directory) => tracing::info!("the store is embedded, in {}", directory.display()),
-    }
 }
 
 /// Completes on SIGTERM or SIGINT. Listens from the call on, so that neither kills the process later while it starts.

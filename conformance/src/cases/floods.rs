@@ -94,8 +94,7 @@ async fn flood(t: Bench, flood: Flood) -> Outcome {
     let t = t.own_server_with(&Changes { files: Some(FILES), ..Changes::default() }, None).await?;
     let (alice, bob) = (t.user().await?, t.user().await?);
     let mut before = t.connect_raw(&alice, Transport::WebSocket).await?;
-    let resident = || async { t.server().resident_kib().await.ok_or_else(|| inconclusive("no VmRSS of the server")) };
-    let at_rest = resident().await?;
+    let at_rest = t.resident_kib().await?;
     let many = match flood {
         Flood::Silent => SILENT,
         Flood::HalfHeads => HALF_HEADS,
@@ -112,7 +111,7 @@ async fn flood(t: Bench, flood: Flood) -> Outcome {
         if n % (many / 5) == 0 || n + 1 == many {
             healthy(&t).await?;
             gets_in(&t, &bob).await?;
-            peak = peak.max(resident().await?);
+            peak = peak.max(t.resident_kib().await?);
         }
     }
     t.transcript().note(format!("{flood:?} × {many}: VmRSS {at_rest} KiB before, {peak} KiB at the most"));

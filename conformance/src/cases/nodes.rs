@@ -283,7 +283,7 @@ async fn killed_at_work(t: Bench) -> Outcome {
         }
         answer.expect_status(409)?;
         // It says itself when to come again.
-        sleep(Duration::from_secs(answer.header("retry-after").and_then(|it| it.parse().ok()).unwrap_or(1))).await;
+        sleep(answer.retry_after().unwrap_or(Duration::from_secs(1))).await;
     }
 }
 

@@ -141,7 +141,7 @@ async fn minute(t: Bench) -> Outcome {
 async fn after_503(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
-    let Some(proxy) = t.server().proxy() else { return Err(inconclusive("no proxy stands before the server's Redis")) };
+    let proxy = t.redis_line()?;
     let (key, body) = (t.random(24), body_for(&alice, 1));
     proxy.cut();
     problem(&with_key(&t, "/events", &key, &body).await?, 503, None)?;

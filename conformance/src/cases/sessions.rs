@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
-use super::{emit::body_for, numbers::receives};
+use super::numbers::receives;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -73,6 +73,19 @@ async fn let_in(t: &Bench, user: &User, expected: bool, when: &str) -> Outcome {
     Ok(())
 }
 
+/// A session's end is nothing that a server tells, so its user has to come again and again.
+async fn until_refused(t: &Bench, user: &User, deadline: Instant) -> Outcome {
+    let mut poll = interval(Duration::from_millis(200));
+    loop {
+        poll.tick().await;
+        if !is_let_in(t, user, Transport::WebSocket).await? {
+            return Ok(());
+        }
+        let told = format!("a CONNECT refused, {LEEWAY:?} after the end of its session at the latest");
+        expect::that(Instant::now() < deadline, told, "accepted")?;
+    }
+}
+
 /// So long from now, as a clock shows it that is so many hours and minutes ahead of UTC.
 fn from_now(seconds: i64, offset: (i8, i8)) -> Outcome<String> {
     let offset = UtcOffset::from_hms(offset.0, offset.1, 0).map_err(|error| inconclusive(error.to_string()))?;
@@ -97,14 +110,7 @@ async fn ends_later(t: Bench) -> Outcome {
     }
     // The passing of time is what is tested here.
     sleep((made + ends).saturating_duration_since(Instant::now())).await;
-    while is_let_in(&t, &soon, Transport::WebSocket).await? {
-        expect::that(
-            made.elapsed() < ends + LEEWAY,
-            format!("a CONNECT refused {LEEWAY:?} after the end"),
-            "accepted",
-        )?;
-        sleep(Duration::from_millis(200)).await;
-    }
+    until_refused(&t, &soon, made + ends + LEEWAY).await?;
     let_in(&t, &soon, false, "after the session's end").await?;
     expect::that(made.elapsed() < Duration::from_secs(25), "time", "the machine is too slow for this case")
         .map_err(|fault| inconclusive(fault.to_string()))?;
@@ -135,12 +141,7 @@ async fn replaced_end(t: Bench) -> Outcome {
     // The passing of time is what is tested here.
     sleep(Duration::from_secs(3)).await;
     let_in(&t, &unbounded, true, "after the end that its session no longer has").await?;
-    let until = Instant::now() + LEEWAY;
-    while is_let_in(&t, &bounded, Transport::WebSocket).await? {
-        expect::that(Instant::now() < until, "a CONNECT refused after the end of its replaced session", "accepted")?;
-        sleep(Duration::from_millis(200)).await;
-    }
-    Ok(())
+    until_refused(&t, &bounded, Instant::now() + LEEWAY).await
 }
 
 async fn made_later(t: Bench) -> Outcome {
@@ -241,16 +242,12 @@ async fn odd_ids(t: Bench) -> Outcome {
 async fn store_away(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let (alice, bob) = (t.user().await?, t.user().await?);
-    let Some(proxy) = t.server().proxy() else { return Err(inconclusive("no proxy stands before the server's Redis")) };
+    let proxy = t.redis_line()?;
     proxy.cut();
     let path = format!("/sessions/{}", alice.session);
     t.control("PUT", &path, &json!({"userId": bob.id})).await?.expect_status(503)?;
     t.control("DELETE", &path, &Value::Null).await?.expect_status(503)?;
     proxy.restore();
-    let until = Instant::now() + Duration::from_secs(10);
-    while t.control("POST", "/events", &body_for(&bob, 1)).await?.status != 202 {
-        expect::that(Instant::now() < until, "202 within 10 s of Redis's return", "none")?;
-        sleep(Duration::from_millis(100)).await;
-    }
+    t.emit_until_accepted(&bob, 1).await?;
     let_in(&t, &alice, true, "by the session that could not be revoked or replaced").await
 }

@@ -12,7 +12,7 @@ use crate::{
     bench::{Bench, Emission, Heart, User},
     case::{Case, Need},
     client::{Arrival, Client, Transport},
-    expect::{self, Outcome, inconclusive, mismatch},
+    expect::{self, Outcome, mismatch},
     proxy::Proxy,
 };
 
@@ -192,19 +192,18 @@ async fn memory(t: Bench) -> Outcome {
             reader.expect_event("record.accessed").await?;
         }
     }
-    let resident = || async { t.server().resident_kib().await.ok_or_else(|| inconclusive("no VmRSS of the server")) };
     let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, false).await?;
-    let before = resident().await?;
+    let before = t.resident_kib().await?;
     for first in (1..=10_000).step_by(1_000) {
         t.control("POST", "/events/batch", &batch(&alice, first)).await?.expect_status(202)?;
     }
     // A garbage collector takes its time.
     const SETTLED_WITHIN: Duration = Duration::from_secs(10);
     let deadline = tokio::time::Instant::now() + SETTLED_WITHIN;
-    let mut grown = resident().await?.saturating_sub(before);
+    let mut grown = t.resident_kib().await?.saturating_sub(before);
     while grown >= LIMIT_KIB && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        grown = resident().await?.saturating_sub(before).min(grown);
+        grown = t.resident_kib().await?.saturating_sub(before).min(grown);
     }
     expect::that(
         grown < LIMIT_KIB,

@@ -5,13 +5,8 @@ use std::{fmt::Write, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{RunError, tell_store};
-use crate::{
-    app::Collaborators,
-    auth::jwks,
-    config::{Config, StoreConfig},
-    ops::fetch,
-};
+use super::RunError;
+use crate::{app::Collaborators, auth::jwks, config::Config, ops::fetch};
 
 /// How long the store may take to answer.
 const STORE_WITHIN: Duration = Duration::from_secs(5);
@@ -29,16 +24,10 @@ pub(super) async fn check(config: &Config) -> Result<String, RunError> {
     for warning in &config.warnings {
         writeln!(report, "warning   {warning}").expect("a text can be written to");
     }
-    let place = match &config.store {
-        StoreConfig::Redis(redis) => match &redis.sentinels {
-            Some(sentinels) => format!("redis, {:?} of its sentinels, database {}", sentinels.master, redis.db),
-            None => format!("redis at {}:{}, database {}", redis.host, redis.port, redis.db),
-        },
-        StoreConfig::Embedded(directory) => format!("embedded in {}", directory.display()),
-    };
+    let (kind, place) = config.store.describe();
     match store(config).await {
-        Ok(()) => writeln!(report, "store     {place}, answers").expect("a text can be written to"),
-        Err(problem) => problems.push(format!("the store, {place}: {problem}")),
+        Ok(()) => writeln!(report, "store     {kind} {place}, answers").expect("a text can be written to"),
+        Err(problem) => problems.push(format!("the store, {kind} {place}: {problem}")),
     }
     let keys = match &config.tokens.url {
         None => Ok(config.tokens.keys.len()),
@@ -72,7 +61,6 @@ pub(super) async fn ask_health(config: &Config) -> Result<(), RunError> {
 }
 
 async fn store(config: &Config) -> Result<(), String> {
-    tell_store(config);
     let collaborators = Collaborators::from_config(config).map_err(|error| error.to_string())?;
     if let Some(peers) = &collaborators.peers {
         peers.check().await.map_err(|error| error.to_string())?;

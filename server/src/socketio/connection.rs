@@ -830,7 +830,7 @@ impl Connection {
         write: impl FnOnce() -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let mut state = self.lock();
-        if !state.outbox.is_answering() {
+        if !state.outbox.has_answered() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = write();

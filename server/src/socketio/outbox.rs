@@ -385,7 +385,7 @@ impl Outbox {
     }
 
     /// Whether an answer carries something that does not count as sent yet.
-    pub(crate) fn is_answering(&self) -> bool {
+    pub(crate) fn has_answered(&self) -> bool {
         !self.answered.is_empty()
     }
 

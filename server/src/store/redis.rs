@@ -108,6 +108,17 @@ impl RedisConfig {
             min_replicas: 0,
         }
     }
+
+    /// Where it is, for people.
+    pub(crate) fn place(&self) -> String {
+        let tls = if self.tls.is_some() { " over TLS" } else { "" };
+        match &self.sentinels {
+            Some(Sentinels { master, addresses, .. }) => {
+                format!("{master:?} of {} sentinels{tls}, database {}", addresses.len(), self.db)
+            }
+            None => format!("at {}:{}{tls}, database {}", self.host, self.port, self.db),
+        }
+    }
 }
 
 /// Queues, sessions and answers in Redis.
