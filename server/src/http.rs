@@ -35,7 +35,6 @@ use problem::Problem;
 pub const MAX_IN_HAND: usize = 1_024;
 
 /// What the routes need.
-#[derive(Clone)]
 pub(crate) struct Control {
     pub(crate) service: NotificationsService,
     pub(crate) sessions: Arc<dyn SessionStore>,
@@ -65,7 +64,7 @@ pub(crate) fn routes(control: Control) -> Router {
         .route("/sessions/{id}", put(sessions::put).delete(sessions::revoke))
         // Here, so that what is laid around these routes is around this, too.
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(control)
+        .with_state(Arc::new(control))
 }
 
 /// What tells how the process is.

@@ -42,10 +42,10 @@ impl From<Vec<Secret>> for Credentials {
 /// Proof that the request carried the service credential.
 pub(crate) struct Authorized;
 
-impl FromRequestParts<Control> for Authorized {
+impl FromRequestParts<Arc<Control>> for Authorized {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, Problem> {
         let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.filter(|value| strip_bearer(value).len() < value.len()).map(strip_bearer);
         match given {

@@ -1,6 +1,6 @@
 //! `POST /events` and `POST /events/batch` (EMIT-02 to EMIT-08, EMIT-18 to EMIT-23).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -23,7 +23,11 @@ use crate::{
 /// How many events a batch counts as, for [`super::MAX_IN_HAND`].
 pub(crate) const BATCH_WEIGHT: u32 = 64;
 
-pub(crate) async fn one(_: Authorized, State(control): State<Control>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn one(
+    _: Authorized,
+    State(control): State<Arc<Control>>,
+    request: Request,
+) -> Result<Response, Problem> {
     let permit = take_in_hand(&control, 1)?;
     let key = idempotency_key(request.headers(), "/events")?;
     let text = body::text(request, body::ONE_BYTES).await?;
@@ -44,7 +48,7 @@ pub(crate) async fn one(_: Authorized, State(control): State<Control>, request: 
 
 pub(crate) async fn batch(
     _: Authorized,
-    State(control): State<Control>,
+    State(control): State<Arc<Control>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let permit = take_in_hand(&control, BATCH_WEIGHT)?;

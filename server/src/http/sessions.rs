@@ -1,5 +1,7 @@
 //! `PUT` and `DELETE /sessions/{id}` (EMIT-05).
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     http::StatusCode,
@@ -19,7 +21,7 @@ type Id = Result<Path<String>, PathRejection>;
 
 pub(crate) async fn put(
     _: Authorized,
-    State(control): State<Control>,
+    State(control): State<Arc<Control>>,
     id: Id,
     request: Request,
 ) -> Result<StatusCode, Problem> {
@@ -30,7 +32,7 @@ pub(crate) async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn revoke(_: Authorized, State(control): State<Control>, id: Id) -> Result<StatusCode, Problem> {
+pub(crate) async fn revoke(_: Authorized, State(control): State<Arc<Control>>, id: Id) -> Result<StatusCode, Problem> {
     if control.sessions.revoke_session(&readable(id)?).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

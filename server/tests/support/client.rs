@@ -49,6 +49,14 @@ impl Client {
         client
     }
 
+    /// The same, if the store and the server have it so.
+    pub(crate) async fn try_connect(server: &Server, user: &str) -> Option<Self> {
+        let token = server.try_token(user).await.ok()?;
+        let mut client = Self::open(server).await;
+        client.send(&format!("40/notifications,{}", json!({"token": token}))).await;
+        client.message().await.filter(|answer| answer.starts_with("40")).map(|_| client)
+    }
+
     /// Sends a CONNECT and expects it to be accepted.
     pub(crate) async fn join(&mut self, token: &str) {
         self.send(&format!("40/notifications,{}", json!({"token": token}))).await;

@@ -23,7 +23,7 @@ use notify_server::{
     session::{Session, SessionStore, StoredSessions},
     socketio::Heartbeat,
     store::{
-        Limits, Stores,
+        Limits, StoreError, Stores,
         embedded::EmbeddedStore,
         redis::{RedisConfig, RedisStore},
     },
@@ -123,9 +123,14 @@ impl Server {
 
     /// A token for a user, with a session of that user's.
     pub(crate) async fn token(&self, user: &str) -> String {
+        self.try_token(user).await.expect("the store answers")
+    }
+
+    /// The same, while the store may be away.
+    pub(crate) async fn try_token(&self, user: &str) -> Result<String, StoreError> {
         let session = format!("session-of-{user}");
-        self.put_session(&session, user, None).await;
-        token(json!({"userId": user, "sessionId": session, "exp": from_now(900)}))
+        self.sessions.put_session(&session, &Session { user_id: user.to_owned(), expires_at_ms: None }).await?;
+        Ok(token(json!({"userId": user, "sessionId": session, "exp": from_now(900)})))
     }
 
     pub(crate) async fn put_session(&self, id: &str, user: &str, expires_at_ms: Option<i64>) {
