@@ -21,10 +21,18 @@ function settingsOrExit(): Settings {
 }
 
 const settings = settingsOrExit();
-// The conformance module reads bodies itself, for each route has a limit of its own.
-const app = await NestFactory.create<NestExpressApplication>(AppModule.with(settings), { bodyParser: false, forceCloseConnections: true });
+const app = await NestFactory.create<NestExpressApplication>(AppModule.with(settings), {
+  logger: ['error', 'warn'],
+  // The conformance module reads bodies itself, for each route has a limit of its own.
+  bodyParser: false,
+  // Else a client that keeps its connection would hold up the end of the process.
+  forceCloseConnections: true,
+});
 app.disable('x-powered-by');
 app.enableCors(corsOptions(settings.origins));
 app.useWebSocketAdapter(new NotificationsAdapter(app, settings));
 app.enableShutdownHooks();
+// A request head that does not come is given up, and looked for each second rather than each half minute (LIMIT-02).
+Object.assign(app.getHttpServer(), { headersTimeout: 8_000, connectionsCheckingInterval: 1_000 });
 await app.listen(settings.port, settings.host);
+console.log(`listening at ${await app.getUrl()}`);

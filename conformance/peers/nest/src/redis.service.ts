@@ -1,6 +1,6 @@
 // The connection to Redis, and how long anybody waits for it. Knows no key.
 
-import { Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Redis } from 'ioredis';
 
 import { Settings } from './settings.js';
@@ -10,7 +10,7 @@ const TIMEOUT_MS = 2_000;
 const RECONNECT_MS = 200;
 
 @Injectable()
-export class RedisService extends Redis implements OnModuleDestroy {
+export class RedisService extends Redis implements OnApplicationShutdown {
   constructor(settings: Settings) {
     super({
       ...settings.redis,
@@ -25,7 +25,7 @@ export class RedisService extends Redis implements OnModuleDestroy {
     this.on('error', () => {});
   }
 
-  onModuleDestroy(): void {
+  onApplicationShutdown(): void {
     this.disconnect();
   }
 }

@@ -16,8 +16,12 @@ export abstract class Settings {
   abstract readonly ingestToken: string;
   abstract readonly queue: { readonly maxEvents: number; readonly ttlMs: number };
   abstract readonly heartbeat: { readonly pingInterval: number; readonly pingTimeout: number };
-  abstract readonly redis: Pick<RedisOptions, 'host' | 'port' | 'password' | 'db'>;
+  /** Per user (LIMIT-04) and per connection (LIMIT-05). */
+  abstract readonly limits: { readonly devices: number; readonly eventsPerSecond: number };
+  abstract readonly redis: RedisSettings;
 }
+
+type RedisSettings = Pick<RedisOptions, 'host' | 'port' | 'username' | 'password' | 'db' | 'tls'>;
 
 /** One line for each setting that is wrong, and never the value of a secret (CONF-03). */
 export class SettingsError extends Error {}
@@ -31,6 +35,8 @@ const PUBLIC_KEYS: Record<string, (key: KeyObject) => boolean> = {
   ES256: ({ asymmetricKeyDetails: details }) => details?.namedCurve === 'prime256v1',
   EdDSA: ({ asymmetricKeyType: type }) => type === 'ed25519',
 };
+
+const REDIS_URL = /^rediss?:\/\/(?:(?:[^:@/%]|%[\da-f]{2})*(?::(?:[^:@/%]|%[\da-f]{2})*)?@)?(?:\[[\da-f:.]+\]|[^:@/,[\]?#\s]+)(?::\d+)?(?:\/\d*)?$/i;
 
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const reader = new Reader(env);
@@ -48,12 +54,11 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
       pingInterval: reader.integer('PING_INTERVAL_SECONDS', 25, 1, 86_400) * 1_000,
       pingTimeout: reader.integer('PING_TIMEOUT_SECONDS', 20, 1, 86_400) * 1_000,
     },
-    redis: {
-      host: reader.text('REDIS_HOST') ?? 'localhost',
-      port: reader.integer('REDIS_PORT', 6_379, 1, 65_535),
-      password: reader.secret('REDIS_PASSWORD'),
-      db: reader.integer('REDIS_DB', 0, 0, 1_000_000),
+    limits: {
+      devices: reader.integer('MAX_DEVICES_PER_USER', 1_000, 1, 1_000_000),
+      eventsPerSecond: reader.integer('MAX_EVENTS_PER_SECOND', 100, 1, 1_000_000),
     },
+    redis: reader.redis(),
   };
   const { jwt, ingestToken } = settings;
   if (!ingestToken) reader.wrong('INGEST_TOKEN', 'must be set: it is the credential of those who emit');
@@ -101,6 +106,33 @@ class Reader {
     const listed = given.split(',').map((entry) => entry.trim()).filter(Boolean);
     const normal = listed.flatMap((entry) => normalOrigin(entry) ?? this.wrong(name, `has an entry that is no origin: ${JSON.stringify(entry)}`) ?? []);
     return new Set(normal);
+  }
+
+  /** By `REDIS_URL` (CONF-12), or by the seed's `REDIS_HOST` and its kin. */
+  redis(): RedisSettings {
+    const url = this.secret('REDIS_URL');
+    if (url === undefined) {
+      return {
+        host: this.text('REDIS_HOST') ?? 'localhost',
+        port: this.integer('REDIS_PORT', 6_379, 1, 65_535),
+        username: this.text('REDIS_USERNAME'),
+        password: this.secret('REDIS_PASSWORD'),
+        db: this.integer('REDIS_DB', 0, 0, 1_000_000),
+      };
+    }
+    if (!REDIS_URL.test(url) || !URL.canParse(url)) {
+      this.wrong('REDIS_URL', 'must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS');
+      return {};
+    }
+    const { protocol, hostname, port, username, password, pathname } = new URL(url);
+    return {
+      host: hostname.replace(/^\[|\]$/g, ''),
+      port: Number(port || 6_379),
+      username: decodeURIComponent(username) || undefined,
+      password: decodeURIComponent(password) || undefined,
+      db: Number(pathname.slice(1)),
+      tls: protocol === 'rediss:' ? {} : undefined,
+    };
   }
 
   jwt(): Settings['jwt'] | undefined {

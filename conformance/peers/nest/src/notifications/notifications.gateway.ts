@@ -10,13 +10,22 @@ import {
 } from '@nestjs/websockets';
 import type { DefaultEventsMap, Namespace, Socket as AnySocket } from 'socket.io';
 
-import { WsAuthGuard, type Identity } from './guards/ws-auth.guard.js';
+import { Settings } from '../settings.js';
+import { limitConnects, limitEvents } from './connection-limits.js';
+import { refuse, WsAuthGuard, type Identity } from './guards/ws-auth.guard.js';
 import type { NotificationEvent } from './interfaces/notification-event.interface.js';
 import { CONNECT_TIMEOUT_MS } from './notifications.adapter.js';
-import { NotificationQueueService } from './services/notification-queue.service.js';
+import { NotificationQueueService, type Waiting } from './services/notification-queue.service.js';
 import { UserTurns } from './services/user-turns.service.js';
 
-type Socket = AnySocket<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, Identity>;
+interface SocketData extends Identity {
+  /** What waits in the queue. */
+  waiting: Waiting;
+  /** Ends the wait for the client to be in. */
+  isIn: () => void;
+}
+
+type Socket = AnySocket<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>;
 type Connection = Socket['conn'];
 
 @WebSocketGateway({ namespace: '/notifications' })
@@ -28,29 +37,25 @@ export class NotificationsGateway implements OnGatewayInit, OnGatewayConnection,
   private readonly left = new Map<Connection, NodeJS.Timeout>();
 
   constructor(
+    private readonly settings: Settings,
     private readonly guard: WsAuthGuard,
     private readonly queue: NotificationQueueService,
     private readonly turns: UserTurns,
   ) {}
 
+  /** Whoever is to be kept out has to be kept out here: when `handleConnection` runs the client has been told that it is in. */
   afterInit(namespace: Namespace): void {
-    namespace.use((socket, next) => {
-      this.guard.authenticate(socket.handshake).then((identity) => {
-        socket.data = identity;
-        next();
-      }, next);
-    });
+    namespace.use(limitConnects((socket, next) => this.admit(socket, next)));
   }
 
-  /**
-   * Runs as the CONNECT is answered, and so takes the user's turn before anybody can know of the client: an event that comes from now on
-   * waits until the queue was delivered, and is live (QUEUE-11).
-   */
+  /** Runs in the same step as the CONNECT is answered; the room is joined before anything else can happen. */
   handleConnection(socket: Socket): void {
+    const { userId, waiting, isIn } = socket.data;
     clearTimeout(this.left.get(socket.conn));
-    const { userId } = socket.data;
-    // Without its queue a client must not stay: its next connect finds what this one could not.
-    this.turns.take(userId, () => this.welcome(socket, userId)).catch(() => socket.conn.close());
+    limitEvents(socket, this.settings.limits.eventsPerSecond);
+    void socket.join(roomOf(userId));
+    if (waiting.events.length > 0) socket.emit('queued.events', waiting.events);
+    isIn();
   }
 
   /** A client that leaves the namespace would keep its connection (TRANS-14). */
@@ -71,22 +76,36 @@ export class NotificationsGateway implements OnGatewayInit, OnGatewayConnection,
 
   /** Whether some device can be sent something. One that is about to be closed cannot, though it still is in its room. */
   isConnected(userId: string): boolean {
-    const ids = this.namespace.adapter.rooms.get(roomOf(userId)) ?? [];
-    return [...ids].some((id) => this.namespace.sockets.get(id)?.conn.readyState === 'open');
+    return [...this.devicesOf(userId)].some((id) => this.namespace.sockets.get(id)?.conn.readyState === 'open');
   }
 
   send(userId: string, event: NotificationEvent): void {
     this.namespace.to(roomOf(userId)).emit(event.eventType, event);
   }
 
-  /** Reads, hands over, and only then removes: by the other way round a connection that breaks would cost the queue. */
-  private async welcome(socket: Socket, userId: string): Promise<void> {
-    const { ids, events } = await this.queue.read(userId);
-    if (!socket.connected || socket.conn.readyState !== 'open') return;
-    await socket.join(roomOf(userId));
-    if (events.length > 0) socket.emit('queued.events', events);
-    // Where this fails they come once more, which is better than never.
-    if (ids.length > 0) await this.queue.remove(userId, ids).catch(() => {});
+  /**
+   * Takes the user's turn until the client is in and has its queue: an event that comes meanwhile waits, and is live behind it (QUEUE-11).
+   * Reads, hands over, and only then removes: by the other way round a connection that breaks would cost the queue.
+   */
+  private async admit(socket: Socket, next: () => void): Promise<void> {
+    const identity = await this.guard.authenticate(socket.handshake);
+    const { userId } = identity;
+    await this.turns.take(userId, async () => {
+      const waiting = await this.queue.read(userId).catch(() => refuse('unavailable'));
+      if (socket.conn.readyState !== 'open' || this.devicesOf(userId).size >= this.settings.limits.devices) refuse('unavailable');
+      await new Promise<void>((isIn) => {
+        socket.data = { ...identity, waiting, isIn };
+        // It may be closed before it is in, and then it never is.
+        socket.conn.once('close', isIn);
+        next();
+      });
+      // Where this fails they come once more, which is better than never.
+      if (socket.connected && waiting.ids.length > 0) await this.queue.remove(userId, waiting.ids).catch(() => {});
+    });
+  }
+
+  private devicesOf(userId: string): ReadonlySet<string> {
+    return this.namespace.adapter.rooms.get(roomOf(userId)) ?? new Set();
   }
 }
 

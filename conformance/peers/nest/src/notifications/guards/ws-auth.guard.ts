@@ -64,7 +64,7 @@ export class WsAuthGuard {
 function tokenOf({ auth, headers }: Socket['handshake']): string {
   const given: unknown = auth['token'] ?? headers.authorization ?? '';
   if (typeof given !== 'string' || given.length > MAX_TOKEN_LENGTH) return refuse('token_invalid');
-  return given.replace(/^Bearer(?: |$)/i, '') || refuse('token_missing');
+  return given.replace(/^Bearer /i, '') || refuse('token_missing');
 }
 
 /** AUTH-10 to AUTH-13. */
@@ -76,6 +76,6 @@ function identityOf({ userId, sub, sessionId, type }: JWTPayload): Identity {
 
 const isText = (claim: unknown): claim is string => typeof claim === 'string' && claim !== '';
 
-function refuse(code: RefusalCode): never {
+export function refuse(code: RefusalCode): never {
   throw new Refusal(code);
 }

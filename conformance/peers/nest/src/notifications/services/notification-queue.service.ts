@@ -12,6 +12,12 @@ import type { NotificationEvent } from '../interfaces/notification-event.interfa
 const SWEEP_MS = 30_000;
 const PREFIX = 'notifications:queue:';
 
+/** The entries of a queue; of those that are damaged there is no event. */
+export interface Waiting {
+  ids: string[];
+  events: NotificationEvent[];
+}
+
 @Injectable()
 export class NotificationQueueService implements OnModuleInit, OnModuleDestroy {
   private sweeper?: NodeJS.Timeout;
@@ -41,7 +47,7 @@ export class NotificationQueueService implements OnModuleInit, OnModuleDestroy {
   }
 
   /** What waits, oldest first. It stays until it is removed: what were taken out to be sent would be lost with the process. */
-  async read(userId: string): Promise<{ ids: string[]; events: NotificationEvent[] }> {
+  async read(userId: string): Promise<Waiting> {
     const entries = await this.redis.xrange(keyOf(userId), this.oldest(), '+');
     return { ids: entries.map(([id]) => id), events: entries.flatMap(([, fields]) => parsed(fields[1])) };
   }
