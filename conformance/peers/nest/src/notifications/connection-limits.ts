@@ -16,14 +16,12 @@ export function limitConnects(admit: (socket: Socket, next: Next) => Promise<voi
     // The library closes for a second CONNECT only once the first was accepted; until then it would let both in (TRANS-08).
     if (tried.isPending || tried.refusals >= REFUSALS) return socket.conn.close();
     tried.isPending = true;
-    try {
-      await admit(socket, next);
-    } catch (refusal) {
-      tried.refusals += 1;
-      next(refusal as Error);
-    } finally {
+    const answer: Next = (refusal) => {
       tried.isPending = false;
-    }
+      if (refusal) tried.refusals += 1;
+      next(refusal);
+    };
+    await admit(socket, answer).catch(answer);
   };
 }
 

@@ -19,10 +19,8 @@ import { NotificationQueueService, type Waiting } from './services/notification-
 import { UserTurns } from './services/user-turns.service.js';
 
 interface SocketData extends Identity {
-  /** What waits in the queue. */
-  waiting: Waiting;
-  /** Ends the wait for the client to be in. */
-  isIn: () => void;
+  /** Until the client is in: what it finds in its queue, and whom to tell. */
+  arrival?: { waiting: Waiting; isIn: () => void } | undefined;
 }
 
 type Socket = AnySocket<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>;
@@ -33,8 +31,8 @@ export class NotificationsGateway implements OnGatewayInit, OnGatewayConnection,
   /** Of a gateway with a namespace this is the namespace, and no server: what has the rooms is `adapter`, not `sockets.adapter`. */
   @WebSocketServer()
   private readonly namespace!: Namespace;
-  /** Connections whose client has left the namespace, and when they are closed. */
-  private readonly left = new Map<Connection, NodeJS.Timeout>();
+  /** When connections are closed whose client has left the namespace. */
+  private readonly left = new WeakMap<Connection, NodeJS.Timeout>();
 
   constructor(
     private readonly settings: Settings,
@@ -50,22 +48,22 @@ export class NotificationsGateway implements OnGatewayInit, OnGatewayConnection,
 
   /** Runs in the same step as the CONNECT is answered; the room is joined before anything else can happen. */
   handleConnection(socket: Socket): void {
-    const { userId, waiting, isIn } = socket.data;
+    const { userId, arrival } = socket.data;
+    // Else what was in the queue would stay in memory for as long as the connection.
+    socket.data.arrival = undefined;
     clearTimeout(this.left.get(socket.conn));
     limitEvents(socket, this.settings.limits.eventsPerSecond);
     void socket.join(roomOf(userId));
-    if (waiting.events.length > 0) socket.emit('queued.events', waiting.events);
-    isIn();
+    if (!arrival) return;
+    if (arrival.waiting.events.length > 0) socket.emit('queued.events', arrival.waiting.events);
+    socket.conn.off('close', arrival.isIn);
+    arrival.isIn();
   }
 
   /** A client that leaves the namespace would keep its connection (TRANS-14). */
   handleDisconnect({ conn }: Socket, reason?: string): void {
     if (reason !== 'client namespace disconnect') return;
-    this.left.set(conn, setTimeout(() => conn.close(), CONNECT_TIMEOUT_MS));
-    conn.once('close', () => {
-      clearTimeout(this.left.get(conn));
-      this.left.delete(conn);
-    });
+    this.left.set(conn, setTimeout(() => conn.close(), CONNECT_TIMEOUT_MS).unref());
   }
 
   /** Nest acknowledges with what is returned, where an acknowledgement was asked for (EVENT-11, EVENT-32). */
@@ -94,7 +92,7 @@ export class NotificationsGateway implements OnGatewayInit, OnGatewayConnection,
       const waiting = await this.queue.read(userId).catch(() => refuse('unavailable'));
       if (socket.conn.readyState !== 'open' || this.devicesOf(userId).size >= this.settings.limits.devices) refuse('unavailable');
       await new Promise<void>((isIn) => {
-        socket.data = { ...identity, waiting, isIn };
+        socket.data = { ...identity, arrival: { waiting, isIn } };
         // It may be closed before it is in, and then it never is.
         socket.conn.once('close', isIn);
         next();
