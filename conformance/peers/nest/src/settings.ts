@@ -36,8 +36,6 @@ const PUBLIC_KEYS: Record<string, (key: KeyObject) => boolean> = {
   EdDSA: ({ asymmetricKeyType: type }) => type === 'ed25519',
 };
 
-const REDIS_URL = /^rediss?:\/\/(?:(?:[^:@/%]|%[\da-f]{2})*(?::(?:[^:@/%]|%[\da-f]{2})*)?@)?(?:\[[\da-f:.]+\]|[^:@/,[\]?#\s]+)(?::\d+)?(?:\/\d*)?$/i;
-
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const reader = new Reader(env);
   const settings = {
@@ -120,19 +118,9 @@ class Reader {
         db: this.integer('REDIS_DB', 0, 0, 1_000_000),
       };
     }
-    if (!REDIS_URL.test(url) || !URL.canParse(url)) {
-      this.wrong('REDIS_URL', 'must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS');
-      return {};
-    }
-    const { protocol, hostname, port, username, password, pathname } = new URL(url);
-    return {
-      host: hostname.replace(/^\[|\]$/g, ''),
-      port: Number(port || 6_379),
-      username: decodeURIComponent(username) || undefined,
-      password: decodeURIComponent(password) || undefined,
-      db: Number(pathname.slice(1)),
-      tls: protocol === 'rediss:' ? {} : undefined,
-    };
+    const parsed = redisFrom(url);
+    if (!parsed) this.wrong('REDIS_URL', 'must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or rediss:// for TLS');
+    return parsed ?? {};
   }
 
   jwt(): Settings['jwt'] | undefined {
@@ -161,6 +149,25 @@ class Reader {
 function publicKey(pem = ''): KeyObject | undefined {
   try {
     return pem.includes('PRIVATE KEY') ? undefined : createPublicKey(pem);
+  } catch {
+    return undefined;
+  }
+}
+
+const REDIS_URL = /^rediss?:\/\/([^:@/]*(:[^:@/]*)?@)?(\[[\da-f:.]+\]|[^:@/,[\]?#\s]+)(:\d+)?(\/\d*)?$/i;
+
+function redisFrom(url: string): RedisSettings | undefined {
+  if (!REDIS_URL.test(url)) return undefined;
+  try {
+    const { protocol, hostname, port, username, password, pathname } = new URL(url);
+    return {
+      host: hostname.replace(/^\[|\]$/g, ''),
+      port: Number(port || 6_379),
+      username: decodeURIComponent(username) || undefined,
+      password: decodeURIComponent(password) || undefined,
+      db: Number(pathname.slice(1)),
+      tls: protocol === 'rediss:' ? {} : undefined,
+    };
   } catch {
     return undefined;
   }
