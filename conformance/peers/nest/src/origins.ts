@@ -26,9 +26,11 @@ function isOwn(normal: string, host: string | undefined): boolean {
   return scheme !== undefined && host !== undefined && normalOrigin(`${scheme}//${host}`) === normal;
 }
 
+type Answer = (error: null, options: { origin: boolean | string; credentials: boolean }) => void;
+
 /** For Express and for socket.io. The list alone would not do: whether an origin is the own one depends on the request. */
 export function corsOptions(origins: Origins) {
-  return (request: { headers: IncomingHttpHeaders }, done: (error: null, options: { origin: boolean | string; credentials: boolean }) => void): void => {
+  return (request: { headers: IncomingHttpHeaders }, done: Answer): void => {
     if (origins === '*') done(null, { origin: '*', credentials: false });
     else done(null, { origin: isAllowed(origins, request.headers), credentials: true });
   };

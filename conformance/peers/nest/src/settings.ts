@@ -101,9 +101,13 @@ class Reader {
   origins(name: string, fallback: string): Origins {
     const given = this.text(name) ?? fallback;
     if (given.trim() === '*') return '*';
-    const listed = given.split(',').map((entry) => entry.trim()).filter(Boolean);
-    const normal = listed.flatMap((entry) => normalOrigin(entry) ?? this.wrong(name, `has an entry that is no origin: ${JSON.stringify(entry)}`) ?? []);
-    return new Set(normal);
+    const origins = new Set<string>();
+    for (const entry of given.split(',').map((part) => part.trim()).filter(Boolean)) {
+      const origin = normalOrigin(entry);
+      if (origin) origins.add(origin);
+      else this.wrong(name, `has an entry that is no origin: ${JSON.stringify(entry)}`);
+    }
+    return origins;
   }
 
   /** By `REDIS_URL` (CONF-12), or by the seed's `REDIS_HOST` and its kin. */
