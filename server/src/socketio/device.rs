@@ -137,6 +137,16 @@ impl Device {
         self.acks.is_some()
     }
 
+    /// Whether there is anything that its transport has not taken.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.connection.has_unsent(self.membership)
+    }
+
+    /// Takes what its transport has not taken.
+    pub(crate) fn take_unsent(&self) -> Vec<Arc<Shared>> {
+        self.connection.take_unsent(self.membership)
+    }
+
     /// Offers an event that is in no store.
     pub(crate) fn offer(&self, event: &Arc<Shared>, haste: Haste) -> Offer {
         if self.has_gone() {

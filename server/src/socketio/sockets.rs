@@ -131,7 +131,7 @@ impl Deliver for Sockets {
     fn take_unsent(&self, room: &str) -> Vec<Unsent> {
         let here = self.roster.of(room);
         let gone = here.iter().filter(|device| device.has_gone());
-        in_order(gone.flat_map(|device| device.connection.take_unsent()).collect())
+        in_order(gone.flat_map(|device| device.take_unsent()).collect())
     }
 
     fn owe(&self, room: &str) {
