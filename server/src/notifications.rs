@@ -21,7 +21,6 @@ use crate::{
     event::{Draft, EventType, Outgoing, Sent},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned, may_have_more},
     rules::Rules,
-    socketio::Haste,
     store::{BoxFuture, StoreError},
     turns::{Turn, Turns},
 };
@@ -79,6 +78,15 @@ pub trait Deliver: Send + Sync + 'static {
     /// Gives one of those clients this queue, up to an entry, behind which there may be `more`; `sent` is to be called when its
     /// transport has taken it.
     fn give_queue(&self, _room: &str, _payloads: &[&str], _newest: EntryId, _more: bool, _sent: Sent) {}
+}
+
+/// When what was handed over is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// By whoever hands it over, where nobody is about to.
+    Now,
+    /// Soon after, with whatever else is handed over until then.
+    Soon,
 }
 
 /// An event that was accepted, and that nobody was sent.

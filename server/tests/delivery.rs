@@ -9,9 +9,8 @@ use std::sync::{
 
 use notify_server::{
     event::Outgoing,
-    notifications::Deliver,
+    notifications::{Deliver, Haste},
     queue::{EntryId, OfflineQueue, Queued},
-    socketio::Haste,
     store::{BoxFuture, StoreError},
 };
 use serde_json::{Map, Value, json};

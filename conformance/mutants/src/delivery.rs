@@ -8,9 +8,8 @@ use std::{
 
 use notify_server::{
     event::{Outgoing, Sent},
-    notifications::{Deliver, Unsent},
+    notifications::{Deliver, Haste, Unsent},
     queue::{Backlog, EntryId},
-    socketio::Haste,
     store::{BoxFuture, Probe, StoreError},
 };
 

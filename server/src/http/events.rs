@@ -15,8 +15,7 @@ use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
     event::Draft,
     idempotency::{Failure, Keyed, Refused},
-    notifications::{BatchError, Emission, EmitError, NotificationsService, Receipt},
-    socketio::Haste,
+    notifications::{BatchError, Emission, EmitError, Haste, NotificationsService, Receipt},
     store::StoreError,
 };
 

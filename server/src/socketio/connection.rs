@@ -36,6 +36,7 @@ use crate::{
     event::Outgoing,
     frame::Frame,
     gate::{Gate, Rate, Reason},
+    notifications::Haste,
 };
 
 /// How many pieces one write takes.
@@ -48,15 +49,6 @@ const ALIVE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
-/// When what was handed over is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
-    /// By whoever hands it over, where nobody is about to.
-    Now,
-    /// By the flusher, with whatever else is handed over until then.
-    Soon,
-}
 
 /// What became of an event that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

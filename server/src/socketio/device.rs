@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     acks::{AckSetup, AckTracker},
-    connection::{Connection, Haste, Offer},
+    connection::{Connection, Offer},
     outbox::{Handed, Shared},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     cluster::Stay,
     event::{Outgoing, Sent},
     frame,
+    notifications::Haste,
     queue::{Backlog, EntryId, may_have_more},
     rights::Grant,
 };

@@ -15,16 +15,10 @@ use futures_util::future::join_all;
 use socketioxide::SocketIo;
 use tokio::time::timeout;
 
-use super::{
-    acks::Acknowledging,
-    connection::{Haste, Offer},
-    device::Device,
-    outbox::Shared,
-    roster::Roster,
-};
+use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
     event::{Outgoing, Sent},
-    notifications::{Deliver, NotificationsService, Unsent},
+    notifications::{Deliver, Haste, NotificationsService, Unsent},
     queue::{Backlog, EntryId},
     store::BoxFuture,
 };
