@@ -13,6 +13,7 @@ use crate::{
     http::{self, Control, Health, credential::Credentials},
     idempotency::Answers,
     local,
+    model::{BoxFuture, Probe, StoreError},
     notifications::{Deliver, NotificationsService},
     ops::{
         api,
@@ -34,7 +35,7 @@ use crate::{
         sockets::Sockets,
         transport,
     },
-    store::{BoxFuture, Limits, Probe, StoreError, Stores, embedded::EmbeddedStore, redis::RedisStore},
+    store::{Limits, Stores, embedded::EmbeddedStore, redis::RedisStore},
 };
 
 /// Wraps what delivers to sockets; a test double goes here.

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
 
-use crate::{json, session::now_ms, store::BoxFuture};
+use crate::{json, model::BoxFuture, session::now_ms};
 
 pub(crate) mod jwks;
 pub mod keys;

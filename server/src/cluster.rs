@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::value::RawValue;
 
 use crate::{
+    model::{BoxFuture, StoreError},
     queue::{EntryId, Queued},
-    store::{BoxFuture, StoreError},
 };
 
 mod asked;
@@ -22,7 +22,6 @@ mod message;
 mod node;
 mod users;
 
-pub use message::Channel;
 pub(crate) use message::{BEAT, BEAT_OF_ALL};
 pub use node::Cluster;
 pub(crate) use users::Mode;

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::{
     app::Collaborators,
     config::{Environment, Source},
+    model::StoreError,
     session::Session,
-    store::StoreError,
 };
 
 /// The user of the demo.

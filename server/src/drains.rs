@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::{
     event::Sent,
+    model::StoreError,
     queue::{EntryId, OfflineQueue, Queued},
-    store::StoreError,
 };
 
 /// How long to wait before the store is asked again.

@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 use crate::{
     auth::VerifyToken,
     idempotency::{Answers, Idempotency},
+    model::Probe,
     notifications::NotificationsService,
     session::SessionStore,
-    store::Probe,
 };
 
 pub(crate) mod body;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    store::{BoxFuture, StoreError},
+    model::{BoxFuture, StoreError},
     turns::Turns,
 };
 

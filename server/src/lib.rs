@@ -9,6 +9,7 @@
 //! - [`gate`] bounds how many there may be, and who goes for whom.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
+//! - [`model`] has the words that all of them share.
 //! - [`ops`] is what only those who run it need.
 //! - [`queue`] is the offline queue, `drains` what of it is on its way, [`idempotency`] the memory for repeated requests, [`store`]
 //!   where both are kept.
@@ -30,6 +31,7 @@ mod json;
 mod listen;
 mod local;
 pub mod logs;
+pub mod model;
 pub mod notifications;
 pub mod ops;
 pub mod origins;

@@ -2,9 +2,9 @@
 
 use crate::{
     cluster::{Arrived, Local},
+    model::{BoxFuture, StoreError},
     notifications::NotificationsService,
     rights::Rights,
-    store::{BoxFuture, StoreError},
 };
 
 pub(crate) struct Here {

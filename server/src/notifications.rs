@@ -19,9 +19,9 @@ use crate::{
     counts::{COUNTS, Outcome},
     drains::Drains,
     event::{Draft, EventType, Outgoing, Sent},
+    model::{BoxFuture, StoreError},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned, may_have_more},
     rules::Rules,
-    store::{BoxFuture, StoreError},
     turns::{Turn, Turns},
 };
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::store::{BoxFuture, StoreError};
+use crate::model::{BoxFuture, StoreError};
 
 /// An entry of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use futures_util::{StreamExt, stream};
 
 use crate::{
     cluster::Peers,
+    model::{BoxFuture, StoreError},
     session::{Session, SessionError, SessionStore, VerifySession, now_ms},
     socketio::Connection,
-    store::{BoxFuture, StoreError},
 };
 
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.

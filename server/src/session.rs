@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use crate::store::{BoxFuture, StoreError};
+use crate::model::{BoxFuture, StoreError};
 
 /// A session that was created and not revoked since.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,10 +12,11 @@ use std::{
 
 use notify_server::{
     idempotency::{Answers, Claim, Outcome},
+    model::Probe,
     queue::{AckQueue, EntryId, OfflineQueue, Returned},
     session::SessionStore,
     store::{
-        Limits, Probe,
+        Limits,
         redis::{RedisConfig, RedisStore, Tls},
     },
 };

@@ -9,9 +9,9 @@ use std::sync::{
 
 use notify_server::{
     event::Outgoing,
+    model::{BoxFuture, StoreError},
     notifications::{Deliver, Haste},
     queue::{EntryId, OfflineQueue, Queued},
-    store::{BoxFuture, StoreError},
 };
 use serde_json::{Map, Value, json};
 use support::{

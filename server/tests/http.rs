@@ -11,7 +11,7 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
-use notify_server::{idempotency::Answers, origins::Origins, queue::OfflineQueue, session::SessionStore, store::Probe};
+use notify_server::{idempotency::Answers, model::Probe, origins::Origins, queue::OfflineQueue, session::SessionStore};
 use serde_json::{Value, json};
 use support::{
     client::Client,

@@ -9,8 +9,8 @@ use std::{
 
 use axum::{body::Body, http::Method};
 use notify_server::{
+    model::BoxFuture,
     session::{SessionError, StoredSessions, VerifySession},
-    store::BoxFuture,
 };
 use serde_json::{Value, json};
 use support::{

@@ -8,9 +8,14 @@ use std::{sync::Arc, time::Duration};
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
     idempotency::{Answers, Claim, Outcome},
+    model::Probe,
     queue::{AT_A_TIME_BYTES, AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned, may_have_more},
     session::{Session, SessionStore},
-    store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
+    store::{
+        Limits,
+        embedded::EmbeddedStore,
+        redis::{RedisConfig, RedisStore},
+    },
 };
 use support::{Scratch, prefixed::Prefixed, redis::LocalRedis, server::from_now};
 use uuid::Uuid;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use notify_server::{
+    model::{BoxFuture, StoreError},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
-    store::{BoxFuture, StoreError},
 };
 use serde_json::Value;
 

@@ -8,9 +8,9 @@ use std::{
 
 use notify_server::{
     event::{Outgoing, Sent},
+    model::{BoxFuture, Probe, StoreError},
     notifications::{Deliver, Haste, Unsent},
     queue::{Backlog, EntryId},
-    store::{BoxFuture, Probe, StoreError},
 };
 
 /// What is wrong with the delivery.

@@ -7,7 +7,7 @@ use std::{
 
 use notify_server::{
     idempotency::{Answers, Claim, Outcome},
-    store::{BoxFuture, StoreError},
+    model::{BoxFuture, StoreError},
 };
 use uuid::Uuid;
 

@@ -12,8 +12,8 @@ use std::{
 use notify_server::{
     Collaborators,
     cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
+    model::{BoxFuture, StoreError},
     queue::{AckQueue, EntryId, OfflineQueue, Queued},
-    store::{BoxFuture, StoreError},
 };
 
 /// What is wrong with the node.

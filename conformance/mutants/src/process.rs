@@ -13,8 +13,8 @@ use crate::queue::made_up;
 
 use notify_server::{
     App, Collaborators,
+    model::{BoxFuture, Probe, StoreError},
     queue::{EntryId, OfflineQueue, Queued, Returned},
-    store::{BoxFuture, Probe, StoreError},
 };
 use socketioxide::SocketIo;
 use tokio::signal::unix::Signal;

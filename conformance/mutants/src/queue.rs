@@ -7,8 +7,8 @@ use std::{
 use uuid::Uuid;
 
 use notify_server::{
+    model::{BoxFuture, StoreError},
     queue::{EntryId, OfflineQueue, Queued, Returned},
-    store::{BoxFuture, StoreError},
 };
 
 /// The cap of the contract.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use notify_server::{
+    model::{BoxFuture, StoreError},
     session::{Session, SessionError, SessionStore, VerifySession},
-    store::{BoxFuture, StoreError},
 };
 
 /// What is wrong with the verification.

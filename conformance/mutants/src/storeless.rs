@@ -8,9 +8,9 @@ use crate::queue::made_up;
 use notify_server::{
     Collaborators,
     idempotency::{Answers, Claim, Outcome},
+    model::{BoxFuture, Probe, StoreError},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
-    store::{BoxFuture, Probe, StoreError},
 };
 
 use crate::nodes;

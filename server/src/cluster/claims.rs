@@ -16,8 +16,9 @@ use tokio::{
 };
 
 use crate::{
+    model::{BoxFuture, StoreError},
     queue::EntryId,
-    store::{BoxFuture, StoreError, redis::peers::Link},
+    store::redis::peers::Link,
 };
 
 /// How many words are taken at a time, and how long to wait before the store is asked again.

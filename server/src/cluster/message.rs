@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Arrived;
-use crate::store::redis::entry_id;
+use crate::{model::Channel, store::redis::entry_id};
 
 /// A message that has come in.
 #[derive(Debug)]
@@ -20,15 +20,6 @@ pub(super) enum Message {
     Ended { session: String, but_for: Option<String> },
     /// A sign of life: this node's own, or anybody's to all.
     Beat(Channel),
-}
-
-/// What a node listens to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channel {
-    /// What is said to it.
-    One,
-    /// What is said to all.
-    All,
 }
 
 /// How the texts of [`Message::Beat`] begin.

@@ -20,8 +20,9 @@ use super::{
     users::Users,
 };
 use crate::{
+    model::{BoxFuture, StoreError},
     queue::{EntryId, Queued},
-    store::{BoxFuture, StoreError, redis::peers::Link},
+    store::redis::peers::Link,
     turns::Turns,
 };
 

@@ -15,8 +15,8 @@ use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
     event::Draft,
     idempotency::{Failure, Keyed, Refused},
+    model::StoreError,
     notifications::{BatchError, Emission, EmitError, Haste, NotificationsService, Receipt},
-    store::StoreError,
 };
 
 /// How many events a batch counts as, for [`super::MAX_IN_HAND`].

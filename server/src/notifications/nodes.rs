@@ -8,8 +8,8 @@ use super::{Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WA
 use crate::{
     cluster::{Arrived, Peers},
     event::Sent,
+    model::StoreError,
     queue::EntryId,
-    store::StoreError,
     turns::Turn,
 };
 

@@ -20,8 +20,8 @@ use crate::{
     counts::{COUNTS, Counter, Histogram, LIMITS, OUTCOMES, REFUSALS},
     event::EventType,
     gate::Gate,
+    model::Probe,
     socketio::roster::Roster,
-    store::Probe,
 };
 
 /// What is looked at when somebody asks.

@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
     event::{Outgoing, Sent},
+    model::BoxFuture,
     notifications::{Deliver, Haste, NotificationsService, Unsent},
     queue::{Backlog, EntryId},
-    store::BoxFuture,
 };
 
 /// Among how many devices an event is written by whoever emits it. Where there are more, the flusher does it, and whatever else

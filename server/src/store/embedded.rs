@@ -18,10 +18,11 @@ use returned::{Held, places};
 use uuid::Uuid;
 use writer::Writer;
 
-use super::{BoxFuture, Limits, Probe, StoreError};
+use super::Limits;
 use crate::{
     counts::COUNTS,
     idempotency::{ANSWER_TTL, Answers, Claim, Outcome},
+    model::{BoxFuture, Probe, StoreError},
     queue::{AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore, now_ms},
 };

@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
-use super::{BoxFuture, Limits, Probe, StoreError};
+use super::Limits;
 use crate::{
     cluster::Cluster,
     idempotency::{Answers, Claim, Outcome},
+    model::{BoxFuture, Probe, Secret, StoreError},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
 };
@@ -60,7 +61,7 @@ pub struct RedisConfig {
     /// `REDIS_USERNAME`; without one it is Redis's default user.
     pub username: Option<String>,
     /// `REDIS_PASSWORD`.
-    pub password: Option<crate::config::Secret>,
+    pub password: Option<Secret>,
     /// `REDIS_DB`.
     pub db: i64,
     /// How it is encrypted, where it is: `rediss://`, and `REDIS_TLS_…`.
@@ -90,7 +91,7 @@ pub struct Sentinels {
     /// `REDIS_SENTINEL_USERNAME`.
     pub username: Option<String>,
     /// `REDIS_SENTINEL_PASSWORD`.
-    pub password: Option<crate::config::Secret>,
+    pub password: Option<Secret>,
 }
 
 impl RedisConfig {

@@ -10,9 +10,9 @@ use std::{
 
 use notify_server::{
     idempotency::{Answers, Claim, Outcome},
+    model::{BoxFuture, Probe, StoreError},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
-    store::{BoxFuture, Probe, StoreError},
 };
 use uuid::Uuid;
 

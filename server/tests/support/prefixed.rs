@@ -2,9 +2,9 @@
 
 use notify_server::{
     idempotency::{Answers, Claim, Outcome},
+    model::{BoxFuture, Probe, StoreError},
     queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
     session::{Session, SessionStore},
-    store::{BoxFuture, Probe, StoreError},
 };
 
 use uuid::Uuid;

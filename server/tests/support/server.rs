@@ -14,6 +14,7 @@ use notify_server::{
     config::Credentials,
     event::{Draft, EventType},
     gate::Bounds,
+    model::StoreError,
     notifications::{Delivery, Receipt},
     origins::Origins,
     proxies::TrustedProxies,
@@ -23,7 +24,7 @@ use notify_server::{
     session::{Session, SessionStore, StoredSessions},
     socketio::Heartbeat,
     store::{
-        Limits, StoreError, Stores,
+        Limits, Stores,
         embedded::EmbeddedStore,
         redis::{RedisConfig, RedisStore},
     },

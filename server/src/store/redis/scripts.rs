@@ -17,8 +17,9 @@ use super::{
 use crate::{
     cluster::Mode,
     idempotency::{ANSWER_TTL, CLAIM_LASTS},
+    model::StoreError,
     queue::{AT_A_TIME_BYTES, KEPT_AT_MOST},
-    store::{Limits, StoreError},
+    store::Limits,
 };
 
 /// How long the ledger of a user who acknowledges is kept after the last event or connect.
