@@ -10,7 +10,7 @@ use crate::{
     counts::COUNTS,
     drains::Drain,
     event::{Outgoing, Sent},
-    queue::{Backlog, EntryId, may_have_more},
+    model::{Backlog, EntryId, may_have_more},
     turns::Turn,
 };
 

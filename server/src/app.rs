@@ -11,9 +11,8 @@ use crate::{
     config::{Config, StoreConfig},
     gate::{Bounds, Gate},
     http::{self, Control, Health, credential::Credentials},
-    idempotency::Answers,
     local,
-    model::{BoxFuture, Probe, StoreError},
+    model::{AckQueue, Answers, BoxFuture, OfflineQueue, Probe, SessionStore, StoreError},
     notifications::{Deliver, NotificationsService},
     ops::{
         api,
@@ -22,10 +21,9 @@ use crate::{
     },
     origins::{self, Guard, Origins},
     proxies::TrustedProxies,
-    queue::{AckQueue, OfflineQueue},
     rights::{Rights, Telling},
     rules::{Rules, Standard},
-    session::{SessionStore, StoredSessions, VerifySession},
+    session::{StoredSessions, VerifySession},
     socketio::{
         Heartbeat, Lines, Sessions,
         acks::{AckSetup, Acknowledging},

@@ -6,7 +6,10 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
 
-use crate::{json, model::BoxFuture, session::now_ms};
+use crate::{
+    json,
+    model::{BoxFuture, now_ms},
+};
 
 pub(crate) mod jwks;
 pub mod keys;

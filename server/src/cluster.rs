@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
-use crate::{
-    model::{BoxFuture, StoreError},
-    queue::{EntryId, Queued},
-};
+use crate::model::{BoxFuture, EntryId, Queued, StoreError};
 
 mod asked;
 mod claims;

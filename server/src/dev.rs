@@ -12,8 +12,7 @@ use uuid::Uuid;
 use crate::{
     app::Collaborators,
     config::{Environment, Source},
-    model::StoreError,
-    session::Session,
+    model::{Session, StoreError},
 };
 
 /// The user of the demo.

@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     event::Sent,
-    model::StoreError,
-    queue::{EntryId, OfflineQueue, Queued},
+    model::{EntryId, OfflineQueue, Queued, StoreError},
 };
 
 /// How long to wait before the store is asked again.

@@ -9,10 +9,9 @@
 //! - [`gate`] bounds how many there may be, and who goes for whom.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
-//! - [`model`] has the words that all of them share.
 //! - [`ops`] is what only those who run it need.
-//! - [`queue`] is the offline queue, `drains` what of it is on its way, [`idempotency`] the memory for repeated requests, [`store`]
-//!   where both are kept.
+//! - `drains` are queues on their way, [`idempotency`] is the memory for repeated requests, [`store`] where both are kept.
+//! - [`model`] has the words that all of them share.
 
 pub mod admission;
 pub mod app;
@@ -36,7 +35,6 @@ pub mod notifications;
 pub mod ops;
 pub mod origins;
 pub mod proxies;
-pub mod queue;
 pub mod rights;
 pub mod rules;
 pub mod run;

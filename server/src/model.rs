@@ -1,7 +1,17 @@
-//! The words that all rooms share, and what a store promises them. Knows none of the rooms.
+//! The words that all rooms share, and what a store promises them: queues, sessions, answers to repeated requests. Knows none of the
+//! rooms.
 
+mod answers;
+mod queue;
 mod secret;
+mod session;
 mod store;
 
+pub use answers::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim, Outcome};
+pub use queue::{
+    AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned, may_have_more,
+};
 pub use secret::Secret;
+pub(crate) use session::now_ms;
+pub use session::{Session, SessionStore};
 pub use store::{BoxFuture, Channel, Probe, StoreError};

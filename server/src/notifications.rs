@@ -19,8 +19,7 @@ use crate::{
     counts::{COUNTS, Outcome},
     drains::Drains,
     event::{Draft, EventType, Outgoing, Sent},
-    model::{BoxFuture, StoreError},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned, may_have_more},
+    model::{AckQueue, Backlog, BoxFuture, EntryId, OfflineQueue, Returned, StoreError, may_have_more},
     rules::Rules,
     turns::{Turn, Turns},
 };

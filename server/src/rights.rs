@@ -13,8 +13,8 @@ use futures_util::{StreamExt, stream};
 
 use crate::{
     cluster::Peers,
-    model::{BoxFuture, StoreError},
-    session::{Session, SessionError, SessionStore, VerifySession, now_ms},
+    model::{BoxFuture, Session, SessionStore, StoreError, now_ms},
+    session::{SessionError, VerifySession},
     socketio::Connection,
 };
 

@@ -1,14 +1,9 @@
-//! What is kept: queues, sessions and answers, and where. The traits belong to their users; this file opens a store
-//! that implements all of them.
+//! Where queues, sessions and answers are kept. What a store promises stands in `model`; here are the two that do. Knows nobody who asks
+//! them.
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    idempotency::Answers,
-    model::Probe,
-    queue::{AckQueue, OfflineQueue},
-    session::SessionStore,
-};
+use crate::model::{AckQueue, Answers, OfflineQueue, Probe, SessionStore};
 
 pub mod embedded;
 pub mod redis;

@@ -5,7 +5,7 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use notify_server::{
-    queue::{AckQueue, EntryId},
+    model::{AckQueue, EntryId},
     store::Limits,
 };
 use serde_json::Value;

@@ -9,9 +9,8 @@ use std::sync::{
 
 use notify_server::{
     event::Outgoing,
-    model::{BoxFuture, StoreError},
+    model::{BoxFuture, EntryId, OfflineQueue, Queued, StoreError},
     notifications::{Deliver, Haste},
-    queue::{EntryId, OfflineQueue, Queued},
 };
 use serde_json::{Map, Value, json};
 use support::{

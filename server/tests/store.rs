@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
-    idempotency::{Answers, Claim, Outcome},
-    model::Probe,
-    queue::{AT_A_TIME_BYTES, AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned, may_have_more},
-    session::{Session, SessionStore},
+    model::{
+        AT_A_TIME_BYTES, AckQueue, Answers, Claim, EntryId, KEPT_AT_MOST, OfflineQueue, Outcome, Probe, Returned,
+        Session, SessionStore, may_have_more,
+    },
     store::{
         Limits,
         embedded::EmbeddedStore,

@@ -8,9 +8,8 @@ use std::{
 
 use notify_server::{
     event::{Outgoing, Sent},
-    model::{BoxFuture, Probe, StoreError},
+    model::{Backlog, BoxFuture, EntryId, Probe, StoreError},
     notifications::{Deliver, Haste, Unsent},
-    queue::{Backlog, EntryId},
 };
 
 /// What is wrong with the delivery.

@@ -13,7 +13,7 @@ use notify_server::{
     Collaborators, NotificationsService,
     admission::Admission,
     auth::{Claims, Presented, TokenError, VerifyToken, find_token},
-    queue::OfflineQueue,
+    model::OfflineQueue,
     rules::Rules,
     session::{SessionError, VerifySession},
 };

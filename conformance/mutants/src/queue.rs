@@ -6,10 +6,7 @@ use std::{
 };
 use uuid::Uuid;
 
-use notify_server::{
-    model::{BoxFuture, StoreError},
-    queue::{EntryId, OfflineQueue, Queued, Returned},
-};
+use notify_server::model::{BoxFuture, EntryId, OfflineQueue, Queued, Returned, StoreError};
 
 /// The cap of the contract.
 const CAP: usize = 50;

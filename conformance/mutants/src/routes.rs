@@ -17,8 +17,8 @@ use axum::{
 use notify_server::{
     NotificationsService,
     event::{Draft, EventType},
+    model::SessionStore,
     rights::Rights,
-    session::SessionStore,
 };
 use serde_json::Value;
 use socketioxide::SocketIo;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use notify_server::{
-    model::{BoxFuture, StoreError},
-    session::{Session, SessionError, SessionStore, VerifySession},
+    model::{BoxFuture, Session, SessionStore, StoreError},
+    session::{SessionError, VerifySession},
 };
 
 /// What is wrong with the verification.

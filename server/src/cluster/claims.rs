@@ -16,8 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    model::{BoxFuture, StoreError},
-    queue::EntryId,
+    model::{BoxFuture, EntryId, StoreError},
     store::redis::peers::Link,
 };
 

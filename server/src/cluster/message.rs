@@ -103,7 +103,7 @@ pub(super) fn parse(text: &str) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::EntryId;
+    use crate::model::EntryId;
 
     #[test]
     fn what_was_said_is_understood() {

@@ -20,8 +20,7 @@ use super::{
     users::Users,
 };
 use crate::{
-    model::{BoxFuture, StoreError},
-    queue::{EntryId, Queued},
+    model::{BoxFuture, EntryId, Queued, StoreError},
     store::redis::peers::Link,
     turns::Turns,
 };

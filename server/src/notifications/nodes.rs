@@ -8,8 +8,7 @@ use super::{Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WA
 use crate::{
     cluster::{Arrived, Peers},
     event::Sent,
-    model::StoreError,
-    queue::EntryId,
+    model::{EntryId, StoreError},
     turns::Turn,
 };
 

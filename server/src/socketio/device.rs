@@ -18,8 +18,8 @@ use crate::{
     cluster::Stay,
     event::{Outgoing, Sent},
     frame,
+    model::{Backlog, EntryId, may_have_more},
     notifications::Haste,
-    queue::{Backlog, EntryId, may_have_more},
     rights::Grant,
 };
 

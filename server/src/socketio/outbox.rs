@@ -20,7 +20,7 @@ use crate::{
     counts::COUNTS,
     event::{Outgoing, Sent},
     frame::{self, Frame},
-    queue::EntryId,
+    model::EntryId,
 };
 
 /// How many events may wait for a client that reads slowly or not at all, and how many bytes. A batch of the usual size fits in.

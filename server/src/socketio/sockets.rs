@@ -18,9 +18,8 @@ use tokio::time::timeout;
 use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
     event::{Outgoing, Sent},
-    model::BoxFuture,
+    model::{Backlog, BoxFuture, EntryId},
     notifications::{Deliver, Haste, NotificationsService, Unsent},
-    queue::{Backlog, EntryId},
 };
 
 /// Among how many devices an event is written by whoever emits it. Where there are more, the flusher does it, and whatever else

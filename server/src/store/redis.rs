@@ -22,10 +22,10 @@ use uuid::Uuid;
 use super::Limits;
 use crate::{
     cluster::Cluster,
-    idempotency::{Answers, Claim, Outcome},
-    model::{BoxFuture, Probe, Secret, StoreError},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
-    session::{Session, SessionStore},
+    model::{
+        AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Secret,
+        Session, SessionStore, StoreError,
+    },
 };
 
 mod about;

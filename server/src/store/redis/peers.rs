@@ -8,8 +8,7 @@ use uuid::Uuid;
 use super::{Appended, Entry, Line, Scripts, Writer, Written, entry_id, eviction::Eviction, names, queued};
 use crate::{
     cluster::{BEAT, BEAT_OF_ALL, Mode},
-    model::StoreError,
-    queue::{EntryId, Queued},
+    model::{EntryId, Queued, StoreError},
 };
 
 /// How long a node that is not heard of counts as alive: with what comes on top, less than the 15 s of false presence that are

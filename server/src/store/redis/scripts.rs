@@ -16,9 +16,7 @@ use super::{
 };
 use crate::{
     cluster::Mode,
-    idempotency::{ANSWER_TTL, CLAIM_LASTS},
-    model::StoreError,
-    queue::{AT_A_TIME_BYTES, KEPT_AT_MOST},
+    model::{ANSWER_TTL, AT_A_TIME_BYTES, CLAIM_LASTS, KEPT_AT_MOST, StoreError},
     store::Limits,
 };
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::model::{BoxFuture, StoreError};
+use super::{BoxFuture, StoreError};
 
 /// An entry of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
