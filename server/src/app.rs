@@ -7,7 +7,7 @@ use socketioxide::SocketIo;
 
 use crate::{
     auth::{JwtVerifier, VerifyToken, keys::Keys},
-    cluster::Peers,
+    cluster::{Cluster, Peers},
     config::{Config, StoreConfig},
     gate::{Bounds, Gate},
     http::{self, Control, Health, credential::Credentials},
@@ -133,7 +133,7 @@ fn open_store(config: &StoreConfig, limits: Limits) -> Result<(Stores, Option<Ar
     Ok(match config {
         StoreConfig::Redis(redis) => {
             let store = RedisStore::new(redis, limits);
-            let cluster = store.cluster();
+            let cluster = Cluster::new(&store);
             (Stores::of(store), Some(Arc::new(cluster)))
         }
         StoreConfig::Embedded(directory) => (Stores::of(EmbeddedStore::open(directory, limits)?), None),

@@ -19,9 +19,7 @@ mod message;
 mod node;
 mod users;
 
-pub(crate) use message::{BEAT, BEAT_OF_ALL};
 pub use node::Cluster;
-pub(crate) use users::Mode;
 
 /// The other nodes, as the service sees them.
 pub trait Peers: Send + Sync + 'static {

@@ -22,10 +22,6 @@ pub(super) enum Message {
     Beat(Channel),
 }
 
-/// How the texts of [`Message::Beat`] begin.
-pub(crate) const BEAT: &str = "beat\n";
-pub(crate) const BEAT_OF_ALL: &str = "beat all\n";
-
 #[derive(Serialize, Deserialize)]
 struct Shared {
     waits: Option<(Uuid, u64)>,
@@ -103,7 +99,10 @@ pub(super) fn parse(text: &str) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::EntryId;
+    use crate::{
+        model::EntryId,
+        store::redis::peers::{BEAT, BEAT_OF_ALL},
+    };
 
     #[test]
     fn what_was_said_is_understood() {

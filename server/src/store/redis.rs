@@ -20,12 +20,9 @@ use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
 use super::Limits;
-use crate::{
-    cluster::Cluster,
-    model::{
-        AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Secret,
-        Session, SessionStore, StoreError,
-    },
+use crate::model::{
+    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Secret,
+    Session, SessionStore, StoreError,
 };
 
 mod about;
@@ -165,15 +162,9 @@ impl RedisStore {
     }
 
     /// The way to the other nodes that share this Redis.
-    #[must_use]
-    pub fn cluster(&self) -> Cluster {
-        Cluster::new(Link::new(
-            self.line.clone(),
-            self.writer.clone(),
-            self.scripts.clone(),
-            self.eviction.clone(),
-            self.db,
-        ))
+    pub(crate) fn link(&self) -> Link {
+        let (line, writer, scripts) = (self.line.clone(), self.writer.clone(), self.scripts.clone());
+        Link::new(line, writer, scripts, self.eviction.clone(), self.db)
     }
 }
 

@@ -11,6 +11,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use notify_server::{
     App, Collaborators, NotificationsService,
     auth::{JwtVerifier, Parties, keys::Keys},
+    cluster::Cluster,
     config::Credentials,
     event::{Draft, EventType},
     gate::Bounds,
@@ -69,7 +70,7 @@ impl Server {
     /// A server on a Redis, as one node of those that share it.
     pub(crate) async fn on_redis(config: &RedisConfig, change: impl FnOnce(&mut Collaborators)) -> Self {
         let store = RedisStore::new(config, LIMITS);
-        let cluster = store.cluster();
+        let cluster = Cluster::new(&store);
         Self::on(Stores::of(store), Scratch::new(), LIMITS.max_events, |collaborators| {
             collaborators.peers = Some(Arc::new(cluster));
             change(collaborators);

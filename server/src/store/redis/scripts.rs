@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::{
     clock::Clock,
     line::{Line, Load},
+    peers::Mode,
 };
 use crate::{
-    cluster::Mode,
     model::{ANSWER_TTL, AT_A_TIME_BYTES, CLAIM_LASTS, KEPT_AT_MOST, StoreError},
     store::Limits,
 };
