@@ -15,7 +15,6 @@ use crate::{
     cluster::Peers,
     model::{BoxFuture, Session, SessionStore, StoreError, now_ms},
     session::{SessionError, VerifySession},
-    socketio::Connection,
 };
 
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.
@@ -23,6 +22,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How many sessions are asked for at once.
 const AT_ONCE: usize = 64;
+
+/// What rests on a session and a token, and is closed when either ends.
+pub(crate) trait Close: Send + Sync + 'static {
+    /// Closes it, whatever it is about to do.
+    fn close(&self);
+}
 
 /// All rights of this node.
 #[derive(Clone)]
@@ -50,7 +55,7 @@ struct Right {
     /// When the session ends, as far as is known, and when it is to be asked for.
     session_ends_at_ms: Option<i64>,
     look_at_ms: Option<i64>,
-    connection: Weak<Connection>,
+    connection: Weak<dyn Close>,
     /// Whether the session is known to be right. Until then the end of one is a reason to ask again, and no more: what is said
     /// of the end may be said late, and a client that comes after it is to be refused, not cut off.
     verified: bool,
@@ -75,7 +80,7 @@ impl Rights {
         user_id: &str,
         session_id: &str,
         ends_at_ms: Option<i64>,
-        connection: &Arc<Connection>,
+        connection: &Arc<impl Close>,
     ) -> Grant {
         let mut inner = self.lock();
         inner.last += 1;
@@ -202,7 +207,7 @@ impl Rights {
         });
     }
 
-    fn close(&self, select: impl FnOnce(&mut Inner) -> Vec<Arc<Connection>>) {
+    fn close(&self, select: impl FnOnce(&mut Inner) -> Vec<Arc<dyn Close>>) {
         // Closing wakes others, who may come here; so not under the lock.
         let selected = select(&mut self.lock());
         for connection in selected {
@@ -329,6 +334,8 @@ impl SessionStore for Telling {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     /// Finds every session right until then, or cannot be asked.
@@ -347,18 +354,28 @@ mod tests {
         }
     }
 
+    /// Knows whether it was closed.
+    #[derive(Default)]
+    struct Line(AtomicBool);
+
+    impl Close for Line {
+        fn close(&self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
     fn rights() -> Rights {
         Rights::new(Arc::new(Until(Mutex::new(Ok(None)))))
     }
 
-    fn closed(connections: &[&Arc<Connection>]) -> Vec<bool> {
-        connections.iter().map(|it| it.has_left(it.membership())).collect()
+    fn closed(connections: &[&Arc<Line>]) -> Vec<bool> {
+        connections.iter().map(|line| line.0.load(Ordering::SeqCst)).collect()
     }
 
     #[tokio::test]
     async fn only_those_of_the_session_are_closed() {
         let rights = rights();
-        let connections: [Arc<Connection>; 4] = std::array::from_fn(|_| Connection::for_tests());
+        let connections: [Arc<Line>; 4] = Default::default();
         let [one, same, other, gone] = connections.each_ref();
         let grants = [
             rights.grant("alice", "s", None, one),
@@ -372,25 +389,26 @@ mod tests {
         rights.end_session("s");
         assert_eq!(closed(&[one, same, other, gone]), [true, true, false, false]);
         rights.end_session_but_for("bob", "t");
-        assert!(other.has_left(other.membership()));
+        assert_eq!(closed(&[other]), [true]);
     }
 
     #[tokio::test]
     async fn while_a_session_is_verified_its_end_is_a_doubt_and_closes_nothing() {
         let rights = rights();
-        let connection = Connection::for_tests();
+        let connection = Arc::<Line>::default();
         let grant = rights.grant("alice", "s", None, &connection);
         rights.end_session("s");
-        assert!(!connection.has_left(connection.membership()) && !grant.confirm(None), "to be asked for again");
+        assert_eq!(closed(&[&connection]), [false]);
+        assert!(!grant.confirm(None), "to be asked for again");
         assert!(grant.confirm(None));
         rights.end_session("s");
-        assert!(connection.has_left(connection.membership()));
+        assert_eq!(closed(&[&connection]), [true]);
     }
 
     #[tokio::test]
     async fn only_those_that_have_ended_are_closed_and_nothing_is_left_behind() {
         let rights = rights();
-        let connections: [Arc<Connection>; 3] = std::array::from_fn(|_| Connection::for_tests());
+        let connections: [Arc<Line>; 3] = Default::default();
         let [ended, lasting, endless] = connections.each_ref();
         let end = now_ms() + 1_000_000;
         let grants = [
@@ -409,7 +427,7 @@ mod tests {
         let now = now_ms();
         let sessions = Arc::new(Until(Mutex::new(Ok(Some(now + 60_000)))));
         let rights = Rights::new(sessions.clone());
-        let connections: [Arc<Connection>; 2] = std::array::from_fn(|_| Connection::for_tests());
+        let connections: [Arc<Line>; 2] = Default::default();
         let [ending, endless] = connections.each_ref();
         let grants = [rights.grant("alice", "s", None, ending), rights.grant("alice", "s", None, endless)];
         assert!(grants[0].confirm(Some(now)) && grants[1].confirm(None));
@@ -425,7 +443,7 @@ mod tests {
         rights.clone().look(now + 60_000).await;
         assert_eq!(closed(&[ending, endless]), [true, true]);
         *sessions.0.lock().unwrap() = Ok(Some(now));
-        let replaced = Connection::for_tests();
+        let replaced = Arc::<Line>::default();
         let grant = rights.grant("alice", "t", None, &replaced);
         assert!(grant.confirm(None));
         rights.end_session_but_for("alice", "t");

@@ -37,6 +37,7 @@ use crate::{
     frame::Frame,
     gate::{Gate, Rate, Reason},
     notifications::Haste,
+    rights::Close,
 };
 
 /// How many pieces one write takes.
@@ -877,6 +878,12 @@ impl Connection {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in it can panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Close for Connection {
+    fn close(&self) {
+        Self::close(self);
     }
 }
 
