@@ -8,10 +8,11 @@ mod session;
 mod store;
 
 pub use answers::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim, Outcome};
+pub use futures_util::future::BoxFuture;
 pub use queue::{
     AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned, may_have_more,
 };
 pub use secret::Secret;
 pub(crate) use session::now_ms;
 pub use session::{Session, SessionStore};
-pub use store::{BoxFuture, Channel, Probe, StoreError};
+pub use store::{Channel, Probe, StoreError};

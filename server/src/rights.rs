@@ -106,19 +106,10 @@ impl Rights {
         Grant { rights: self.clone(), id }
     }
 
-    /// Closes every connection that rests on this session.
-    pub fn end_session(&self, session_id: &str) {
-        self.end(session_id, |_| true);
-    }
-
-    /// The same for connections of anybody else than its owner; for the owner's it is asked until when it holds now.
-    pub fn end_session_but_for(&self, owner: &str, session_id: &str) {
-        self.end(session_id, |user_id| user_id != owner);
-    }
-
-    /// The same for connections of one user.
-    pub(crate) fn end_session_of(&self, user_id: &str, session_id: &str) {
-        self.end(session_id, |it| it == user_id);
+    /// Closes every connection that rests on this session, but for its owner's, where it has one still: for those it is asked until when it
+    /// holds now.
+    pub fn end_session(&self, session_id: &str, but_for: Option<&str>) {
+        self.end(session_id, |user_id| Some(user_id) != but_for);
     }
 
     fn end(&self, session_id: &str, whose: impl Fn(&str) -> bool) {
@@ -160,7 +151,7 @@ impl Rights {
                 Ok(())
             }
             Err(SessionError::Invalid) => {
-                self.end_session_of(user_id, session_id);
+                self.end(session_id, |it| it == user_id);
                 Ok(())
             }
             Err(SessionError::Unavailable(error)) => Err(error),
@@ -299,10 +290,7 @@ pub(crate) struct Telling {
 
 impl Telling {
     async fn end(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError> {
-        match but_for {
-            Some(owner) => self.rights.end_session_but_for(owner, session_id),
-            None => self.rights.end_session(session_id),
-        }
+        self.rights.end_session(session_id, but_for);
         match &self.peers {
             Some(peers) => peers.end_session(session_id, but_for).await,
             None => Ok(()),
@@ -354,13 +342,10 @@ mod tests {
         }
     }
 
-    /// Knows whether it was closed.
-    #[derive(Default)]
-    struct Line(AtomicBool);
-
-    impl Close for Line {
+    /// Whether it was closed.
+    impl Close for AtomicBool {
         fn close(&self) {
-            self.0.store(true, Ordering::SeqCst);
+            self.store(true, Ordering::SeqCst);
         }
     }
 
@@ -368,14 +353,14 @@ mod tests {
         Rights::new(Arc::new(Until(Mutex::new(Ok(None)))))
     }
 
-    fn closed(connections: &[&Arc<Line>]) -> Vec<bool> {
-        connections.iter().map(|line| line.0.load(Ordering::SeqCst)).collect()
+    fn closed(connections: &[&Arc<AtomicBool>]) -> Vec<bool> {
+        connections.iter().map(|closed| closed.load(Ordering::SeqCst)).collect()
     }
 
     #[tokio::test]
     async fn only_those_of_the_session_are_closed() {
         let rights = rights();
-        let connections: [Arc<Line>; 4] = Default::default();
+        let connections: [Arc<AtomicBool>; 4] = Default::default();
         let [one, same, other, gone] = connections.each_ref();
         let grants = [
             rights.grant("alice", "s", None, one),
@@ -384,31 +369,31 @@ mod tests {
         ];
         assert!(grants.iter().all(|grant| grant.confirm(None)));
         drop(rights.grant("alice", "s", None, gone));
-        rights.end_session_but_for("alice", "s");
+        rights.end_session("s", Some("alice"));
         assert_eq!(closed(&[one, same, other, gone]), [false, false, false, false]);
-        rights.end_session("s");
+        rights.end_session("s", None);
         assert_eq!(closed(&[one, same, other, gone]), [true, true, false, false]);
-        rights.end_session_but_for("bob", "t");
+        rights.end_session("t", Some("bob"));
         assert_eq!(closed(&[other]), [true]);
     }
 
     #[tokio::test]
     async fn while_a_session_is_verified_its_end_is_a_doubt_and_closes_nothing() {
         let rights = rights();
-        let connection = Arc::<Line>::default();
+        let connection = Arc::<AtomicBool>::default();
         let grant = rights.grant("alice", "s", None, &connection);
-        rights.end_session("s");
+        rights.end_session("s", None);
         assert_eq!(closed(&[&connection]), [false]);
         assert!(!grant.confirm(None), "to be asked for again");
         assert!(grant.confirm(None));
-        rights.end_session("s");
+        rights.end_session("s", None);
         assert_eq!(closed(&[&connection]), [true]);
     }
 
     #[tokio::test]
     async fn only_those_that_have_ended_are_closed_and_nothing_is_left_behind() {
         let rights = rights();
-        let connections: [Arc<Line>; 3] = Default::default();
+        let connections: [Arc<AtomicBool>; 3] = Default::default();
         let [ended, lasting, endless] = connections.each_ref();
         let end = now_ms() + 1_000_000;
         let grants = [
@@ -427,7 +412,7 @@ mod tests {
         let now = now_ms();
         let sessions = Arc::new(Until(Mutex::new(Ok(Some(now + 60_000)))));
         let rights = Rights::new(sessions.clone());
-        let connections: [Arc<Line>; 2] = Default::default();
+        let connections: [Arc<AtomicBool>; 2] = Default::default();
         let [ending, endless] = connections.each_ref();
         let grants = [rights.grant("alice", "s", None, ending), rights.grant("alice", "s", None, endless)];
         assert!(grants[0].confirm(Some(now)) && grants[1].confirm(None));
@@ -437,16 +422,16 @@ mod tests {
         // Both are known to end then.
         *sessions.0.lock().unwrap() = Err(());
         rights.clone().look(now + 59_999).await;
-        rights.end_session_but_for("alice", "s");
+        rights.end_session("s", Some("alice"));
         rights.clone().look(now_ms()).await;
         assert_eq!(closed(&[ending, endless]), [false, false], "nobody could say whether it has changed");
         rights.clone().look(now + 60_000).await;
         assert_eq!(closed(&[ending, endless]), [true, true]);
         *sessions.0.lock().unwrap() = Ok(Some(now));
-        let replaced = Arc::<Line>::default();
+        let replaced = Arc::<AtomicBool>::default();
         let grant = rights.grant("alice", "t", None, &replaced);
         assert!(grant.confirm(None));
-        rights.end_session_but_for("alice", "t");
+        rights.end_session("t", Some("alice"));
         rights.clone().look(now_ms()).await;
         assert_eq!(closed(&[&replaced]), [true], "it was given less");
         drop((grants, grant));

@@ -160,7 +160,7 @@ impl Surroundings {
     async fn revoke(&self, path: &str) -> Response {
         let id = path.trim_start_matches("/sessions/");
         if self.fault == Fault::RevocationToldTooEarly {
-            self.rights.end_session(id);
+            self.rights.end_session(id, None);
             tokio::time::sleep(LATER).await;
         }
         match self.sessions.revoke_session(id).await {

@@ -108,14 +108,6 @@ pub struct Backlog {
     pub dropped: u64,
 }
 
-impl Backlog {
-    /// Whether there is nothing to tell.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.dropped == 0
-    }
-}
-
 /// The same queue as those see it who acknowledge: an entry stays until [`AckQueue::confirm`], and what was lost is counted.
 ///
 /// Each method is one atomic step, so that entries can be confirmed on another node than the one that has sent them.

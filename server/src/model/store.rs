@@ -1,9 +1,8 @@
 //! What all stores have in common: how they fail, and that they say whether they answer.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-/// A future behind a trait object.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use futures_util::future::BoxFuture;
 
 /// The store could not do what it was asked. Whatever was being done has to be refused, never half promised.
 #[derive(Debug, Clone, thiserror::Error)]
