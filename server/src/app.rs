@@ -6,7 +6,11 @@ use axum::{Router, middleware, routing::any};
 use socketioxide::SocketIo;
 
 use crate::{
-    auth::{JwtVerifier, VerifyToken, keys::Keys},
+    auth::{
+        JwtVerifier, VerifyToken,
+        keys::Keys,
+        session::{StoredSessions, VerifySession},
+    },
     cluster::{Cluster, Peers},
     config::{Config, StoreConfig},
     gate::{Bounds, Gate},
@@ -23,7 +27,6 @@ use crate::{
     proxies::TrustedProxies,
     rights::{Rights, Telling},
     rules::{Rules, Standard},
-    session::{StoredSessions, VerifySession},
     socketio::{
         Heartbeat, Lines, Sessions,
         acks::{AckSetup, Acknowledging},

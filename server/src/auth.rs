@@ -1,4 +1,4 @@
-//! Verifies connection tokens. Knows nothing of sockets or sessions.
+//! Verifies connection tokens, and in `session` whether what they rest on holds. Knows nothing of sockets.
 
 use std::{future::ready, sync::Arc};
 
@@ -13,6 +13,7 @@ use crate::{
 
 pub(crate) mod jwks;
 pub mod keys;
+pub mod session;
 
 use keys::Keys;
 

@@ -14,21 +14,24 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::{
-    admission::{Admission, HandingOver},
     cluster::{Peers, Standing, Stay},
     counts::{COUNTS, Outcome},
-    drains::Drains,
     event::{Draft, EventType, Outgoing, Sent},
     model::{AckQueue, Backlog, BoxFuture, EntryId, OfflineQueue, Returned, StoreError, may_have_more},
     rules::Rules,
     turns::{Turn, Turns},
 };
 
+mod admission;
 mod at_once;
+mod drains;
 mod in_flight;
 mod nodes;
 
+use admission::HandingOver;
+pub use admission::{Admission, Loss};
 pub(crate) use at_once::Emission;
+use drains::Drains;
 use in_flight::InFlight;
 
 /// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.

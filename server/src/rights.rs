@@ -12,9 +12,9 @@ use std::{
 use futures_util::{StreamExt, stream};
 
 use crate::{
+    auth::session::{SessionError, VerifySession},
     cluster::Peers,
     model::{BoxFuture, Session, SessionStore, StoreError, now_ms},
-    session::{SessionError, VerifySession},
 };
 
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.

@@ -9,8 +9,8 @@ use std::{
 
 use axum::{body::Body, http::Method};
 use notify_server::{
+    auth::session::{SessionError, StoredSessions, VerifySession},
     model::BoxFuture,
-    session::{SessionError, StoredSessions, VerifySession},
 };
 use serde_json::{Value, json};
 use support::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use notify_server::{
+    auth::session::{SessionError, VerifySession},
     model::{BoxFuture, Session, SessionStore, StoreError},
-    session::{SessionError, VerifySession},
 };
 
 /// What is wrong with the verification.

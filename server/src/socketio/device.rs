@@ -14,12 +14,11 @@ use super::{
     outbox::{Handed, Shared},
 };
 use crate::{
-    admission::{Admission, Loss},
     cluster::Stay,
     event::{Outgoing, Sent},
     frame,
     model::{Backlog, EntryId, may_have_more},
-    notifications::Haste,
+    notifications::{Admission, Haste, Loss},
     rights::Grant,
 };
 

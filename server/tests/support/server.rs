@@ -10,7 +10,7 @@ use std::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use notify_server::{
     App, Collaborators, NotificationsService,
-    auth::{JwtVerifier, Parties, keys::Keys},
+    auth::{JwtVerifier, Parties, keys::Keys, session::StoredSessions},
     cluster::Cluster,
     config::Credentials,
     event::{Draft, EventType},
@@ -21,7 +21,6 @@ use notify_server::{
     proxies::TrustedProxies,
     rules::Standard,
     serve::serve,
-    session::StoredSessions,
     socketio::Heartbeat,
     store::{
         Limits, Stores,

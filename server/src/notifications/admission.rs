@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::drains::Drain;
 use crate::{
     cluster::Stay,
     counts::COUNTS,
-    drains::Drain,
     event::{Outgoing, Sent},
     model::{Backlog, EntryId, may_have_more},
     turns::Turn,
