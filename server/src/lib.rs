@@ -6,7 +6,7 @@
 //! - [`socketio`] lets clients in by [`auth`], hands them events and closes those who break the protocol; [`rights`] closes the
 //!   connections of those whose token or session ends; [`origins`] keeps strange browsers out; [`proxies`] tells who is behind a proxy.
 //! - [`gate`] bounds how many there may be, and who goes for whom.
-//! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
+//! - [`notifications`] is the injectable service, [`rules`] its decisions, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
 //! - [`ops`] is what only those who run it need.
 //! - [`idempotency`] is the memory for repeated requests, [`store`] where that is kept, and queues and sessions.
@@ -18,7 +18,6 @@ pub mod cluster;
 pub mod config;
 mod counts;
 pub mod dev;
-pub mod event;
 mod frame;
 pub mod gate;
 pub mod http;

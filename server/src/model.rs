@@ -1,13 +1,15 @@
-//! The words that all rooms share, and what a store promises them: queues, sessions, answers to repeated requests. Knows none of the
-//! rooms.
+//! The words that all rooms share: events, and what a store promises of queues, sessions and answers to repeated requests. Knows none of
+//! the rooms, but for how an event is written (`frame`, `json`).
 
 mod answers;
+mod event;
 mod queue;
 mod secret;
 mod session;
 mod store;
 
 pub use answers::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim, Outcome};
+pub use event::{Draft, EventType, Metadata, MetadataError, Outgoing, Payload, Sent};
 pub use futures_util::future::BoxFuture;
 pub use queue::{
     AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned, may_have_more,

@@ -16,8 +16,10 @@ use uuid::Uuid;
 use crate::{
     cluster::{Peers, Standing, Stay},
     counts::{COUNTS, Outcome},
-    event::{Draft, EventType, Outgoing, Sent},
-    model::{AckQueue, Backlog, BoxFuture, EntryId, OfflineQueue, Returned, StoreError, may_have_more},
+    model::{
+        AckQueue, Backlog, BoxFuture, Draft, EntryId, EventType, OfflineQueue, Outgoing, Returned, Sent, StoreError,
+        may_have_more,
+    },
     rules::Rules,
     turns::{Turn, Turns},
 };

@@ -8,8 +8,7 @@ use std::sync::{
 };
 
 use notify_server::{
-    event::Outgoing,
-    model::{BoxFuture, EntryId, OfflineQueue, Queued, StoreError},
+    model::{BoxFuture, EntryId, OfflineQueue, Outgoing, Queued, StoreError},
     notifications::{Deliver, Haste},
 };
 use serde_json::{Map, Value, json};

@@ -7,8 +7,7 @@ use std::{
 };
 
 use notify_server::{
-    event::{Outgoing, Sent},
-    model::{Backlog, BoxFuture, EntryId, Probe, StoreError},
+    model::{Backlog, BoxFuture, EntryId, Outgoing, Probe, Sent, StoreError},
     notifications::{Deliver, Haste, Unsent},
 };
 

@@ -16,8 +16,7 @@ use axum::{
 };
 use notify_server::{
     NotificationsService,
-    event::{Draft, EventType},
-    model::SessionStore,
+    model::{Draft, EventType, SessionStore},
     rights::Rights,
 };
 use serde_json::Value;

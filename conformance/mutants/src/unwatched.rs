@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use notify_server::{
-    event::Outgoing,
+    model::Outgoing,
     notifications::{Deliver, Haste},
 };
 use serde_json::value::RawValue;

@@ -13,9 +13,8 @@ use tracing::Instrument;
 
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
-    event::Draft,
     idempotency::{Failure, Keyed, Refused},
-    model::StoreError,
+    model::{Draft, StoreError},
     notifications::{BatchError, Emission, EmitError, Haste, NotificationsService, Receipt},
 };
 

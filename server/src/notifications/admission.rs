@@ -9,8 +9,7 @@ use super::drains::Drain;
 use crate::{
     cluster::Stay,
     counts::COUNTS,
-    event::{Outgoing, Sent},
-    model::{Backlog, EntryId, may_have_more},
+    model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
     turns::Turn,
 };
 

@@ -2,7 +2,7 @@
 //! each event would cost a task, and a place for all that it might have to wait for.
 
 use super::{Delivery, EmitError, Haste, Inner, NotificationsService, Outgoing, Receipt, receipt};
-use crate::{cluster::Standing, event::Draft};
+use crate::{cluster::Standing, model::Draft};
 
 /// What became of an event at once.
 pub(crate) enum Emission {

@@ -7,8 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt};
 use crate::{
     cluster::{Arrived, Peers},
-    event::Sent,
-    model::{EntryId, StoreError},
+    model::{EntryId, Sent, StoreError},
     turns::Turn,
 };
 

@@ -18,9 +18,8 @@ use crate::{
     auth::VerifyToken,
     cluster::Peers,
     counts::{COUNTS, Counter, Histogram, LIMITS, OUTCOMES, REFUSALS},
-    event::EventType,
     gate::Gate,
-    model::Probe,
+    model::{EventType, Probe},
     socketio::roster::Roster,
 };
 

@@ -33,9 +33,9 @@ use super::{
     sessions::Listing,
 };
 use crate::{
-    event::Outgoing,
     frame::Frame,
     gate::{Gate, Rate, Reason},
+    model::Outgoing,
     notifications::Haste,
     rights::Close,
 };

@@ -15,9 +15,8 @@ use super::{
 };
 use crate::{
     cluster::Stay,
-    event::{Outgoing, Sent},
     frame,
-    model::{Backlog, EntryId, may_have_more},
+    model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
     notifications::{Admission, Haste, Loss},
     rights::Grant,
 };

@@ -17,8 +17,7 @@ use tokio::time::timeout;
 
 use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
-    event::{Outgoing, Sent},
-    model::{Backlog, BoxFuture, EntryId},
+    model::{Backlog, BoxFuture, EntryId, Outgoing, Sent},
     notifications::{Deliver, Haste, NotificationsService, Unsent},
 };
 
