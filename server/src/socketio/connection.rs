@@ -33,9 +33,11 @@ use super::{
     sessions::Listing,
 };
 use crate::{
-    event::Outgoing,
     frame::Frame,
     gate::{Gate, Rate, Reason},
+    model::Outgoing,
+    notifications::Haste,
+    rights::Close,
 };
 
 /// How many pieces one write takes.
@@ -48,15 +50,6 @@ const ALIVE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
-/// When what was handed over is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
-    /// By whoever hands it over, where nobody is about to.
-    Now,
-    /// By the flusher, with whatever else is handed over until then.
-    Soon,
-}
 
 /// What became of an event that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -899,6 +892,12 @@ impl Connection {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in it can panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Close for Connection {
+    fn close(&self) {
+        Self::close(self);
     }
 }
 

@@ -10,15 +10,14 @@ use std::{
 
 use super::{
     acks::{AckSetup, AckTracker},
-    connection::{Connection, Haste, Offer},
+    connection::{Connection, Offer},
     outbox::{Handed, Shared},
 };
 use crate::{
-    admission::{Admission, Loss},
     cluster::Stay,
-    event::{Outgoing, Sent},
     frame,
-    queue::{Backlog, EntryId, may_have_more},
+    model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
+    notifications::{Admission, Haste, Loss},
     rights::Grant,
 };
 

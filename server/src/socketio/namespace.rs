@@ -18,15 +18,16 @@ use tokio::runtime::Handle;
 
 use super::{Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
 use crate::{
-    admission::Admission,
-    auth::{Claims, Presented, TokenError, VerifyToken, find_token},
+    auth::{
+        Claims, Presented, TokenError, VerifyToken, find_token,
+        session::{SessionError, VerifySession},
+    },
     counts::COUNTS,
     frame::NAMESPACE,
     gate::Reason,
-    notifications::NotificationsService,
+    notifications::{Admission, NotificationsService},
     rights::{Grant, Rights},
     rules::Rules,
-    session::{SessionError, VerifySession},
 };
 
 /// How long a connection may take to authenticate: below the 10 s of TRANS-09.

@@ -15,18 +15,10 @@ use futures_util::future::join_all;
 use socketioxide::SocketIo;
 use tokio::time::timeout;
 
-use super::{
-    acks::Acknowledging,
-    connection::{Haste, Offer},
-    device::Device,
-    outbox::Shared,
-    roster::Roster,
-};
+use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
-    event::{Outgoing, Sent},
-    notifications::{Deliver, NotificationsService, Unsent},
-    queue::{Backlog, EntryId},
-    store::BoxFuture,
+    model::{Backlog, BoxFuture, EntryId, Outgoing, Sent},
+    notifications::{Deliver, Haste, NotificationsService, Unsent},
 };
 
 /// Among how many devices an event is written by whoever emits it. Where there are more, the flusher does it, and whatever else
