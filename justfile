@@ -142,7 +142,7 @@ ci: check
     just conformance --profile strict,cluster,resilience --redis container --jobs 4
     just conformance --profile failover --redis local --jobs 4
     just conformance-embedded
-    just conformance-node
+    just conformance-node --profile core,strict
     just interop
     just deploy
     just api
