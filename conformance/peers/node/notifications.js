@@ -136,6 +136,7 @@ export class Notifications {
       // Where the connection closes before the CONNECT is answered, nobody else would end the turn.
       socket.conn.once('close', end);
     } catch (refusal) {
+      this.#leaveSession(socket.data.stay);
       end();
       throw refusal;
     }
@@ -158,7 +159,7 @@ export class Notifications {
   }
 
   #leaveSession(stay) {
-    const stays = this.#sessions.get(stay.sessionId);
+    const stays = this.#sessions.get(stay?.sessionId);
     if (stays?.delete(stay) && stays.size === 0) this.#sessions.delete(stay.sessionId);
   }
 
@@ -199,6 +200,7 @@ export class Notifications {
       this.#leaveSession(socket.data.stay);
       if (reason === 'client namespace disconnect') this.#closeUnlessBack(socket);
       this.#putBack(socket);
+      socket.data.outbox.end();
     });
     socket.on('ping', (...args) => {
       const acknowledge = args.at(-1);

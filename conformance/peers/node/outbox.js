@@ -14,6 +14,7 @@ export class Outbox {
   #owed = new Set();
   #cap;
   #ackTimeoutMs;
+  #listeners;
   /** What a plain client has to wait for, the newest up to the cap. Of one that acknowledges the store has it. */
   missed = [];
   hasMissed = false;
@@ -24,20 +25,30 @@ export class Outbox {
     this.conn = conn;
     this.#cap = cap;
     this.#ackTimeoutMs = ackTimeoutMs;
-    conn.on('packetCreate', ({ data = '' }) => (this.#given.bytes += data.length));
-    conn.on('flush', () => {
-      const { parcels, bytes } = this.#given;
-      this.#given = { parcels: [], bytes: 0 };
-      this.#underWay.parcels.push(...parcels);
-      this.#underWay.bytes += bytes;
-      if (acknowledges) for (const parcel of parcels) this.#expectAck(parcel, bytes);
-    });
-    conn.on('handed', () => {
-      const { parcels } = this.#underWay;
-      this.#underWay = { parcels: [], bytes: 0 };
-      handed(parcels.flatMap(({ events }) => events));
-    });
-    conn.once('close', () => this.#owed.forEach(({ timer }) => clearTimeout(timer)));
+    this.#listeners = {
+      packetCreate: ({ data = '' }) => (this.#given.bytes += data.length),
+      flush: () => this.#flushed(),
+      handed: () => {
+        const { parcels } = this.#underWay;
+        this.#underWay = { parcels: [], bytes: 0 };
+        handed(parcels.flatMap(({ events }) => events));
+      },
+    };
+    for (const [name, listener] of Object.entries(this.#listeners)) conn.on(name, listener);
+  }
+
+  /** Nothing more is given to the connection. */
+  end() {
+    for (const [name, listener] of Object.entries(this.#listeners)) this.conn.off(name, listener);
+    for (const { timer } of this.#owed) clearTimeout(timer);
+  }
+
+  #flushed() {
+    const { parcels, bytes } = this.#given;
+    this.#given = { parcels: [], bytes: 0 };
+    this.#underWay.parcels.push(...parcels);
+    this.#underWay.bytes += bytes;
+    for (const parcel of parcels) this.#expectAck(parcel, bytes);
   }
 
   get isBehind() {

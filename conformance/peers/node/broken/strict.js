@@ -22,7 +22,7 @@ export const strict = [
   broken('plain-end-the-keeping', 'what a plain client has taken is not kept for one that acknowledges', ['ACK-16/mixed'], [N, 'event.text && !event.isKept);', 'event.text);']),
   broken('not-kept', 'a live event for a client that acknowledges is not stored', ['ACK-04/live', 'ACK-14/no-store'], [N, '  #acknowledges(userId) {', '  #acknowledges(userId) {\n    if (userId) return false;']),
   broken('delivered-before-stored', 'an event for a client that acknowledges is delivered though it cannot be stored', ['ACK-14/no-store'], [N, '      await this.store.append(', '      if (this.#acknowledges(recipient)) events = this.#send(recipient, events, () => {});\n      await this.store.append(']),
-  broken('never-impatient', 'a client that acknowledges nothing stays', ['ACK-09/timeout'], ['outbox.js', '      if (acknowledges) for (const parcel of parcels) this.#expectAck(parcel, bytes);', '']),
+  broken('never-impatient', 'a client that acknowledges nothing stays', ['ACK-09/timeout'], ['outbox.js', '    for (const parcel of parcels) this.#expectAck(parcel, bytes);', '']),
   broken('impatient', 'the time that an event takes counts as time in which it is not acknowledged', ['SLOW-07/acknowledging'], ['outbox.js', 'this.#ackTimeoutMs + timeToTake(this.conn, bytes)', 'this.#ackTimeoutMs / 4']),
   broken('loss-not-told', 'what was dropped is not told', ['ACK-11/dropped', 'ACK-13/all-expired'], ['store.js', 'dropped: Math.max(0, count - events.length)', 'dropped: 0']),
   broken('loss-told-once', 'what was dropped is told once, acknowledged or not', ['ACK-12/told-again'], [N, told, `${told}\n    if (dropped > 0) this.store.remove(userId, [], dropped).catch(() => {});`]),
