@@ -76,7 +76,7 @@ export class Notifications {
       const { payload } = Object.assign(event, { isKept });
       for (const device of behind) device.data.outbox.miss([event]);
       for (const device of acknowledging) {
-        const acknowledged = device.data.outbox.give([event], () => this.#acknowledged(recipient, [event]));
+        const acknowledged = device.data.outbox.give([event], () => this.#settle(recipient, [event]));
         device.emit(payload.eventType, payload, acknowledged);
       }
       for (const device of devices) device.data.outbox.give([event]);
@@ -104,7 +104,8 @@ export class Notifications {
     return Math.max(0, ...onTheirWay);
   }
 
-  #acknowledged(userId, events, dropped = 0) {
+  /** These were acknowledged, or delivered to a plain client, and so many losses told: the store keeps them no longer. */
+  #settle(userId, events, dropped = 0) {
     const settled = events.filter((event) => !event.isOver);
     for (const event of settled) event.isOver = true;
     // Where this fails they come once more, which is better than never.
@@ -117,7 +118,7 @@ export class Notifications {
     if (!outbox.acknowledges) {
       for (const event of events) event.isTaken = true;
       const entries = events.filter((event) => event.text && !event.isKept);
-      if (entries.length > 0) this.store.remove(userId, entries).catch(() => {});
+      if (entries.length > 0) this.#settle(userId, entries);
     }
     if (outbox.hasMissed && outbox.isIdle) this.#catchUp(socket);
   }
@@ -129,7 +130,7 @@ export class Notifications {
     try {
       const stay = await this.#enterSession(sessionId, userId, socket);
       socket.conn.once('close', () => this.#leaveSession(socket.data.stay));
-      socket.data = { userId, stay, endsAt, end };
+      socket.data = { userId, stay, endsAt, end, told: 0 };
       const underWay = this.#underWay(userId);
       Object.assign(socket.data, { underWay, kept: await this.store.kept(userId, underWay).catch(unavailable) });
       if (socket.conn.readyState !== 'open') throw new Refusal('unavailable');
@@ -267,10 +268,10 @@ export class Notifications {
     if (entries.length === 0 && dropped === 0) return;
     socket.data.told = dropped;
     const acknowledged = outbox.give(entries, () => {
-      const { told } = socket.data;
-      // What one device has acknowledged, no other need be told.
-      for (const device of this.#devices.get(userId) ?? [socket]) device.data.told = Math.max(0, device.data.told - told);
-      this.#acknowledged(userId, entries, told);
+      // What was told before, or to another device, may have been acknowledged already.
+      const told = Math.min(dropped, socket.data.told);
+      for (const { data } of new Set([socket, ...this.#devices.get(userId) ?? []])) data.told = Math.max(0, data.told - told);
+      this.#settle(userId, entries, told);
     });
     socket.emit('queued.events', entries.map(({ payload }) => payload), { complete: dropped === 0, dropped }, acknowledged);
   }

@@ -10,7 +10,7 @@ const polls = "device.conn.transport.name === 'polling'";
 const queued = "    if (payloads.length > 0) socket.emit('queued.events', payloads);";
 const append = '      await this.store.append(recipient, events, this.#beyondCap(recipient, events));';
 const beyond = 'now - ttlMs, maxEvents + beyond,';
-const drop = '      if (entries.length > 0) this.store.remove(userId, entries).catch(() => {});';
+const drop = '      if (entries.length > 0) this.#settle(userId, entries);';
 const send = '  #send(recipient, events, answer) {';
 const isOpen = "socket.conn.readyState === 'open')";
 /** Nor does the cap act when a queue is read. */
@@ -34,11 +34,11 @@ export const delivery = [
   broken('slow-to-send', 'events are sent every three seconds', ['EVENT-31/soon'], ...each('setTimeout(() => device.emit(payload.eventType, payload), 3_000 - (Date.now() % 3_000));')),
   broken('newest-device-only', 'only the newest device of a user receives', ['ROOM-06/all-devices'], ['notifications.js', 'this.#devices.set(userId, devices.add(socket));', 'devices.clear();\n    this.#devices.set(userId, devices.add(socket));']),
   broken('newest-session-only', 'a new session of a user takes the live events from the older ones', ['ROOM-06/several-sessions'],
-    ...each('if (device.data.sessionId === [...devices].at(-1).data.sessionId) device.emit(payload.eventType, payload);'), ['notifications.js', 'socket.data = { userId, stay, endsAt, end };', 'socket.data = { userId, sessionId, stay, endsAt, end };']),
+    ...each('if (device.data.sessionId === [...devices].at(-1).data.sessionId) device.emit(payload.eventType, payload);'), ['notifications.js', 'socket.data = { userId, stay, endsAt, end, told: 0 };', 'socket.data = { userId, sessionId, stay, endsAt, end, told: 0 };']),
   broken('session-ends-others', 'a new session of a user closes the connections of the older ones', ['ROOM-06/several-sessions'],
-    on('for (const other of this.#devices.get(userId) ?? []) if (other.data.sessionId !== socket.data.sessionId) other.conn.close();'), ['notifications.js', 'socket.data = { userId, stay, endsAt, end };', 'socket.data = { userId, sessionId, stay, endsAt, end };']),
+    on('for (const other of this.#devices.get(userId) ?? []) if (other.data.sessionId !== socket.data.sessionId) other.conn.close();'), ['notifications.js', 'socket.data = { userId, stay, endsAt, end, told: 0 };', 'socket.data = { userId, sessionId, stay, endsAt, end, told: 0 };']),
   broken('session-has-one-device', 'a session has one connection', ['ROOM-06/all-devices'],
-    on('for (const other of this.#devices.get(userId) ?? []) if (other.data.sessionId === socket.data.sessionId) other.conn.close();'), ['notifications.js', 'socket.data = { userId, stay, endsAt, end };', 'socket.data = { userId, sessionId, stay, endsAt, end };']),
+    on('for (const other of this.#devices.get(userId) ?? []) if (other.data.sessionId === socket.data.sessionId) other.conn.close();'), ['notifications.js', 'socket.data = { userId, stay, endsAt, end, told: 0 };', 'socket.data = { userId, sessionId, stay, endsAt, end, told: 0 };']),
   broken('eight-devices', 'the first eight devices of a user receive', ['ROOM-06/many-devices'], ...each('if ([...devices].indexOf(device) < 8) device.emit(payload.eventType, payload);')),
   broken('thirty-devices', 'the thirty-first device of a user is refused', ['ROOM-06/many-devices'], ['notifications.js', "      if (socket.conn.readyState !== 'open') throw", "      if (this.#devices.get(userId)?.size >= 30) throw new Refusal('unavailable');\n      if (socket.conn.readyState !== 'open') throw"]),
   broken('no-polling-beside-websocket', 'whoever polls gets nothing while the user has a WebSocket', ['ROOM-06/all-devices'], ...each(`if (!${polls} || devices.size === 1) device.emit(payload.eventType, payload);`)),
@@ -109,7 +109,7 @@ export const delivery = [
   broken('empty-queue-sent', 'an empty queue is sent', ['QUEUE-12/nothing'], ['notifications.js', '    if (entries.length === 0) return;\n', ''], ['notifications.js', queued, "    socket.emit('queued.events', payloads);"]),
   broken('empty-queue-polled', 'an empty queue is sent to whoever polls', ['QUEUE-12/nothing-polled'], ['notifications.js', '    if (entries.length === 0) return;\n', ''], ['notifications.js', queued, "    if (payloads.length > 0 || socket.conn.transport.name === 'polling') socket.emit('queued.events', payloads);"]),
   broken('queue-stays', 'the queue stays when it was delivered', ['QUEUE-13/once'], ['notifications.js', drop, '']),
-  broken('polled-queue-stays', 'the queue stays when it was delivered to whoever polls', ['QUEUE-13/once-polled'], ['notifications.js', '      if (entries.length > 0) this.store.remove', "      if (entries.length > 0 && socket.conn.transport.name !== 'polling') this.store.remove"]),
+  broken('polled-queue-stays', 'the queue stays when it was delivered to whoever polls', ['QUEUE-13/once-polled'], ['notifications.js', '      if (entries.length > 0) this.#settle', "      if (entries.length > 0 && socket.conn.transport.name !== 'polling') this.#settle"]),
   broken('last-stays', 'the last of a queue stays', ['QUEUE-13/once'], ['notifications.js', drop, drop.replace('entries)', 'entries.slice(0, Math.max(1, entries.length - 1)))')]),
   broken('queued-though-live', 'a live event is queued as well', ['QUEUE-02/live-only'], ['notifications.js', send, `${send}\n    if (this.#connected(recipient).length > 0) this.store.append(recipient, events.map((event) => ({ ...event }))).catch(() => {});`]),
   broken('queued-though-polled', 'a live event is queued as well where the user polls', ['QUEUE-02/live-polled'], ['notifications.js', send, `${send}\n    if (this.#connected(recipient).some((it) => it.conn.transport.name === 'polling')) this.store.append(recipient, events.map((event) => ({ ...event }))).catch(() => {});`]),
