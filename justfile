@@ -120,11 +120,14 @@ server-without-c:
 advisories:
     cargo deny --locked check advisories
 
-# Check the reference server with the official JavaScript client
-interop:
-    cargo build --quiet --package notify-server
-    cargo build --quiet --package notify-conformance --example client
-    cd conformance/interop && npm ci --no-progress && npm test
+# Check a target with the official JavaScript client: `just interop fixtures/targets/node.toml`; without one the reference, which faces more
+interop target="":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [[ -z "$1" ]]; then cargo build --quiet --package notify-conformance --example client; fi
+    cd conformance/interop
+    npm ci --no-progress
+    if [[ -z "$1" ]]; then npm test; else TARGET="$1" npm run check; fi
 
 # Try what is under server/deploy: alert rules, a scrape, the dashboard's queries, balancers, compose file, systemd unit
 deploy:
@@ -146,9 +149,10 @@ ci: check
     just conformance --profile strict,cluster,resilience --redis container --jobs 4
     just conformance --profile failover --redis local --jobs 4
     just conformance-embedded
-    just conformance-node
+    just conformance-node --profile core,strict
     just conformance-nest
     just interop
+    just interop fixtures/targets/node.toml
     just deploy
     just api
     just load-smoke

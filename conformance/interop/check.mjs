@@ -1,6 +1,6 @@
-// What the client snippet of the module's documentation does, done by the official client against the reference server.
+// What the client snippet of the module's documentation does, done by the official client against any target.
 //
-//   node check.mjs [path of notify-server]
+//   node check.mjs [target file, from the top folder]
 //
 // Absence is never waited for: an event that must come is emitted afterwards, and nothing may stand before it.
 
@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { Client, TRANSPORTS } from './client.mjs';
-import { Reference } from './reference.mjs';
+import { Target } from './target.mjs';
 
 const TYPES = ['record.accessed', 'access.granted', 'access.revoked', 'record.uploaded'];
 
@@ -21,7 +21,7 @@ for (const { name, options, settled } of TRANSPORTS) {
 
   describe(name, () => {
     test('the transport is the expected one', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const client = await connect(t, server, await server.user());
       if (settled === 'websocket') {
         await client.upgraded();
@@ -31,7 +31,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('a live event arrives, of each type', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const user = await server.user();
       const client = await connect(t, server, user);
       for (const type of TYPES) {
@@ -55,7 +55,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('what was missed comes on reconnecting, once and before what is live', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const user = await server.user();
       const client = await connect(t, server, user);
 
@@ -78,7 +78,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('a refusal is a connect_error with a code, and costs the user nothing', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const user = await server.user();
       const missed = [await server.emit(user, 'record.uploaded')];
       const other = await server.user();
@@ -105,7 +105,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('another namespace is refused', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const { token } = await server.user();
       for (const namespace of ['/', '/admin', '/notifications/']) {
         const client = new Client(t, server, { auth: { token }, ...options }, namespace);
@@ -115,7 +115,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('ping with an acknowledgement callback is answered pong', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const client = await connect(t, server, await server.user());
       const answer = await new Promise((resolve, reject) => {
         client.socket.timeout(5_000).emit('ping', (error, ...args) => (error ? reject(error) : resolve(args)));
@@ -124,7 +124,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('a page that the server itself has served is let in, and an odd one is not', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const { token } = await server.user();
       const from = (origin) => new Client(t, server, { auth: { token }, ...options, extraHeaders: { origin } });
       await from(`http://localhost:${server.port}`).connected();
@@ -133,7 +133,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('half an emoji harms nobody: beside the token, in metadata, in the name of an event', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const user = await server.user();
       const auth = { token: user.token, device: 'Pixel \ud83d', '\udc00': [1e300, { deep: null }] };
       const client = new Client(t, server, { auth, ...options });
@@ -148,7 +148,7 @@ for (const { name, options, settled } of TRANSPORTS) {
     });
 
     test('the library reconnects by itself after the server was killed, and nothing is lost', async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const user = await server.user();
       const client = await connect(t, server, user);
       await expectLive(client, await server.emit(user, 'record.accessed'), 'record.accessed');

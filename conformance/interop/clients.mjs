@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { Reference } from './reference.mjs';
+import { Target } from './target.mjs';
 
 const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 const HERE = fileURLToPath(new URL('.', import.meta.url));
@@ -67,7 +67,7 @@ async function tokens(t, user) {
 }
 
 async function runs(t, command, args, refreshes) {
-  const server = await Reference.start(t);
+  const server = await Target.start(t);
   const user = await server.user();
   const env = {
     ...process.env,

@@ -1,18 +1,18 @@
 // A process that is told to end by SIGTERM, and what the official client does about it: nobody calls it, and it is back at the
 // next process with everything that it has missed.
 //
-//   node ending.mjs [path of notify-server]
+//   node ending.mjs [target file, from the top folder]
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Client, TRANSPORTS } from './client.mjs';
-import { Reference } from './reference.mjs';
+import { Target } from './target.mjs';
 
 for (const { name, options, settled } of TRANSPORTS) {
   for (const ack of [false, true]) {
     test(`${name}${ack ? ', acknowledging' : ''}: after SIGTERM the client comes back by itself, with everything`, async (t) => {
-      const server = await Reference.start(t);
+      const server = await Target.start(t);
       const user = await server.user();
       const client = new Client(t, server, { auth: { token: user.token, ack }, ...options });
       await client.connected();

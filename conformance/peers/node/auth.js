@@ -4,7 +4,8 @@ import { verify as verifySignature } from 'node:crypto';
 
 import jwt from 'jsonwebtoken';
 
-const LEEWAY_SECONDS = 3;
+/** Clocks differ: so much later than it says a token ends, and so much earlier it begins. */
+export const LEEWAY_SECONDS = 3;
 /** No issuer writes longer ones. */
 const MAX_TOKEN_LENGTH = 65_536;
 
@@ -18,13 +19,18 @@ const refuse = (code) => {
 /** AUTH-01 to AUTH-04, AUTH-28. */
 export function findToken(handshake) {
   const token = handshake.auth?.token ?? handshake.headers.authorization;
-  if (token === undefined) refuse('token_missing');
+  return bareToken(token);
+}
+
+/** A token without the prefix that it may have. */
+export function bareToken(token) {
+  if (token === undefined || token === null) refuse('token_missing');
   if (typeof token !== 'string') refuse('token_invalid');
   const bare = /^Bearer /i.test(token) ? token.slice('Bearer '.length) : token;
   return bare || refuse('token_missing');
 }
 
-/** A function from token to `{userId, sessionId}` (AUTH-05 to AUTH-13). */
+/** A function from token to `{userId, sessionId, endsAt}`, in milliseconds (AUTH-05 to AUTH-13). */
 export function tokenVerifier({ algorithm, key }) {
   const decode = algorithm === 'EdDSA' ? (token) => decodeEdDsa(token, key) : (token) => decodeJwt(token, algorithm, key);
   return (token) => {
@@ -67,5 +73,5 @@ function judge(claims, now) {
   if (type === 'refresh' || !isText(userId) || !isText(sessionId) || !isTime(exp)) refuse('token_invalid');
   if (nbf !== undefined && !(isTime(nbf) && nbf <= now + LEEWAY_SECONDS)) refuse('token_invalid');
   if (exp + LEEWAY_SECONDS <= now) refuse('token_expired');
-  return { userId, sessionId };
+  return { userId, sessionId, endsAt: exp * 1_000 };
 }

@@ -33,6 +33,7 @@ export function readConfig(env) {
       pingInterval: integer('PING_INTERVAL_SECONDS', 25, 1, 86_400) * 1_000,
       pingTimeout: integer('PING_TIMEOUT_SECONDS', 20, 1, 86_400) * 1_000,
     },
+    ackTimeoutMs: integer('ACK_TIMEOUT_SECONDS', 10, 1, 3_600) * 1_000,
     redis: {
       host: text('REDIS_HOST', '127.0.0.1'),
       port: integer('REDIS_PORT', 6379, 1, 65_535),

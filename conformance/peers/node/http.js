@@ -102,11 +102,15 @@ function controlRoutes(app, config, store, notifications) {
   });
   app.put('/sessions/:id', { onRequest: guard }, async (request, reply) => {
     const { userId, expiresAt } = checkSession(request.body);
-    await stored(store.putSession(request.params.id, userId, expiresAt && Date.parse(expiresAt)));
+    const endsAt = expiresAt && Date.parse(expiresAt);
+    await stored(store.putSession(request.params.id, userId, endsAt));
+    notifications.sessionChanged(request.params.id, userId, endsAt);
     return reply.code(204).send();
   });
   app.delete('/sessions/:id', { onRequest: guard }, async (request, reply) => {
-    if (!(await stored(store.revokeSession(request.params.id)))) throw new Problem(404, 'there is no such session');
+    const wasThere = await stored(store.revokeSession(request.params.id));
+    notifications.sessionChanged(request.params.id);
+    if (!wasThere) throw new Problem(404, 'there is no such session');
     return reply.code(204).send();
   });
 }

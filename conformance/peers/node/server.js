@@ -6,6 +6,7 @@ import { ConfigError, readConfig } from './config.js';
 import { buildHttp } from './http.js';
 import { Notifications } from './notifications.js';
 import { guardSockets, socketCors } from './origins.js';
+import { PacedServer, watchPace } from './pace.js';
 import { Store } from './store.js';
 
 const MAX_PAYLOAD_BYTES = 256 * 1024;
@@ -23,15 +24,20 @@ try {
 
 const store = new Store(config.redis, config.queue);
 const late = {};
-const app = buildHttp(config, store, { emit: (drafts) => late.notifications.emit(drafts) });
+const app = buildHttp(config, store, {
+  emit: (drafts) => late.notifications.emit(drafts),
+  sessionChanged: (...change) => late.notifications.sessionChanged(...change),
+});
 const io = new Server(app.server, {
   ...config.heartbeat,
   connectTimeout: CONNECT_TIMEOUT_MS,
   maxHttpBufferSize: MAX_PAYLOAD_BYTES,
   serveClient: false,
+  wsEngine: PacedServer,
   cors: socketCors(config.origins),
 });
 guardSockets(app.server, io, config.origins);
+watchPace(io.engine);
 // Only /notifications is open (TRANS-05).
 io.use((_socket, next) => next(new Error('unknown_namespace')));
 // The library answers a POST that is too large with 413, and leaves its session open (TRANS-11).
@@ -41,7 +47,9 @@ io.engine.use((request, response, next) => {
   });
   next();
 });
-late.notifications = new Notifications(io, store, config.jwt, CONNECT_TIMEOUT_MS);
+// A client may say that its WebSocket can be closed; the library hears that over polling alone.
+io.engine.on('connection', (conn) => conn.on('packet', ({ type }) => type === 'close' && conn.close(true)));
+late.notifications = new Notifications(io, store, config, CONNECT_TIMEOUT_MS);
 
 await app.listen({ host: config.host, port: config.port });
 console.log(`listening on port ${app.server.address().port}`);

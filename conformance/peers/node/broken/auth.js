@@ -6,10 +6,10 @@ const findToken = '  const token = handshake.auth?.token ?? handshake.headers.au
 const tokenElsewhere = (place) => ['auth.js', findToken, `  const token = handshake.auth?.token ?? handshake.headers.authorization ?? ${place};`];
 const cookie = "/(?:^|; )(?:token|access_token|jwt)=([^;]+)/.exec(handshake.headers.cookie ?? '')?.[1]";
 const overPolling = (place) => `(handshake.query.transport === 'polling' ? ${place} : undefined)`;
-const putSession = 'await stored(store.putSession(request.params.id, userId, expiresAt && Date.parse(expiresAt)));';
-const expiry = (written) => ['http.js', putSession, `await stored(store.putSession(request.params.id, userId, ${written}));`];
-const admit = '    const { userId, sessionId } = this.verify(findToken(socket.handshake));';
-const owner = "      if (owner !== userId) throw new Refusal('session_invalid');";
+const endsAt = '    const endsAt = expiresAt && Date.parse(expiresAt);';
+const expiry = (written) => ['http.js', endsAt, `    const endsAt = ${written};`];
+const admit = '    const { userId, sessionId, endsAt } = this.verify(findToken(socket.handshake));';
+const owner = "      if (owner !== userId || stay.isOver) throw new Refusal('session_invalid');";
 const allowed = 'origins.has(normalOrigin(origin))';
 const corsHeaders = "  if (origin === undefined || !isAllowed(origins, headers)) return undefined;";
 
@@ -18,7 +18,7 @@ export const auth = [
   broken('leeway-60', 'tokens are accepted for a minute after their exp', ['AUTH-08/expired'], ['auth.js', 'exp + LEEWAY_SECONDS', 'exp + 60']),
   broken('nbf-leeway-8', 'tokens are accepted 8 s before their nbf', ['AUTH-09/nbf'], ['auth.js', 'nbf <= now + LEEWAY_SECONDS', 'nbf <= now + 8']),
   broken('expiry-not-looked-at-by-polling', 'over polling an expired token is accepted', ['AUTH-05/polled'],
-    ['notifications.js', admit, "    const token = findToken(socket.handshake);\n    const polls = socket.conn.transport.name === 'polling';\n    const { userId, sessionId } = polls ? JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString() || '{}') : this.verify(token);"]),
+    ['notifications.js', admit, "    const token = findToken(socket.handshake);\n    const polls = socket.conn.transport.name === 'polling';\n    const { userId, sessionId, endsAt = Infinity } = polls ? JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString() || '{}') : this.verify(token);"]),
   broken('token-in-query', 'a token in the query is accepted', ['AUTH-04/url'], tokenElsewhere('handshake.query.token')),
   broken('token-in-query-of-polling', 'a token in the query is accepted on polling', ['AUTH-04/url-polled'], tokenElsewhere(overPolling('handshake.query.token'))),
   broken('access-token-in-query-of-polling', 'access_token in the query is accepted on polling', ['AUTH-04/url-polled'], tokenElsewhere(overPolling('handshake.query.access_token'))),
@@ -33,8 +33,8 @@ export const auth = [
   broken('any-algorithm', 'every HMAC is accepted, whatever is configured', ['AUTH-06/algorithm'], ['auth.js', 'algorithms: [algorithm]', "algorithms: ['HS256', 'HS384', 'HS512']"]),
   broken('exp-optional', 'a token without exp is accepted', ['AUTH-07/exp'], ['auth.js', '|| !isTime(exp)) refuse', '|| (exp !== undefined && !isTime(exp))) refuse']),
   broken('crit-unread', 'crit is not looked at', ['AUTH-26/crit'], ['auth.js', "      if ('crit' in headerOf(token)) refuse('token_invalid');\n", '']),
-  broken('user-id-trimmed', 'spaces around a user id are taken off', ['ROOM-05/look-alikes'], ['auth.js', 'return { userId, sessionId }', 'return { userId: userId.trim(), sessionId }']),
-  broken('user-id-normalised', 'user ids are normalised', ['ROOM-05/look-alikes'], ['auth.js', 'return { userId, sessionId }', "return { userId: userId.normalize('NFC'), sessionId }"]),
+  broken('user-id-trimmed', 'spaces around a user id are taken off', ['ROOM-05/look-alikes'], ['auth.js', 'return { userId, sessionId,', 'return { userId: userId.trim(), sessionId,']),
+  broken('user-id-normalised', 'user ids are normalised', ['ROOM-05/look-alikes'], ['auth.js', 'return { userId, sessionId,', "return { userId: userId.normalize('NFC'), sessionId,"]),
   broken('refresh-accepted', 'a refresh token is accepted', ['AUTH-13/type'], ['auth.js', "type === 'refresh' || ", '']),
   broken('long-token-refused', 'a token over 16 kB is refused', ['AUTH-27/long'], ['auth.js', '65_536', '16_384']),
   broken('unknown-session-accepted', 'a session that is unknown is accepted', ['AUTH-14/unknown'], ['notifications.js', owner, "      if (owner !== null && owner !== userId) throw new Refusal('session_invalid');"]),
@@ -44,7 +44,8 @@ export const auth = [
     ['notifications.js', owner, "      this.seen ??= new Set();\n      if (owner !== userId && !this.seen.has(`${sessionId} ${userId}`)) throw new Refusal('session_invalid');\n      this.seen.add(`${sessionId} ${userId}`);"]),
   broken('refusal-cached', 'a session that was refused once is refused for ever', ['AUTH-14/made-later'],
     ['notifications.js', owner, "      this.seen ??= new Set();\n      if (owner !== userId) this.seen.add(sessionId);\n      if (this.seen.has(sessionId)) throw new Refusal('session_invalid');"]),
-  broken('store-away-lets-in', 'where the store is away, clients are let in', ['AUTH-22/fail-closed'], ['notifications.js', "        throw new Refusal('unavailable');\n      });", '        return { owner: userId, entries: [] };\n      });']),
+  broken('store-away-lets-in', 'where the store is away, clients are let in', ['AUTH-22/fail-closed'], ['notifications.js', 'this.store.session(sessionId).catch(unavailable)', 'this.store.session(sessionId).catch(() => ({ owner: userId }))'],
+    ['notifications.js', 'this.store.kept(userId, underWay).catch(unavailable)', 'this.store.kept(userId, underWay).catch(() => ({ events: [], dropped: 0 }))']),
   broken('expiry-ignored', 'a session created with expiresAt never ends', ['AUTH-16/later'], expiry('expiresAt && Date.parse(expiresAt) < Date.now() ? 1 : undefined')),
   broken('expiry-an-hour-late', 'a session ends an hour after its expiresAt', ['AUTH-16/later'], expiry('expiresAt && (Date.parse(expiresAt) < Date.now() ? 1 : Date.parse(expiresAt) + 3_600_000)')),
   broken('expiry-ten-seconds-late', 'a session ends ten seconds after its expiresAt', ['AUTH-16/later'], expiry('expiresAt && (Date.parse(expiresAt) < Date.now() ? 1 : Date.parse(expiresAt) + 10_000)')),

@@ -6,5 +6,6 @@ import { delivery } from './delivery.js';
 import { further } from './further.js';
 import { http } from './http.js';
 import { right } from './right.js';
+import { strict } from './strict.js';
 
-export const entries = [...auth, ...delivery, ...http, ...further, ...right];
+export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...right];

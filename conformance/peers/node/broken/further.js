@@ -6,7 +6,7 @@ const payload = 'payload: { eventType, actorId, resourceId, timestamp: new Date(
 const made = (from, to) => ['notifications.js', payload, payload.replace(from, to)];
 const recipient = "  return typeof targetUserId === 'string' && targetUserId !== '' ? targetUserId : resourceId;";
 const queued = "    if (payloads.length > 0) socket.emit('queued.events', payloads);";
-const owner = "      if (owner !== userId) throw new Refusal('session_invalid');";
+const owner = "      if (owner !== userId || stay.isOver) throw new Refusal('session_invalid');";
 const sorted = '(it) => (it && typeof it === "object" && !Array.isArray(it) ? Object.fromEntries(Object.keys(it).sort().map((name) => [name, it[name]])) : it)';
 
 export const further = [
@@ -23,15 +23,15 @@ export const further = [
   broken('metadata-as-text', 'metadata is a text', ['EVENT-06/live'], made('metadata,', 'metadata: JSON.stringify(metadata),')),
   broken('metadata-sorted', 'the members of metadata are sorted', ['EVENT-07/order'], made('metadata,', `metadata: JSON.parse(JSON.stringify(metadata), (_, it) => (${sorted})(it)),`)),
   broken('type-left-out', 'the payload has no eventType', ['EVENT-02/access-granted'], made('eventType, actorId', 'actorId')),
-  broken('forty-of-a-queue', 'of a queue the newest 40 are delivered', ['QUEUE-03/exactly-50'], ['store.js', 'lrange(`queue:${userId}`, 0, -1)', 'lrange(`queue:${userId}`, -40, -1)']),
-  broken('queue-read-and-deleted', 'a queue is deleted when it is read', ['QUEUE-01/left-early'], ['store.js', '    return { owner, entries };', '    if (owner === userId) await this.redis.del(`queue:${userId}`);\n    return { owner, entries };'], ['notifications.js', '    await this.store.dropOldest(userId, entries.length).catch(() => {});', '']),
-  broken('queue-deleted-first', 'whoever is refused for a session deletes the queue', ['AUTH-20/no-drain'], ['store.js', '    return { owner, entries };', '    await this.redis.del(`queue:${userId}`);\n    return { owner, entries };'], ['notifications.js', '    await this.store.dropOldest(userId, entries.length).catch(() => {});', '']),
-  broken('batch-stored-reversed', 'a batch is stored from its end', ['EMIT-03/batch'], ['store.js', '...payloads.map((it) => JSON.stringify(it)));', '...payloads.map((it) => JSON.stringify(it)).reverse());']),
-  broken('queues-shared', 'users whose ids begin alike share a queue', ['QUEUE-04/per-user'], ['store.js', '    await this.redis.appendEvents(`queue:${userId}`', '    await this.redis.appendEvents(`queue:${userId.slice(0, 14)}`'], ['store.js', 'this.redis.lrange(`queue:${userId}`', 'this.redis.lrange(`queue:${userId.slice(0, 14)}`']),
+  broken('forty-of-a-queue', 'of a queue the newest 40 are delivered', ['QUEUE-03/exactly-50'], ['store.js', 'zrange(queue, 0, -1)', 'zrange(queue, -40, -1)']),
+  broken('queue-read-and-deleted', 'a queue is deleted when it is read', ['QUEUE-01/left-early'], ['store.js', '    return { events, dropped:', '    await this.redis.del(queue);\n    return { events, dropped:']),
+  broken('queue-deleted-first', 'whoever is refused for a session deletes the queue', ['AUTH-20/no-drain'], ['notifications.js', '      const stay = await this.#enterSession', '      await this.store.redis.del(`queue:${userId}`);\n      const stay = await this.#enterSession']),
+  broken('batch-stored-reversed', 'a batch is stored from its end', ['EMIT-03/batch'], ['store.js', '[timeOf(events[at]), text]', '[timeOf(events[at]) - at, text]']),
+  broken('queues-shared', 'users whose ids begin alike share a queue', ['QUEUE-04/per-user'], ['store.js', 'return [`queue:${userId}`,', 'return [`queue:${userId.slice(0, 14)}`,']),
   broken('queue-by-websocket-only', 'whoever polls gets no queue', ['QUEUE-01/polling'], ['notifications.js', queued, "    if (payloads.length > 0 && socket.conn.transport.name === 'websocket') socket.emit('queued.events', payloads);"]),
-  broken('queue-late', 'the queue comes half a second after the CONNECT', ['QUEUE-11/before-live'], ['notifications.js', '    this.#drain(socket, userId, entries).finally(end);', '    end();\n    setTimeout(() => this.#drain(socket, userId, entries), 500);']),
-  broken('no-queue-soon-after', 'whoever comes back within a second gets no queue', ['QUEUE-01/polling'], ['notifications.js', '    if (entries.length === 0) return;', '    this.went ??= new Map();\n    socket.once(\'disconnect\', () => this.went.set(userId, Date.now()));\n    if (entries.length === 0 || Date.now() - this.went.get(userId) < 1_000) return;']),
-  broken('cap-of-the-server', 'one cap for all users', ['QUEUE-04/per-user'], ['store.js', '    const now = Date.now();', "    const now = Date.now();\n    const all = await this.redis.rpush('all', ...payloads.map(() => userId));\n    for (let n = all; n > 50; n -= 1) await this.redis.lpop(`queue:${await this.redis.lpop('all')}`);"]),
+  broken('queue-late', 'the queue comes half a second after the CONNECT', ['QUEUE-11/before-live'], ['notifications.js', '    this.#drain(socket, socket.data);', '    setTimeout(() => this.#drain(socket, socket.data), 500);']),
+  broken('no-queue-soon-after', 'whoever comes back within a second gets no queue', ['QUEUE-01/polling'], ['notifications.js', '    if (entries.length === 0) return;', '    const { userId } = socket.data;\n    this.went ??= new Map();\n    socket.once(\'disconnect\', () => this.went.set(userId, Date.now()));\n    if (entries.length === 0 || Date.now() - this.went.get(userId) < 1_000) return;']),
+  broken('cap-of-the-server', 'one cap for all users', ['QUEUE-04/per-user'], ['store.js', '    const now = Date.now();', "    const now = Date.now();\n    const all = await this.redis.rpush('all', ...events.map(() => userId));\n    for (let n = all; n > 50; n -= 1) await this.redis.zpopmin(`queue:${await this.redis.lpop('all')}`);"]),
   broken('events-take-an-array', 'an array with one event is an event', ['EMIT-08/refused'], ['http.js', "    checkEvent(request.body, '');", "    if (Array.isArray(request.body) && request.body.length === 1) request.body = request.body[0];\n    checkEvent(request.body, '');"]),
   broken('batch-takes-one', 'an event is a batch of one', ['EMIT-04/size'], ['http.js', "    if (!Array.isArray(events)) bad('a batch is an array of events');", "    if (!Array.isArray(events)) return emit(request, reply, [events], (receipts) => receipts);"]),
   broken('no-id-answered', 'the answer has no eventId', ['EMIT-02/answer'], ['http.js', '({ eventId, delivery }) => ({ eventId, delivery })', '({ delivery }) => ({ delivery })']),

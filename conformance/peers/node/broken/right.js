@@ -4,6 +4,7 @@ import { broken, unusual } from './entry.js';
 
 const welcome = '    socket.join(room(userId));';
 const append = '    await this.redis.appendEvents(';
+const aged = "\n  if newest then redis.call('PEXPIREAT', KEYS[1], newest + ARGV[3]) end";
 const payload = 'timestamp: new Date().toISOString()';
 
 export const right = [
@@ -14,9 +15,9 @@ export const right = [
   unusual('queue-with-index', 'beside the queues stands an index of them that never expires', ['QUEUE-06/default-ttl', 'QUEUE-31/gone', 'QUEUE-15/corrupt'],
     ['store.js', append, '    await this.redis.sadd(\'index\', userId);\n    await this.redis.incr(\'count\');\n' + append]),
   unusual('bodies-beside-ids', 'a queue is a list of ids, and the events stand in a hash', ['QUEUE-15/corrupt', 'QUEUE-06/default-ttl', 'QUEUE-31/gone', 'QUEUE-03/far-over', 'EVENT-06/queued'],
-    ['store.js', append, '    await this.redis.hset(`bodies:${userId}`, ...payloads.flatMap((it) => [it.eventId, JSON.stringify(it)]));\n    await this.redis.pexpire(`bodies:${userId}`, ttlMs);\n' + append],
-    ['store.js', '...payloads.map((it) => JSON.stringify(it)));', '...payloads.map((it) => it.eventId));'],
-    ['store.js', 'this.redis.lrange(`queue:${userId}`, 0, -1)]);', 'this.redis.lrange(`queue:${userId}`, 0, -1).then(async (them) => {\n      if (them.length === 0) return [];\n      const bodies = await this.redis.hmget(`bodies:${userId}`, ...them.map((it) => it.split(\' \')[1]));\n      return them.map((it, at) => `${it.split(\' \')[0]} ${bodies[at] ?? \'\'}`);\n    })]);']),
+    ['store.js', append, '    await this.redis.hset(`bodies:${userId}`, ...events.flatMap(({ payload }) => [payload.eventId, JSON.stringify(payload)]));\n    await this.redis.pexpire(`bodies:${userId}`, ttlMs);\n' + append],
+    ['store.js', '`${payload.eventId} ${JSON.stringify(payload)}`', '`${payload.eventId} `'],
+    ['store.js', '    const all = this.events(texts);', '    const bodies = texts.length > 0 ? await this.redis.hmget(`bodies:${userId}`, ...texts.map((it) => it.split(\' \')[0])) : [];\n    const all = this.events(texts.map((it, at) => it + (bodies[at] ?? \'\'))).map((it) => ({ ...it, text: `${it.payload.eventId} ` }));']),
   broken('greets', 'a client is greeted by an event of its own', ['QUEUE-12/nothing', 'QUEUE-12/nothing-polled'], ['notifications.js', welcome, `${welcome}\n    socket.emit('connected', { userId });`]).but([
     'EVENT-06/live', 'EVENT-06/live-polled', 'EVENT-06/queued', 'QUEUE-01/reconnect', 'QUEUE-03/exactly-50', 'ROOM-06/many-devices', 'EMIT-02/answer', 'EMIT-03/thousand-live', 'AUTH-01/accepted', 'AUTH-01/library', 'TRANS-04/upgrade', 'EVENT-11/ping']),
   unusual('throttled', 'of many requests at once some are answered with 429', ['QUEUE-05/concurrent', 'EMIT-10/garbage', 'QUEUE-14/restart'],
@@ -26,5 +27,5 @@ export const right = [
   unusual('clock-ahead', 'the clock of the server is four seconds ahead', ['EVENT-04/timestamp', 'EVENT-04/goes-on', 'QUEUE-16/same-payload', 'EVENT-06/live'], ['notifications.js', payload, 'timestamp: new Date(Date.now() + 4_000).toISOString()']),
   unusual('leeway-of-5', 'tokens are accepted for 5 s after their exp, and before their nbf', ['AUTH-08/expired', 'AUTH-09/nbf'], ['auth.js', 'const LEEWAY_SECONDS = 3;', 'const LEEWAY_SECONDS = 5;']),
   unusual('origins-in-capitals', 'the host of an origin is compared without its case', ['ORIGIN-01/listed', 'ORIGIN-02/unlisted'], ['origins.js', 'origins.has(normalOrigin(origin))', 'origins.has(normalOrigin(origin.toLowerCase()))']),
-  unusual('swept', 'what is too old is swept away every 20 s', ['QUEUE-31/gone'], ['store.js', "\n  redis.call('PEXPIRE', KEYS[1], ARGV[4])", ''], ['store.js', '    this.redis.on(\'error\', () => {});', "    this.redis.on('error', () => {});\n    setInterval(async () => {\n      for (const key of await this.redis.keys('peer:queue:*')) {\n        const name = key.slice('peer:'.length);\n        const newest = await this.redis.lindex(name, -1);\n        if (Number(newest?.split(' ')[0]) < Date.now() - queue.ttlMs) await this.redis.del(name);\n      }\n    }, 20_000).unref();"]),
+  unusual('swept', 'what is too old is swept away every 20 s', ['QUEUE-31/gone'], ['store.js', aged, ''], ['store.js', '    this.redis.on(\'error\', () => {});', "    this.redis.on('error', () => {});\n    setInterval(async () => {\n      for (const key of await this.redis.keys('peer:queue:*')) {\n        const name = key.slice('peer:'.length);\n        const newest = await this.redis.zrange(name, -1, -1, 'WITHSCORES');\n        if (Number(newest[1]) < Date.now() - queue.ttlMs) await this.redis.del(name);\n      }\n    }, 20_000).unref();"]),
 ];
