@@ -17,6 +17,10 @@ conformance-embedded *args:
 conformance-node *args:
     cargo run --quiet --package notify-conformance -- run --target fixtures/targets/node.toml "$@"
 
+# Check the module for NestJS
+conformance-nest *args:
+    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/nest.toml "$@"
+
 # Run the tests
 test *args:
     cargo test --workspace "$@"
@@ -146,6 +150,7 @@ ci: check
     just conformance --profile failover --redis local --jobs 4
     just conformance-embedded
     just conformance-node --profile core,strict
+    just conformance-nest
     just interop
     just interop fixtures/targets/node.toml
     just deploy

@@ -6,13 +6,17 @@ use axum::{Router, middleware, routing::any};
 use socketioxide::SocketIo;
 
 use crate::{
-    auth::{JwtVerifier, VerifyToken, keys::Keys},
-    cluster::Peers,
+    auth::{
+        JwtVerifier, VerifyToken,
+        keys::Keys,
+        session::{StoredSessions, VerifySession},
+    },
+    cluster::{Cluster, Peers},
     config::{Config, StoreConfig},
     gate::{Bounds, Gate},
     http::{self, Control, Health, credential::Credentials},
-    idempotency::Answers,
     local,
+    model::{AckQueue, Answers, BoxFuture, OfflineQueue, Probe, SessionStore, StoreError},
     notifications::{Deliver, NotificationsService},
     ops::{
         api,
@@ -21,10 +25,8 @@ use crate::{
     },
     origins::{self, Guard, Origins},
     proxies::TrustedProxies,
-    queue::{AckQueue, OfflineQueue},
     rights::{Rights, Telling},
     rules::{Rules, Standard},
-    session::{SessionStore, StoredSessions, VerifySession},
     socketio::{
         Heartbeat, Lines, Sessions,
         acks::{AckSetup, Acknowledging},
@@ -34,7 +36,7 @@ use crate::{
         sockets::Sockets,
         transport,
     },
-    store::{BoxFuture, Limits, Probe, StoreError, Stores, embedded::EmbeddedStore, redis::RedisStore},
+    store::{Limits, Stores, embedded::EmbeddedStore, redis::RedisStore},
 };
 
 /// Wraps what delivers to sockets; a test double goes here.
@@ -134,7 +136,7 @@ fn open_store(config: &StoreConfig, limits: Limits) -> Result<(Stores, Option<Ar
     Ok(match config {
         StoreConfig::Redis(redis) => {
             let store = RedisStore::new(redis, limits);
-            let cluster = store.cluster();
+            let cluster = Cluster::new(&store);
             (Stores::of(store), Some(Arc::new(cluster)))
         }
         StoreConfig::Embedded(directory) => (Stores::of(EmbeddedStore::open(directory, limits)?), None),

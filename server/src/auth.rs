@@ -1,4 +1,4 @@
-//! Verifies connection tokens. Knows nothing of sockets or sessions.
+//! Verifies connection tokens, and in `session` whether what they rest on holds. Knows nothing of sockets.
 
 use std::{future::ready, sync::Arc};
 
@@ -6,10 +6,14 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
 
-use crate::{json, session::now_ms, store::BoxFuture};
+use crate::{
+    json,
+    model::{BoxFuture, now_ms},
+};
 
 pub(crate) mod jwks;
 pub mod keys;
+pub mod session;
 
 use keys::Keys;
 

@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::value::RawValue;
 
-use crate::{
-    queue::{EntryId, Queued},
-    store::{BoxFuture, StoreError},
-};
+use crate::model::{BoxFuture, EntryId, Queued, StoreError};
 
 mod asked;
 mod claims;
@@ -22,10 +19,7 @@ mod message;
 mod node;
 mod users;
 
-pub use message::Channel;
-pub(crate) use message::{BEAT, BEAT_OF_ALL};
 pub use node::Cluster;
-pub(crate) use users::Mode;
 
 /// The other nodes, as the service sees them.
 pub trait Peers: Send + Sync + 'static {

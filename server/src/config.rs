@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     fs::File,
     io::Read,
     net::{IpAddr, Ipv6Addr},
@@ -12,6 +11,7 @@ use std::{
 
 use crate::{
     gate::Bounds,
+    model::Secret,
     origins::Origins,
     proxies::TrustedProxies,
     socketio::Heartbeat,
@@ -51,30 +51,6 @@ impl Source for Environment {
 impl Source for HashMap<String, String> {
     fn get(&self, variable: &str) -> Option<String> {
         Self::get(self, variable).cloned()
-    }
-}
-
-/// Something that no log line and no error may show (AUTH-24, CONF-03).
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(secret: String) -> Self {
-        Self(secret)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
     }
 }
 

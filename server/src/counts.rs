@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::event::EventType;
+use crate::model::EventType;
 
 /// Of this process.
 pub(crate) static COUNTS: Counts = Counts::new();

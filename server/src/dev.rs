@@ -12,8 +12,7 @@ use uuid::Uuid;
 use crate::{
     app::Collaborators,
     config::{Environment, Source},
-    session::Session,
-    store::StoreError,
+    model::{Session, StoreError},
 };
 
 /// The user of the demo.

@@ -15,10 +15,9 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::VerifyToken,
-    idempotency::{Answers, Idempotency},
+    idempotency::Idempotency,
+    model::{Answers, Probe, SessionStore},
     notifications::NotificationsService,
-    session::SessionStore,
-    store::Probe,
 };
 
 pub(crate) mod body;

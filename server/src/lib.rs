@@ -3,43 +3,37 @@
 //! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up, [`logs`] says what is logged.
-//! - [`socketio`] lets clients in by [`auth`], [`session`] and [`admission`], hands them events and closes those who break the
-//!   protocol; [`rights`] closes the connections of those whose token or session ends; [`origins`] keeps strange browsers out; [`proxies`]
-//!   tells who is behind a proxy.
+//! - [`socketio`] lets clients in by [`auth`], hands them events and closes those who break the protocol; [`rights`] closes the
+//!   connections of those whose token or session ends; [`origins`] keeps strange browsers out; [`proxies`] tells who is behind a proxy.
 //! - [`gate`] bounds how many there may be, and who goes for whom.
-//! - [`notifications`] is the injectable service, [`rules`] its decisions, [`event`] its payload, [`http`] its routes.
+//! - [`notifications`] is the injectable service, [`rules`] its decisions, [`http`] its routes.
 //! - [`cluster`] is what several nodes over one Redis ask of each other; `local` answers.
 //! - [`ops`] is what only those who run it need.
-//! - [`queue`] is the offline queue, `drains` what of it is on its way, [`idempotency`] the memory for repeated requests, [`store`]
-//!   where both are kept.
+//! - [`idempotency`] is the memory for repeated requests, [`store`] where that is kept, and queues and sessions.
+//! - [`model`] has the words that all of them share.
 
-pub mod admission;
 pub mod app;
 pub mod auth;
 pub mod cluster;
 pub mod config;
 mod counts;
 pub mod dev;
-mod drains;
-pub mod event;
 mod frame;
 pub mod gate;
 pub mod http;
 pub mod idempotency;
 mod json;
-mod listen;
 mod local;
 pub mod logs;
+pub mod model;
 pub mod notifications;
 pub mod ops;
 pub mod origins;
 pub mod proxies;
-pub mod queue;
 pub mod rights;
 pub mod rules;
 pub mod run;
 pub mod serve;
-pub mod session;
 pub mod socketio;
 pub mod store;
 mod turns;

@@ -2,9 +2,9 @@
 
 use crate::{
     cluster::{Arrived, Local},
+    model::{BoxFuture, StoreError},
     notifications::NotificationsService,
     rights::Rights,
-    store::{BoxFuture, StoreError},
 };
 
 pub(crate) struct Here {
@@ -26,10 +26,7 @@ impl Local for Here {
     }
 
     fn end_session(&self, session_id: &str, but_for: Option<&str>) {
-        match but_for {
-            Some(owner) => self.rights.end_session_but_for(owner, session_id),
-            None => self.rights.end_session(session_id),
-        }
+        self.rights.end_session(session_id, but_for);
     }
 
     fn verify_sessions(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -14,23 +14,26 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::{
-    admission::{Admission, HandingOver},
     cluster::{Peers, Standing, Stay},
     counts::{COUNTS, Outcome},
-    drains::Drains,
-    event::{Draft, EventType, Outgoing, Sent},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Returned, may_have_more},
+    model::{
+        AckQueue, Backlog, BoxFuture, Draft, EntryId, EventType, OfflineQueue, Outgoing, Returned, Sent, StoreError,
+        may_have_more,
+    },
     rules::Rules,
-    socketio::Haste,
-    store::{BoxFuture, StoreError},
     turns::{Turn, Turns},
 };
 
+mod admission;
 mod at_once;
+mod drains;
 mod in_flight;
 mod nodes;
 
+use admission::HandingOver;
+pub use admission::{Admission, Loss};
 pub(crate) use at_once::Emission;
+use drains::Drains;
 use in_flight::InFlight;
 
 /// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.
@@ -79,6 +82,15 @@ pub trait Deliver: Send + Sync + 'static {
     /// Gives one of those clients this queue, up to an entry, behind which there may be `more`; `sent` is to be called when its
     /// transport has taken it.
     fn give_queue(&self, _room: &str, _payloads: &[&str], _newest: EntryId, _more: bool, _sent: Sent) {}
+}
+
+/// When what was handed over is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// By whoever hands it over, where nobody is about to.
+    Now,
+    /// Soon after, with whatever else is handed over until then.
+    Soon,
 }
 
 /// An event that was accepted, and that nobody was sent.

@@ -12,10 +12,9 @@ use std::{
 use futures_util::{StreamExt, stream};
 
 use crate::{
+    auth::session::{SessionError, VerifySession},
     cluster::Peers,
-    session::{Session, SessionError, SessionStore, VerifySession, now_ms},
-    socketio::Connection,
-    store::{BoxFuture, StoreError},
+    model::{BoxFuture, Session, SessionStore, StoreError, now_ms},
 };
 
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.
@@ -23,6 +22,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How many sessions are asked for at once.
 const AT_ONCE: usize = 64;
+
+/// What rests on a session and a token, and is closed when either ends.
+pub(crate) trait Close: Send + Sync + 'static {
+    /// Closes it, whatever it is about to do.
+    fn close(&self);
+}
 
 /// All rights of this node.
 #[derive(Clone)]
@@ -50,7 +55,7 @@ struct Right {
     /// When the session ends, as far as is known, and when it is to be asked for.
     session_ends_at_ms: Option<i64>,
     look_at_ms: Option<i64>,
-    connection: Weak<Connection>,
+    connection: Weak<dyn Close>,
     /// Whether the session is known to be right. Until then the end of one is a reason to ask again, and no more: what is said
     /// of the end may be said late, and a client that comes after it is to be refused, not cut off.
     verified: bool,
@@ -75,7 +80,7 @@ impl Rights {
         user_id: &str,
         session_id: &str,
         ends_at_ms: Option<i64>,
-        connection: &Arc<Connection>,
+        connection: &Arc<impl Close>,
     ) -> Grant {
         let mut inner = self.lock();
         inner.last += 1;
@@ -101,19 +106,10 @@ impl Rights {
         Grant { rights: self.clone(), id }
     }
 
-    /// Closes every connection that rests on this session.
-    pub fn end_session(&self, session_id: &str) {
-        self.end(session_id, |_| true);
-    }
-
-    /// The same for connections of anybody else than its owner; for the owner's it is asked until when it holds now.
-    pub fn end_session_but_for(&self, owner: &str, session_id: &str) {
-        self.end(session_id, |user_id| user_id != owner);
-    }
-
-    /// The same for connections of one user.
-    pub(crate) fn end_session_of(&self, user_id: &str, session_id: &str) {
-        self.end(session_id, |it| it == user_id);
+    /// Closes every connection that rests on this session, but for its owner's, where it has one still: for those it is asked until when it
+    /// holds now.
+    pub fn end_session(&self, session_id: &str, but_for: Option<&str>) {
+        self.end(session_id, |user_id| Some(user_id) != but_for);
     }
 
     fn end(&self, session_id: &str, whose: impl Fn(&str) -> bool) {
@@ -155,7 +151,7 @@ impl Rights {
                 Ok(())
             }
             Err(SessionError::Invalid) => {
-                self.end_session_of(user_id, session_id);
+                self.end(session_id, |it| it == user_id);
                 Ok(())
             }
             Err(SessionError::Unavailable(error)) => Err(error),
@@ -202,7 +198,7 @@ impl Rights {
         });
     }
 
-    fn close(&self, select: impl FnOnce(&mut Inner) -> Vec<Arc<Connection>>) {
+    fn close(&self, select: impl FnOnce(&mut Inner) -> Vec<Arc<dyn Close>>) {
         // Closing wakes others, who may come here; so not under the lock.
         let selected = select(&mut self.lock());
         for connection in selected {
@@ -294,10 +290,7 @@ pub(crate) struct Telling {
 
 impl Telling {
     async fn end(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError> {
-        match but_for {
-            Some(owner) => self.rights.end_session_but_for(owner, session_id),
-            None => self.rights.end_session(session_id),
-        }
+        self.rights.end_session(session_id, but_for);
         match &self.peers {
             Some(peers) => peers.end_session(session_id, but_for).await,
             None => Ok(()),
@@ -329,6 +322,8 @@ impl SessionStore for Telling {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     /// Finds every session right until then, or cannot be asked.
@@ -347,18 +342,25 @@ mod tests {
         }
     }
 
+    /// Whether it was closed.
+    impl Close for AtomicBool {
+        fn close(&self) {
+            self.store(true, Ordering::SeqCst);
+        }
+    }
+
     fn rights() -> Rights {
         Rights::new(Arc::new(Until(Mutex::new(Ok(None)))))
     }
 
-    fn closed(connections: &[&Arc<Connection>]) -> Vec<bool> {
-        connections.iter().map(|it| it.has_left(it.membership())).collect()
+    fn closed(connections: &[&Arc<AtomicBool>]) -> Vec<bool> {
+        connections.iter().map(|closed| closed.load(Ordering::SeqCst)).collect()
     }
 
     #[tokio::test]
     async fn only_those_of_the_session_are_closed() {
         let rights = rights();
-        let connections: [Arc<Connection>; 4] = std::array::from_fn(|_| Connection::for_tests());
+        let connections: [Arc<AtomicBool>; 4] = Default::default();
         let [one, same, other, gone] = connections.each_ref();
         let grants = [
             rights.grant("alice", "s", None, one),
@@ -367,30 +369,31 @@ mod tests {
         ];
         assert!(grants.iter().all(|grant| grant.confirm(None)));
         drop(rights.grant("alice", "s", None, gone));
-        rights.end_session_but_for("alice", "s");
+        rights.end_session("s", Some("alice"));
         assert_eq!(closed(&[one, same, other, gone]), [false, false, false, false]);
-        rights.end_session("s");
+        rights.end_session("s", None);
         assert_eq!(closed(&[one, same, other, gone]), [true, true, false, false]);
-        rights.end_session_but_for("bob", "t");
-        assert!(other.has_left(other.membership()));
+        rights.end_session("t", Some("bob"));
+        assert_eq!(closed(&[other]), [true]);
     }
 
     #[tokio::test]
     async fn while_a_session_is_verified_its_end_is_a_doubt_and_closes_nothing() {
         let rights = rights();
-        let connection = Connection::for_tests();
+        let connection = Arc::<AtomicBool>::default();
         let grant = rights.grant("alice", "s", None, &connection);
-        rights.end_session("s");
-        assert!(!connection.has_left(connection.membership()) && !grant.confirm(None), "to be asked for again");
+        rights.end_session("s", None);
+        assert_eq!(closed(&[&connection]), [false]);
+        assert!(!grant.confirm(None), "to be asked for again");
         assert!(grant.confirm(None));
-        rights.end_session("s");
-        assert!(connection.has_left(connection.membership()));
+        rights.end_session("s", None);
+        assert_eq!(closed(&[&connection]), [true]);
     }
 
     #[tokio::test]
     async fn only_those_that_have_ended_are_closed_and_nothing_is_left_behind() {
         let rights = rights();
-        let connections: [Arc<Connection>; 3] = std::array::from_fn(|_| Connection::for_tests());
+        let connections: [Arc<AtomicBool>; 3] = Default::default();
         let [ended, lasting, endless] = connections.each_ref();
         let end = now_ms() + 1_000_000;
         let grants = [
@@ -409,7 +412,7 @@ mod tests {
         let now = now_ms();
         let sessions = Arc::new(Until(Mutex::new(Ok(Some(now + 60_000)))));
         let rights = Rights::new(sessions.clone());
-        let connections: [Arc<Connection>; 2] = std::array::from_fn(|_| Connection::for_tests());
+        let connections: [Arc<AtomicBool>; 2] = Default::default();
         let [ending, endless] = connections.each_ref();
         let grants = [rights.grant("alice", "s", None, ending), rights.grant("alice", "s", None, endless)];
         assert!(grants[0].confirm(Some(now)) && grants[1].confirm(None));
@@ -419,16 +422,16 @@ mod tests {
         // Both are known to end then.
         *sessions.0.lock().unwrap() = Err(());
         rights.clone().look(now + 59_999).await;
-        rights.end_session_but_for("alice", "s");
+        rights.end_session("s", Some("alice"));
         rights.clone().look(now_ms()).await;
         assert_eq!(closed(&[ending, endless]), [false, false], "nobody could say whether it has changed");
         rights.clone().look(now + 60_000).await;
         assert_eq!(closed(&[ending, endless]), [true, true]);
         *sessions.0.lock().unwrap() = Ok(Some(now));
-        let replaced = Connection::for_tests();
+        let replaced = Arc::<AtomicBool>::default();
         let grant = rights.grant("alice", "t", None, &replaced);
         assert!(grant.confirm(None));
-        rights.end_session_but_for("alice", "t");
+        rights.end_session("t", Some("alice"));
         rights.clone().look(now_ms()).await;
         assert_eq!(closed(&[&replaced]), [true], "it was given less");
         drop((grants, grant));

@@ -2,7 +2,7 @@
 //!
 //! They stand behind a trait so that a test double can get exactly one of them wrong.
 
-use crate::event::{Draft, Payload};
+use crate::model::{Draft, Payload};
 
 /// Who receives an event, in which room, and as what.
 pub trait Rules: Send + Sync + 'static {
@@ -45,7 +45,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::event::EventType;
+    use crate::model::EventType;
 
     fn recipient(metadata: Value) -> String {
         let draft = Draft {

@@ -12,9 +12,9 @@ use crate::{
     auth::keys::Keys,
     config::{Config, ConfigErrors, Environment, Source},
     dev,
+    model::StoreError,
     ops::{page, rotation::Rotation},
     serve::{Listeners, serve},
-    store::StoreError,
 };
 
 /// How the binary is called.

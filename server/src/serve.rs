@@ -27,12 +27,15 @@ use crate::{
     app::App,
     config::Config,
     gate::{Reason, files},
-    listen::listen,
     socketio::{
         carrier::{Carried, Carrier},
         sockets,
     },
 };
+
+mod listen;
+
+use listen::listen;
 
 /// The most that the head of a request may have; answered with 431 beyond it.
 const HEAD_BYTES: usize = 16 * 1024;

@@ -25,7 +25,6 @@ mod tap;
 pub(crate) mod transport;
 mod upgrade;
 
-pub use connection::Haste;
 pub(crate) use connection::{Connection, Lines};
 pub use namespace::Heartbeat;
 pub(crate) use sessions::Sessions;

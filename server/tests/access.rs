@@ -11,11 +11,9 @@ use std::{
 };
 
 use notify_server::{
-    idempotency::{Answers, Claim, Outcome},
-    queue::{AckQueue, EntryId, OfflineQueue, Returned},
-    session::SessionStore,
+    model::{AckQueue, Answers, Claim, EntryId, OfflineQueue, Outcome, Probe, Returned, SessionStore},
     store::{
-        Limits, Probe,
+        Limits,
         redis::{RedisConfig, RedisStore, Tls},
     },
 };
@@ -238,7 +236,7 @@ async fn the_user_of_the_readme_may_do_all_that_this_server_does_and_no_more() {
     store.backlog("alice", EntryId(0, 0), true).await.unwrap();
     store.confirm("alice", &kept, 0).await.unwrap();
     store
-        .put_session("s", &notify_server::session::Session { user_id: "alice".into(), expires_at_ms: None })
+        .put_session("s", &notify_server::model::Session { user_id: "alice".into(), expires_at_ms: None })
         .await
         .unwrap();
     assert!(store.session("s").await.unwrap().is_some() && store.revoke_session("s").await.unwrap());

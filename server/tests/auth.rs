@@ -3,7 +3,7 @@
 mod support;
 
 use axum::http::Method;
-use notify_server::session::StoredSessions;
+use notify_server::auth::session::StoredSessions;
 use serde_json::{Value, json};
 use support::{
     client::Client,

@@ -8,11 +8,8 @@ use std::sync::{
 };
 
 use notify_server::{
-    event::Outgoing,
-    notifications::Deliver,
-    queue::{EntryId, OfflineQueue, Queued},
-    socketio::Haste,
-    store::{BoxFuture, StoreError},
+    model::{BoxFuture, EntryId, OfflineQueue, Outgoing, Queued, StoreError},
+    notifications::{Deliver, Haste},
 };
 use serde_json::{Map, Value, json};
 use support::{

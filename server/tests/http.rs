@@ -11,7 +11,10 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
-use notify_server::{idempotency::Answers, origins::Origins, queue::OfflineQueue, session::SessionStore, store::Probe};
+use notify_server::{
+    model::{Answers, OfflineQueue, Probe, SessionStore},
+    origins::Origins,
+};
 use serde_json::{Value, json};
 use support::{
     client::Client,

@@ -9,8 +9,8 @@ use std::{
 
 use axum::{body::Body, http::Method};
 use notify_server::{
-    session::{SessionError, StoredSessions, VerifySession},
-    store::BoxFuture,
+    auth::session::{SessionError, StoredSessions, VerifySession},
+    model::BoxFuture,
 };
 use serde_json::{Value, json};
 use support::{

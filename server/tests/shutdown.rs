@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use notify_server::queue::EntryId;
+use notify_server::model::EntryId;
 use serde_json::json;
 use support::{
     Scratch,
@@ -94,7 +94,7 @@ fn event(n: u64) -> String {
 /// What is queued for alice, read by a server in this process.
 async fn queued(scratch: &Scratch) -> Vec<u64> {
     use notify_server::{
-        queue::OfflineQueue,
+        model::OfflineQueue,
         store::{Limits, embedded::EmbeddedStore},
     };
     let limits = Limits { max_events: 50, ttl: Duration::from_secs(86_400) };

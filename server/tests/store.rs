@@ -7,10 +7,15 @@ use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
-    idempotency::{Answers, Claim, Outcome},
-    queue::{AT_A_TIME_BYTES, AckQueue, EntryId, KEPT_AT_MOST, OfflineQueue, Returned, may_have_more},
-    session::{Session, SessionStore},
-    store::{Limits, Probe, embedded::EmbeddedStore, redis::RedisConfig, redis::RedisStore},
+    model::{
+        AT_A_TIME_BYTES, AckQueue, Answers, Claim, EntryId, KEPT_AT_MOST, OfflineQueue, Outcome, Probe, Returned,
+        Session, SessionStore, may_have_more,
+    },
+    store::{
+        Limits,
+        embedded::EmbeddedStore,
+        redis::{RedisConfig, RedisStore},
+    },
 };
 use support::{Scratch, prefixed::Prefixed, redis::LocalRedis, server::from_now};
 use uuid::Uuid;

@@ -113,6 +113,31 @@ async fn a_second_connect_closes_the_connection_and_the_user_is_away() {
     bystander.quiet().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_the_namespace_may_come_in_again_at_once_as_somebody_else() {
+    let server = Server::start().await;
+    for n in 0..30 {
+        let (alice, bob) = (format!("alice-{n}"), format!("bob-{n}"));
+        let mut client = Client::connect(&server, &alice).await;
+        client.send("41/notifications,").await;
+        client.join(&server.token(&bob).await).await;
+        assert_eq!(server.emit(&alice, 1).await.delivery, QUEUED);
+        assert_eq!(server.emit(&bob, 2).await.delivery, LIVE);
+        assert_eq!(client.live().await, 2);
+
+        let session = joined(&server, &bob).await;
+        let again = format!("40/notifications,{}", json!({"token": server.token(&alice).await}));
+        assert_eq!(session.send(format!("41/notifications,\u{1e}{again}")).await, 200);
+        let mut packets = session.poll().await.expect("the session is open");
+        while packets.len() < 2 {
+            packets.extend(session.poll().await.expect("the session is open"));
+        }
+        assert!(packets[0].starts_with("40/notifications,{\"sid\""), "{packets:?}");
+        assert!(packets[1].starts_with("42/notifications,[\"queued.events\""), "{packets:?}");
+        client.quiet().await;
+    }
+}
+
 #[tokio::test]
 async fn a_message_above_the_announced_limit_closes_the_connection() {
     let server = Server::start().await;

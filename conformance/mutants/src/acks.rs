@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use notify_server::{
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued},
-    store::{BoxFuture, StoreError},
-};
+use notify_server::model::{AckQueue, Backlog, BoxFuture, EntryId, OfflineQueue, Queued, StoreError};
 use serde_json::Value;
 
 /// What is wrong with the keeping.

@@ -7,11 +7,8 @@ use std::{
 };
 
 use notify_server::{
-    event::{Outgoing, Sent},
-    notifications::{Deliver, Unsent},
-    queue::{Backlog, EntryId},
-    socketio::Haste,
-    store::{BoxFuture, Probe, StoreError},
+    model::{Backlog, BoxFuture, EntryId, Outgoing, Probe, Sent, StoreError},
+    notifications::{Deliver, Haste, Unsent},
 };
 
 /// What is wrong with the delivery.

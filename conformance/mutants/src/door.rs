@@ -11,11 +11,13 @@ use axum::http::HeaderMap;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use notify_server::{
     Collaborators, NotificationsService,
-    admission::Admission,
-    auth::{Claims, Presented, TokenError, VerifyToken, find_token},
-    queue::OfflineQueue,
+    auth::{
+        Claims, Presented, TokenError, VerifyToken, find_token,
+        session::{SessionError, VerifySession},
+    },
+    model::OfflineQueue,
+    notifications::Admission,
     rules::Rules,
-    session::{SessionError, VerifySession},
 };
 use serde_json::{Value, value::RawValue};
 use socketioxide::{

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use notify_server::{
-    idempotency::{Answers, Claim, Outcome},
-    store::{BoxFuture, StoreError},
-};
+use notify_server::model::{Answers, BoxFuture, Claim, Outcome, StoreError};
 use uuid::Uuid;
 
 /// What is wrong with the keys.

@@ -12,8 +12,7 @@ use std::{
 use notify_server::{
     Collaborators,
     cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
-    queue::{AckQueue, EntryId, OfflineQueue, Queued},
-    store::{BoxFuture, StoreError},
+    model::{AckQueue, BoxFuture, EntryId, OfflineQueue, Queued, StoreError},
 };
 
 /// What is wrong with the node.

@@ -13,8 +13,7 @@ use crate::queue::made_up;
 
 use notify_server::{
     App, Collaborators,
-    queue::{EntryId, OfflineQueue, Queued, Returned},
-    store::{BoxFuture, Probe, StoreError},
+    model::{BoxFuture, EntryId, OfflineQueue, Probe, Queued, Returned, StoreError},
 };
 use socketioxide::SocketIo;
 use tokio::signal::unix::Signal;

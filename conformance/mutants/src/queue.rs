@@ -6,10 +6,7 @@ use std::{
 };
 use uuid::Uuid;
 
-use notify_server::{
-    queue::{EntryId, OfflineQueue, Queued, Returned},
-    store::{BoxFuture, StoreError},
-};
+use notify_server::model::{BoxFuture, EntryId, OfflineQueue, Queued, Returned, StoreError};
 
 /// The cap of the contract.
 const CAP: usize = 50;

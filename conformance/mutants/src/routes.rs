@@ -16,9 +16,8 @@ use axum::{
 };
 use notify_server::{
     NotificationsService,
-    event::{Draft, EventType},
+    model::{Draft, EventType, SessionStore},
     rights::Rights,
-    session::SessionStore,
 };
 use serde_json::Value;
 use socketioxide::SocketIo;
@@ -160,7 +159,7 @@ impl Surroundings {
     async fn revoke(&self, path: &str) -> Response {
         let id = path.trim_start_matches("/sessions/");
         if self.fault == Fault::RevocationToldTooEarly {
-            self.rights.end_session(id);
+            self.rights.end_session(id, None);
             tokio::time::sleep(LATER).await;
         }
         match self.sessions.revoke_session(id).await {

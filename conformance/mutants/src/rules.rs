@@ -1,7 +1,7 @@
 //! Recipient, room, payload and `ping` with one thing wrong.
 
 use notify_server::{
-    event::{Draft, EventType, Metadata, Payload},
+    model::{Draft, EventType, Metadata, Payload},
     rules::{Rules, Standard},
 };
 use serde_json::{Map, Value};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use notify_server::{
-    session::{Session, SessionError, SessionStore, VerifySession},
-    store::{BoxFuture, StoreError},
+    auth::session::{SessionError, VerifySession},
+    model::{BoxFuture, Session, SessionStore, StoreError},
 };
 
 /// What is wrong with the verification.

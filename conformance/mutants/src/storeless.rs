@@ -7,10 +7,10 @@ use crate::queue::made_up;
 
 use notify_server::{
     Collaborators,
-    idempotency::{Answers, Claim, Outcome},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
-    session::{Session, SessionStore},
-    store::{BoxFuture, Probe, StoreError},
+    model::{
+        AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Session,
+        SessionStore, StoreError,
+    },
 };
 
 use crate::nodes;

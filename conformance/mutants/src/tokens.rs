@@ -14,7 +14,7 @@ use jsonwebtoken::{Algorithm, Validation};
 use notify_server::{
     Config,
     auth::{Claims, TokenError, VerifyToken, keys::Key},
-    store::BoxFuture,
+    model::BoxFuture,
 };
 use serde_json::{Map, Value};
 

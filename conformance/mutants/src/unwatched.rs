@@ -4,7 +4,10 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use notify_server::{event::Outgoing, notifications::Deliver, socketio::Haste};
+use notify_server::{
+    model::Outgoing,
+    notifications::{Deliver, Haste},
+};
 use serde_json::value::RawValue;
 use socketioxide::SocketIo;
 

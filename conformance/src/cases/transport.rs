@@ -86,6 +86,11 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::new("TRANS-14/left-polling", "so it is over polling", |t| Box::pin(left(t, Transport::Polling)))
         .needs(POLLING),
+    Case::new("TRANS-14/again", "who has left the namespace may come in again at once, as somebody else", |t| {
+        Box::pin(comes_again(t, Transport::WebSocket))
+    }),
+    Case::new("TRANS-14/again-polling", "so it may over polling", |t| Box::pin(comes_again(t, Transport::Polling)))
+        .needs(POLLING),
 ];
 
 async fn open_packet(t: Bench) -> Outcome {
@@ -275,13 +280,7 @@ async fn left(t: Bench, transport: Transport) -> Outcome {
     let mut leaves = t.connect_raw(&alice, transport).await?;
     let mut returns = t.connect_raw(&bob, transport).await?;
     for device in [&mut leaves, &mut returns] {
-        let Some(wire) = device.wire() else { continue };
-        send(wire, "41/notifications,").await?;
-        // The answer shows that the server has read what was before.
-        send(wire, "40/elsewhere,").await?;
-        let answer = wire.receive(PROMPTLY).await;
-        let read = matches!(&answer, Some(Incoming::Message(text)) if text.starts_with("4/elsewhere,"));
-        expect::that(read, "a CONNECT_ERROR for /elsewhere", format!("{answer:?}"))?;
+        leave(device).await?;
     }
     let left = tokio::time::Instant::now();
     let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&bob).await?})));
@@ -298,6 +297,40 @@ async fn left(t: Bench, transport: Transport) -> Outcome {
     returns.expect_silence((left + UNAUTHENTICATED).saturating_duration_since(tokio::time::Instant::now())).await?;
     t.emit_numbered(&bob, 1, 1).await?;
     returns.expect_event("record.accessed").await.map(drop)
+}
+
+/// Leaves the namespace, and waits until the server has read it.
+async fn leave(device: &mut Client) -> Outcome {
+    let Some(wire) = device.wire() else { return Ok(()) };
+    send(wire, "41/notifications,").await?;
+    // The answer shows that the server has read what was before.
+    send(wire, "40/elsewhere,").await?;
+    let answer = wire.receive(PROMPTLY).await;
+    let read = matches!(&answer, Some(Incoming::Message(text)) if text.starts_with("4/elsewhere,"));
+    expect::that(read, "a CONNECT_ERROR for /elsewhere", format!("{answer:?}"))
+}
+
+/// Several times, for whoever leaves takes some time to have left.
+async fn comes_again(t: Bench, transport: Transport) -> Outcome {
+    let (mut alice, mut bob) = (t.user().await?, t.user().await?);
+    let mut device = t.connect_raw(&alice, transport).await?;
+    for n in 1..=10 {
+        let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&bob).await?})));
+        leave(&mut device).await?;
+        if let Some(wire) = device.wire() {
+            send(wire, &format!("4{}", again.encode())).await?;
+        }
+        device.expect_accepted().await?;
+        if n > 1 {
+            let queued = device.expect_queued().await?;
+            expect::that(queued.len() == 1, "the event of when she was away", format!("{} events", queued.len()))?;
+        }
+        t.emit_numbered(&alice, n, n).await?;
+        t.emit_numbered(&bob, n, n).await?;
+        device.expect_event("record.accessed").await?;
+        std::mem::swap(&mut alice, &mut bob);
+    }
+    device.expect_silence(QUIET).await
 }
 
 /// The connection is closed, and no event comes before.

@@ -2,7 +2,7 @@
 
 use criterion::{BatchSize, Criterion};
 use notify_server::{
-    event::{Draft, EventType, Outgoing},
+    model::{Draft, EventType, Outgoing},
     rules::{Rules, Standard},
 };
 use serde_json::json;

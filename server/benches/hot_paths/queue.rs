@@ -7,8 +7,7 @@ use std::{
 
 use criterion::Criterion;
 use notify_server::{
-    event::Outgoing,
-    queue::{EntryId, OfflineQueue},
+    model::{EntryId, OfflineQueue, Outgoing},
     rules::{Rules, Standard},
     store::{Limits, embedded::EmbeddedStore, redis::RedisStore},
 };

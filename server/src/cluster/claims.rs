@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    queue::EntryId,
-    store::{BoxFuture, StoreError, redis::peers::Link},
+    model::{BoxFuture, EntryId, StoreError},
+    store::redis::peers::Link,
 };
 
 /// How many words are taken at a time, and how long to wait before the store is asked again.

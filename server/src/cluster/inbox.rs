@@ -9,12 +9,13 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    Arrived, Channel,
+    Arrived,
     ear::Ear,
     lanes::Lanes,
     message::{self, Message},
     node::Node,
 };
+use crate::model::Channel;
 
 /// What has come in and is not done yet.
 #[derive(Default)]

@@ -11,13 +11,14 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::{
-    Channel,
     claims::LATELY,
     ear::Ear,
-    message::BEAT,
     node::{Membership, NOT_JOINED, Node},
 };
-use crate::store::StoreError;
+use crate::{
+    model::{Channel, StoreError},
+    store::redis::peers::BEAT,
+};
 
 /// How often the lease is renewed, and how long to wait before joining is tried again.
 const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Arrived;
-use crate::store::redis::entry_id;
+use crate::{model::Channel, store::redis::entry_id};
 
 /// A message that has come in.
 #[derive(Debug)]
@@ -21,19 +21,6 @@ pub(super) enum Message {
     /// A sign of life: this node's own, or anybody's to all.
     Beat(Channel),
 }
-
-/// What a node listens to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Channel {
-    /// What is said to it.
-    One,
-    /// What is said to all.
-    All,
-}
-
-/// How the texts of [`Message::Beat`] begin.
-pub(crate) const BEAT: &str = "beat\n";
-pub(crate) const BEAT_OF_ALL: &str = "beat all\n";
 
 #[derive(Serialize, Deserialize)]
 struct Shared {
@@ -112,7 +99,10 @@ pub(super) fn parse(text: &str) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::EntryId;
+    use crate::{
+        model::EntryId,
+        store::redis::peers::{BEAT, BEAT_OF_ALL},
+    };
 
     #[test]
     fn what_was_said_is_understood() {

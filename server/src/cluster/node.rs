@@ -20,8 +20,8 @@ use super::{
     users::Users,
 };
 use crate::{
-    queue::{EntryId, Queued},
-    store::{BoxFuture, StoreError, redis::peers::Link},
+    model::{BoxFuture, EntryId, Queued, StoreError},
+    store::redis::{RedisStore, peers::Link},
     turns::Turns,
 };
 
@@ -70,11 +70,13 @@ pub(super) struct Node {
 }
 
 impl Cluster {
-    pub(crate) fn new(link: Link) -> Self {
+    /// This process, among those that share this Redis.
+    #[must_use]
+    pub fn new(store: &RedisStore) -> Self {
         let (claims, claimed) = Claims::new();
         let (leaving, left) = mpsc::unbounded_channel();
         let node = Node {
-            link: Arc::new(link),
+            link: Arc::new(store.link()),
             users: Users::new(),
             asked: Asked::default(),
             claims,

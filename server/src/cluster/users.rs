@@ -10,27 +10,10 @@ use std::{
 };
 
 use super::Standing;
+use crate::store::redis::peers::Mode;
 
 /// Into how many parts the users are divided, so that a look at one hardly ever waits for another.
 const SHARDS: usize = 64;
-
-/// How a user is present on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// No client acknowledges.
-    Plain,
-    /// Some client does.
-    Ack,
-}
-
-impl Mode {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Ack => "ack",
-        }
-    }
-}
 
 pub(super) struct Users {
     shards: Vec<Mutex<HashMap<String, User>>>,

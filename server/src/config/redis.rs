@@ -2,8 +2,11 @@
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
-use super::{Reader, Secret, StoreConfig, Variable, host_name};
-use crate::store::redis::{Address, RedisConfig, Sentinels, Tls, TlsError};
+use super::{Reader, StoreConfig, Variable, host_name};
+use crate::{
+    model::Secret,
+    store::redis::{Address, RedisConfig, Sentinels, Tls, TlsError},
+};
 
 const URL: Variable = Variable { plain: "REDIS_URL", file: "REDIS_URL_FILE" };
 const PASSWORD: Variable = Variable { plain: "REDIS_PASSWORD", file: "REDIS_PASSWORD_FILE" };

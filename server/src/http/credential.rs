@@ -9,7 +9,7 @@ use axum::{
 use subtle::ConstantTimeEq;
 
 use super::{Control, problem::Problem};
-use crate::{auth::strip_bearer, config::Secret};
+use crate::{auth::strip_bearer, model::Secret};
 
 /// The credentials that are accepted: two while one takes the place of the other (OPS-06).
 pub struct Credentials(RwLock<Arc<[Secret]>>);

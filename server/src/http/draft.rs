@@ -12,7 +12,7 @@ use super::{
     body,
     problem::{Fault, Problem},
 };
-use crate::event::{Draft, EventType, Metadata};
+use crate::model::{Draft, EventType, Metadata};
 
 /// How many events a batch may have (EMIT-03).
 const MAX_BATCH: usize = 1_000;

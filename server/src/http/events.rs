@@ -13,11 +13,9 @@ use tracing::Instrument;
 
 use super::{Control, body, credential::Authorized, draft, problem::Problem};
 use crate::{
-    event::Draft,
     idempotency::{Failure, Keyed, Refused},
-    notifications::{BatchError, Emission, EmitError, NotificationsService, Receipt},
-    socketio::Haste,
-    store::StoreError,
+    model::{Draft, StoreError},
+    notifications::{BatchError, Emission, EmitError, Haste, NotificationsService, Receipt},
 };
 
 /// How many events a batch counts as, for [`super::MAX_IN_HAND`].

@@ -15,7 +15,7 @@ use super::{
     draft::Members,
     problem::{Fault, Problem},
 };
-use crate::session::Session;
+use crate::model::Session;
 
 type Id = Result<Path<String>, PathRejection>;
 

@@ -1,8 +1,8 @@
 //! What needs no waiting, which is nearly everything: an event for somebody who is here and whose turn is free. Without it
 //! each event would cost a task, and a place for all that it might have to wait for.
 
-use super::{Delivery, EmitError, Inner, NotificationsService, Outgoing, Receipt, receipt};
-use crate::{cluster::Standing, event::Draft, socketio::Haste};
+use super::{Delivery, EmitError, Haste, Inner, NotificationsService, Outgoing, Receipt, receipt};
+use crate::{cluster::Standing, model::Draft};
 
 /// What became of an event at once.
 pub(crate) enum Emission {

@@ -4,13 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Delivery, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt};
+use super::{Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt};
 use crate::{
     cluster::{Arrived, Peers},
-    event::Sent,
-    queue::EntryId,
-    socketio::Haste,
-    store::StoreError,
+    model::{EntryId, Sent, StoreError},
     turns::Turn,
 };
 

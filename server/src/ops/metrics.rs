@@ -18,10 +18,9 @@ use crate::{
     auth::VerifyToken,
     cluster::Peers,
     counts::{COUNTS, Counter, Histogram, LIMITS, OUTCOMES, REFUSALS},
-    event::EventType,
     gate::Gate,
+    model::{EventType, Probe},
     socketio::roster::Roster,
-    store::Probe,
 };
 
 /// What is looked at when somebody asks.

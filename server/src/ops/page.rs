@@ -10,8 +10,8 @@ use axum::{
 use serde_json::json;
 
 use crate::{
-    event::{Draft, EventType},
     http::problem::Problem,
+    model::{Draft, EventType},
     notifications::NotificationsService,
 };
 

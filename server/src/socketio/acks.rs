@@ -18,7 +18,7 @@ use tokio::{
 use super::connection::Connection;
 use crate::{
     counts::COUNTS,
-    queue::{AckQueue, EntryId},
+    model::{AckQueue, EntryId},
 };
 
 /// How long to wait before the store is asked again to remove what was acknowledged.

@@ -33,9 +33,11 @@ use super::{
     sessions::Listing,
 };
 use crate::{
-    event::Outgoing,
     frame::Frame,
     gate::{Gate, Rate, Reason},
+    model::Outgoing,
+    notifications::Haste,
+    rights::Close,
 };
 
 /// How many pieces one write takes.
@@ -48,15 +50,6 @@ const ALIVE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
-/// When what was handed over is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
-    /// By whoever hands it over, where nobody is about to.
-    Now,
-    /// By the flusher, with whatever else is handed over until then.
-    Soon,
-}
 
 /// What became of an event that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +126,8 @@ struct State {
     closed: bool,
     follower: Follower,
     outbox: Outbox,
+    /// The stay in the namespace that the outbox is of: a client may have left, and come in again as somebody else.
+    outbox_of: u32,
     acks: Option<AckTracker>,
     /// Asks the store for what the client has missed.
     ask_store: Option<Arc<dyn Fn() + Send + Sync>>,
@@ -167,6 +162,10 @@ enum Link {
 impl State {
     fn is_blocked(&self) -> bool {
         !self.outbox.is_empty() || self.engine_waker.is_some()
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty() || self.outbox.is_behind()
     }
 }
 
@@ -203,12 +202,20 @@ impl Connection {
 
     /// Notes a CONNECT; false where it is a second one (TRANS-08).
     pub(crate) fn enter(&self) -> bool {
-        if self.membership().is_multiple_of(2) && self.has_unsent() {
+        let has_unsent = self.lock().has_unsent();
+        if self.membership().is_multiple_of(2) && has_unsent {
             // It left something behind, which goes to the queue first.
             self.close();
         }
         self.early.works();
-        self.membership.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.is_multiple_of(2).then(|| n + 1)).is_ok()
+        let entered = self
+            .membership
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.is_multiple_of(2).then(|| n + 1))
+            .map(|before| before + 1);
+        if let (Ok(membership), false) = (entered, has_unsent) {
+            self.lock().outbox_of = membership;
+        }
+        entered.is_ok()
     }
 
     /// Notes that the CONNECT was refused or undone, so that another may follow. Events are sent no more.
@@ -614,16 +621,16 @@ impl Connection {
         self.lock().closed
     }
 
-    /// Whether there is anything that its transport has not taken.
-    pub(crate) fn has_unsent(&self) -> bool {
+    /// Whether there is anything of this stay in the namespace that its transport has not taken.
+    pub(crate) fn has_unsent(&self, membership: u32) -> bool {
         let state = self.lock();
-        !state.outbox.is_empty() || state.outbox.is_behind()
+        state.outbox_of == membership && state.has_unsent()
     }
 
-    /// Takes the events that its transport has not taken and that no other connection will send. Where there was anything, the
-    /// transport is closed: what it had begun is of no use.
-    pub(crate) fn take_unsent(&self) -> Vec<Arc<Shared>> {
-        if !self.has_unsent() {
+    /// Takes the events of this stay that its transport has not taken and that no other connection will send. Where there was
+    /// anything, the transport is closed: what it had begun is of no use.
+    pub(crate) fn take_unsent(&self, membership: u32) -> Vec<Arc<Shared>> {
+        if !self.has_unsent(membership) {
             return Vec::new();
         }
         self.close();
@@ -885,6 +892,12 @@ impl Connection {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in it can panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Close for Connection {
+    fn close(&self) {
+        Self::close(self);
     }
 }
 

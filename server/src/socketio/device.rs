@@ -10,15 +10,14 @@ use std::{
 
 use super::{
     acks::{AckSetup, AckTracker},
-    connection::{Connection, Haste, Offer},
+    connection::{Connection, Offer},
     outbox::{Handed, Shared},
 };
 use crate::{
-    admission::{Admission, Loss},
     cluster::Stay,
-    event::{Outgoing, Sent},
     frame,
-    queue::{Backlog, EntryId, may_have_more},
+    model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
+    notifications::{Admission, Haste, Loss},
     rights::Grant,
 };
 
@@ -135,6 +134,16 @@ impl Device {
 
     pub(crate) fn acknowledges(&self) -> bool {
         self.acks.is_some()
+    }
+
+    /// Whether there is anything that its transport has not taken.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.connection.has_unsent(self.membership)
+    }
+
+    /// Takes what its transport has not taken.
+    pub(crate) fn take_unsent(&self) -> Vec<Arc<Shared>> {
+        self.connection.take_unsent(self.membership)
     }
 
     /// Offers an event that is in no store.

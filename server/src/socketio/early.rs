@@ -72,9 +72,8 @@ impl Early {
         }
         let _turn = self.post.lock().await;
         self.holds(bytes);
-        let read = read.await;
-        self.holds(0);
-        read
+        let _held = Held(self);
+        read.await
     }
 
     /// The client has sent a packet.
@@ -103,9 +102,47 @@ impl Early {
     }
 }
 
+/// What a POST holds, until it was read or nobody reads it any more.
+struct Held<'a>(&'a Early);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.holds(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::Arc,
+    };
+
+    use futures_util::FutureExt;
+
     use super::*;
+    use crate::{
+        gate::{Bounds, Gate},
+        proxies::TrustedProxies,
+    };
+
+    #[tokio::test]
+    async fn what_a_post_holds_is_free_where_nobody_reads_it_any_more() {
+        // All that there is for everybody.
+        const HELD_BYTES: usize = 32 * 1024 * 1024;
+        let gate = Gate::new(Bounds::default(), TrustedProxies::default());
+        let was_sent_away = Arc::new(AtomicBool::new(false));
+        let enter = |flag: Arc<AtomicBool>| {
+            let early = Early::default();
+            let place = gate.enter(None, false, Box::new(move || flag.store(true, Ordering::SeqCst))).unwrap();
+            early.has_place(place);
+            early
+        };
+        let (hangs_up, comes_next) = (enter(was_sent_away.clone()), enter(Arc::default()));
+        assert!(hangs_up.read_post(HELD_BYTES, pending::<()>()).now_or_never().is_none());
+        comes_next.read_post(HELD_BYTES, ready(())).await;
+        assert!(!was_sent_away.load(Ordering::SeqCst));
+    }
 
     #[test]
     fn little_is_allowed_until_the_client_was_let_in() {

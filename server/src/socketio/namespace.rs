@@ -14,18 +14,20 @@ use socketioxide::{
     handler::ConnectHandler,
     service::SocketIoService,
 };
+use tokio::runtime::Handle;
 
 use super::{Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
 use crate::{
-    admission::Admission,
-    auth::{Claims, Presented, TokenError, VerifyToken, find_token},
+    auth::{
+        Claims, Presented, TokenError, VerifyToken, find_token,
+        session::{SessionError, VerifySession},
+    },
     counts::COUNTS,
     frame::NAMESPACE,
     gate::Reason,
-    notifications::NotificationsService,
+    notifications::{Admission, NotificationsService},
     rights::{Grant, Rights},
     rules::Rules,
-    session::{SessionError, VerifySession},
 };
 
 /// How long a connection may take to authenticate: below the 10 s of TRANS-09.
@@ -263,28 +265,39 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
     let pending: Option<Pending> = socket.extensions.remove();
     let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(Guest { device, admission }) = guest else { return };
-    let room = admission.room.clone();
-    // What it was handed and its transport has not taken goes back; it stays in the roster until that is done.
-    let (host, gone, left) = (door.clone(), device.clone(), room.clone());
-    socket.on_disconnect(async move || {
-        gone.leave();
-        if gone.connection.has_unsent() {
-            host.service.take_back(&gone.user_id).await;
-        }
-        host.roster.leave(&left, &gone);
-        gone.end();
-    });
-    door.roster.enter(&room, device.clone());
+    let here = Here { door: door.clone(), device: device.clone(), room: admission.room.clone() };
+    door.roster.enter(&here.room, device.clone());
+    socket.extensions.insert(Arc::new(here));
     if !socket.connected() {
-        // It went while it was let in; the library has cleaned up before there was anything to clean.
-        device.leave();
-        door.roster.leave(&room, &device);
-        device.end();
         return;
     }
     let (service, user_id) = (door.service.clone(), device.user_id.clone());
     let ask_store = Arc::new(move || service.catch_up_later(&user_id));
     device.welcome(admission, ask_store);
+}
+
+/// Goes with the library's socket, so that whatever ends that ends the device. A handler for it would not do: the library forgets
+/// a socket only when its handler is done, and passes over the CONNECT of a client that has left and comes in again meanwhile.
+struct Here {
+    door: Arc<Door>,
+    device: Arc<Device>,
+    room: String,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.device.leave();
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (door, device, room) = (self.door.clone(), self.device.clone(), std::mem::take(&mut self.room));
+        runtime.spawn(async move {
+            // What it was handed and its transport has not taken goes back; it stays in the roster until that is done.
+            if device.has_unsent() {
+                door.service.take_back(&device.user_id).await;
+            }
+            door.roster.leave(&room, &device);
+            device.end();
+        });
+    }
 }
 
 fn connection_of(socket: &SocketRef) -> Option<&Arc<Connection>> {

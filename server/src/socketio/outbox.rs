@@ -18,9 +18,8 @@ use axum::body::Bytes;
 use super::acks::AckTracker;
 use crate::{
     counts::COUNTS,
-    event::{Outgoing, Sent},
     frame::{self, Frame},
-    queue::EntryId,
+    model::{EntryId, Outgoing, Sent},
 };
 
 /// How many events may wait for a client that reads slowly or not at all, and how many bytes. A batch of the usual size fits in.
@@ -414,7 +413,7 @@ pub(crate) const SEPARATOR: u8 = 0x1e;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Draft, EventType, Metadata, Payload};
+    use crate::model::{Draft, EventType, Metadata, Payload};
 
     fn event(number: u64) -> Arc<Shared> {
         let (actor_id, resource_id, metadata) = ("doctor".to_owned(), format!("record-{number}"), Metadata::default());

@@ -15,18 +15,10 @@ use futures_util::future::join_all;
 use socketioxide::SocketIo;
 use tokio::time::timeout;
 
-use super::{
-    acks::Acknowledging,
-    connection::{Haste, Offer},
-    device::Device,
-    outbox::Shared,
-    roster::Roster,
-};
+use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
-    event::{Outgoing, Sent},
-    notifications::{Deliver, NotificationsService, Unsent},
-    queue::{Backlog, EntryId},
-    store::BoxFuture,
+    model::{Backlog, BoxFuture, EntryId, Outgoing, Sent},
+    notifications::{Deliver, Haste, NotificationsService, Unsent},
 };
 
 /// Among how many devices an event is written by whoever emits it. Where there are more, the flusher does it, and whatever else
@@ -131,7 +123,7 @@ impl Deliver for Sockets {
     fn take_unsent(&self, room: &str) -> Vec<Unsent> {
         let here = self.roster.of(room);
         let gone = here.iter().filter(|device| device.has_gone());
-        in_order(gone.flat_map(|device| device.connection.take_unsent()).collect())
+        in_order(gone.flat_map(|device| device.take_unsent()).collect())
     }
 
     fn owe(&self, room: &str) {

@@ -18,12 +18,13 @@ use returned::{Held, places};
 use uuid::Uuid;
 use writer::Writer;
 
-use super::{BoxFuture, Limits, Probe, StoreError};
+use super::Limits;
 use crate::{
     counts::COUNTS,
-    idempotency::{ANSWER_TTL, Answers, Claim, Outcome},
-    queue::{AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned},
-    session::{Session, SessionStore, now_ms},
+    model::{
+        ANSWER_TTL, AT_A_TIME_BYTES, AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, KEPT_AT_MOST, OfflineQueue,
+        Outcome, Probe, Queued, Returned, Session, SessionStore, StoreError, now_ms,
+    },
 };
 
 mod returned;

@@ -19,12 +19,10 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
-use super::{BoxFuture, Limits, Probe, StoreError};
-use crate::{
-    cluster::Cluster,
-    idempotency::{Answers, Claim, Outcome},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
-    session::{Session, SessionStore},
+use super::Limits;
+use crate::model::{
+    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Secret,
+    Session, SessionStore, StoreError,
 };
 
 mod about;
@@ -60,7 +58,7 @@ pub struct RedisConfig {
     /// `REDIS_USERNAME`; without one it is Redis's default user.
     pub username: Option<String>,
     /// `REDIS_PASSWORD`.
-    pub password: Option<crate::config::Secret>,
+    pub password: Option<Secret>,
     /// `REDIS_DB`.
     pub db: i64,
     /// How it is encrypted, where it is: `rediss://`, and `REDIS_TLS_…`.
@@ -90,7 +88,7 @@ pub struct Sentinels {
     /// `REDIS_SENTINEL_USERNAME`.
     pub username: Option<String>,
     /// `REDIS_SENTINEL_PASSWORD`.
-    pub password: Option<crate::config::Secret>,
+    pub password: Option<Secret>,
 }
 
 impl RedisConfig {
@@ -164,15 +162,9 @@ impl RedisStore {
     }
 
     /// The way to the other nodes that share this Redis.
-    #[must_use]
-    pub fn cluster(&self) -> Cluster {
-        Cluster::new(Link::new(
-            self.line.clone(),
-            self.writer.clone(),
-            self.scripts.clone(),
-            self.eviction.clone(),
-            self.db,
-        ))
+    pub(crate) fn link(&self) -> Link {
+        let (line, writer, scripts) = (self.line.clone(), self.writer.clone(), self.scripts.clone());
+        Link::new(line, writer, scripts, self.eviction.clone(), self.db)
     }
 }
 

@@ -8,11 +8,9 @@ use std::{
     time::Duration,
 };
 
-use notify_server::{
-    idempotency::{Answers, Claim, Outcome},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
-    session::{Session, SessionStore},
-    store::{BoxFuture, Probe, StoreError},
+use notify_server::model::{
+    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Session,
+    SessionStore, StoreError,
 };
 use uuid::Uuid;
 

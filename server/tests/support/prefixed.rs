@@ -1,10 +1,8 @@
 //! A store of one test within a store of many: every key has a prefix.
 
-use notify_server::{
-    idempotency::{Answers, Claim, Outcome},
-    queue::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, Returned},
-    session::{Session, SessionStore},
-    store::{BoxFuture, Probe, StoreError},
+use notify_server::model::{
+    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Session,
+    SessionStore, StoreError,
 };
 
 use uuid::Uuid;

@@ -10,20 +10,19 @@ use std::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use notify_server::{
     App, Collaborators, NotificationsService,
-    auth::{JwtVerifier, Parties, keys::Keys},
+    auth::{JwtVerifier, Parties, keys::Keys, session::StoredSessions},
+    cluster::Cluster,
     config::Credentials,
-    event::{Draft, EventType},
     gate::Bounds,
+    model::{AckQueue, Draft, EntryId, EventType, Session, SessionStore, StoreError},
     notifications::{Delivery, Receipt},
     origins::Origins,
     proxies::TrustedProxies,
-    queue::{AckQueue, EntryId},
     rules::Standard,
     serve::serve,
-    session::{Session, SessionStore, StoredSessions},
     socketio::Heartbeat,
     store::{
-        Limits, StoreError, Stores,
+        Limits, Stores,
         embedded::EmbeddedStore,
         redis::{RedisConfig, RedisStore},
     },
@@ -69,7 +68,7 @@ impl Server {
     /// A server on a Redis, as one node of those that share it.
     pub(crate) async fn on_redis(config: &RedisConfig, change: impl FnOnce(&mut Collaborators)) -> Self {
         let store = RedisStore::new(config, LIMITS);
-        let cluster = store.cluster();
+        let cluster = Cluster::new(&store);
         Self::on(Stores::of(store), Scratch::new(), LIMITS.max_events, |collaborators| {
             collaborators.peers = Some(Arc::new(cluster));
             change(collaborators);

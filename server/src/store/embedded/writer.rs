@@ -12,7 +12,7 @@ use std::{
 use redb::{Database, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{counts::COUNTS, store::StoreError};
+use crate::{counts::COUNTS, model::StoreError};
 
 /// How many changes may wait, and how many share a commit.
 const BACKLOG: usize = 1_024;

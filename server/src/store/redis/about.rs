@@ -3,7 +3,7 @@
 
 use redis::{Value, aio::MultiplexedConnection};
 
-use crate::store::StoreError;
+use crate::model::StoreError;
 
 /// The oldest major version that will do: older scripts may not ask for the time and write afterwards.
 const OLDEST: u32 = 7;
@@ -73,7 +73,7 @@ mod tests {
         super::{Address, connect::Connector},
         Kind,
     };
-    use crate::store::StoreError;
+    use crate::model::StoreError;
 
     /// What comes of connecting to a Redis of which only the answers to HELLO and INFO are known; anything else is answered with OK.
     async fn connecting(hello: &'static str, info: &'static str) -> Result<(), StoreError> {

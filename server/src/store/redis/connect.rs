@@ -18,10 +18,7 @@ use super::{
     about::{About, Kind},
     tls,
 };
-use crate::{
-    config::Secret,
-    store::{BoxFuture, StoreError},
-};
+use crate::model::{BoxFuture, Secret, StoreError};
 
 /// Says where a server is.
 pub(super) trait Locate: Send + Sync {

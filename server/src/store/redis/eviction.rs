@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::store::StoreError;
+use crate::model::StoreError;
 
 /// What Redis has said last: until then, that it keeps everything. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ use super::{
     Address, TIMEOUT,
     connect::{Connection, Connector},
 };
-use crate::{counts::COUNTS, store::StoreError};
+use crate::{counts::COUNTS, model::StoreError};
 
 /// How long a connection is kept whatever is answered on it, so that a server that is no use is not asked by ever new ones.
 const KEPT: Duration = Duration::from_millis(250);

@@ -6,11 +6,7 @@ use redis::{Script, aio::PubSubStream};
 use uuid::Uuid;
 
 use super::{Appended, Entry, Line, Scripts, Writer, Written, entry_id, eviction::Eviction, names, queued};
-use crate::{
-    cluster::{BEAT, BEAT_OF_ALL, Mode},
-    queue::{EntryId, Queued},
-    store::StoreError,
-};
+use crate::model::{EntryId, Queued, StoreError};
 
 /// How long a node that is not heard of counts as alive: with what comes on top, less than the 15 s of false presence that are
 /// allowed.
@@ -32,6 +28,28 @@ local heard = redis.call('PUBLISH', channel, beat)
 if all ~= '' then redis.call('PUBLISH', all, beat_of_all) end
 return {redis.call('GET', epoch), heard}
 ";
+
+/// How a sign of life begins: that of a node to itself, and that to all.
+pub(crate) const BEAT: &str = "beat\n";
+pub(crate) const BEAT_OF_ALL: &str = "beat all\n";
+
+/// How a user is present on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// No client acknowledges.
+    Plain,
+    /// Some client does.
+    Ack,
+}
+
+impl Mode {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Ack => "ack",
+        }
+    }
+}
 
 /// The way of one node to the others.
 pub(crate) struct Link {

@@ -13,12 +13,11 @@ use uuid::Uuid;
 use super::{
     clock::Clock,
     line::{Line, Load},
+    peers::Mode,
 };
 use crate::{
-    cluster::Mode,
-    idempotency::{ANSWER_TTL, CLAIM_LASTS},
-    queue::{AT_A_TIME_BYTES, KEPT_AT_MOST},
-    store::{Limits, StoreError},
+    model::{ANSWER_TTL, AT_A_TIME_BYTES, CLAIM_LASTS, KEPT_AT_MOST, StoreError},
+    store::Limits,
 };
 
 /// How long the ledger of a user who acknowledges is kept after the last event or connect.

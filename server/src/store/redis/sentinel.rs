@@ -11,7 +11,7 @@ use super::{
     connect::{Connector, Locate},
     line::Line,
 };
-use crate::store::{BoxFuture, StoreError};
+use crate::model::{BoxFuture, StoreError};
 
 /// How long is waited for those who have not told yet: the server that they tell of has to be reached in time as well.
 const TELL_WITHIN: Duration = Duration::from_millis(400);

@@ -10,11 +10,7 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle};
 use uuid::Uuid;
 
-use crate::{
-    event::Sent,
-    queue::{EntryId, OfflineQueue, Queued},
-    store::StoreError,
-};
+use crate::model::{EntryId, OfflineQueue, Queued, Sent, StoreError};
 
 /// How long to wait before the store is asked again.
 const RETRY: Duration = Duration::from_secs(1);

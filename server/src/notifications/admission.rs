@@ -5,12 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::drains::Drain;
 use crate::{
     cluster::Stay,
     counts::COUNTS,
-    drains::Drain,
-    event::{Outgoing, Sent},
-    queue::{Backlog, EntryId, may_have_more},
+    model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
     turns::Turn,
 };
 

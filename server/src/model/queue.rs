@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::store::{BoxFuture, StoreError};
+use super::{BoxFuture, StoreError};
 
 /// An entry of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,14 +106,6 @@ pub struct Backlog {
     pub entries: Vec<Queued>,
     /// How many events the cap, their age or damage has cost the user since that was last told and acknowledged.
     pub dropped: u64,
-}
-
-impl Backlog {
-    /// Whether there is nothing to tell.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.dropped == 0
-    }
 }
 
 /// The same queue as those see it who acknowledge: an entry stays until [`AckQueue::confirm`], and what was lost is counted.
