@@ -153,6 +153,7 @@ ci: check
     just conformance-nest
     just interop
     just interop fixtures/targets/node.toml
+    just interop fixtures/targets/nest.toml
     just deploy
     just api
     just load-smoke
