@@ -4,6 +4,7 @@ import { v7 as uuidv7 } from 'uuid';
 
 import { LEEWAY_SECONDS, Refusal, bareToken, findToken, tokenVerifier } from './auth.js';
 import { Outbox } from './outbox.js';
+import { countLastAnswer } from './pace.js';
 import { Turns } from './turns.js';
 
 export const EVENT_TYPES = new Set(['record.accessed', 'access.granted', 'access.revoked', 'record.uploaded']);
@@ -17,6 +18,8 @@ export class Notifications {
   #turns = new Turns();
   /** User id → the user's connected sockets. */
   #devices = new Map();
+  /** User id → what is on its way to them, and to those that have left. */
+  #outboxes = new Map();
   /** Session id → the sockets that are in by it, or about to be. */
   #sessions = new Map();
 
@@ -120,7 +123,7 @@ export class Notifications {
       const entries = events.filter((event) => event.text && !event.isKept);
       if (entries.length > 0) this.#settle(userId, entries);
     }
-    if (outbox.hasMissed && outbox.isIdle) this.#catchUp(socket);
+    if (socket.connected && outbox.hasMissed && outbox.isIdle) this.#catchUp(socket);
   }
 
   /** Before the CONNECT is answered. Holds the user's turn until the client is in, or is gone. */
@@ -191,6 +194,7 @@ export class Notifications {
       ackTimeoutMs: this.ackTimeoutMs,
       handed: (events) => this.#handed(socket, events),
     });
+    this.#outboxes.set(userId, (this.#outboxes.get(userId) ?? new Set()).add(socket.data.outbox));
     socket.join(room(userId));
     const devices = this.#devices.get(userId) ?? new Set();
     this.#devices.set(userId, devices.add(socket));
@@ -200,8 +204,8 @@ export class Notifications {
       clearTimeout(socket.data.timer);
       this.#leaveSession(socket.data.stay);
       if (reason === 'client namespace disconnect') this.#closeUnlessBack(socket);
-      this.#putBack(socket);
-      socket.data.outbox.end();
+      countLastAnswer(socket.conn);
+      socket.data.outbox.end(() => this.#putBack(socket.data));
     });
     socket.on('ping', (...args) => {
       const acknowledge = args.at(-1);
@@ -217,9 +221,7 @@ export class Notifications {
   }
 
   /** TRANS-14. */
-  #closeUnlessBack({ client, conn, data }) {
-    // What is still on its way would be given to the next device, and reach this one as well.
-    if (!data.outbox.isIdle) return conn.close(true);
+  #closeUnlessBack({ client, conn }) {
     const timer = setTimeout(() => {
       if (![...this.namespace.sockets.values()].some((socket) => socket.client === client)) conn.close();
     }, this.stays);
@@ -237,9 +239,9 @@ export class Notifications {
     return { ok: true };
   }
 
-  /** Everything that is on its way to the user's devices or waits for them, by its eventId. */
+  /** Everything that is on its way to the user's devices, or waits for them, by its eventId. */
   #underWay(userId) {
-    const events = [...this.#devices.get(userId) ?? []].flatMap(({ data }) => data.outbox.events());
+    const events = [...this.#outboxes.get(userId) ?? []].flatMap((outbox) => outbox.events());
     return new Map(events.map((event) => [event.payload.eventId, event]));
   }
 
@@ -294,7 +296,10 @@ export class Notifications {
   }
 
   /** SLOW-08 and SLOW-10: what a plain client that is gone has not taken is another's, or is queued. */
-  async #putBack({ data: { userId, outbox } }) {
+  async #putBack({ userId, outbox }) {
+    const outboxes = this.#outboxes.get(userId);
+    outboxes.delete(outbox);
+    if (outboxes.size === 0) this.#outboxes.delete(userId);
     const elsewhere = this.#underWay(userId);
     const back = outbox.events().filter((event) => !event.isTaken && !event.isKept && !elsewhere.has(event.payload.eventId));
     if (outbox.acknowledges || back.length === 0) return;

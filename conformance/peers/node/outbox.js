@@ -37,10 +37,22 @@ export class Outbox {
     for (const [name, listener] of Object.entries(this.#listeners)) conn.on(name, listener);
   }
 
-  /** Nothing more is given to the connection. */
-  end() {
-    for (const [name, listener] of Object.entries(this.#listeners)) this.conn.off(name, listener);
+  /**
+   * Nothing more is given to the connection. Calls `done` once nothing is under way any more: it was handed over, or the connection is
+   * closed. Takes back what the library has not given to the transport.
+   */
+  end(done) {
     for (const { timer } of this.#owed) clearTimeout(timer);
+    this.conn.writeBuffer = this.conn.writeBuffer.filter(({ type }) => type !== 'message');
+    this.miss(this.#given.parcels.flatMap(({ events }) => events));
+    this.#given = { parcels: [], bytes: 0 };
+    const settle = () => {
+      for (const [name, listener] of Object.entries(this.#listeners)) this.conn.off(name, listener);
+      this.conn.off('handed', settle).off('close', settle);
+      done();
+    };
+    if (this.isIdle || this.conn.readyState === 'closed') settle();
+    else this.conn.on('handed', settle).on('close', settle);
   }
 
   #flushed() {

@@ -80,8 +80,16 @@ export class PacedServer extends WebSocketServer {
   }
 }
 
+/** Connection → its last poll. */
+const polls = new WeakMap();
+
+/** A connection that ends, or of which a client has left the namespace: an answer that was written whole counts as handed over. */
+export function countLastAnswer(conn) {
+  const poll = polls.get(conn);
+  if (conn.transport.name === 'polling' && poll?.response.writableFinished && !poll.socket.errored) conn.emit('handed');
+}
+
 export function watchPace(engine) {
-  const polls = new WeakMap();
   const polledOver = new WeakMap();
   engine.on('connection', (conn) => {
     if (conn.transport.name === 'websocket') watchWebSocket(conn, conn.transport);
@@ -94,12 +102,9 @@ export function watchPace(engine) {
     conn.on('packetCreate', ({ options }) => (options.wsPreEncodedFrame = undefined));
     conn.on('flush', (packets) => {
       const bytes = packets.reduce((sum, { data = '' }) => sum + data.length, 0);
-      if (conn.transport.name === 'polling') bePatient(conn, polls, bytes / LEAST_BYTES_PER_MS);
+      if (conn.transport.name === 'polling') bePatient(conn, bytes / LEAST_BYTES_PER_MS);
     });
-    conn.prependListener('close', () => {
-      const poll = polls.get(conn);
-      if (conn.transport.name === 'polling' && poll?.response.writableFinished && !poll.socket.errored) conn.emit('handed');
-    });
+    conn.prependListener('close', () => countLastAnswer(conn));
   });
   engine.use((request, response, next) => {
     const conn = engine.clients[request._query.sid];
@@ -128,7 +133,7 @@ function watchWebSocket(conn, transport) {
 }
 
 /** The same for an answer to a poll: until the next one comes, the slowest client may be taking it. */
-function bePatient(conn, polls, milliseconds) {
+function bePatient(conn, milliseconds) {
   if (milliseconds < PATIENCE_MS) return;
   const until = Date.now() + milliseconds;
   const poll = polls.get(conn);

@@ -13,6 +13,8 @@ const beyond = 'now - ttlMs, maxEvents + beyond,';
 const drop = '      if (entries.length > 0) this.#settle(userId, entries);';
 const send = '  #send(recipient, events, answer) {';
 const isOpen = "socket.conn.readyState === 'open')";
+/** Nor is one that has left taken for one that is behind. */
+const neverBehind = ['outbox.js', 'return this.hasMissed || ', 'return '];
 /** Nor does the cap act when a queue is read. */
 const uncapped = ['store.js', 'slice(0, -this.queue.maxEvents)', 'slice(0, 0)'];
 const aged = "redis.call('PEXPIREAT', KEYS[1], newest + ARGV[3])";
@@ -121,7 +123,7 @@ export const delivery = [
   broken('aged-together', 'a queue ages by its newest event', ['QUEUE-07/each-by-itself'], ['store.js', 'return timeOf(event) > oldest ? [', 'return timeOf(event) > 0 ? ['], ['store.js', "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])", '']),
   broken('aged-by-oldest', 'a queue ages by its oldest event', ['QUEUE-07/each-by-itself'], ['store.js', aged, "redis.call('PEXPIREAT', KEYS[1], newest + ARGV[3], 'NX')"]),
   broken('damage-costs-all', 'a damaged entry costs the whole queue', ['QUEUE-15/corrupt'], ['store.js', '    return texts.flatMap((text) => {', "    if (texts.some((text) => !text.includes(' '))) return [];\n    return texts.flatMap((text) => {"]),
-  broken('cut-line-stays', 'whoever closes without a DISCONNECT stays connected', ['QUEUE-01/closed'], ['notifications.js', "      devices.delete(socket);\n", "      if (reason !== 'transport close') devices.delete(socket);\n"], ['notifications.js', `filter((socket) => ${isOpen}`, 'filter((socket) => socket)']),
+  broken('cut-line-stays', 'whoever closes without a DISCONNECT stays connected', ['QUEUE-01/closed'], neverBehind, ['notifications.js', "      devices.delete(socket);\n", "      if (reason !== 'transport close') devices.delete(socket);\n"], ['notifications.js', `filter((socket) => ${isOpen}`, 'filter((socket) => socket)']),
 
   broken('no-heartbeat', 'a dead peer counts as live for ever', ['HEART-02/websocket', 'HEART-02/polling'], engine('it.resetPingTimeout = () => {};')),
   broken('never-pings', 'no client is pinged', ['HEART-01/websocket', 'HEART-01/polling'], engine('clearTimeout(it.pingIntervalTimer);')),
@@ -144,7 +146,7 @@ export const delivery = [
   broken('no-turns', "a user's connects and events cross", ['QUEUE-11/before-live'], ['turns.js', '    await before;', '']),
   broken('upgrade-forgotten', 'a client that upgrades is taken for another', ['TRANS-04/upgrade'], engine("it.on('upgrade', () => it.close());")),
   broken('one-transport', 'only WebSocket counts as connected', ['TRANS-02/polling'], ['notifications.js', `filter((socket) => ${isOpen}`, `filter((socket) => socket.conn.transport.name === 'websocket' && ${isOpen}`]),
-  broken('leaves-late', 'who has left stays connected for two seconds', ['QUEUE-01/polling'], ['notifications.js', '      devices.delete(socket);\n      if (devices.size === 0 && this.#devices.get(userId) === devices) this.#devices.delete(userId);', '      setTimeout(() => devices.delete(socket), 2_000);'], ['notifications.js', `filter((socket) => ${isOpen}`, 'filter((socket) => socket)']),
+  broken('leaves-late', 'who has left stays connected for two seconds', ['QUEUE-01/polling'], neverBehind, ['notifications.js', '      devices.delete(socket);\n      if (devices.size === 0 && this.#devices.get(userId) === devices) this.#devices.delete(userId);', '      setTimeout(() => devices.delete(socket), 2_000);'], ['notifications.js', `filter((socket) => ${isOpen}`, 'filter((socket) => socket)']),
   broken('deaf-to-who-left', 'a CONNECT right after a DISCONNECT is passed over', ['TRANS-14/again', 'TRANS-14/again-polling'], ['notifications.js', "if (reason === 'client namespace disconnect') this.#closeUnlessBack(socket);", "if (reason === 'client namespace disconnect') { this.#closeUnlessBack(socket); socket.conn.left = Date.now(); }"], ['notifications.js', 'this.namespace.use((socket, next) => this', 'this.namespace.use((socket, next) => Date.now() - socket.conn.left < 20 || this']),
   broken('left-namespace-stays', 'who has left the namespace stays connected for as long as the transport', ['TRANS-14/left'], ['notifications.js', "if (reason === 'client namespace disconnect') this.#closeUnlessBack(socket);", '']),
 ];

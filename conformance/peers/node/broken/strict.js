@@ -8,8 +8,8 @@ const ends = 'Math.min(data.endsAt, data.stay.endsAt)';
 const refreshed = 'Object.assign(socket.data, { stay, endsAt });';
 const refusedRefresh = '(({ message }) => ({ ok: false, code: message }))';
 const queued = "    if (payloads.length > 0) socket.emit('queued.events', payloads);";
-const putBack = '      this.#putBack(socket);';
-const caughtUp = '    if (outbox.hasMissed && outbox.isIdle) this.#catchUp(socket);';
+const putBack = 'socket.data.outbox.end(() => this.#putBack(socket.data));';
+const caughtUp = '    if (socket.connected && outbox.hasMissed && outbox.isIdle) this.#catchUp(socket);';
 const told = '    socket.data.told = dropped;';
 const missed = '    this.hasMissed = true;';
 
@@ -45,7 +45,7 @@ export const strict = [
   broken('heartbeat-behind-the-answer', 'a poll has to come in time, however long the answer before', ['SLOW-06/beyond-the-heartbeat'], ['pace.js', '  if (milliseconds < PATIENCE_MS) return;', '  if (milliseconds > 0) return;']),
   broken('no-bound', 'what waits for a client has no bound', ['SLOW-01/websocket', 'SLOW-05/memory'], ['outbox.js', '400 * 1024', '400 * 1024 ** 3']),
   broken('behind-for-good', 'who was behind gets nothing more', ['SLOW-09/websocket', 'SLOW-09/acknowledging'], [N, caughtUp, '']),
-  broken('not-put-back', 'what a broken connection leaves is lost', ['SLOW-10/broken', 'SLOW-10/broken-polling'], [N, putBack, '']),
+  broken('not-put-back', 'what a broken connection leaves is lost', ['SLOW-10/broken', 'SLOW-10/broken-polling'], [N, putBack, 'socket.data.outbox.end(() => this.#outboxes.get(userId).delete(socket.data.outbox));']),
   broken('put-back-out-of-order', 'what a broken connection leaves comes behind what was accepted since', ['ORDER-01/not-fetched'], ['store.js', '[timeOf(events[at]), text]', '[now, text]']),
   broken('handed-when-given', 'the queue is removed when it was given to the library', ['SLOW-07/broken', 'SLOW-07/broken-polling'], [N, queued, `${queued}\n    this.store.remove(userId, entries).catch(() => {});`], [N, '  #sendQueue(socket, entries) {', '  #sendQueue(socket, entries) {\n    const { userId } = socket.data;']),
   broken('queue-for-each', 'a queue that is on its way to one device is given to another', ['SLOW-08/one-device', 'SLOW-08/one-device-polling'], [N, 'kept.events.filter(({ payload }) => !underWay.has(payload.eventId));', 'kept.events;']),
