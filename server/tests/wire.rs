@@ -2,9 +2,10 @@
 
 mod support;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{body::Body, http::Method};
+use futures_util::future::join_all;
 use serde_json::json;
 use support::{
     PATIENCE,
@@ -111,6 +112,35 @@ async fn a_second_connect_closes_the_connection_and_the_user_is_away() {
     assert_eq!(session.send(format!("{connect}\u{1e}{connect}")).await, 400);
     session.closed().await;
     bystander.quiet().await;
+}
+
+// With more threads than processors, so that whoever has answered is now and then held up right after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn who_was_refused_may_try_again_at_once() {
+    let server = Arc::new(Server::start().await);
+    let tries = (0..32).map(|n| {
+        let server = server.clone();
+        tokio::spawn(async move {
+            let token = server.token(&format!("user-{n}")).await;
+            for _ in 0..30 {
+                let mut client = Client::open(&server).await;
+                for _ in 0..3 {
+                    assert_eq!(client.refused(&json!({"token": "none"})).await, "token_invalid");
+                }
+                client.join(&token).await;
+                let session = Polling::open(&server).await;
+                session.send("40/notifications,{}").await;
+                let answer = session.poll().await.expect("the session is open");
+                assert!(answer[0].starts_with("44/notifications,"), "{answer:?}");
+                session.send(format!("40/notifications,{}", json!({"token": token}))).await;
+                let answer = session.poll().await.expect("the session is open");
+                assert!(answer[0].starts_with("40/notifications,{\"sid\""), "{answer:?}");
+            }
+        })
+    });
+    for tried in join_all(tries).await {
+        tried.expect("each is answered");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 //! what was taken is a fact and no conclusion.
 
 use std::{
+    borrow::Cow,
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
@@ -25,6 +26,7 @@ use tokio::{
 };
 
 use super::{
+    LEAVING_PACKET,
     acks::AckTracker,
     early::Early,
     flusher::Flusher,
@@ -45,6 +47,12 @@ const AT_ONCE: usize = 64;
 
 /// How often a client that takes what waits for it counts as one that has answered a ping, which is somewhere behind that.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How a client answers a ping.
+const PONG: &str = "3";
+
+/// When a CONNECT is said again that the library does not seem to have heard.
+const SAYS_AGAIN: Duration = Duration::from_millis(50);
 
 /// What can be read and written.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -95,6 +103,8 @@ pub(crate) struct Connection {
     state: Mutex<State>,
     /// Counts what the client has entered and left: it is in the namespace, or about to be, where this is odd.
     membership: AtomicU32,
+    /// The stay whose CONNECT the library has heard.
+    heard: AtomicU32,
     /// The transport is known to be going: nothing more can be handed to it.
     departed: AtomicBool,
     /// The flusher knows of it.
@@ -107,11 +117,8 @@ pub(crate) struct Connection {
 
 /// What can be done to a polling session from outside.
 pub(crate) struct PollingSession {
-    pub(crate) close: Box<dyn Fn() + Send + Sync>,
-    /// Says to the library that the client leaves.
-    pub(crate) leave: Box<dyn Fn() + Send + Sync>,
-    /// Says to the library that the client has answered a ping.
-    pub(crate) alive: Box<dyn Fn() + Send + Sync>,
+    /// Says something to the library as the client would.
+    pub(crate) say: Box<dyn Fn(Cow<'static, str>) + Send + Sync>,
     pub(crate) _listing: Listing,
 }
 
@@ -138,8 +145,8 @@ struct State {
     /// When something was taken last, or began to wait.
     progress: Option<Instant>,
     alive: Option<Instant>,
-    /// A pong is to be read that the client need not send.
-    pong: bool,
+    /// What the library is to read as if the client had said it.
+    unsaid: Vec<Cow<'static, str>>,
     /// Of polling: an answer is on its way; a poll waits; one is to be answered though there is nothing.
     answering: bool,
     poll: Option<Waker>,
@@ -179,6 +186,7 @@ impl Connection {
             evicted: AtomicBool::new(false),
             state: Mutex::default(),
             membership: AtomicU32::new(0),
+            heard: AtomicU32::new(0),
             departed: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             reader: AtomicWaker::new(),
@@ -201,7 +209,7 @@ impl Connection {
     // What the client says.
 
     /// Notes a CONNECT; false where it is a second one (TRANS-08).
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn enter(self: &Arc<Self>, connect: &str) -> bool {
         let has_unsent = self.lock().has_unsent();
         if self.membership().is_multiple_of(2) && has_unsent {
             // It left something behind, which goes to the queue first.
@@ -212,10 +220,34 @@ impl Connection {
             .membership
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.is_multiple_of(2).then(|| n + 1))
             .map(|before| before + 1);
-        if let (Ok(membership), false) = (entered, has_unsent) {
+        let Ok(membership) = entered else { return false };
+        if !has_unsent {
             self.lock().outbox_of = membership;
         }
-        entered.is_ok()
+        if membership > 1 {
+            self.connect_again(membership, connect);
+        }
+        true
+    }
+
+    /// Says a further CONNECT again until the library has heard it: it passes over one while it has not quite done with the one before.
+    fn connect_again(self: &Arc<Self>, membership: u32, connect: &str) {
+        let (connection, connect) = (Arc::downgrade(self), format!("4{connect}"));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SAYS_AGAIN).await;
+                let Some(connection) = connection.upgrade() else { return };
+                if connection.heard.load(Ordering::SeqCst) == membership || connection.has_left(membership) {
+                    return;
+                }
+                connection.say(&mut connection.lock(), connect.clone().into());
+            }
+        });
+    }
+
+    /// The library has heard the CONNECT.
+    pub(crate) fn hears(&self) {
+        self.heard.store(self.membership(), Ordering::SeqCst);
     }
 
     /// Notes that the CONNECT was refused or undone, so that another may follow. Events are sent no more.
@@ -504,12 +536,18 @@ impl Connection {
         state.progress = Some(now);
         if state.alive.is_none_or(|alive| now - alive >= ALIVE_EVERY) {
             state.alive = Some(now);
-            match self.polling.get() {
-                Some(polling) if matches!(state.link, Link::Polling) => (polling.alive)(),
-                _ => {
-                    state.pong = true;
-                    self.reader.wake();
-                }
+            self.say(state, PONG.into());
+        }
+    }
+
+    /// Says something to the library as the client would.
+    fn say(&self, state: &mut State, packet: Cow<'static, str>) {
+        match self.polling.get() {
+            Some(polling) if matches!(state.link, Link::Polling) => (polling.say)(packet),
+            _ if state.unsaid.contains(&packet) => {}
+            _ => {
+                state.unsaid.push(packet);
+                self.reader.wake();
             }
         }
     }
@@ -566,7 +604,7 @@ impl Connection {
         self.reader.wake();
         wakers.into_iter().for_each(Waker::wake);
         if let (true, Some(polling)) = (polls, self.polling.get()) {
-            (polling.close)();
+            (polling.say)("1".into());
         }
     }
 
@@ -577,7 +615,7 @@ impl Connection {
         self.evicted.store(true, Ordering::SeqCst);
         let polls = matches!(self.lock().link, Link::Polling);
         match self.polling.get() {
-            Some(polling) if polls => (polling.leave)(),
+            Some(polling) if polls => (polling.say)(LEAVING_PACKET.into()),
             _ => self.reader.wake(),
         }
     }
@@ -661,18 +699,22 @@ impl Connection {
         }
     }
 
-    /// Reads for the library. True where it is to be told of a pong instead.
-    pub(super) fn read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+    /// Reads for the library; or what it is to read instead, as if the client had said it.
+    pub(super) fn read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Option<Cow<'static, str>>>> {
         self.reader.register(cx.waker());
         let mut state = self.lock();
         if state.closed {
             return Poll::Ready(Err(closed()));
         }
-        if std::mem::take(&mut state.pong) {
-            return Poll::Ready(Ok(true));
+        if let Some(packet) = state.unsaid.pop() {
+            return Poll::Ready(Ok(Some(packet)));
         }
         match &mut state.link {
-            Link::WebSocket(stream) => Pin::new(stream).poll_read(cx, buf).map_ok(|()| false),
+            Link::WebSocket(stream) => Pin::new(stream).poll_read(cx, buf).map_ok(|()| None),
             Link::Polling | Link::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -692,8 +734,7 @@ impl Connection {
         }
         if let Some(swallowed) = state.follower.swallows(buf) {
             if swallowed.is_ping {
-                state.pong = true;
-                self.reader.wake();
+                self.say(&mut state, PONG.into());
             }
             return Poll::Ready(Ok(swallowed.bytes));
         }

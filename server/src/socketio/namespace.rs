@@ -155,6 +155,9 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
 
 /// Before the CONNECT is answered: verifies, and only then touches the user's queue (AUTH-18 to AUTH-20).
 async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Presented) -> Result<(), Refusal> {
+    if let Some(connection) = connection_of(socket) {
+        connection.hears();
+    }
     let admitted = verify(door, socket, &auth).await;
     if let Err(refusal) = &admitted {
         tracing::debug!(%refusal, "a connection is refused");

@@ -83,7 +83,7 @@ fn judge_message<'a>(message: &'a str, session: &Arc<Connection>) -> Result<Opti
     }
     match parts.kind {
         _ if !well_formed => Err(Violation::Malformed),
-        b'0' if ours && !session.enter() => Err(Violation::SecondConnect),
+        b'0' if ours && !session.enter(message) => Err(Violation::SecondConnect),
         // Another namespace: the library refuses it with a CONNECT_ERROR (TRANS-05).
         b'0' => Ok(None),
         // Not joined at all; where ours is not joined yet, the library closes the connection (TRANS-07).

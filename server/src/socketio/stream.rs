@@ -15,6 +15,10 @@ use tokio::{
     runtime::Handle,
     time::timeout,
 };
+use tokio_tungstenite::tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Data, OpCode},
+};
 
 use super::{
     LEAVING_PACKET,
@@ -29,9 +33,6 @@ const LINGER: Duration = Duration::from_secs(3);
 /// What a client has begun to say is told in steps of so many bytes.
 const HELD_STEP: usize = 4 * 1024;
 
-/// The answer to a ping, as a client sends it.
-const PONG: &[u8] = b"\x81\x81\0\0\0\x003";
-
 /// The end of a connection that was closed from here. Were the stream dropped at once, whatever the client says afterwards, a
 /// pong perhaps, would be answered with a reset, and what the system still holds for the client would be gone.
 async fn linger(mut stream: Box<dyn Stream>) {
@@ -42,10 +43,13 @@ async fn linger(mut stream: Box<dyn Stream>) {
     timeout(LINGER, read_out).await.ok();
 }
 
-/// The CONNECT of a client that has to leave.
-fn leaving() -> Vec<u8> {
-    let length = u8::try_from(LEAVING_PACKET.len()).expect("it is a short packet");
-    [&[0x81, 0x80 | length, 0, 0, 0, 0], LEAVING_PACKET.as_bytes()].concat()
+/// A packet as a client sends it.
+fn said(packet: &str) -> Vec<u8> {
+    let header = FrameHeader { opcode: OpCode::Data(Data::Text), mask: Some([0; 4]), ..FrameHeader::default() };
+    let mut frame = Vec::new();
+    header.format(packet.len() as u64, &mut frame).expect("a vector takes whatever is written to it");
+    frame.extend_from_slice(packet.as_bytes());
+    frame
 }
 
 /// A stream that ends with an error where the client breaks the protocol or the session is closed; the library closes the
@@ -83,12 +87,14 @@ impl Watched {
                 if std::mem::replace(&mut self.was_told, true) {
                     return self.connection.poll_closed(cx).map_ok(|()| false);
                 }
-                judged = leaving();
+                judged = said(LEAVING_PACKET);
                 break;
             }
             let mut early = std::mem::take(&mut self.early);
-            if early.is_empty() && ready!(self.connection.read(cx, buf))? {
-                judged.extend_from_slice(PONG);
+            if early.is_empty()
+                && let Some(packet) = ready!(self.connection.read(cx, buf))?
+            {
+                judged = said(&packet);
                 break;
             }
             early.extend_from_slice(&buf.filled()[begin..]);

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tower::ServiceExt;
 
 use super::{
-    LEAVING_PACKET, Sessions,
+    Sessions,
     carrier::{Carried, Carrier},
     connection::{Connection, Lines, PollingSession, Stream},
     follower::Follower,
@@ -131,9 +131,7 @@ impl Transport {
             body.strip_prefix(b"0").and_then(|json| serde_json::from_slice(json).ok());
         if let Some(sid) = opened.as_ref().and_then(|open| open["sid"].as_str()) {
             connection.is_polling(PollingSession {
-                close: Box::new(self.says(sid, "1")),
-                leave: Box::new(self.says(sid, LEAVING_PACKET)),
-                alive: Box::new(self.says(sid, "3")),
+                say: Box::new(self.says(sid)),
                 _listing: self.sessions.list(sid, &connection),
             });
         }
@@ -206,18 +204,18 @@ impl Transport {
     }
 
     /// Says something to the library as the client of a polling session would: there is no other way from here.
-    async fn say(&self, sid: &str, packet: &'static str) {
+    async fn say(&self, sid: &str, packet: Cow<'static, str>) {
         let uri = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
-        if let Ok(request) = Request::post(uri).body(Body::from(packet)) {
+        if let Ok(request) = Request::post(uri).body(Body::from(packet.into_owned())) {
             self.pass(request).await;
         }
     }
 
     /// The same from wherever it is called.
-    fn says(&self, sid: &str, packet: &'static str) -> impl Fn() + Send + Sync + 'static {
+    fn says(&self, sid: &str) -> impl Fn(Cow<'static, str>) + Send + Sync + 'static {
         let (transport, runtime) = (self.clone(), tokio::runtime::Handle::current());
         let sid: Arc<str> = sid.into();
-        move || {
+        move |packet| {
             let (transport, sid) = (transport.clone(), sid.clone());
             runtime.spawn(async move { transport.say(&sid, packet).await });
         }
