@@ -318,9 +318,7 @@ impl Client {
         match &self.link {
             Link::Wire(wire) => {
                 let leave = Packet::new(Kind::Disconnect, NAMESPACE, None);
-                // In one go: a server may close a session of which no namespace is left.
-                let packets = [&*format!("4{}", leave.encode()), "1"];
-                wire.send_all(&packets).await.map_err(|error| gone("a DISCONNECT and a close packet", error))
+                wire.send_and_go(&format!("4{}", leave.encode())).await.map_err(|error| gone("a DISCONNECT", error))
             }
             Link::Library(_) => Err(inconclusive("rust_socketio hears nothing after it has left")),
         }

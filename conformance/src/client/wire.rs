@@ -274,17 +274,17 @@ impl Wire {
         }
     }
 
-    /// Sends the texts of several packets, over polling in one request.
+    /// Says something last, and goes: by the close frame of a WebSocket, or by a close packet in the same POST, for a server may close a
+    /// session of which no namespace is left. What the server sends before it closes can still be read.
     ///
     /// # Errors
     /// As for [`Wire::send`].
-    pub async fn send_all(&self, packets: &[&str]) -> Result<(), WireError> {
+    pub async fn send_and_go(&self, packet: &str) -> Result<(), WireError> {
         match &self.link {
-            Link::Polling(poller) => limited(poller.post(EnginePacket::encode_payload(packets))).await,
+            Link::Polling(poller) => limited(poller.post(EnginePacket::encode_payload(&[packet, "1"]))).await,
             Link::WebSocket(sender) => {
-                for packet in packets {
-                    limited(sender.send_text(packet)).await?;
-                }
+                limited(sender.send_text(packet)).await?;
+                sender.close().await;
                 Ok(())
             }
         }
