@@ -71,7 +71,8 @@ impl Bench {
     /// # Errors
     /// Where the user counts as connected for longer than `within`.
     pub async fn emit_until_away(&self, user: &User, first: usize, within: Duration) -> Outcome<usize> {
-        let mut poll = interval(POLL);
+        // So that all of them have room in a queue (QUEUE-03), whenever a right server finds out.
+        let mut poll = interval(POLL.max(within / 40));
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let deadline = Instant::now() + within;
         let mut n = first;
