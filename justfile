@@ -159,7 +159,6 @@ ci: check
     just load-smoke
     just selftest-node --redis local --at-once 4
     just selftest --named --profile core --redis local --at-once 4
-    just churn --seed 1
     just churn
     just churn --seed 1 --nodes 2 --duration 30s
     just churn --seed 1 --mode plain --duration 20s
