@@ -31,7 +31,7 @@ pub(crate) use self::{
 pub(crate) const SPARE: usize = 16;
 
 /// How much those who were not let in may have begun to say, all together.
-const HELD_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const HELD_BYTES: usize = 32 * 1024 * 1024;
 
 /// How long somebody who has to go may take to.
 const LEAVES_WITHIN: Duration = Duration::from_millis(100);

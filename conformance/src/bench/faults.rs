@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{Bench, Emission, User};
 use crate::{
@@ -72,17 +72,14 @@ impl Bench {
     /// Where the user counts as connected for longer than `within`.
     pub async fn emit_until_away(&self, user: &User, first: usize, within: Duration) -> Outcome<usize> {
         // So that all of them have room in a queue (QUEUE-03), whenever a right server finds out.
-        let mut poll = interval(POLL.max(within / 40));
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pace = POLL.max(within / 40);
         let deadline = Instant::now() + within;
         let mut n = first;
-        loop {
-            poll.tick().await;
-            if self.found_away(&self.numbered(user, n), deadline).await? {
-                return Ok(n);
-            }
+        while !self.found_away(&self.numbered(user, n), deadline).await? {
             n += 1;
+            sleep_until((Instant::now() + pace).min(deadline)).await;
         }
+        Ok(n)
     }
 
     async fn found_away(&self, event: &Emission, deadline: Instant) -> Outcome<bool> {

@@ -422,13 +422,13 @@ async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
     expect::that(!doubled, "nothing twice", format!("{read:?} on the old connection and {queued:?} on the new"))
 }
 
-/// The events go with two answers: the one that was waited for has one of them, or a few, and the other all that came meanwhile.
 /// The numbers of an event, or of those in `queued.events`.
 fn live_or_queued(args: &[Value]) -> Vec<u64> {
     args.first().and_then(Value::as_array).map_or_else(|| numbers(args), |queued| numbers(queued))
 }
 
-/// How many of the events were live is the server's affair: what it had no room for comes behind them.
+/// The events go with two answers: the one that was waited for has one of them, or a few, and the other all that came meanwhile.
+/// How many of them were live is the server's affair: what it had no room for comes behind them.
 async fn broken_answer(t: Bench) -> Outcome {
     const EVENTS: usize = 38;
     let alice = t.user().await?;

@@ -283,11 +283,7 @@ async fn left(t: Bench, transport: Transport) -> Outcome {
         leave(device).await?;
     }
     let left = tokio::time::Instant::now();
-    let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&bob).await?})));
-    if let Some(wire) = returns.wire() {
-        send(wire, &format!("4{}", again.encode())).await?;
-    }
-    returns.expect_accepted().await?;
+    come_in(&t, &mut returns, &bob).await?;
     t.emit_numbered(&alice, 1, 1).await?;
     if let Some(wire) = leaves.wire() {
         closed_in_silence(wire, UNAUTHENTICATED).await?;
@@ -310,17 +306,22 @@ async fn leave(device: &mut Client) -> Outcome {
     expect::that(read, "a CONNECT_ERROR for /elsewhere", format!("{answer:?}"))
 }
 
+/// Sends a CONNECT on a connection that there is, and is let in.
+async fn come_in(t: &Bench, device: &mut Client, user: &User) -> Outcome {
+    let connect = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(user).await?})));
+    if let Some(wire) = device.wire() {
+        send(wire, &format!("4{}", connect.encode())).await?;
+    }
+    device.expect_accepted().await
+}
+
 /// Several times, for whoever leaves takes some time to have left.
 async fn comes_again(t: Bench, transport: Transport) -> Outcome {
     let (mut alice, mut bob) = (t.user().await?, t.user().await?);
     let mut device = t.connect_raw(&alice, transport).await?;
     for n in 1..=10 {
-        let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&bob).await?})));
         leave(&mut device).await?;
-        if let Some(wire) = device.wire() {
-            send(wire, &format!("4{}", again.encode())).await?;
-        }
-        device.expect_accepted().await?;
+        come_in(&t, &mut device, &bob).await?;
         if n > 1 {
             let queued = device.expect_queued().await?;
             expect::that(queued.len() == 1, "the event of when she was away", format!("{} events", queued.len()))?;

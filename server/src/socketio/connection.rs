@@ -235,6 +235,7 @@ impl Connection {
         let (connection, connect) = (Arc::downgrade(self), format!("4{connect}"));
         tokio::spawn(async move {
             loop {
+                // Nobody tells when it has done.
                 tokio::time::sleep(SAYS_AGAIN).await;
                 let Some(connection) = connection.upgrade() else { return };
                 if connection.heard.load(Ordering::SeqCst) == membership || connection.has_left(membership) {

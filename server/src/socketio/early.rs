@@ -122,14 +122,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        gate::{Bounds, Gate},
+        gate::{Bounds, Gate, HELD_BYTES},
         proxies::TrustedProxies,
     };
 
     #[tokio::test]
     async fn what_a_post_holds_is_free_where_nobody_reads_it_any_more() {
-        // All that there is for everybody.
-        const HELD_BYTES: usize = 32 * 1024 * 1024;
         let gate = Gate::new(Bounds::default(), TrustedProxies::default());
         let was_sent_away = Arc::new(AtomicBool::new(false));
         let enter = |flag: Arc<AtomicBool>| {
