@@ -117,7 +117,7 @@ test('the JavaScript of docs/clients.md', async (t) => {
 
 test('the Python of docs/clients.md', async (t) => {
   if (spawnSync(PYTHON, ['-c', 'import socketio, aiohttp']).status !== 0) {
-    return missing(t, `the Python client, for ${PYTHON} has no python-socketio[asyncio_client]`);
+    return missing(t, `the Python client, for ${PYTHON} has no python-socketio[asyncio-client]`);
   }
   await runs(t, PYTHON, ['-c', block('python')], true);
 });
