@@ -1,5 +1,8 @@
 # The tasks; CI calls only these. `just` alone lists them.
 
+# A binary is chosen by --bin and not by --package: then features are those of the whole workspace, and what one command has
+# compiled is there for the next. What is for release is chosen by --package, and has only what it needs.
+
 set positional-arguments
 
 _list:
@@ -7,19 +10,19 @@ _list:
 
 # Check the reference server on a real Redis: `just conformance --only QUEUE-03 --redis local`
 conformance *args:
-    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/reference.toml "$@"
+    cargo run --quiet --bin notify-conformance -- run --target fixtures/targets/reference.toml "$@"
 
 # Check the reference server on its embedded store
 conformance-embedded *args:
-    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/reference-embedded.toml "$@"
+    cargo run --quiet --bin notify-conformance -- run --target fixtures/targets/reference-embedded.toml "$@"
 
 # Check the second implementation, in JavaScript on the official socket.io
 conformance-node *args:
-    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/node.toml "$@"
+    cargo run --quiet --bin notify-conformance -- run --target fixtures/targets/node.toml "$@"
 
 # Check the module for NestJS
 conformance-nest *args:
-    cargo run --quiet --package notify-conformance -- run --target fixtures/targets/nest.toml "$@"
+    cargo run --quiet --bin notify-conformance -- run --target fixtures/targets/nest.toml "$@"
 
 # Run the tests
 test *args:
@@ -27,19 +30,19 @@ test *args:
 
 # Start the reference server with nothing else installed
 serve *args:
-    cargo run --package notify-server -- --dev "$@"
+    cargo run --bin notify-server -- --dev "$@"
 
 # Prove that the cases can fail: the suite against broken versions of the reference
 selftest *args:
-    cargo run --quiet --package notify-conformance -- selftest "$@"
+    cargo run --quiet --bin notify-conformance -- selftest "$@"
 
 # The suite against broken versions of the Node peer, which the named cases must catch, and unusual right ones, which they must let pass
 selftest-node *args:
-    cargo run --quiet --package notify-conformance -- selftest --target fixtures/targets/node-broken.toml --named "$@"
+    cargo run --quiet --bin notify-conformance -- selftest --target fixtures/targets/node-broken.toml --named "$@"
 
 # Let devices come and go while events are emitted and things fail, and check that nothing was lost
 churn *args:
-    cargo run --quiet --package notify-conformance -- churn --target fixtures/targets/reference.toml "$@"
+    cargo run --quiet --bin notify-conformance -- churn --target fixtures/targets/reference.toml "$@"
 
 # Measure what every event and every connection costs: `just bench "queue"`
 bench *args:
@@ -79,8 +82,7 @@ load-compare *args:
 load-smoke:
     #!/usr/bin/env bash
     set -euo pipefail
-    # Built as the tests are: with the features of this package alone everything would be compiled once more.
-    cargo test --quiet --workspace --no-run
+    cargo build --quiet --bin notify-load
     smoke() {
         "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$2" --target "$1.toml" \
             --connections 20 --duration 2s --warmup 200ms --assert missing==0 "${@:3}"
@@ -124,19 +126,19 @@ advisories:
 interop target="":
     #!/usr/bin/env bash
     set -euo pipefail
-    if [[ -z "$1" ]]; then cargo build --quiet --package notify-conformance --example client; fi
+    if [[ -z "$1" ]]; then cargo build --quiet --example client; fi
     cd conformance/interop
     npm ci --no-progress
     if [[ -z "$1" ]]; then npm test; else TARGET="$1" npm run check; fi
 
 # Try what is under server/deploy: alert rules, a scrape, the dashboard's queries, balancers, compose file, systemd unit
 deploy:
-    cargo build --quiet --package notify-server
+    cargo build --quiet --bin notify-server
     server/deploy/check.sh "${CARGO_TARGET_DIR:-target}/debug/notify-server"
 
 # Ask the control surface what nobody thought of: schemathesis against /openapi.json
 api:
-    cargo build --quiet --package notify-server
+    cargo build --quiet --bin notify-server
     server/deploy/api.sh "${CARGO_TARGET_DIR:-target}/debug/notify-server"
 
 # Make the image notify-redis:local from this machine's redis-server, where none can be pulled

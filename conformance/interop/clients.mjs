@@ -1,6 +1,6 @@
 // Runs what docs/clients.md tells client developers, word for word: live events, a refresh, a server that is killed, what was queued
 // meanwhile, each event once. What is missing for one is told, and fails where CI or REQUIRED is set: PYTHON has to name a Python with
-// python-socketio, and the Rust one is built by `cargo build --package notify-conformance --example client`.
+// python-socketio, and the Rust one is built by `cargo build --example client`.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';

@@ -405,9 +405,9 @@ const NOBODY: &str = "http://127.0.0.1:9";
 
 #[test]
 fn a_proxy_in_the_environment_stands_before_the_build_and_not_before_the_target() {
-    let build = "build = [\"cargo\", \"build\", \"--package\", \"notify-server\"]";
+    let build = "build = [\"cargo\", \"build\", \"--bin\", \"notify-server\"]";
     let seen = "build = [\"sh\", \"-c\", \"test $http_proxy = http://127.0.0.1:9 && test $no_proxy = intranet.example \
-                && test -z $NO_PROXY && CARGO_NET_OFFLINE=true exec cargo build --package notify-server\"]";
+                && test -z $NO_PROXY && CARGO_NET_OFFLINE=true exec cargo build --bin notify-server\"]";
     let target = changed_target("behind-a-proxy.toml", build, seen);
     for args in [&["run", "--only", "TRANS-02,TRANS-03"][..], &["doctor"]] {
         let mut command = suite(args);
@@ -434,7 +434,7 @@ fn a_server_at_an_ipv6_address_is_reached_by_every_client() {
         before.replace("\"config\", \"restart\", ", "").replace(", \"resilience\"", "").replace(", \"operations\"", "");
     fs::write(&target, format!("{undeclared}url = \"http://[::1]:{port}\"\n# Values for {{placeholders}}{rest}"))
         .expect("it can be written");
-    let built = Command::new("cargo").args(["build", "--package", "notify-server"]).current_dir(root()).status();
+    let built = Command::new("cargo").args(["build", "--bin", "notify-server"]).current_dir(root()).status();
     assert!(built.expect("cargo runs").success());
     let data = tempfile::tempdir().expect("a folder");
     let folder = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());

@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 
@@ -73,6 +75,10 @@ impl Faulty {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned()
     }
 
+    fn leak(&self, event: &Outgoing) {
+        self.leaked.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+    }
+
     /// Whether this is one of every two.
     fn is_odd(&self) -> bool {
         self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
@@ -100,10 +106,7 @@ impl Deliver for Faulty {
                 return false;
             }
             Fault::Shuffled => return self.shuffled(room, event, haste),
-            Fault::Leaks => {
-                let mut leaked = self.leaked.lock().unwrap_or_else(PoisonError::into_inner);
-                leaked.extend(std::iter::repeat_n(event.clone(), 3));
-            }
+            Fault::Leaks => self.leak(event),
             Fault::OneHoldsUpAll => {
                 // Whatever is emitted waits with those whose client does not read.
                 let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,9 +128,9 @@ impl Deliver for Faulty {
             Fault::Twice => self.deliver.deliver(room, event, haste) || taken,
             Fault::LingersOn if !taken => self.seen(room).is_some_and(|(at, _)| at.elapsed() < LINGERS),
             Fault::OneHoldsUpAll => {
-                if taken {
-                    self.saw(room, event);
-                } else if self.seen(room).is_some() {
+                // Somebody is there, who has no room and may have some in a while.
+                let room = pin!(self.deliver.room(room)).poll(&mut Context::from_waker(Waker::noop()));
+                if !taken && room.is_pending() {
                     *self.held_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HELD_UP);
                 }
                 taken
@@ -154,6 +157,9 @@ impl Deliver for Faulty {
     }
 
     fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
+        if self.fault == Fault::Leaks {
+            self.leak(event);
+        }
         match self.fault {
             Fault::NeverLive | Fault::QueuedAsWell => false,
             Fault::NeverCatchesUp if sent.is_some() => false,

@@ -962,7 +962,7 @@ static MUTANTS: &[Mutant] = &[
     node!(
         "enters-as-plain",
         "clients that acknowledge are told as plain to the other nodes",
-        ["CLUSTER-07/comes-again"],
+        ["CLUSTER-07/beside-plain"],
         EntersAsPlain
     )
     .also(&["CLUSTER-07", "CLUSTER-08", "CLUSTER-12"]),
@@ -1077,11 +1077,14 @@ static MUTANTS: &[Mutant] = &[
         AlwaysAsks
     )
     .also(&["FAIL", "TERM"]),
-    node!(
+    part(
         "ready-out-of-touch",
         "readiness is told whatever the node can do",
-        ["FAIL-01/replica", "FAIL-01/full"],
-        AlwaysReady
+        &["FAIL-01/replica", "FAIL-01/full"],
+        |sound, _| Collaborators {
+            probe: Arc::new(delivery::AlwaysReady),
+            ..nodes::breaks(sound, nodes::Fault::AlwaysReady)
+        },
     )
     .also(&["FAIL", "TERM"]),
     node!(

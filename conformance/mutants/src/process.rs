@@ -13,6 +13,7 @@ use crate::queue::made_up;
 
 use notify_server::{
     App, Collaborators,
+    cluster::Peers,
     model::{BoxFuture, EntryId, OfflineQueue, Probe, Queued, Returned, StoreError},
 };
 use socketioxide::SocketIo;
@@ -72,12 +73,13 @@ impl Process {
     }
 
     /// Begins what goes on beside the application.
-    pub(crate) fn accompanies(&self, app: &App, probe: Arc<dyn Probe>) {
+    pub(crate) fn accompanies(&self, app: &App, probe: Arc<dyn Probe>, peers: Option<Arc<dyn Peers>>) {
         if self.fault == Some(Fault::DropsClients) {
             let io = app.io.clone();
             tokio::spawn(async move {
                 loop {
-                    if probe.probe().await.is_err() {
+                    let heard = peers.as_ref().is_none_or(|peers| peers.ready().is_ok());
+                    if !heard || probe.probe().await.is_err() {
                         send_away(&io);
                     }
                     tokio::time::sleep(LOOK).await;
