@@ -160,7 +160,7 @@ ci: check
     just api
     just load-smoke
     just selftest-node --redis local --at-once 4
-    just selftest --named --profile core --redis local --at-once 4
+    just selftest --named --redis local --at-once 4
     just churn
     just churn --seed 1 --nodes 2 --duration 30s
     just churn --seed 1 --mode plain --duration 20s

@@ -999,7 +999,7 @@ static MUTANTS: &[Mutant] = &[
     queue!(
         "drains-beside-others",
         "two nodes may hand over a queue at the same time",
-        ["CLUSTER-03/at-once"],
+        ["CLUSTER-03/at-once", "CLUSTER-03/on-its-way"],
         DrainsBesideOthers
     ),
     node!("waits-for-nobody", "no node is waited for", ["CLUSTER-16/live"], WaitsForNobody).also(&["CLUSTER"]),

@@ -10,13 +10,14 @@ use super::{
     keys::{accepted, mixed, until_accepted},
     numbers::{numbered, numbers, receives},
     order::{exactly, fetches_one, read_until},
+    pace::one_device,
     queue::{finds, finds_nothing},
     slow,
 };
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::Transport,
+    client::{Client, Transport},
     expect::{self, Outcome},
 };
 
@@ -58,6 +59,17 @@ pub(super) const CASES: &[Case] = &[
         "CLUSTER-03/at-once",
         "of two devices that connect to both nodes at once, one is handed the queue",
         |t| Box::pin(drains_at_once(t)),
+    )
+    .needs(OWN),
+    Case::new(
+        "CLUSTER-03/on-its-way",
+        "nor is one that is on its way to a device handed over at the other node",
+        |t| {
+            Box::pin(async move {
+                let (a, b) = t.two_nodes().await?;
+                one_device(&a, &b, Transport::WebSocket).await
+            })
+        },
     )
     .needs(OWN),
     Case::new("CLUSTER-04/one-cap", "the newest 50 of both nodes' events are kept, in order", |t| Box::pin(one_cap(t)))
@@ -203,16 +215,22 @@ async fn drains_at_once(t: Bench) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     for _ in 0..ROUNDS {
         let alice = a.user().await?;
-        a.emit_numbered(&alice, 1, 3).await?;
+        a.emit_at_once(&alice, 1, 30).await?;
+        // Nothing but the CONNECTs is left to be done.
+        let auth = json!({"token": a.token(&alice).await?});
+        let (one, other) = (a.opening(Transport::WebSocket), b.opening(Transport::WebSocket));
+        let (one, other) = (a.open(one).await?, b.open(other).await?);
         let (one, other) =
-            tokio::join!(a.connect_raw(&alice, Transport::WebSocket), b.connect_raw(&alice, Transport::WebSocket));
+            tokio::join!(Client::over_wire(one, Some(auth.clone())), Client::over_wire(other, Some(auth.clone())));
         let (mut one, mut other) = (one?, other?);
+        one.expect_accepted().await?;
+        other.expect_accepted().await?;
         // Both are let in, so what they are given of the queue comes before this.
-        a.emit_numbered(&alice, 4, 4).await?;
-        let mut seen = read_until(&mut one, 4).await?;
-        seen.extend(read_until(&mut other, 4).await?);
+        a.emit_numbered(&alice, 31, 31).await?;
+        let mut seen = read_until(&mut one, 31).await?;
+        seen.extend(read_until(&mut other, 31).await?);
         seen.sort_unstable();
-        exactly(&seen, [1, 2, 3, 4, 4])?;
+        exactly(&seen, (1..=31).chain([31]))?;
     }
     Ok(())
 }

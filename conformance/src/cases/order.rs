@@ -136,15 +136,18 @@ async fn racing_disconnect(t: Bench) -> Outcome {
     for _ in 0..ROUNDS {
         let alice = t.user().await?;
         let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
-        let (left, emitted) = tokio::join!(device.leave(), t.emit_numbered(&alice, 1, 2));
+        // The server has just seen that somebody is there.
+        t.emit_numbered(&alice, 1, 1).await?;
+        let mut seen = read_until(&mut device, 1).await?;
+        let (left, emitted) = tokio::join!(device.leave(), t.emit_numbered(&alice, 2, 3));
         left?;
         emitted?;
         // It reads what came before the close; the sentinel never comes to it.
-        let mut seen = read_until(&mut device, u64::MAX).await?;
-        t.emit_numbered(&alice, 3, 3).await?;
+        seen.extend(read_until(&mut device, u64::MAX).await?);
+        t.emit_numbered(&alice, 4, 4).await?;
         let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
-        seen.extend(read_until(&mut device, 3).await?);
-        exactly(&seen, 1..=3)?;
+        seen.extend(read_until(&mut device, 4).await?);
+        exactly(&seen, 1..=4)?;
     }
     Ok(())
 }

@@ -85,10 +85,10 @@ pub(super) const CASES: &[Case] = &[
     })
     .needs(POLLING),
     Case::new("SLOW-08/one-device", "a queue on its way to a device is no other's, until that one breaks", |t| {
-        Box::pin(one_device(t, Transport::WebSocket))
+        Box::pin(async move { one_device(&t, &t, Transport::WebSocket).await })
     }),
     Case::new("SLOW-08/one-device-polling", "nor is one on its way to a polling device", |t| {
-        Box::pin(one_device(t, Transport::Polling))
+        Box::pin(async move { one_device(&t, &t, Transport::Polling).await })
     })
     .needs(POLLING),
     Case::new("SLOW-09/websocket", "a WebSocket client that was behind gets what was accepted meanwhile", |t| {
@@ -303,11 +303,12 @@ async fn whole_queue(t: &Bench, user: &User) -> Outcome<Vec<Value>> {
     Ok(queued)
 }
 
-async fn one_device(t: Bench, transport: Transport) -> Outcome {
-    let alice = user_with_queue(&t, CAP, LARGE_TEXT).await?;
-    let (slow, line) = attempt(&t, &alice, transport, false, BRISK / 4).await?;
+/// While the queue is on its way to a device of one node, another comes to the other; or both to the same.
+pub(super) async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport) -> Outcome {
+    let alice = user_with_queue(t, CAP, LARGE_TEXT).await?;
+    let (slow, line) = attempt(t, &alice, transport, false, BRISK / 4).await?;
     under_way(&line).await?;
-    let mut other = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let mut other = elsewhere.connect_raw(&alice, Transport::WebSocket).await?;
     t.emit_numbered(&alice, CAP + 1, CAP + 1).await?;
     // Had it been given the queue, that would come first.
     receives(&mut other, [CAP + 1]).await?;
@@ -319,14 +320,14 @@ async fn one_device(t: Bench, transport: Transport) -> Outcome {
             args.into_iter().next().and_then(|array| array.as_array().cloned()).unwrap_or_default()
         }
         Some(some) => return Err(mismatch("the queue or nothing", format!("{some:?}"))),
-        None if may_be_over(&t, &line).await? => return Ok(()),
-        None => whole_queue(&t, &alice).await?,
+        None if may_be_over(t, &line).await? => return Ok(()),
+        None => whole_queue(t, &alice).await?,
     };
     other.disconnect().await;
     // What the other device had live may have been on its way to the first as well.
     let old: Vec<_> = numbers(&queued).into_iter().filter(|n| *n <= CAP as u64).collect();
     expect::equal("the queue", &json!((1..=CAP).collect::<Vec<_>>()), &json!(old))?;
-    nothing_queued(&t, &alice, CAP + 2).await
+    nothing_queued(t, &alice, CAP + 2).await
 }
 
 /// How the events of the burst were answered.
