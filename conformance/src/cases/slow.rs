@@ -47,7 +47,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Capability("control"), Need::Capability("ack")]),
     Case::new("SLOW-04/others", "a client that does not read holds up nobody else", |t| Box::pin(others(t)))
         .needs(CONTROL),
-    Case::new("SLOW-05/memory", "20,000 events for a client that does not read cost little memory", |t| {
+    Case::new("SLOW-05/memory", "40,000 events for a client that does not read cost little memory", |t| {
         Box::pin(memory(t))
     })
     .needs(&[Need::OwnServer, Need::Capability("control")]),
@@ -190,7 +190,7 @@ async fn in_time(who: &str, emit: impl Future<Output = Outcome>, device: &mut Cl
 }
 
 async fn memory(t: Bench) -> Outcome {
-    const LIMIT_KIB: u64 = 4 * 1024;
+    const LIMIT_KIB: u64 = 8 * 1024;
     let t = t.own_server(&[]).await?;
     let (alice, bob) = (t.user().await?, t.user().await?);
     let batch = |user: &User, first: usize| {
@@ -207,7 +207,7 @@ async fn memory(t: Bench) -> Outcome {
     let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, false).await?;
     let before = t.resident_kib().await?;
     // More than the limit in all, so that a server that keeps them is seen.
-    for first in (1..=20_000).step_by(1_000) {
+    for first in (1..=40_000).step_by(1_000) {
         t.control("POST", "/events/batch", &batch(&alice, first)).await?.expect_status(202)?;
     }
     // A garbage collector takes its time.
