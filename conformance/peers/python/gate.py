@@ -22,7 +22,9 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-UPGRADE_SECONDS = 10
+# How often a poll is answered with nothing while an upgrade is under way (TRANS-12), and how long that may take: 10 s.
+UPGRADE_PAUSE = 0.1
+UPGRADE_TRIES = 100
 SOCKETS = "/socket.io/"
 # What a client may say: close, pong, a message of Socket.IO and upgrade; by polling, base64, too.
 PACKET = re.compile(r"[135]|4[0-6]|b")
@@ -48,7 +50,9 @@ class Gate:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if not await self._origins.let_in(headers, scope.get("method"), answer, is_socket):
             return
-        if scope["type"] == "websocket":
+        if is_socket and "transport" not in query:
+            await answer.refuse(400)  # TRANS-10; the library takes it for polling.
+        elif scope["type"] == "websocket":
             await self._websocket(scope, receive, answer, sid)
         elif is_socket and scope["method"] == "POST":
             await self._post(scope, receive, answer, sid)
@@ -64,14 +68,18 @@ class Gate:
             packets = body.decode().split("\x1e") if body is not None else []
         except UnicodeDecodeError:
             packets = []
-        if not packets or not all(PACKET.match(packet) for packet in packets):
+        is_last = packets[-1:] == ["1"]
+        packets = packets[:-1] if is_last else packets
+        if body is None or not all(PACKET.match(packet) for packet in packets) or not (packets or is_last):
             await self._sockets.end(sid)
-            await answer.refuse(400 if body is not None else 413)
+            await answer.refuse(413 if body is None else 400)
             return
+        body = "\x1e".join(packets).encode()
         headers = [header for header in scope["headers"] if header[0] != b"content-length"]
         headers.append((b"content-length", str(len(body)).encode()))
         await self._app({**scope, "headers": headers}, replay({"type": "http.request", "body": body}, then=receive), answer.send)
-        if "1" in packets:
+        if is_last:
+            # The library would leave the poll that waits without an answer.
             await self._sockets.end(sid)
 
     async def _poll(self, scope: Scope, receive: Receive, answer: "Answer", sid: str) -> None:
@@ -105,20 +113,11 @@ class Gate:
     async def _upgrade(self, scope: Scope, receive: Receive, answer: "Answer", sid: str) -> None:
         connect = await receive()
         await answer.send({"type": "websocket.accept"})
-        try:
-            async with asyncio.timeout(UPGRADE_SECONDS):
-                probe = await receive()
-                if probe.get("text") == "2probe":
-                    await answer.send({"type": "websocket.send", "text": "3probe"})
-                    # Clients pause their polling once the poll that waits was answered.
-                    await self._sockets.eio.send_packet(sid, engine.Packet(engine.NOOP))
-                    completion = await receive()
-                    is_complete = completion.get("text") == "5"
-                else:
-                    is_complete = False
-        except TimeoutError:
-            is_complete = False
-        if not is_complete or not self._sockets.can_upgrade(sid):
+        probe, completion = await receive(), None
+        if probe.get("text") == "2probe":
+            await answer.send({"type": "websocket.send", "text": "3probe"})
+            completion = await self._completion(receive, sid)
+        if completion is None or not self._sockets.can_upgrade(sid):
             await answer.send({"type": "websocket.close"})
             return
         while poll := self._polls.get(sid):
@@ -131,6 +130,19 @@ class Gate:
                 await answer.send(message)
 
         await self._app(scope, replay(connect, probe, completion, then=vetted(receive)), send)
+
+
+    async def _completion(self, receive: Receive, sid: str) -> Message | None:
+        """Clients say `5` when no poll of theirs waits any more; one that is answered just before they read `3probe` is made anew."""
+        next_message = asyncio.create_task(receive())
+        for _ in range(UPGRADE_TRIES):
+            if sid in self._polls:
+                await self._sockets.eio.send_packet(sid, engine.Packet(engine.NOOP))
+            await asyncio.wait([next_message], timeout=UPGRADE_PAUSE)
+            if next_message.done():
+                return next_message.result() if next_message.result().get("text") == "5" else None
+        next_message.cancel()
+        return None
 
 
 class Answer:

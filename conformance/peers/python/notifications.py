@@ -29,7 +29,6 @@ EVENT_TYPES = ("record.accessed", "access.granted", "access.revoked", "record.up
 MAX_PAYLOAD_BYTES = 256 * 1024
 # TRANS-09 allows 10 s.
 CONNECT_SECONDS = 8
-# LIMIT-03.
 REFUSALS = 5
 LOOK_SECONDS = 0.5
 SWEEP_SECONDS = 30
@@ -123,6 +122,8 @@ class NotificationServer(socketio.AsyncServer):
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Connections that end soon, since nobody is in.
         self._ending: dict[str, asyncio.Task[None]] = {}
+        # CONNECTs that are under way, and how many were refused since the last that was accepted (LIMIT-03).
+        self._arriving: dict[str, asyncio.Task[None]] = {}
         self._refused: Counter[str] = Counter()
         self.on("connect", self._admit, namespace=NAMESPACE)
         self.on("disconnect", self._left, namespace=NAMESPACE)
@@ -254,15 +255,36 @@ class NotificationServer(socketio.AsyncServer):
             await self.end(eio_sid)
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: object) -> None:
+        """Not waited for: meanwhile the library would not read, nor see that the client has gone (QUEUE-01)."""
         namespace = namespace or "/"
-        if self.manager.sid_from_eio_sid(eio_sid, namespace) is not None:
+        if eio_sid in self._arriving or self.manager.sid_from_eio_sid(eio_sid, namespace) is not None:
             await self.end(eio_sid)  # TRANS-08; the library answers.
             return
-        await super()._handle_connect(eio_sid, namespace, data)
-        if self.manager.sid_from_eio_sid(eio_sid, namespace) is None:
-            self._refused[eio_sid] += 1
-            if self._refused[eio_sid] == REFUSALS:
-                await self.end(eio_sid)
+        arrival = asyncio.create_task(self._arrive(eio_sid, namespace, data))
+        if namespace == NAMESPACE:
+            self._arriving[eio_sid] = arrival
+        else:
+            await arrival
+
+    async def _arrive(self, eio_sid: str, namespace: str, data: object) -> None:
+        try:
+            await super()._handle_connect(eio_sid, namespace, data)
+        except Exception:
+            await self.end(eio_sid)
+        self._arriving.pop(eio_sid, None)
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        self._refused[eio_sid] = 0 if sid is not None else self._refused[eio_sid] + 1
+        if not self._is_open(eio_sid):
+            self._refused.pop(eio_sid)
+            await self.manager.disconnect(sid, namespace)
+        elif self._refused[eio_sid] == REFUSALS:
+            await self.end(eio_sid)
+
+    async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
+        """The library passes over it until the client is in."""
+        if reason == self.reason.CLIENT_DISCONNECT and (arrival := self._arriving.get(eio_sid)):
+            await arrival
+        await super()._handle_disconnect(eio_sid, namespace, reason)
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]) -> None:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -19,6 +19,7 @@ from settings import Settings
 StoreError = RedisError
 
 TIMEOUT_SECONDS = 2
+CONNECTIONS = 16
 NOTES_KEPT_MS = 86_400_000
 
 
@@ -26,16 +27,20 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self._max_events = settings.queue_max_events
         self._ttl_ms = settings.queue_ttl_ms
-        self._redis = Redis(
+        # The usual pool fails whoever comes when it is empty; this one has them wait.
+        pool = BlockingConnectionPool(
             host=settings.redis_host,
             port=settings.redis_port,
             password=settings.redis_password,
             db=settings.redis_db,
+            max_connections=CONNECTIONS,
+            timeout=TIMEOUT_SECONDS,
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             # By itself the library asks again, also after a time-out: what was appended and not answered would come twice.
             retry=Retry(NoBackoff(), 0),
         )
+        self._redis = Redis.from_pool(pool)
 
     async def ping(self) -> None:
         await self._redis.ping()
