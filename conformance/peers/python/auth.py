@@ -13,7 +13,7 @@ LEEWAY_SECONDS = 3
 # AUTH-27; no issuer writes longer ones.
 MAX_TOKEN_LENGTH = 65_536
 # PyJWT refuses an `aud` that it was not told of, and looks at `iat`, `sub` and `jti`; times are judged below, last (AUTH-21, AUTH-42).
-SIGNATURE_ALONE = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
+SIGNATURE_ALONE: Any = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ def find_token(auth: object, environ: Mapping[str, str]) -> str:
 
 def judge(claims: dict[str, Any], now: float) -> Identity:
     """AUTH-07 to AUTH-13."""
-    user_id = claims.get("userId", claims.get("sub"))
-    session_id, exp, nbf = claims.get("sessionId"), claims.get("exp"), claims.get("nbf", 0)
+    user_id: Any = claims.get("userId", claims.get("sub"))
+    session_id: Any = claims.get("sessionId")
+    exp: Any = claims.get("exp")
+    nbf: Any = claims.get("nbf", 0)
     if claims.get("type") == "refresh" or not (is_text(user_id) and is_text(session_id) and is_time(exp) and is_time(nbf)):
         refuse("token_invalid")
     if nbf > now + LEEWAY_SECONDS:

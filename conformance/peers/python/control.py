@@ -183,12 +183,17 @@ class Control:
 
 
 async def problem(_request: Request, error: Exception) -> Response:
-    status, detail, headers, members = 500, "the server has made a mistake", None, {}
-    if isinstance(error, HTTPException):
-        status, detail, headers = error.status_code, error.detail, error.headers
-        members = getattr(error, "members", {})
-    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
-    return JSONResponse(document, status, headers, media_type="application/problem+json")
+    """What Starlette refuses by itself, too; what is none of all this is told to nobody."""
+    if not isinstance(error, HTTPException):
+        error = HTTPException(500, "the server has made a mistake")
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status_code).phrase,
+        "status": error.status_code,
+        "detail": error.detail,
+        **getattr(error, "members", {}),
+    }
+    return JSONResponse(document, error.status_code, error.headers, media_type="application/problem+json")
 
 
 def event_of(body: Any, where: str) -> Event:

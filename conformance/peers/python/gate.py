@@ -7,24 +7,19 @@ library when the client has completed it.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import parse_qs
 
+import socketio
 from engineio import packet as engine
-from socketio import ASGIApp
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notifications import MAX_PAYLOAD_BYTES, NotificationServer
-from origins import Origins
+from origins import Origins, preflight
 
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-# How often a poll is answered with nothing while an upgrade is under way (TRANS-12), and how long that may take: 10 s.
-UPGRADE_PAUSE = 0.1
-UPGRADE_TRIES = 100
+UPGRADE_SECONDS = 10
+# How often a poll is answered with nothing while an upgrade is under way (TRANS-12).
+NOOP_SECONDS = 0.1
 SOCKETS = "/socket.io/"
 # What a client may say: close, pong, a message of Socket.IO and upgrade; by polling, base64, too.
 PACKET = re.compile(r"[135]|4[0-6]|b")
@@ -32,9 +27,9 @@ HANG_UP: Message = {"type": "websocket.disconnect", "code": 1002}
 
 
 class Gate:
-    def __init__(self, sockets: NotificationServer, control: Callable[[Scope, Receive, Send], Awaitable[None]], origins: Origins) -> None:
+    def __init__(self, sockets: NotificationServer, control: ASGIApp, origins: Origins) -> None:
         self._sockets = sockets
-        self._app = ASGIApp(sockets, other_asgi_app=control)
+        self._app = socketio.ASGIApp(sockets, other_asgi_app=control)
         self._origins = origins
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._upgrades: set[str] = set()
@@ -44,12 +39,19 @@ class Gate:
             await self._app(scope, receive, send)
             return
         answer = Answer(scope, send)
+        headers = Headers(scope=scope)
+        # The library takes the path without its last slash, too.
+        is_socket = f"{scope['path']}/".startswith(SOCKETS)
+        granted = self._origins.grant(headers.get("origin"), headers.get("host", ""))
+        if granted is None and is_socket:
+            await answer.refuse(403)  # ORIGIN-04, ORIGIN-05; no header keeps a WebSocket out.
+            return
+        answer.headers = granted or []
+        if granted and scope.get("method") == "OPTIONS" and "access-control-request-method" in headers:
+            await answer.refuse(204, *preflight(headers.get("access-control-request-headers", "")))
+            return
         query = parse_qs(scope["query_string"].decode("latin-1"))
         sid = query.get("sid", [""])[0]
-        is_socket = scope["path"].startswith(SOCKETS)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if not await self._origins.let_in(headers, scope.get("method"), answer, is_socket):
-            return
         if is_socket and "transport" not in query:
             await answer.refuse(400)  # TRANS-10; the library takes it for polling.
         elif scope["type"] == "websocket":
@@ -86,7 +88,7 @@ class Gate:
         """Of a client that breaks a poll off the library would hand the next event to nobody."""
         request = await receive()
         poll = asyncio.create_task(self._app(scope, replay(request, then=receive), answer.send))
-        gone = asyncio.create_task(receive())
+        gone = asyncio.ensure_future(receive())
         self._polls[sid] = poll
         try:
             await asyncio.wait([poll, gone], return_when=asyncio.FIRST_COMPLETED)
@@ -111,13 +113,15 @@ class Gate:
                 self._upgrades.discard(sid)
 
     async def _upgrade(self, scope: Scope, receive: Receive, answer: "Answer", sid: str) -> None:
+        """The library makes the WebSocket the session's transport, and takes the poll's place, as soon as it hears of it (TRANS-12)."""
         connect = await receive()
         await answer.send({"type": "websocket.accept"})
-        probe, completion = await receive(), None
-        if probe.get("text") == "2probe":
-            await answer.send({"type": "websocket.send", "text": "3probe"})
-            completion = await self._completion(receive, sid)
-        if completion is None or not self._sockets.can_upgrade(sid):
+        try:
+            async with asyncio.timeout(UPGRADE_SECONDS):
+                is_complete = await self._is_completed(receive, answer, sid)
+        except TimeoutError:
+            is_complete = False
+        if not is_complete or not self._sockets.can_upgrade(sid):
             await answer.send({"type": "websocket.close"})
             return
         while poll := self._polls.get(sid):
@@ -129,20 +133,22 @@ class Gate:
             if message["type"] != "websocket.accept" and message.get("text") != "3probe":
                 await answer.send(message)
 
-        await self._app(scope, replay(connect, probe, completion, then=vetted(receive)), send)
+        await self._app(scope, replay(connect, said("2probe"), said("5"), then=vetted(receive)), send)
 
-
-    async def _completion(self, receive: Receive, sid: str) -> Message | None:
+    async def _is_completed(self, receive: Receive, answer: "Answer", sid: str) -> bool:
         """Clients say `5` when no poll of theirs waits any more; one that is answered just before they read `3probe` is made anew."""
-        next_message = asyncio.create_task(receive())
-        for _ in range(UPGRADE_TRIES):
-            if sid in self._polls:
-                await self._sockets.eio.send_packet(sid, engine.Packet(engine.NOOP))
-            await asyncio.wait([next_message], timeout=UPGRADE_PAUSE)
-            if next_message.done():
-                return next_message.result() if next_message.result().get("text") == "5" else None
-        next_message.cancel()
-        return None
+        if (await receive()).get("text") != "2probe":
+            return False
+        await answer.send({"type": "websocket.send", "text": "3probe"})
+        completion = asyncio.ensure_future(receive())
+        try:
+            while not completion.done():
+                if sid in self._polls:
+                    await self._sockets.eio.send_packet(sid, engine.Packet(engine.NOOP))
+                await asyncio.wait([completion], timeout=NOOP_SECONDS)
+        finally:
+            completion.cancel()
+        return completion.result().get("text") == "5"
 
 
 class Answer:
@@ -163,22 +169,29 @@ class Answer:
             message = {**message, "headers": [*message.get("headers", []), *self.headers]}
         await self._send(message)
 
-    async def refuse(self, status: int, headers: list[tuple[bytes, bytes]] = []) -> None:
+    async def refuse(self, status: int, *headers: tuple[bytes, bytes]) -> None:
         kind = "websocket.http.response" if self._is_websocket else "http.response"
         await self.send({"type": f"{kind}.start", "status": status, "headers": [(b"content-length", b"0"), *headers]})
         await self.send({"type": f"{kind}.body", "body": b""})
 
 
 async def read(receive: Receive, limit: int) -> bytes | None:
-    """A body, or None where it is longer: it is read on, so that the sender sees the answer and no reset, and not kept."""
+    """A body, or None where it breaks off or is longer: it is read on, so that the sender sees the answer and no reset, and not kept."""
     chunks: list[bytes] = []
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         size += len(message.get("body", b""))
-        chunks = [*chunks, message.get("body", b"")] if size <= limit else []
+        if size <= limit:
+            chunks.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(chunks) if size <= limit else None
+
+
+def said(text: str) -> Message:
+    return {"type": "websocket.receive", "text": text}
 
 
 def replay(*messages: Message, then: Receive) -> Receive:

@@ -1,7 +1,6 @@
 """Which browsers may come in (SPEC 7), for the HTTP routes and the sockets alike."""
 
 import re
-from typing import Any
 
 ORIGIN = re.compile(r"(?P<scheme>https?|wss?)://(?P<host>[^/?#@\s:]+|\[[\da-f:.]+\])(?::(?P<port>\d{1,5}))?", re.ASCII | re.IGNORECASE)
 PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
@@ -25,23 +24,19 @@ class Origins:
         # Whether a proxy took the TLS off is not known here: any scheme is right for the own host (ORIGIN-07).
         return asked is not None and (self._are_all or asked in self._listed or asked == normal(f"{asked[0]}://{host}"))
 
-    async def let_in(self, headers: dict[str, str], method: str | None, answer: Any, is_socket: bool) -> bool:
-        """Adds what browsers want to the answer. Sockets are refused to strangers (ORIGIN-04, ORIGIN-05): no header keeps them out."""
-        origin = headers.get("origin")
+    def grant(self, origin: str | None, host: str) -> list[tuple[bytes, bytes]] | None:
+        """The headers that tell a browser that it may read the answer; None for a stranger."""
         if origin is None:  # ORIGIN-06
-            return True
-        if not self._allows(origin, headers.get("host", "")):
-            if is_socket:
-                await answer.refuse(403)
-            return not is_socket
+            return []
+        if not self._allows(origin, host):
+            return None
         if self._are_all:
-            answer.headers = [(b"access-control-allow-origin", b"*")]
-        else:
-            allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
-            answer.headers = [allowed, (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
-        if method == "OPTIONS" and "access-control-request-method" in headers:
-            asked = headers.get("access-control-request-headers", "").encode("latin-1")
-            methods = (b"access-control-allow-methods", b"GET, POST, PUT, DELETE")
-            await answer.refuse(204, [methods, (b"access-control-allow-headers", asked)])
-            return False
-        return True
+            return [(b"access-control-allow-origin", b"*")]
+        allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
+        return [allowed, (b"access-control-allow-credentials", b"true"), (b"vary", b"Origin")]
+
+
+def preflight(asked: str) -> list[tuple[bytes, bytes]]:
+    """ORIGIN-08."""
+    methods = (b"access-control-allow-methods", b"GET, POST, PUT, DELETE")
+    return [methods, (b"access-control-allow-headers", asked.encode("latin-1"))]

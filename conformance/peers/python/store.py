@@ -71,7 +71,7 @@ class Store:
 
     async def read(self, user_id: str) -> tuple[list[bytes], list[dict[str, Any]]]:
         """The ids and the events that wait, oldest first. They stay: what was taken out to be sent would be lost with the process."""
-        entries = await self._redis.xrange(_key("queue", user_id), min=self._oldest())
+        entries: Any = await self._redis.xrange(_key("queue", user_id), min=self._oldest())
         events = (_event(fields.get(b"event")) for _, fields in entries)
         return [entry_id for entry_id, _ in entries], [event for event in events if event is not None]
 
