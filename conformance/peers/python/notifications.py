@@ -6,8 +6,8 @@ import logging
 import secrets
 import time
 from collections import Counter, defaultdict
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
@@ -64,6 +64,17 @@ class Event:
                 "metadata": metadata,
             },
         )
+
+
+@dataclass
+class Arrival:
+    """A CONNECT that is under way. Until it has ended it has the user's turn."""
+
+    turn: AsyncExitStack = field(default_factory=AsyncExitStack)
+    task: asyncio.Task[None] | None = None
+    user_id: str = ""
+    entry_ids: list[bytes] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 class StrictPacket(packet.Packet):
@@ -123,7 +134,7 @@ class NotificationServer(socketio.AsyncServer):
         # Connections that end soon, since nobody is in.
         self._ending: dict[str, asyncio.Task[None]] = {}
         # CONNECTs that are under way, and how many were refused since the last that was accepted (LIMIT-03).
-        self._arriving: dict[str, asyncio.Task[None]] = {}
+        self._arriving: dict[str, Arrival] = {}
         self._refused: Counter[str] = Counter()
         self.on("connect", self._admit, namespace=NAMESPACE)
         self.on("disconnect", self._left, namespace=NAMESPACE)
@@ -154,21 +165,19 @@ class NotificationServer(socketio.AsyncServer):
             return "live"
 
     async def welcome(self, sid: str) -> None:
-        """The client is in. What waits is read, handed over, and only then removed, in the user's turn."""
+        """The client is in. What waits was read before; it is handed over, and only then removed."""
         eio_sid = self.manager.eio_sid_from_sid(sid, NAMESPACE)
         self._cancel_end(eio_sid)
-        user_id = (await self.get_session(sid, NAMESPACE))["user_id"]
-        async with self._turn(user_id):
-            entry_ids, events = await self._store.read(user_id)
-            if not self._is_open(eio_sid) or not self.manager.is_connected(sid, NAMESPACE):
-                return
-            if events:
-                self._hand_over([eio_sid], "queued.events", events)
-            await self.enter_room(sid, _room(user_id), NAMESPACE)
-            if entry_ids:
-                # Where this fails they come once more, which is better than never.
-                with suppress(StoreError):
-                    await self._store.remove(user_id, entry_ids)
+        arrival = self._arriving[eio_sid]
+        if not self._is_open(eio_sid):
+            return
+        if arrival.events:
+            self._hand_over([eio_sid], "queued.events", arrival.events)
+        await self.enter_room(sid, _room(arrival.user_id), NAMESPACE)
+        if arrival.entry_ids:
+            # Where this fails they come once more, which is better than never.
+            with suppress(StoreError):
+                await self._store.remove(arrival.user_id, arrival.entry_ids)
 
     async def end(self, eio_sid: str | None) -> None:
         """Closes a connection. The library's own `disconnect` waits for a client to poll, and for one to close its WebSocket."""
@@ -197,13 +206,16 @@ class NotificationServer(socketio.AsyncServer):
 
     async def _admit(self, sid: str, environ: dict[str, Any], auth: object) -> None:
         identity = identify(auth, environ, self._secret)
+        arrival = self._arriving[self.manager.eio_sid_from_sid(sid, NAMESPACE)]
+        arrival.user_id = identity.user_id
         try:
             owner = await self._store.owner_of(identity.session_id)
+            if owner != identity.user_id:
+                refuse("session_invalid")
+            await arrival.turn.enter_async_context(self._turn(identity.user_id))
+            arrival.entry_ids, arrival.events = await self._store.read(identity.user_id)
         except StoreError:
             refuse("unavailable")
-        if owner != identity.user_id:
-            refuse("session_invalid")
-        await self.save_session(sid, {"user_id": identity.user_id}, NAMESPACE)
 
     def _left(self, sid: str, _reason: str) -> None:
         """A client that leaves the namespace would keep its connection (TRANS-14)."""
@@ -257,33 +269,39 @@ class NotificationServer(socketio.AsyncServer):
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: object) -> None:
         """Not waited for: meanwhile the library would not read, nor see that the client has gone (QUEUE-01)."""
         namespace = namespace or "/"
-        if eio_sid in self._arriving or self.manager.sid_from_eio_sid(eio_sid, namespace) is not None:
-            await self.end(eio_sid)  # TRANS-08; the library answers.
-            return
-        arrival = asyncio.create_task(self._arrive(eio_sid, namespace, data))
-        if namespace == NAMESPACE:
-            self._arriving[eio_sid] = arrival
-        else:
-            await arrival
-
-    async def _arrive(self, eio_sid: str, namespace: str, data: object) -> None:
-        try:
+        if namespace != NAMESPACE:
             await super()._handle_connect(eio_sid, namespace, data)
-        except Exception:
-            await self.end(eio_sid)
-        self._arriving.pop(eio_sid, None)
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        self._refused[eio_sid] = 0 if sid is not None else self._refused[eio_sid] + 1
-        if not self._is_open(eio_sid):
-            self._refused.pop(eio_sid)
-            await self.manager.disconnect(sid, namespace)
-        elif self._refused[eio_sid] == REFUSALS:
+            await self._count(eio_sid, is_in=False)
+        elif self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is not None or eio_sid in self._arriving:
+            await self.end(eio_sid)  # TRANS-08; the library answers.
+        else:
+            arrival = self._arriving[eio_sid] = Arrival()
+            arrival.task = asyncio.create_task(self._arrive(eio_sid, arrival, data))
+
+    async def _arrive(self, eio_sid: str, arrival: Arrival, data: object) -> None:
+        async with arrival.turn:
+            try:
+                await super()._handle_connect(eio_sid, NAMESPACE, data)
+            except Exception:
+                await self.end(eio_sid)
+        del self._arriving[eio_sid]
+        sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
+        if self._is_open(eio_sid):
+            await self._count(eio_sid, is_in=sid is not None)
+        else:
+            await self.manager.disconnect(sid, NAMESPACE)
+
+    async def _count(self, eio_sid: str, is_in: bool) -> None:
+        """LIMIT-03."""
+        self._refused[eio_sid] = 0 if is_in else self._refused[eio_sid] + 1
+        if self._refused[eio_sid] == REFUSALS:
             await self.end(eio_sid)
 
     async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         """The library passes over it until the client is in."""
-        if reason == self.reason.CLIENT_DISCONNECT and (arrival := self._arriving.get(eio_sid)):
-            await arrival
+        arrival = self._arriving.get(eio_sid)
+        if reason == self.reason.CLIENT_DISCONNECT and arrival and arrival.task:
+            await arrival.task
         await super()._handle_disconnect(eio_sid, namespace, reason)
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]) -> None:
