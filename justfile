@@ -24,6 +24,10 @@ conformance-node *args:
 conformance-nest *args:
     cargo run --quiet --bin notify-conformance -- run --target fixtures/targets/nest.toml "$@"
 
+# Check the server on python-socketio
+conformance-python *args:
+    cargo run --quiet --bin notify-conformance -- run --target fixtures/targets/python.toml "$@"
+
 # Run the tests
 test *args:
     cargo test --workspace "$@"
