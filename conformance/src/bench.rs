@@ -20,10 +20,11 @@ pub use self::{emission::Emission, heart::Heart, http::Answer, issuer::Issuer, n
 use crate::{
     client::{Client, Opening, Transport, Wire},
     expect::{Outcome, inconclusive, mismatch},
-    instance::{Changes, Instance, InstanceError, chain},
+    instance::{Changes, Instance, InstanceError},
     redact::Secrets,
     redis::{Database, RedisServer, tap::Listening},
     target::{ProcessTarget, Target},
+    text::chain,
     token::{SignError, Signer},
     transcript::Transcript,
 };

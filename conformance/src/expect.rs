@@ -3,7 +3,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::transcript::shorten;
+use crate::text::shorten;
 
 /// The longest rendering of an expected or actual value, in bytes.
 const VALUE_LIMIT: usize = 1_200;

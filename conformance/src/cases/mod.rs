@@ -86,6 +86,11 @@ pub fn all() -> Vec<Case> {
     .concat()
 }
 
+/// The ids of all cases.
+pub fn ids() -> Vec<&'static str> {
+    all().iter().map(|case| case.id).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -57,7 +57,7 @@ mod tests {
 
     fn parse(text: &str) -> Target {
         let set = |name: &str| Some(format!("value-of-{name}"));
-        Target::parse(text, Path::new(""), &set).unwrap_or_else(|problems| panic!("{problems:?}"))
+        Target::parse(text, Path::new(""), &set, &[]).unwrap_or_else(|problems| panic!("{problems:?}"))
     }
 
     /// Takes the comment sign from every line of a commented table, from its header to the end of its paragraph.
