@@ -1,5 +1,5 @@
-//! The rooms of the server, which are the top-level modules of the crate, know each other in one direction. Reads the source as text: what a
-//! room names of another by `crate::…` or by as many `super` as lead there. Unit tests may name whom they like.
+//! The rooms of server, suite and load harness, which are the top-level modules of each crate, know each other in one direction. Reads the
+//! source as text: what a room names of another by `crate::…` or by as many `super` as lead there. Unit tests may name whom they like.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +12,17 @@ type Edges = BTreeMap<(String, String), BTreeSet<String>>;
 
 #[test]
 fn no_rooms_know_each_other_in_a_circle() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut sources = Vec::new();
-    read(&src, &src, &mut sources);
-    let edges = edges(&sources);
-    assert!(edges.contains_key(&("app".into(), "http".into())), "what is known to be there was not found");
-    let circle = circle(&edges);
-    assert!(circle.is_empty(), "rooms know each other in a circle:\n{}", circle.join("\n"));
+    for (krate, from, to) in
+        [("server", "app", "http"), ("conformance", "cases", "bench"), ("loadtest", "run", "ground")]
+    {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(krate).join("src");
+        let mut sources = Vec::new();
+        read(&src, &src, &mut sources);
+        let edges = edges(&sources);
+        assert!(edges.contains_key(&(from.into(), to.into())), "{krate}: what is known to be there was not found");
+        let circle = circle(&edges);
+        assert!(circle.is_empty(), "rooms of {krate} know each other in a circle:\n{}", circle.join("\n"));
+    }
 }
 
 #[test]
