@@ -29,7 +29,7 @@ fn no_rooms_know_each_other_in_a_circle() {
 fn a_circle_is_told_with_what_ties_it() {
     let sources = [
         ("lib.rs", "pub use a::Face;"),
-        ("a.rs", "use crate::{\n    b::{One, inner::Two},\n    leaf,\n};\nuse b::Extern;"),
+        ("a.rs", "use crate::{\n    b::{One, inner::Two},\n    d, leaf,\n};\nuse b::Extern;"),
         (
             "b/inner.rs",
             "mod nested {\n    use super::super::{deep, super::c::Three};\n}\nuse super::super::leaf::Four;",
@@ -39,10 +39,16 @@ fn a_circle_is_told_with_what_ties_it() {
             r##"const TEXT: &str = r#"}" crate::d::No"#; // crate::d::No
             fn f<'a>(_: &'a str) -> crate::Face { ('{', '\'', "\" crate::d::No"); }"##,
         ),
-        ("d.rs", "pub(crate) use crate::a::Five;\n#[cfg(test)]\nmod tests { use crate::d2::No; }"),
+        ("d.rs", "pub(crate) use crate::{a, leaf};\n#[cfg(test)]\nmod tests { use crate::d2::No; }"),
         ("leaf.rs", "#[cfg(test)]\nmod tests {\n    use crate::a::No;\n}"),
     ];
-    let told = ["a -> b: a.rs: One; a.rs: inner", "b -> c: b/inner.rs: Three", "c -> a: c.rs: Face"];
+    let told = [
+        "a -> b: a.rs: One; a.rs: inner",
+        "a -> d: a.rs: d",
+        "b -> c: b/inner.rs: Three",
+        "c -> a: c.rs: Face",
+        "d -> a: d.rs: a",
+    ];
     assert_eq!(circle(&edges(&sources.map(|(file, text)| (file.to_owned(), text.to_owned())))), told);
 }
 
@@ -145,7 +151,9 @@ fn follow<'a>(path: &[&'a str], depth: usize, found: &mut Vec<(&'a str, &'a str)
         [room, "::", "{", ref rest @ ..] if depth == 0 => {
             found.extend(branches(rest).into_iter().filter_map(|branch| Some((room, *branch.first()?))));
         }
-        [room, "::", name, ..] | [room, name, ..] if depth == 0 => found.push((room, name)),
+        [room, "::", name, ..] if depth == 0 => found.push((room, name)),
+        // The whole of it.
+        [room, ..] if depth == 0 => found.push((room, room)),
         _ => {}
     }
 }
