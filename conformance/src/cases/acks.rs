@@ -3,27 +3,23 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, interval};
 
-use super::{
+use super::kit::{
     QUIET,
-    emit::body_for,
-    numbers::{numbered, numbers},
+    acks::{connect, in_the_end, join, live_event, queue, settle},
+    control::body_for,
+    numbers::{numbered, numbers, payloads},
 };
 use crate::{
-    bench::{Bench, User},
+    bench::Bench,
     case::{Case, Need},
-    client::{Arrival, Client, Delivery, Transport},
-    expect::{self, Outcome, mismatch},
+    client::{Delivery, Transport},
+    expect::{self, Outcome},
 };
 
 /// The time limit for an acknowledgement that the cases with a short one ask for, and how long a close may take after it.
 const SHORT: &str = "1";
 const CLOSED_BY: Duration = Duration::from_secs(6);
-/// How long a server may take to remove what was acknowledged, and how often to look. Each look leaves a sentinel with a server that
-/// removes nothing: they must be fewer than a queue holds, or the cap would remove what the server should have.
-const IN_THE_END: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(250);
 
 const TIMEOUT: &[Need] = &[Need::Setting("ack_timeout_seconds")];
 const OWN: &[Need] = &[Need::OwnServer];
@@ -68,79 +64,10 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Capability("control")]),
 ];
 
-/// Connects as a client that acknowledges.
-async fn connect(t: &Bench, user: &User, transport: Transport) -> Outcome<Client> {
-    let auth = json!({"token": t.token(user).await?, "ack": true});
-    let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
-    device.expect_accepted().await?;
-    Ok(device)
-}
-
-pub(super) async fn join(t: &Bench, user: &User) -> Outcome<Client> {
-    connect(t, user, Transport::WebSocket).await
-}
-
-/// The next live event, which asks for an acknowledgement and has the number `n`.
-pub(super) async fn live_event(device: &mut Client, n: usize) -> Outcome<Delivery> {
-    let delivery = device.expect_delivery("record.accessed").await?;
-    numbered(&delivery.args, [n])?;
-    expect::that(delivery.ack.is_some(), "an event that asks for an acknowledgement", "it does not")?;
-    Ok(delivery)
-}
-
-/// The queue, which asks for an acknowledgement and holds these numbers.
-pub(super) async fn queue(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome<Delivery> {
-    let delivery = device.expect_delivery("queued.events").await?;
-    let payloads = delivery.args.first().and_then(Value::as_array).cloned().unwrap_or_default();
-    numbered(&payloads, expected)?;
-    expect::that(delivery.ack.is_some(), "queued.events that asks for an acknowledgement", "it does not")?;
-    Ok(delivery)
-}
-
 /// What `queued.events` says of what was lost.
 fn told(delivery: &Delivery, dropped: u64) -> Outcome {
     let expected = json!({"complete": dropped == 0, "dropped": dropped});
     expect::equal("the second argument", &expected, delivery.args.get(1).unwrap_or(&Value::Null))
-}
-
-/// What is queued for the user is this in the end: a server may take its time to remove what was acknowledged, and until
-/// then it may come again.
-pub(super) async fn in_the_end(t: &Bench, user: &User, expected: &[u64]) -> Outcome {
-    let deadline = Instant::now() + IN_THE_END;
-    let mut poll = interval(POLL);
-    loop {
-        poll.tick().await;
-        let mut device = join(t, user).await?;
-        // Of a type of its own, so that it cannot be taken for one that comes again.
-        t.emit(&t.event_for(user).of("record.uploaded")).await?;
-        let mut queued = Vec::new();
-        let live = loop {
-            let next = device.next(IN_THE_END).await;
-            let Some(Arrival::Event { name, args, ack }) = next else {
-                return Err(mismatch("queued.events or the sentinel", format!("{next:?}")));
-            };
-            match name.as_str() {
-                "queued.events" => queued.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default())),
-                _ => break Delivery { args, ack },
-            }
-        };
-        device.acknowledge(&live, vec![]).await?;
-        settle(&mut device).await?;
-        device.disconnect().await;
-        // Sentinels of earlier rounds have no number.
-        queued.retain(|n| *n > 0);
-        if queued == expected {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return expect::equal("in the end, what is queued", &json!(expected), &json!(queued));
-        }
-    }
-}
-
-/// Waits until the server has read all that the device has sent: a `ping` is answered after that.
-pub(super) async fn settle(device: &mut Client) -> Outcome {
-    device.call("ping", vec![]).await.map(drop)
 }
 
 async fn live(t: Bench) -> Outcome {
@@ -157,7 +84,7 @@ async fn live(t: Bench) -> Outcome {
 
 async fn polled(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut device = connect(&t, &alice, Transport::Polling).await?;
+    let mut device = connect(&t, &alice, t.opening(Transport::Polling), true).await?;
     t.emit_numbered(&alice, 1, 2).await?;
     let first = live_event(&mut device, 1).await?;
     live_event(&mut device, 2).await?;
@@ -327,7 +254,7 @@ async fn kill(t: Bench) -> Outcome {
     t.kill_and_restart().await?;
     let mut device = join(&t, &alice).await?;
     let again = device.expect_delivery("queued.events").await?;
-    let found = numbers(again.args[0].as_array().map(Vec::as_slice).unwrap_or_default());
+    let found = numbers(payloads("queued.events", &again.args));
     // What was acknowledged just before may come again, as a duplicate; what was not must.
     expect::that(
         found.ends_with(&[5, 6, 7, 8, 9, 10]) && found.is_sorted(),

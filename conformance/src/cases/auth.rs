@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{QUIET, leaks::TRACES};
+use super::kit::{QUIET, texts::TRACES};
 use crate::{
     bench::{Bench, User, signing},
     case::{Case, Need},

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::{body_for, one_answer},
-    keys::{accepted, mixed, until_accepted},
-    numbers::{numbered, numbers, receives},
-    order::{exactly, fetches_one, read_until},
-    pace::one_device,
+    control::{accepted, body_for, mixed, one_answer, until_accepted},
+    numbers::{exactly, numbered, numbers, read_until, receives},
     queue::{finds, finds_nothing},
-    slow,
+    slow::{self, fetches_one},
 };
 use crate::{
     bench::{Bench, User},
@@ -59,17 +56,6 @@ pub(super) const CASES: &[Case] = &[
         "CLUSTER-03/at-once",
         "of two devices that connect to both nodes at once, one is handed the queue",
         |t| Box::pin(drains_at_once(t)),
-    )
-    .needs(OWN),
-    Case::new(
-        "CLUSTER-03/on-its-way",
-        "nor is one that is on its way to a device handed over at the other node",
-        |t| {
-            Box::pin(async move {
-                let (a, b) = t.two_nodes().await?;
-                one_device(&a, &b, Transport::WebSocket).await
-            })
-        },
     )
     .needs(OWN),
     Case::new("CLUSTER-04/one-cap", "the newest 50 of both nodes' events are kept, in order", |t| Box::pin(one_cap(t)))
@@ -458,7 +444,7 @@ async fn revoked(t: Bench, transport: Transport) -> Outcome {
 async fn revoked_though_not_reading(t: Bench) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let (mut device, line) = slow::stalled(&b, &alice, Transport::WebSocket, false).await?;
+    let (mut device, line) = slow::stalled(&b, &alice, Transport::WebSocket).await?;
     a.revoke_session(&alice.session).await?;
     let last = a.emit_until_away(&alice, 1, AFTER_REVOCATION).await?;
     line.restore();

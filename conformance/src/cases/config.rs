@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::kit::server::gives_up;
 use crate::{
     bench::{Bench, signing},
     case::{Case, Need},
@@ -14,8 +15,6 @@ use crate::{
     token::{KEY_PAIRS, P384_PUBLIC, RSA_1024_PUBLIC, Signer},
 };
 
-/// How long a server that cannot start may take to say so.
-const GIVES_UP: Duration = Duration::from_secs(10);
 /// How long health may take to follow the store.
 const FOLLOWS: Duration = Duration::from_secs(10);
 
@@ -63,20 +62,6 @@ fn changes<const N: usize>(set: [(&str, &str); N], unset: &[&str]) -> Changes {
         unset: unset.iter().map(|name| (*name).to_owned()).collect(),
         ..Changes::default()
     }
-}
-
-/// The server ends by itself, not with 0; returns what it said.
-pub(super) async fn gives_up(t: &Bench, changes: &Changes) -> Outcome<String> {
-    let server = t.prepared_server(changes, None).await?;
-    let status = server.server().boot_and_end(GIVES_UP).await;
-    let status = status.map_err(|error| mismatch("a server that does not start", error.to_string()))?;
-    expect::that(!status.success(), "an exit status that is not 0", status.to_string())?;
-    // The last lines may still be on their way through the pipe.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
-    while server.server().output().is_empty() && tokio::time::Instant::now() < deadline {
-        tokio::task::yield_now().await;
-    }
-    Ok(server.server().output())
 }
 
 async fn no_secret(t: Bench) -> Outcome {

@@ -3,7 +3,12 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{QUIET, numbers::numbered};
+use super::kit::{
+    QUIET,
+    control::{EVENT_LIMIT, body_for, one_answer, problem},
+    numbers::numbered,
+    queue::received_nothing,
+};
 use crate::{
     bench::{Answer, Bench, User},
     case::{Case, Need},
@@ -12,11 +17,8 @@ use crate::{
     fixtures,
 };
 
-/// The limits of EMIT-11, in bytes.
-pub(super) const EVENT_LIMIT: usize = 64 << 10;
+/// The largest batch of EMIT-11, in bytes.
 const BATCH_LIMIT: usize = 4 << 20;
-
-const MEMBERS: [&str; 4] = ["eventType", "actorId", "resourceId", "metadata"];
 
 pub(super) const CASES: &[Case] = &[
     Case::new("EMIT-01/credential", "every route wants the service credential", |t| Box::pin(credential(t)))
@@ -70,44 +72,6 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(garbage(t))
     }),
 ];
-
-pub(super) fn body_for(user: &User, n: usize) -> Value {
-    json!({"eventType": "record.accessed", "actorId": "actor-1", "resourceId": format!("record-{n}"),
-        "metadata": {"targetUserId": user.id, "n": n}})
-}
-
-/// The user has received nothing so far: the first thing to find on connect is what is emitted now.
-pub(super) async fn received_nothing(t: &Bench, user: &User) -> Outcome {
-    t.emit(&t.numbered(user, 4_711)).await?;
-    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
-    let queued = device.expect_queued().await?;
-    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
-    expect::equal("nothing queued but the sentinel", &json!([4_711]), &Value::Array(numbers))
-}
-
-/// A problem document of this status that names `member`, if there is one to name.
-pub(super) fn problem(answer: &Answer, status: u16, member: Option<&str>) -> Outcome {
-    answer.expect_status(status)?;
-    let kind = answer.header("content-type").unwrap_or_default();
-    let is_problem = kind.split(';').next() == Some("application/problem+json");
-    expect::that(is_problem, "Content-Type: application/problem+json", kind)?;
-    let document = answer.json();
-    expect::equal("status", &json!(status), &document["status"])?;
-    for name in ["title", "detail"] {
-        let there = document[name].as_str().is_some_and(|text| !text.is_empty());
-        expect::that(there, format!("a problem document with {name}"), answer.describe())?;
-    }
-    match member {
-        Some(member) => {
-            expect::that(answer.body.contains(member), format!("an error that names {member}"), answer.describe())?;
-            // One that names all of them tells nobody which it was.
-            let others = |name: &&str| *name != member && answer.body.contains(*name);
-            let vague = MEMBERS.contains(&member) && MEMBERS.iter().any(others);
-            expect::that(!vague, format!("an error that names {member} and no other member"), answer.describe())
-        }
-        None => Ok(()),
-    }
-}
 
 async fn credential(t: Bench) -> Outcome {
     let alice = t.user().await?;
@@ -290,23 +254,6 @@ async fn batches_at_once(t: Bench) -> Outcome {
     one_answer(join_all(requests).await)?;
     let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     numbered(&queued, [1, 2])
-}
-
-/// What requests with one key were answered at once: one 202 at least, all 202 alike, and the others told to come again (EMIT-18).
-pub(super) fn one_answer(answers: Vec<Outcome<Answer>>) -> Outcome {
-    let mut accepted: Vec<Value> = Vec::new();
-    for answer in answers {
-        let answer = answer?;
-        if answer.status == 409 {
-            problem(&answer, 409, None)?;
-            expect::that(answer.header("retry-after").is_some(), "409 with Retry-After", answer.describe())?;
-        } else {
-            answer.expect_status(202)?;
-            accepted.push(answer.json());
-        }
-    }
-    accepted.dedup();
-    expect::that(accepted.len() == 1, "one answer", format!("{accepted:?}"))
 }
 
 async fn another_body(t: Bench) -> Outcome {

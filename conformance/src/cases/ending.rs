@@ -8,18 +8,17 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-use super::{
+use super::kit::{
     acks,
-    emit::body_for,
-    numbers::{numbered, receives},
-    order::{exactly, read_until},
+    control::body_for,
+    numbers::{exactly, numbered, read_until, receives},
     queue::finds,
     slow,
 };
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::{Arrival, Client, Transport},
+    client::{Arrival, Transport},
     expect::{self, Fault, Outcome, inconclusive, mismatch},
 };
 
@@ -152,17 +151,10 @@ async fn emit_until_refused(t: &Bench, user: &User) -> Outcome<Vec<u64>> {
     Ok(confirmed)
 }
 
-async fn connect(t: &Bench, user: &User, transport: Transport, acknowledging: bool) -> Outcome<Client> {
-    match acknowledging {
-        true => acks::join(t, user).await,
-        false => t.connect_raw(user, transport).await,
-    }
-}
-
 async fn confirmed(t: Bench, transport: Transport, acknowledging: bool) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
-    let mut device = connect(&t, &alice, transport, acknowledging).await?;
+    let mut device = acks::connect(&t, &alice, t.opening(transport), acknowledging).await?;
     let some_have_come = async {
         let seen = read_until(&mut device, 5).await?;
         let (ended, rest) = tokio::join!(t.terminate(END), read_until(&mut device, u64::MAX));
@@ -174,7 +166,7 @@ async fn confirmed(t: Bench, transport: Transport, acknowledging: bool) -> Outco
     t.boot().await?;
     let last = confirmed.len() as u64 + 1_000;
     t.emit_numbered(&alice, last as usize, last as usize).await?;
-    let mut device = connect(&t, &alice, transport, acknowledging).await?;
+    let mut device = acks::connect(&t, &alice, t.opening(transport), acknowledging).await?;
     seen.extend(read_until(&mut device, last).await?);
     if acknowledging {
         // What was not acknowledged comes again.
@@ -209,7 +201,7 @@ async fn not_reading(t: Bench) -> Outcome {
     let mut stalled = Vec::new();
     for transport in [Transport::WebSocket, Transport::Polling] {
         if transport == Transport::WebSocket || t.target().declares("polling") {
-            stalled.push(slow::stalled(&t, &alice, transport, false).await?);
+            stalled.push(slow::stalled(&t, &alice, transport).await?);
         }
     }
     // Enough that the server's writers stand, and not so much that it closes them for it.
@@ -243,7 +235,7 @@ async fn unsent(t: Bench) -> Outcome {
     const BIG_ONES: usize = 8;
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
-    let (mut device, line) = slow::stalled(&t, &alice, Transport::WebSocket, false).await?;
+    let (mut device, line) = slow::stalled(&t, &alice, Transport::WebSocket).await?;
     t.redis_line()?.black_hole();
     for n in 1..=BIG_ONES {
         t.emit(&slow::big(&t, &alice, n)).await?;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::{
+use super::kit::{
     QUIET,
     numbers::{numbers, receives},
-    travel::ODD,
+    texts::ODD,
 };
 use crate::{
     bench::{Bench, Emission},

@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::body_for,
+    control::body_for,
     numbers::{in_order, numbers, receives, up_to},
-    outage::{SOON, answered, readiness},
+    outage::{SOON, answered, nodes_on},
     queue::finds,
+    server::readiness,
 };
 use crate::{
     bench::{Bench, User, no_redis},
@@ -268,14 +269,6 @@ async fn emit_until_accepted(t: &Bench, user: &User, first: usize, deadline: Ins
     }
 }
 
-/// Two nodes on a Redis.
-async fn two_nodes(t: &Bench) -> Outcome<(Arc<RedisServer>, Bench, Bench)> {
-    let redis = t.own_redis(false).await?;
-    let a = t.own_server_on(&redis).await?;
-    let b = a.node_beside().await?;
-    Ok((redis, a, b))
-}
-
 /// From now on this node does not hear what is said, until its line is restored.
 async fn deafen(node: &Bench, redis: &RedisServer) -> Outcome {
     node.transcript().note("one node hears nothing any more");
@@ -284,7 +277,7 @@ async fn deafen(node: &Bench, redis: &RedisServer) -> Outcome {
 }
 
 async fn deaf(t: Bench) -> Outcome {
-    let (redis, a, b) = two_nodes(&t).await?;
+    let (redis, a, b) = nodes_on(&t, false).await?;
     deafen(&b, &redis).await?;
     readiness(&b, 503, Instant::now() + SOON).await?;
     readiness(&a, 200, Instant::now() + SOON).await?;
@@ -293,7 +286,7 @@ async fn deaf(t: Bench) -> Outcome {
 }
 
 async fn made_good_for(t: Bench) -> Outcome {
-    let (redis, a, b) = two_nodes(&t).await?;
+    let (redis, a, b) = nodes_on(&t, false).await?;
     let (alice, bob) = (a.user().await?, a.user().await?);
     let mut device = b.connect_raw(&alice, Transport::WebSocket).await?;
     let mut ends = b.connect_raw(&bob, Transport::WebSocket).await?;

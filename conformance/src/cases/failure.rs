@@ -1,24 +1,23 @@
 //! SPEC 15: a store that fails in passing, returns with nothing, or fails one node of two.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::body_for,
-    numbers::{numbers, receives},
-    order::{exactly, read_until},
-    outage::{Away, Outage, SOON, answered, readiness},
+    control::body_for,
+    numbers::{exactly, numbers, read_until, receives},
+    outage::{Away, Outage, SOON, answered, in_time, nodes_on},
     queue::finds,
+    server::readiness,
 };
 use crate::{
     bench::{Bench, User, no_redis},
     case::{Case, Need},
     client::{Client, Transport},
     expect::{self, Fault, Outcome, inconclusive, mismatch},
-    redis::RedisServer,
 };
 
 /// How often to look.
@@ -112,8 +111,7 @@ async fn batch(t: Bench) -> Outcome {
     let (alice, bob) = (t.user().await?, t.user().await?);
     t.redis_line()?.cut();
     let events = json!([body_for(&alice, 1), body_for(&alice, 2), body_for(&bob, 1)]);
-    let answer = timeout(SOON, t.control("POST", "/events/batch", &events)).await;
-    answer.map_err(|_| mismatch(format!("an answer within {SOON:?}"), "none"))??.expect_status(503)?;
+    in_time(t.control("POST", "/events/batch", &events)).await?.expect_status(503)?;
     t.redis_line()?.restore();
     readiness(&t, 200, Instant::now() + SOON).await?;
     t.emit_numbered(&alice, 3, 3).await?;
@@ -172,13 +170,6 @@ async fn half_open(t: Bench) -> Outcome {
     answered_live(&t, &alice, &mut device, 2).await?;
     // What was tried on the dead connection has gone nowhere.
     finds(&t, &bob, 1..=2).await.map(drop)
-}
-
-async fn nodes_on(t: &Bench, keeps: bool) -> Outcome<(Arc<RedisServer>, Bench, Bench)> {
-    let redis = t.own_redis(keeps).await?;
-    let first = t.own_server_on(&redis).await?;
-    let second = first.node_beside().await?;
-    Ok((redis, first, second))
 }
 
 async fn both_nodes(t: Bench, restart: bool) -> Outcome {
@@ -263,10 +254,7 @@ async fn with_nothing(t: Bench, acknowledging: bool) -> Outcome {
     let redis = t.own_redis(false).await?;
     let t = t.own_server_on(&redis).await?;
     let alice = t.user().await?;
-    let mut device = match acknowledging {
-        true => acks::join(&t, &alice).await?,
-        false => t.connect_raw(&alice, Transport::WebSocket).await?,
-    };
+    let mut device = acks::connect(&t, &alice, t.opening(Transport::WebSocket), acknowledging).await?;
     t.emit_numbered(&alice, 1, 1).await?;
     exactly(&read_until(&mut device, 1).await?, [1])?;
     redis.halt().await.map_err(|error| no_redis(&error))?;
@@ -350,8 +338,7 @@ async fn keyed_and_connected(t: Bench) -> Outcome {
     ];
     outage.begins().await?;
     for (path, key, body) in &requests {
-        let answer = timeout(SOON, t.control_text("POST", path, &[("idempotency-key", key)], body.clone())).await;
-        answer.map_err(|_| mismatch(format!("an answer within {SOON:?}"), "none"))??.expect_status(503)?;
+        in_time(t.control_text("POST", path, &[("idempotency-key", key)], body.clone())).await?.expect_status(503)?;
     }
     // Without a key it is delivered, and nothing was before it.
     answered_live(t, &alice, &mut device, 4).await?;

@@ -6,7 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
 
-use super::numbers::{numbers, receives};
+use super::kit::numbers::{numbers, payloads, receives};
 use crate::{
     bench::{Answer, Bench, User},
     case::{Case, Need},
@@ -192,10 +192,7 @@ async fn nothing_of(t: &Bench, mallory: &User, refused: &[u64]) -> Outcome {
     let mut came: Vec<u64> = Vec::new();
     while came.last() != Some(&(SENTINEL as u64)) {
         match device.next(HELD_UP).await {
-            Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
-                came.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default()));
-            }
-            Some(Arrival::Event { args, .. }) => came.extend(numbers(&args)),
+            Some(Arrival::Event { name, args, .. }) => came.extend(numbers(payloads(&name, &args))),
             other => return Err(mismatch("the queue and the sentinel", format!("{other:?}"))),
         }
     }

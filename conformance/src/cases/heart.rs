@@ -9,10 +9,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{
+use super::kit::{
     QUIET,
-    config::gives_up,
-    numbers::{Came, in_order, receives, up_to},
+    acks::connect,
+    numbers::{Came, in_order, numbered, receives, up_to},
+    server::gives_up,
+    slow,
 };
 use crate::{
     bench::{Bench, Heart, User},
@@ -166,7 +168,7 @@ async fn mute(t: Bench, transport: Transport) -> Outcome {
     t.emit_numbered(&alice, 1, 1).await?;
     let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
     let queued = next.expect_queued().await?;
-    super::numbers::numbered(&queued, [1])
+    numbered(&queued, [1])
 }
 
 /// A client, accepted, and when its open packet came.
@@ -353,7 +355,7 @@ async fn link_down(t: Bench) -> Outcome {
         for ack in acks {
             let alice = t.user().await?;
             let line = t.line_from_within(&namespace).await?;
-            let mut device = connect_over(&t, &alice, &line, *transport, *ack).await?;
+            let mut device = connect(&t, &alice, t.opening_over(&line, *transport), *ack).await?;
             dead_for = while_dead(&t, &mut device).await?;
             t.emit_numbered(&alice, 1, 1).await?;
             up_to(&mut device, 1, DUE).await?;
@@ -397,13 +399,13 @@ async fn dead_and_full(t: Bench, transport: Transport) -> Outcome {
     const EVENTS: usize = 40;
     let alice = t.user().await?;
     let line = t.slow_line(0).await?;
-    let mut device = connect_over(&t, &alice, &line, transport, false).await?;
+    let mut device = connect(&t, &alice, t.opening_over(&line, transport), false).await?;
     let dead_for = while_dead(&t, &mut device).await?;
     line.black_hole();
     t.transcript().note(format!("the line is dead for {dead_for:?}"));
     let died = Instant::now();
     for n in 1..=EVENTS {
-        t.emit(&super::slow::big(&t, &alice, n)).await?;
+        t.emit(&slow::big(&t, &alice, n)).await?;
     }
     sleep((died + dead_for).saturating_duration_since(Instant::now())).await;
     line.restore();
@@ -424,14 +426,7 @@ async fn arrives(device: &mut Client, first: u64, last: u64) -> Outcome {
 
 async fn over_a_line(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
     let line = t.line().await?;
-    Ok((connect_over(t, user, &line, transport, ack).await?, line))
-}
-
-async fn connect_over(t: &Bench, user: &User, line: &Proxy, transport: Transport, ack: bool) -> Outcome<Client> {
-    let auth = json!({"token": t.token(user).await?, "ack": ack});
-    let mut device = t.attempt_raw(t.opening_over(line, transport), Some(auth)).await?;
-    device.expect_accepted().await?;
-    Ok(device)
+    Ok((connect(t, user, t.opening_over(&line, transport), ack).await?, line))
 }
 
 /// The device receives events and is answered.

@@ -2,25 +2,15 @@
 
 use serde_json::json;
 
-use super::emit::{EVENT_LIMIT, body_for};
+use super::kit::{
+    control::{EVENT_LIMIT, body_for},
+    texts::TRACES,
+};
 use crate::{
     bench::{Answer, Bench},
     case::{Case, Need},
     expect::{self, Outcome, inconclusive},
 };
-
-/// What a stack trace looks like in the languages that servers are written in.
-pub(super) const TRACES: [&str; 9] = [
-    "panicked at",
-    "    at ",
-    "\tat ",
-    "Traceback",
-    "stack backtrace",
-    "goroutine ",
-    "node_modules",
-    "node:internal",
-    ".rs:",
-];
 
 pub(super) const CASES: &[Case] = &[
     Case::new("AUTH-24/errors", "no HTTP error tells a secret, a stack trace or an address", |t| Box::pin(errors(t)))

@@ -25,9 +25,9 @@ mod floods;
 mod harm;
 mod heart;
 mod keys;
+mod kit;
 mod leaks;
 mod nodes;
-mod numbers;
 mod order;
 mod origins;
 mod outage;
@@ -43,12 +43,7 @@ mod transport;
 mod travel;
 mod upgrade;
 
-use std::time::Duration;
-
 use crate::case::Case;
-
-/// How long nothing must arrive, once a sentinel has shown that what could arrive would have.
-const QUIET: Duration = Duration::from_millis(300);
 
 /// Every case.
 pub fn all() -> Vec<Case> {

@@ -5,13 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::body_for,
-    numbers::receives,
-    order::{exactly, read_until},
-    outage::readiness,
+    control::body_for,
+    numbers::{exactly, read_until, receives},
     queue::{finds, finds_nothing},
+    server::readiness,
 };
 use crate::{
     bench::{Bench, User},
@@ -106,17 +105,10 @@ async fn noted(t: &Bench, user: &User) -> Outcome {
     Ok(())
 }
 
-async fn connect(t: &Bench, user: &User, acknowledging: bool) -> Outcome<crate::client::Client> {
-    match acknowledging {
-        true => acks::join(t, user).await,
-        false => t.connect_raw(user, Transport::WebSocket).await,
-    }
-}
-
 async fn moves_at_once(t: Bench, acknowledging: bool) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let mut device = connect(&b, &alice, acknowledging).await?;
+    let mut device = acks::connect(&b, &alice, b.opening(Transport::WebSocket), acknowledging).await?;
     a.emit_numbered(&alice, 1, 2).await?;
     exactly(&read_until(&mut device, 2).await?, 1..=2)?;
     if !acknowledging {
@@ -124,7 +116,7 @@ async fn moves_at_once(t: Bench, acknowledging: bool) -> Outcome {
     }
     b.kill().await?;
     a.emit_numbered(&alice, 3, 6).await?;
-    let mut device = connect(&a, &alice, acknowledging).await?;
+    let mut device = acks::connect(&a, &alice, a.opening(Transport::WebSocket), acknowledging).await?;
     a.emit_numbered(&alice, 7, 9).await?;
     // What was not acknowledged comes again; what a plain client was handed does not.
     let first = if acknowledging { 1 } else { 3 };

@@ -5,14 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::{
+use super::kit::{
     acks,
-    numbers::{numbered, numbers, receives},
+    numbers::{exactly, numbered, numbers, read_until},
+    slow::fetches_one,
 };
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::{Arrival, Client, Transport},
+    client::{Arrival, Transport},
     expect::{self, Outcome, mismatch},
 };
 
@@ -58,52 +59,16 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::Capability("ack")]),
 ];
 
-/// Reads until the event `last` has come or the connection is closed: the numbers in the order in which they came.
-pub(super) async fn read_until(device: &mut Client, last: u64) -> Outcome<Vec<u64>> {
-    let mut seen = Vec::new();
-    while !seen.contains(&last) {
-        match device.next(DUE).await {
-            Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
-                seen.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default()));
-            }
-            Some(Arrival::Event { args, .. }) => seen.extend(numbers(&args)),
-            Some(Arrival::Closed(_)) => return Ok(seen),
-            Some(Arrival::Disconnected) => {}
-            other => return Err(mismatch(format!("events up to {last}, after {seen:?}"), format!("{other:?}"))),
-        }
-    }
-    Ok(seen)
-}
-
-pub(super) fn exactly(seen: &[u64], expected: impl IntoIterator<Item = u64>) -> Outcome {
-    let expected: Vec<_> = expected.into_iter().collect();
-    expect::equal("the events", &json!(expected), &json!(seen))
-}
-
 async fn queued_then_live(t: Bench, acknowledging: bool) -> Outcome {
     for _ in 0..ROUNDS / 3 {
         let alice = t.user().await?;
         t.emit_numbered(&alice, 1, 5).await?;
-        let connect = async {
-            match acknowledging {
-                true => acks::join(&t, &alice).await,
-                false => t.connect_raw(&alice, Transport::WebSocket).await,
-            }
-        };
+        let connect = acks::connect(&t, &alice, t.opening(Transport::WebSocket), acknowledging);
         let (device, emitted) = tokio::join!(connect, t.emit_numbered(&alice, 6, 20));
         emitted?;
         exactly(&read_until(&mut device?, 20).await?, 1..=20)?;
     }
     Ok(())
-}
-
-/// A plain device that fetches the first event, and none of those that are emitted from then on.
-pub(super) async fn fetches_one(t: &Bench, user: &User) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, Transport::Polling).await?;
-    device.rest()?;
-    t.emit_numbered(user, 1, 1).await?;
-    receives(&mut device, [1]).await?;
-    Ok(device)
 }
 
 async fn not_fetched(t: Bench) -> Outcome {

@@ -1,6 +1,6 @@
 //! SPEC 7: which pages a browser lets speak to the server.
 
-use super::numbers::receives;
+use super::kit::numbers::receives;
 use crate::{
     bench::{Answer, Bench},
     case::{Case, Need},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{
+use super::kit::{
     QUIET,
     numbers::{Came, in_order, numbered, numbers, receives, up_to},
 };
@@ -85,12 +85,18 @@ pub(super) const CASES: &[Case] = &[
     })
     .needs(POLLING),
     Case::new("SLOW-08/one-device", "a queue on its way to a device is no other's, until that one breaks", |t| {
-        Box::pin(async move { one_device(&t, &t, Transport::WebSocket).await })
+        Box::pin(at_one_node(t, Transport::WebSocket))
     }),
     Case::new("SLOW-08/one-device-polling", "nor is one on its way to a polling device", |t| {
-        Box::pin(async move { one_device(&t, &t, Transport::Polling).await })
+        Box::pin(at_one_node(t, Transport::Polling))
     })
     .needs(POLLING),
+    Case::new(
+        "CLUSTER-03/on-its-way",
+        "nor is one that is on its way to a device handed over at the other node",
+        |t| Box::pin(at_two_nodes(t)),
+    )
+    .needs(&[Need::OwnServer]),
     Case::new("SLOW-09/websocket", "a WebSocket client that was behind gets what was accepted meanwhile", |t| {
         Box::pin(catches_up(t, Transport::WebSocket, false))
     })
@@ -303,8 +309,17 @@ async fn whole_queue(t: &Bench, user: &User) -> Outcome<Vec<Value>> {
     Ok(queued)
 }
 
+async fn at_one_node(t: Bench, transport: Transport) -> Outcome {
+    one_device(&t, &t, transport).await
+}
+
+async fn at_two_nodes(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    one_device(&a, &b, Transport::WebSocket).await
+}
+
 /// While the queue is on its way to a device of one node, another comes to the other; or both to the same.
-pub(super) async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport) -> Outcome {
+async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport) -> Outcome {
     let alice = user_with_queue(t, CAP, LARGE_TEXT).await?;
     let (slow, line) = attempt(t, &alice, transport, false, BRISK / 4).await?;
     under_way(&line).await?;

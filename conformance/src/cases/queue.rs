@@ -6,14 +6,15 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{
+use super::kit::{
     QUIET,
     numbers::{numbered, up_to},
+    queue::{DAY_MS, SLACK_MS, finds, finds_nothing},
 };
 use crate::{
-    bench::{Bench, User},
+    bench::Bench,
     case::{Case, Need},
-    client::{Client, Transport},
+    client::Transport,
     expect::{self, Outcome, inconclusive, mismatch},
     redis::inspect,
 };
@@ -22,10 +23,6 @@ use crate::{
 const CAP: usize = 50;
 /// The TTL that the cases with a short one ask for.
 const SHORT_TTL: Duration = Duration::from_secs(3);
-/// The TTL of the contract, in milliseconds.
-pub(super) const DAY_MS: u64 = 86_400_000;
-/// How much of the TTL may have passed, or be added by rounding, when a case looks.
-pub(super) const SLACK_MS: u64 = 60_000;
 
 /// How long a large queue may take, on a machine that has other things to do.
 const SOON: Duration = Duration::from_secs(20);
@@ -90,23 +87,6 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::new("QUEUE-17/kill", "what was confirmed survives a kill -9", |t| Box::pin(survives(t, true))).needs(RESTART),
 ];
-
-/// Connects, and what is queued is numbered like this.
-pub(super) async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
-    numbered(&device.expect_queued().await?, expected)?;
-    Ok(device)
-}
-
-/// Connects, and nothing is queued: the first thing to arrive is what is emitted now.
-pub(super) async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
-    let sentinel = t.event_for(user);
-    t.emit(&sentinel).await?;
-    let payload = device.expect_event("record.accessed").await?;
-    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
-    Ok(device)
-}
 
 async fn offline(t: Bench) -> Outcome {
     let alice = t.user().await?;

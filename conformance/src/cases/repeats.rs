@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
 
-use super::{
+use super::kit::{
     QUIET,
-    emit::{EVENT_LIMIT, body_for, problem, received_nothing},
-    numbers::{numbered, receives},
-    queue::{DAY_MS, SLACK_MS, finds},
+    control::{EVENT_LIMIT, body_for, problem},
+    numbers::{numbered, receives, up_to},
+    queue::{DAY_MS, SLACK_MS, finds, received_nothing},
 };
 use crate::{
     bench::{Answer, Bench, User},
@@ -212,7 +212,7 @@ async fn large(t: Bench) -> Outcome {
     t.transcript().note(format!("a batch of {} bytes", batch.to_string().len()));
     t.control("POST", "/events/batch", &batch).await?.expect_status(202)?;
     let theirs = |at: usize| (1..=EVENTS).filter(move |n| n % 3 == at);
-    let came = super::numbers::up_to(&mut device, 64, Duration::from_secs(15)).await?;
+    let came = up_to(&mut device, 64, Duration::from_secs(15)).await?;
     let came: Vec<_> = came.iter().map(|it| it.n).collect();
     expect::equal("what arrives live", &json!(theirs(1).collect::<Vec<_>>()), &json!(came))?;
     for at in [0, 2] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::QUIET;
+use super::kit::QUIET;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{QUIET, numbers::receives};
+use super::kit::{QUIET, numbers::receives};
 use crate::{
     bench::{Bench, Emission, User},
     case::Case,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, interval, sleep};
 
-use super::numbers::receives;
+use super::kit::numbers::receives;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},

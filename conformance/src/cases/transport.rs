@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::QUIET;
+use super::kit::QUIET;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},

@@ -6,16 +6,17 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{
+use super::kit::{
     QUIET,
-    emit::body_for,
+    control::body_for,
     numbers::{numbered, numbers, receives},
-    queue::{finds, finds_nothing},
+    queue::{finds, finds_nothing, finds_over},
+    texts::ODD,
 };
 use crate::{
     bench::{Bench, Emission, User},
     case::{Case, Need},
-    client::{Client, Transport},
+    client::Transport,
     expect::{self, Outcome, mismatch},
     fixtures,
 };
@@ -26,27 +27,6 @@ const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capabi
 const AT_A_TIME: usize = 45;
 /// How far the clocks of suite and target may be apart, and how long an event may have been on its way.
 const FRESH: Duration = Duration::from_secs(15);
-
-/// Ids of actors and resources that something might change on their way.
-pub(super) const ODD: &[&str] = &[
-    "0",
-    "null",
-    " padded ",
-    "Ünïcødé 🩺",
-    "a\"b\\c",
-    "line\nbreak",
-    "451-[\"x\"]",
-    "<b>&amp;'</b>",
-    "%41%20+",
-    "{}",
-    "[1]",
-    "\u{2028}\u{7f}",
-    "$1 $& \\1",
-    "שלום",
-    "e\u{301}",
-    "true",
-    "1e3",
-];
 
 /// How an event comes to its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,17 +266,6 @@ async fn once(t: Bench) -> Outcome {
         }
     }
     Ok(())
-}
-
-async fn finds_over(
-    t: &Bench,
-    user: &User,
-    transport: Transport,
-    expected: impl IntoIterator<Item = usize>,
-) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, transport).await?;
-    numbered(&device.expect_queued().await?, expected)?;
-    Ok(device)
 }
 
 /// One of five is enough: a machine that is busy may keep some of them waiting.

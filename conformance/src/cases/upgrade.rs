@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{QUIET, numbers::receives};
+use super::kit::{QUIET, numbers::receives};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
