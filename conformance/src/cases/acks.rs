@@ -230,9 +230,7 @@ async fn half_open(t: Bench) -> Outcome {
     let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
     let alice = t.user().await?;
     let line = t.line().await?;
-    let auth = json!({"token": t.token(&alice).await?, "ack": true});
-    let mut device = t.attempt_raw(t.opening_over(&line, Transport::WebSocket), Some(auth)).await?;
-    device.expect_accepted().await?;
+    let _device = connect(&t, &alice, t.opening_over(&line, Transport::WebSocket), true).await?;
     line.black_hole();
     t.emit_numbered(&alice, 1, 3).await?;
     let last = t.emit_until_away(&alice, 4, CLOSED_BY).await?;
