@@ -6,6 +6,7 @@ mod doctor;
 mod init;
 mod interrupt;
 mod selftest;
+mod trial;
 
 use std::{collections::BTreeSet, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -304,9 +305,15 @@ async fn run_plan(options: &Options, plan: Plan, events: &mpsc::UnboundedSender<
         },
         () = interrupt.came() => return give_up(&"interrupted", events),
     };
-    let _ = events.send(RunEvent::Planned(plan.cases.len() * plan.repeat));
+    let judged = async {
+        if let Err(why) = trial::look(&suite, events).await {
+            return give_up(&why, events);
+        }
+        let _ = events.send(RunEvent::Planned(plan.cases.len() * plan.repeat));
+        exit::code(runner::run(Arc::clone(&suite), plan, events).await.conformance)
+    };
     let code = tokio::select! {
-        summary = runner::run(Arc::clone(&suite), plan, events) => exit::code(summary.conformance),
+        code = judged => code,
         () = interrupt.came() => give_up(&"interrupted", events),
     };
     ground::clear(suite).await;

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 const EMBEDDED: &str = "fixtures/targets/reference-embedded.toml";
@@ -420,6 +420,65 @@ fn a_proxy_in_the_environment_stands_before_the_build_and_not_before_the_target(
     }
 }
 
+const JWT_SECRET: &str = "conformance-only-jwt-secret-of-no-worth-0123456789";
+const INGEST_TOKEN: &str = "conformance-only-ingest-token-of-no-worth";
+
+/// The reference, started by hand, once it listens.
+fn server_that_runs(host: &str, port: &str, data: &Path, ingest_token: &str, jwt_secret: &str) -> Child {
+    let built = Command::new("cargo").args(["build", "--bin", "notify-server"]).current_dir(root()).status();
+    assert!(built.expect("cargo runs").success());
+    let folder = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let mut server = Command::new(root().join(folder).join("debug/notify-server"))
+        .envs([("HOST", host), ("PORT", port), ("STORE", "embedded")])
+        .envs([("INGEST_TOKEN", ingest_token), ("JWT_SECRET", jwt_secret)])
+        .env("DATA_DIR", data)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let mut lines = BufReader::new(server.stderr.take().expect("its log"));
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("a line") > 0, "the server listens");
+    }
+    server
+}
+
+/// What a run by URL says of a server with these secrets.
+fn by_url(ingest_token: &str, jwt_secret: &str) -> (i32, String) {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = probe.local_addr().expect("its address").port().to_string();
+    drop(probe);
+    let data = tempfile::tempdir().expect("a folder");
+    let mut server = server_that_runs("127.0.0.1", &port, data.path(), ingest_token, jwt_secret);
+    let said = run(&["run", "--target", &format!("http://127.0.0.1:{port}"), "--only", "AUTH-01,EMIT-02,CONF-07"]);
+    server.kill().expect("it ran");
+    server.wait().expect("it ends");
+    said
+}
+
+#[test]
+fn a_credential_that_is_not_the_servers_is_3_and_said_once() {
+    let (code, text) = by_url("another-ingest-token-of-no-worth-at-all", JWT_SECRET);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("[sessions.create] with 401") && text.contains("notify-conformance init"), "{text}");
+    assert!(!text.contains("FAIL") && !text.contains(INGEST_TOKEN), "{text}");
+}
+
+#[test]
+fn a_key_that_may_not_be_the_servers_is_named_beside_the_verdict() {
+    let (code, text) = by_url(INGEST_TOKEN, "another-jwt-secret-of-no-worth-at-all-0123456789");
+    assert_eq!(code, 1, "a server that refuses right tokens is not conformant: {text}");
+    assert!(text.contains("a client with a token by [jwt] does not get in"), "{text}");
+}
+
+#[test]
+fn a_server_by_url_with_the_secrets_of_the_target_file_gets_its_verdict() {
+    let (code, text) = by_url(INGEST_TOKEN, JWT_SECRET);
+    assert_eq!(code, 0, "{text}");
+    assert!(!text.contains("does not get in"), "{text}");
+}
+
 #[test]
 fn a_server_at_an_ipv6_address_is_reached_by_every_client() {
     // A machine without IPv6 has nothing to reach.
@@ -434,24 +493,8 @@ fn a_server_at_an_ipv6_address_is_reached_by_every_client() {
         before.replace("\"config\", \"restart\", ", "").replace(", \"resilience\"", "").replace(", \"operations\"", "");
     fs::write(&target, format!("{undeclared}url = \"http://[::1]:{port}\"\n# Values for {{placeholders}}{rest}"))
         .expect("it can be written");
-    let built = Command::new("cargo").args(["build", "--bin", "notify-server"]).current_dir(root()).status();
-    assert!(built.expect("cargo runs").success());
     let data = tempfile::tempdir().expect("a folder");
-    let folder = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-    let mut server = Command::new(root().join(folder).join("debug/notify-server"))
-        .envs([("HOST", "::1"), ("PORT", &port), ("STORE", "embedded")])
-        .env("DATA_DIR", data.path())
-        .env("JWT_SECRET", "conformance-only-jwt-secret-of-no-worth-0123456789")
-        .env("INGEST_TOKEN", "conformance-only-ingest-token-of-no-worth")
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the server starts");
-    let mut lines = BufReader::new(server.stderr.take().expect("its log"));
-    let mut line = String::new();
-    while !line.contains("listening") {
-        line.clear();
-        assert!(lines.read_line(&mut line).expect("a line") > 0, "the server listens");
-    }
+    let mut server = server_that_runs("::1", &port, data.path(), INGEST_TOKEN, JWT_SECRET);
     let (code, text) = run(&["run", "--target", &target, "--only", "TRANS-02,TRANS-03,TRANS-04,EMIT-02"]);
     server.kill().expect("it ran");
     server.wait().expect("it ends");

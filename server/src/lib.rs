@@ -1,6 +1,7 @@
 //! The reference server of real-time notifications: who may connect, what reaches them, and what waits for them.
 //!
-//! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids.
+//! The rules are the numbered sentences of `conformance/SPEC.md`; comments name them by their ids. `ARCHITECTURE.md`
+//! has the picture of these modules, and follows one event and one connect through them.
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up, [`logs`] says what is logged.
 //! - [`socketio`] lets clients in by [`auth`], hands them events and closes those who break the protocol; [`rights`] closes the

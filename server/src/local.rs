@@ -1,4 +1,5 @@
-//! This node as the other nodes see it. Puts together what they may ask for; does nothing itself.
+//! What the other nodes ask of this one: passes it on to the service and to `rights`, which do not know that there are
+//! nodes over Redis. Does nothing itself.
 
 use crate::{
     cluster::{Arrived, Local},

@@ -1,5 +1,10 @@
 //! The injectable service: emits events to whoever is connected, and queues them for whoever is not. Knows nothing of
-//! HTTP or Socket.IO.
+//! HTTP or Socket.IO: clients are behind [`Deliver`], other nodes behind [`Peers`].
+//!
+//! An event first tries the fast path (`at_once`), which waits for nothing. Else `hand_over_in_turn` takes the user's
+//! lock and chooses one of three ways: `deliver_or_queue`, `keep_and_deliver`, and `route` (in `nodes`). A connect is
+//! `admit`, which returns an [`Admission`] with the queue and the lock (`admission`); the end of a connection is
+//! `take_back`. `drains` has the queues that are on their way to plain clients, `in_flight` the stored events that are.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,8 +43,9 @@ use in_flight::InFlight;
 
 /// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.
 pub trait Deliver: Send + Sync + 'static {
-    /// True where at least one client of the room has taken the event (ROOM-06: each of them is offered it). Then whoever is behind
-    /// is given it later; else the event has to be stored, and [`Deliver::deliver_stored`] to be told.
+    /// Offers an event that is in no store to each client of the room (ROOM-06). True where at least one has taken it:
+    /// then those that are behind are given it later. Else the event has to be stored, and then offered by
+    /// [`Deliver::deliver_stored`].
     fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool;
 
     /// Completes with true when some client of the room has room for an event, and with false where none will soon.
@@ -52,8 +58,9 @@ pub trait Deliver: Send + Sync + 'static {
         false
     }
 
-    /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`: until it is acknowledged, or, where there is `sent`,
-    /// until a transport has taken it, which calls that. Whoever is behind is given it later.
+    /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`. It stays in the store until a client
+    /// has acknowledged it; or, where there is `sent`, until a transport has taken it and calls that. Whoever is behind
+    /// is given it later.
     fn deliver_stored(&self, room: &str, event: &Outgoing, _entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
         let taken = self.deliver(room, event, haste);
         if let (true, Some(sent)) = (taken, sent) {
@@ -67,20 +74,21 @@ pub trait Deliver: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Notes that the queue has something that no client of the room was handed.
+    /// Notes that the queue has something that none of the plain clients of the room was handed: they ask for it
+    /// ([`Deliver::asks_store`]) once they have taken all else.
     fn owe(&self, _room: &str) {}
 
-    /// Where some clients of the room have caught up with what they were handed, and not with the store: the newest entry that
-    /// each of them was given.
+    /// Whether some clients of the room have taken all that they were handed, while the store has more for them; then
+    /// the newest entry of the queue that every one of these was given.
     fn asks_store(&self, _room: &str) -> Option<EntryId> {
         None
     }
 
-    /// Gives those clients what they have not been given of this, which is kept until it is acknowledged.
+    /// Gives the clients that ask what they have not been given of this, for users of whom somebody acknowledges.
     fn give_kept(&self, _room: &str, _backlog: &Backlog) {}
 
-    /// Gives one of those clients this queue, up to an entry, behind which there may be `more`; `sent` is to be called when its
-    /// transport has taken it.
+    /// Gives one of the clients that ask this queue, up to the entry `newest`, behind which there may be `more`; `sent`
+    /// is to be called when its transport has taken it.
     fn give_queue(&self, _room: &str, _payloads: &[&str], _newest: EntryId, _more: bool, _sent: Sent) {}
 }
 
@@ -168,9 +176,9 @@ struct Inner {
     turns: Turns,
     drains: Drains,
     in_flight: InFlight,
-    /// What was taken back and could not be queued yet, by user; waits for the store to answer again.
+    /// Events of connections that broke, by user, until the store has them: it may not answer.
     taken_back: Mutex<HashMap<String, Vec<Unsent>>>,
-    /// Who is being given what the store holds.
+    /// The users for whom a task is at work that was begun by `catch_up_later`.
     catching_up: Mutex<HashSet<String>>,
 }
 
@@ -344,7 +352,8 @@ impl NotificationsService {
         }
     }
 
-    /// Takes the turn, and queues first what a connection was not sent that has just broken: this may be its successor.
+    /// Takes the lock, and first queues what a connection that has just broken was not sent: this one may be its
+    /// successor.
     async fn enter(&self, user_id: &str) -> Result<(String, Turn), StoreError> {
         let turn = self.0.turns.take(user_id).await;
         let room = self.0.rules.room(user_id);
@@ -352,8 +361,8 @@ impl NotificationsService {
         Ok((room, turn))
     }
 
-    /// Queues what clients of a user that are gone were handed and nobody was sent. It was accepted, so it is tried until
-    /// it succeeds.
+    /// Queues what clients that are gone were handed and nobody was sent. It was accepted, so this is tried until it
+    /// succeeds.
     pub(crate) async fn take_back(&self, user_id: &str) {
         let room = self.0.rules.room(user_id);
         loop {
@@ -368,8 +377,9 @@ impl NotificationsService {
         }
     }
 
-    /// Has what the store holds given to those clients of a user who have caught up otherwise. Does not wait, and asks nobody before
-    /// it returns: it may be a client's connection that calls.
+    /// For clients that have taken all that they were handed, while the store holds more for them: has that read and
+    /// handed over, by a task. Does not wait, and looks at no connection before it returns: it may be called by one
+    /// that holds its own lock.
     pub(crate) fn catch_up_later(&self, user_id: &str) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         // One at a time for each user.
@@ -502,8 +512,8 @@ impl Inner {
         outcomes
     }
 
-    /// Gives what the store holds to clients that have caught up otherwise, and were given what is not newer than that; false where it
-    /// is on its way to somebody else.
+    /// Hands over what the store holds to the clients that ask for it, who have all up to the entry `given`. False
+    /// where the queue is on its way to another device.
     async fn give(&self, user_id: &str, room: &str, given: EntryId) -> Result<bool, StoreError> {
         self.put_back(user_id, room).await?;
         if self.deliver.acknowledged(room) {
@@ -563,7 +573,7 @@ impl Inner {
     }
 }
 
-/// Several go together.
+/// A single event is written at once. Several are written with each other, when all were handed over.
 fn haste(events: &[(usize, Outgoing)]) -> Haste {
     if events.len() == 1 { Haste::Now } else { Haste::Soon }
 }

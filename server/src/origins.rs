@@ -1,5 +1,6 @@
-//! Which browsers may come in: the server's own origin, the list of others, and the middleware that applies both. Knows nothing of the
-//! routes behind.
+//! Which browsers may come in: the server's own origin, the list of others, and the middleware that applies both. A
+//! CORS layer would not do: it marks answers and refuses nobody, so that a WebSocket from a foreign page would be let
+//! in. Of the routes behind it knows only where those of Socket.IO begin.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},

@@ -1,4 +1,7 @@
-//! Serves the application on a listener until it is told to stop. Knows nothing of what it serves.
+//! Accepts connections and serves the application on them, until it is told to stop; then it lets requests end and
+//! closes the sockets. Each connection has a seat (`gate`), which says how long it may rest and whether it has to make
+//! room, and a carrier (`socketio::carrier`), which learns when an answer to a poll was written. Knows of the routes
+//! only where those of Socket.IO begin.
 
 use std::{
     future::{Future, pending},
@@ -169,7 +172,7 @@ async fn accept_all(listener: TcpListener, router: Router, app: &App, connection
                     () = carrier.seat().overdue(sleep.as_mut()) => break false,
                 }
             };
-            // Why is the client's affair.
+            // Whatever the reason was: an answer to a poll that was on its way has not been written whole.
             if !ended {
                 carrier.broke();
             }

@@ -1,4 +1,6 @@
-//! One turn at a time for each key: what happens to a user's queue and sockets happens in one order.
+//! Locks by key, a *turn* each: by user, so that whatever happens to a user's queue and sockets happens in one order
+//! (the user lock of ARCHITECTURE.md); by user once more, for what the store is told of presence; and by idempotency
+//! key.
 
 use std::{
     collections::HashMap,
@@ -25,7 +27,7 @@ struct Shards {
     hasher: RandomState,
 }
 
-/// Ends when it is dropped. The lock goes before the place.
+/// A lock that is held; let go when dropped. The lock goes before the place, in the order of the fields.
 pub(crate) struct Turn {
     _held: OwnedMutexGuard<()>,
     _place: Place,

@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     FailureHidden,
     /// Kept in memory, where a kill ends it.
     InMemory,
+    /// The cap evicts what is on its way.
+    Capped,
 }
 
 /// A store with a fault.
@@ -68,7 +70,10 @@ impl AckQueue for Faulty {
         payloads: &'a [&'a str],
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
-            let kept = self.acks.keep(user_id, payloads).await;
+            let kept = match self.fault {
+                Fault::Capped => self.queue.append(user_id, payloads).await,
+                _ => self.acks.keep(user_id, payloads).await,
+            };
             match (self.fault, kept) {
                 (Fault::FailureHidden, Err(_)) => {
                     Ok((0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect())

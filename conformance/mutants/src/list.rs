@@ -760,6 +760,8 @@ static MUTANTS: &[Mutant] = &[
     .also(&["ACK-08", "ACK-12", "ACK-17"]),
     acks!("handed-is-confirmed", "what is handed over counts as acknowledged", ["ACK-04/live"], HandedIsConfirmed)
         .also(&["ACK-01", "ACK-06", "ACK-07", "ACK-08", "ACK-09", "ACK-10", "ACK-15", "ACK-16", "ORDER", "SLOW-03"]),
+    acks!("evicts-what-is-sent", "the cap evicts what is on its way", ["ACK-17/slow-line"], Capped)
+        .also(&["ACK-17", "SLOW-09"]),
     acks!("loss-untold", "nothing is said of what was lost", ["ACK-11/dropped"], LossUntold)
         .also(&["ACK-12", "ACK-13"]),
     acks!("loss-told-once", "a loss is told once, heard or not", ["ACK-12/told-again"], LossToldOnce),

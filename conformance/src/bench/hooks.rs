@@ -35,6 +35,30 @@ impl Bench {
         }
     }
 
+    /// The first hook by HTTP that is answered with 401 or 403, and the status. What it does is done for a user whom nobody has heard of.
+    pub async fn refuses_credential(&self) -> Option<(&'static str, u16)> {
+        let (user, session) = (format!("user-{}", self.random(16)), self.session_id());
+        let facts = [
+            ("session_id", json!(session)),
+            ("user_id", json!(user)),
+            ("event_type", json!("record.accessed")),
+            ("actor_id", json!("actor-1")),
+            ("resource_id", json!("record-1")),
+            ("metadata", json!({"targetUserId": user})),
+        ];
+        let mut values = self.target().values();
+        facts.into_iter().for_each(|(fact, value)| values.set(fact, value));
+        let create = self.target().sessions.as_ref().map(|sessions| ("sessions.create", &sessions.create));
+        for (name, hook) in create.into_iter().chain([("emit", &self.target().emit)]) {
+            let Hook::Http(request) = hook else { continue };
+            match self.request(request, &values).await {
+                Ok(answer) if matches!(answer.status, 401 | 403) => return Some((name, answer.status)),
+                _ => {}
+            }
+        }
+        None
+    }
+
     async fn confirmed(&self, name: &str, request: &Request, values: &Values) -> Outcome {
         let deadline = Instant::now() + BUSY_LIMIT;
         let answer = loop {

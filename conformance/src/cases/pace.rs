@@ -110,6 +110,10 @@ pub(super) const CASES: &[Case] = &[
     })
     .needs(CONTROL_AND_ACK)
     .also(&["SLOW-10"]),
+    Case::new("ACK-17/slow-line", "a batch beyond the cap reaches a client whose line is slow, whole", |t| {
+        Box::pin(batch_on_a_slow_line(t))
+    })
+    .needs(CONTROL_AND_ACK),
     Case::new("SLOW-10/broken", "what was live and did not get through is queued", |t| {
         Box::pin(live_and_broken(t, Transport::WebSocket))
     })
@@ -393,6 +397,17 @@ async fn catches_up(t: Bench, transport: Transport, ack: bool) -> Outcome {
     t.emit_numbered(&alice, next, next).await?;
     exactly(&up_to(&mut device, next as u64, HELD_UP).await?, [next])?;
     device.expect_silence(QUIET).await
+}
+
+async fn batch_on_a_slow_line(t: Bench) -> Outcome {
+    const EVENTS: usize = 150;
+    let alice = t.user().await?;
+    let (mut device, _line) = attempt(&t, &alice, Transport::WebSocket, true, BRISK).await?;
+    device.expect_accepted().await?;
+    // More than a server holds for one connection, so that some of them are in the store alone for a while.
+    let events = (1..=EVENTS).map(|n| sized(&t, &alice, n, 6_000).body()).collect();
+    t.control("POST", "/events/batch", &Value::Array(events)).await?.expect_status(202)?;
+    exactly(&up_to(&mut device, EVENTS as u64, ARRIVES).await?, 1..=EVENTS)
 }
 
 async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {

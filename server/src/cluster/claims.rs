@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a node that is out of touch has to catch up: as long as its lease counts.
 pub(super) const LATELY: Duration = Duration::from_secs(10);
 
-/// What the task is told; with no user, of all of them.
+/// What the task is told. Without a user, [`Word::Share`] and [`Word::Flush`] are about all.
 enum Word {
     Taken(String, EntryId),
     Share(Option<String>),

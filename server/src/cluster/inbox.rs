@@ -126,7 +126,7 @@ impl Node {
         if let Some(local) = self.local() {
             local.settle(&user_id).await;
         }
-        // One who has just gone is not to be seen here any more.
+        // Where the last client here has just gone, the store learns it before the node that asks goes on.
         let told = self.tell_of(&user_id, false).await;
         let confirmed = self.link.tell(from, &message::took(n, Vec::new())).await;
         if let Err(error) = told.and(confirmed) {

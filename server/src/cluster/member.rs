@@ -154,8 +154,8 @@ fn take_in(node: &Arc<Node>, message: &Msg) {
     }
 }
 
-/// A process that stood still finds what was said to it meanwhile, and that its time is over. The first comes first: it is older than
-/// whatever was missed, and may have gone from the store.
+/// Ends a membership, as of a process that stood still: what was said to it is taken in and done before it joins anew.
+/// For that is older than whatever it has missed since, and may be in the store no more.
 async fn finish(node: &Arc<Node>, id: Uuid, heard: &mut PubSubStream) {
     // Redis hands over in order: when this comes back, so has all that was said before.
     let last = format!("{BEAT}{}", Uuid::new_v4());
@@ -232,7 +232,8 @@ async fn settle(node: &Arc<Node>, number: u64, lost: bool, former: Option<Uuid>)
             tokio::time::sleep(RETRY).await;
         }
     }
-    // Until here the former lease has told the others that somebody has to find in the store what could not be said.
+    // The former lease was kept until here: by it the others knew that somebody has to find in the store what could not
+    // be said to this node.
     if let Some(id) = former
         && let Err(error) = node.link.end(id).await
     {

@@ -155,7 +155,7 @@ impl Peers for Cluster {
             let taken: Taken = Box::pin(async move {
                 let taken = question.gather(routed.heard, events, HAND_OVER).await;
                 let nobody = !taken.contains(&true);
-                // They listened for somebody who has gone, so the cap was not applied.
+                // Nodes have heard, so the script did not apply the cap; but the clients there had gone.
                 let uncapped = routed.heard > 0 && nobody && !routed.acknowledged;
                 if uncapped && let Err(error) = node.link.trim(&user_id).await {
                     tracing::debug!(%error, "a queue could not be cut to its cap");
@@ -227,7 +227,7 @@ impl Node {
     async fn enter(self: Arc<Self>, user_id: &str, acknowledges: bool) -> Result<Stay, StoreError> {
         let mut joined = self.joined_after(0).await?;
         self.users.arrive(user_id, acknowledges, joined.number);
-        // From here on, whoever gives up has arrived, and departs.
+        // The client counts from here on. Where this future is dropped, `departs` goes with it and undoes that.
         let (node, user) = (self.clone(), user_id.to_owned());
         let departs = Stay::new(EntryId(0, 0), false, move || {
             node.users.depart(&user, acknowledges);

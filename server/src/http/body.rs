@@ -1,4 +1,4 @@
-//! Reads a JSON body within its limits (EMIT-11, EMIT-12, EMIT-17).
+//! Reads a JSON body within its limits (EMIT-11, EMIT-12, EMIT-17). Knows nothing of what is in it.
 
 use std::time::Duration;
 

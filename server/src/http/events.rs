@@ -21,6 +21,8 @@ use crate::{
 /// How many events a batch counts as, for [`super::MAX_IN_HAND`].
 pub(crate) const BATCH_WEIGHT: u32 = 64;
 
+/// `POST /events`. What can be handed over without waiting is answered from here; all else is done by a task, in
+/// [`once`].
 pub(crate) async fn one(
     _: Authorized,
     State(control): State<Arc<Control>>,
@@ -44,6 +46,7 @@ pub(crate) async fn one(
     }
 }
 
+/// `POST /events/batch`.
 pub(crate) async fn batch(
     _: Authorized,
     State(control): State<Arc<Control>>,
@@ -91,7 +94,7 @@ async fn emit_rest(
     }
 }
 
-/// EMIT-14.
+/// Counts the request among those in hand, or refuses it (EMIT-14).
 fn take_in_hand(control: &Control, weight: u32) -> Result<OwnedSemaphorePermit, Problem> {
     control
         .in_hand

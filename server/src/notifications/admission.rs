@@ -1,4 +1,5 @@
-//! The moment between the verification of a user and the first live event: what was queued is handed over, in its order.
+//! From the moment a verified user is let in until the queue was handed over: nothing else happens to the user
+//! meanwhile, for the [`Admission`] holds the lock. Knows nothing of how a client is reached.
 
 use std::sync::Arc;
 
@@ -74,7 +75,8 @@ impl Admission {
         self.stay.clone()
     }
 
-    /// The newest entry of the queue that the client will have been given, or need not be.
+    /// Up to which entry of the queue the client needs nothing more once it was handed this: what is not newer comes
+    /// with it, or had been delivered to somebody else before.
     pub(crate) fn newest(&self) -> EntryId {
         let queued = self.ids.last().copied().unwrap_or_default();
         match (&self.handing_over, &self.stay) {
@@ -94,9 +96,9 @@ impl Admission {
         self.has_more
     }
 
-    /// Hands over what was queued to a client that acknowledges nothing, by `send`, which says whether the client has taken
-    /// it; then removes it from the queue. To be called when the client has joined its room. What the client has not taken
-    /// stays queued.
+    /// Hands over what was queued to a plain client, by `send`, which says whether the client has taken it; then
+    /// removes it from the queue. To be called when the client has joined its room. What the client has not taken stays
+    /// queued. For doors that know at once what was taken; the server's own uses `welcome_later`.
     pub async fn welcome(self, send: impl FnOnce(&[Box<RawValue>]) -> bool) {
         if self.ids.is_empty() || (!self.payloads.is_empty() && !send(&self.payloads)) {
             return;
@@ -107,8 +109,8 @@ impl Admission {
         drop(self.turn);
     }
 
-    /// The same where it takes a while until the client has taken it: then `sent` is to be called, if there is one. Where it is dropped
-    /// before, the queue is somebody else's.
+    /// The same where it takes a while until the client has taken it. `send` is given what is to be called then, if
+    /// anything is; where that is dropped without having been called, the queue is free for somebody else.
     pub(crate) fn welcome_later(self, send: impl FnOnce(&[Box<RawValue>], Option<Sent>)) {
         if self.ids.is_empty() {
             return;

@@ -1,5 +1,6 @@
-//! What needs no waiting, which is nearly everything: an event for somebody who is here and whose turn is free. Without it
-//! each event would cost a task, and a place for all that it might have to wait for.
+//! The fast path: an event that can be handed over without waiting for anything, which is nearly every one. Without it
+//! each event would cost a task, and memory for all that it might have to wait for. Every other event goes by
+//! `hand_over` in `notifications.rs`.
 
 use super::{Delivery, EmitError, Haste, Inner, NotificationsService, Outgoing, Receipt, receipt};
 use crate::{cluster::Standing, model::Draft};

@@ -1,5 +1,6 @@
-//! Queues on their way to a client that acknowledges nothing: each is given to one device at a time, and leaves the store when that
-//! one was sent it (SLOW-07, SLOW-08). Also the removal of single events that were stored, and taken later.
+//! Queues on their way to plain clients: each is given to one device at a time, and leaves the store when that one was
+//! sent it (SLOW-07, SLOW-08). Also removes single events that were stored because no device had room for them, and
+//! taken later (`deliver_or_queue`). Knows nothing of how a client is reached.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,7 +42,7 @@ impl Drains {
         Self(Arc::new(Inner { queue, under_way, released, removals }))
     }
 
-    /// From now on this is called.
+    /// Has this called whenever a queue is on its way no more: another device may be owed it.
     pub(crate) fn on_release(&self, released: Released) {
         self.0.released.set(released).ok();
     }

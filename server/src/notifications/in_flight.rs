@@ -1,4 +1,5 @@
-//! Which users are being handed what is stored. Knows nothing of events.
+//! Counts, for each user, the stored events that connections were handed and their transports have not taken, so that a
+//! connect can wait until there are none. Knows nothing of what they are.
 
 use std::{
     collections::HashMap,
@@ -7,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// How many stored events of each user some transport still has to take.
+/// The counts. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct InFlight(Arc<Inner>);
 
@@ -17,7 +18,7 @@ struct Inner {
     landed: Notify,
 }
 
-/// One event. It has landed when this is dropped.
+/// One event on its way. Dropped when it has arrived, or never will.
 pub(super) struct Flight {
     all: InFlight,
     user_id: String,

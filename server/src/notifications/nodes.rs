@@ -11,12 +11,13 @@ use crate::{
     turns::Turn,
 };
 
-/// How long a client may take that is handed something while another connects.
+/// How long a connect waits for other clients of the user to take the stored events that they were handed.
 const LANDING: Duration = Duration::from_millis(150);
 
 impl Inner {
-    /// Stores events and hands them to all nodes where the recipient is, this one included. Whoever may be alone is handed them
-    /// here where that fails.
+    /// Stores events and has every node where the recipient is hand them over, this one included, by
+    /// [`NotificationsService::receive`]. Where the store fails and the recipient may be on this node only
+    /// (`may_be_alone`), they are handed over here.
     pub(super) async fn route(
         &self,
         peers: &dyn Peers,
@@ -33,7 +34,8 @@ impl Inner {
         };
         match routed {
             Ok(taken) => {
-                // This node hands them over in its turn, too; and two that waited for each other would wait in a circle.
+                // This node hands them over as well, and needs the lock for that. And two nodes with the locks of one
+                // user would wait for each other.
                 drop(turn);
                 let taken = taken.await.into_iter().map(|taken| if taken { Delivery::Live } else { Delivery::Queued });
                 events.iter().zip(taken).map(|((place, event), how)| (*place, Ok(receipt(event, how)))).collect()
@@ -46,8 +48,8 @@ impl Inner {
         }
     }
 
-    /// Completes when what clients here were handed has left the store, so that nobody else is given it with the queue; or when a
-    /// client takes too long. Within the turn, so that nothing is added.
+    /// Completes when the stored events that plain clients here have taken are out of the queue, which would be handed
+    /// to the next client else; or when a client takes too long. Within the turn, so that nothing is added.
     pub(super) async fn clear(&self, user_id: &str) {
         if let Some(peers) = &self.peers {
             timeout(LANDING, self.in_flight.landed(user_id)).await.ok();
@@ -60,7 +62,8 @@ impl Inner {
         let sent = self.peers.as_ref().filter(|_| !acknowledged).map(|peers| -> Sent {
             let (peers, user, flight) = (peers.clone(), user_id.to_owned(), self.in_flight.begin(user_id));
             Arc::new(move || {
-                // Until every transport has taken it, or never will.
+                // Lives as long as this closure, which the last connection lets go of when it has sent the event, or
+                // never will.
                 let _ = &flight;
                 peers.claim(&user, entry);
             })

@@ -1,5 +1,6 @@
-//! The HTTP connection beneath requests and the answers to polls. An answer that was handed to it is not with the system yet; where the connection
-//! breaks before, so does the session: what it has missed cannot be put in its place any more.
+//! The TCP connection beneath HTTP requests. An answer to a poll was handed to the HTTP server long before the system
+//! has all of it; so its session is told here when the last byte was written, and its events count as sent then. Where
+//! the connection breaks before, the session is closed: nobody knows how much of the answer the client has.
 
 use std::{
     io,
@@ -19,7 +20,7 @@ use crate::gate::{InHand, Seat};
 /// Goes with each request of the connection.
 pub(crate) struct Carrier {
     seat: Arc<Seat>,
-    /// Whose answer it is about to write the last of.
+    /// The session of the answer that ends with the next bytes.
     answered: Mutex<Option<Weak<Connection>>>,
 }
 
@@ -33,12 +34,12 @@ impl Carrier {
         &self.seat
     }
 
-    /// Whether nothing is lost with it.
+    /// Whether nothing is lost where it is closed.
     pub(crate) fn may_go(&self) -> bool {
         self.seat.may_go() && self.lock().is_none()
     }
 
-    /// The last of an answer to this session was handed over.
+    /// The HTTP server was handed the last of an answer to this session.
     pub(super) fn carries(&self, session: &Arc<Connection>) {
         *self.lock() = Some(Arc::downgrade(session));
     }

@@ -101,9 +101,11 @@ pub(crate) struct Connection {
     /// It had to make room for another.
     evicted: AtomicBool,
     state: Mutex<State>,
-    /// Counts what the client has entered and left: it is in the namespace, or about to be, where this is odd.
+    /// Counts CONNECTs to the namespace and their ends. Odd while the client is in it or waits for the answer; the odd
+    /// number names the *membership* that the CONNECT has begun. One connection may have several, one after the other,
+    /// and not all need be the same user's.
     membership: AtomicU32,
-    /// The stay whose CONNECT the library has heard.
+    /// The membership whose CONNECT has reached the library.
     heard: AtomicU32,
     /// The transport is known to be going: nothing more can be handed to it.
     departed: AtomicBool,
@@ -133,7 +135,7 @@ struct State {
     closed: bool,
     follower: Follower,
     outbox: Outbox,
-    /// The stay in the namespace that the outbox is of: a client may have left, and come in again as somebody else.
+    /// The membership that the outbox is of: a client may have left, and come in again as somebody else.
     outbox_of: u32,
     acks: Option<AckTracker>,
     /// Asks the store for what the client has missed.
@@ -212,7 +214,7 @@ impl Connection {
     pub(crate) fn enter(self: &Arc<Self>, connect: &str) -> bool {
         let has_unsent = self.lock().has_unsent();
         if self.membership().is_multiple_of(2) && has_unsent {
-            // It left something behind, which goes to the queue first.
+            // Something of the membership before was not sent, and has to be queued first.
             self.close();
         }
         self.early.works();
@@ -277,7 +279,7 @@ impl Connection {
         });
     }
 
-    /// Names the stay in the namespace that a CONNECT has begun.
+    /// The membership that the last CONNECT has begun; where that has ended, the even number behind it.
     pub(crate) fn membership(&self) -> u32 {
         self.membership.load(Ordering::SeqCst)
     }
@@ -287,7 +289,7 @@ impl Connection {
         self.departed.store(true, Ordering::SeqCst);
     }
 
-    /// Whether whoever has entered so has gone.
+    /// Whether this membership is over, or the client is going.
     pub(crate) fn has_left(&self, membership: u32) -> bool {
         self.departed.load(Ordering::SeqCst) || self.membership() != membership
     }
@@ -474,7 +476,8 @@ impl Connection {
         let cx = &mut Context::from_waker(&waker);
         loop {
             if !state.outbox.is_within_packet() {
-                // Its pings and answers take turns with events. It goes on here when it is done.
+                // The library waits to write: its pings and answers take turns with events. Its `write` comes back
+                // here.
                 if let Some(library) = state.engine_waker.take() {
                     library.wake();
                     return;
@@ -498,7 +501,7 @@ impl Connection {
                     self.goes_on(state);
                 }
                 Poll::Ready(_) => {
-                    // Whoever reads finds out, too.
+                    // It is broken. The library finds that out where it reads.
                     self.depart();
                     self.reader.wake();
                     return;
@@ -511,7 +514,7 @@ impl Connection {
         }
     }
 
-    /// Everything was taken.
+    /// Everything was taken: tells who waits for that, and asks the store where it has more for the client.
     fn emptied(self: &Arc<Self>, state: &mut State) {
         if let Some(waits) = state.when_empty.take() {
             // Whoever waited may have given up.
@@ -525,7 +528,8 @@ impl Connection {
         }
     }
 
-    /// The transport has taken something. A ping may be behind what still waits, and a client that takes what waits is alive.
+    /// The transport has taken something. A ping may be behind what still waits, and a client that takes what waits is
+    /// alive: so a pong is said for it.
     fn goes_on(&self, state: &mut State) {
         if !state.want_room.is_empty() && state.outbox.has_room() {
             state.want_room.drain(..).for_each(Waker::wake);
@@ -660,14 +664,14 @@ impl Connection {
         self.lock().closed
     }
 
-    /// Whether there is anything of this stay in the namespace that its transport has not taken.
+    /// Whether there is anything of this membership that the transport has not taken.
     pub(crate) fn has_unsent(&self, membership: u32) -> bool {
         let state = self.lock();
         state.outbox_of == membership && state.has_unsent()
     }
 
-    /// Takes the events of this stay that its transport has not taken and that no other connection will send. Where there was
-    /// anything, the transport is closed: what it had begun is of no use.
+    /// Takes the events of this membership that the transport has not taken and that no other connection will send.
+    /// Where there was anything, the transport is closed: what it had begun is of no use.
     pub(crate) fn take_unsent(&self, membership: u32) -> Vec<Arc<Shared>> {
         if !self.has_unsent(membership) {
             return Vec::new();
@@ -925,7 +929,7 @@ impl Connection {
         state.release_poll = false;
     }
 
-    /// What is known of the client that has entered so; `None` where it is not to be handed anything more.
+    /// The state, where this membership may be handed something; `None` where it is over, or the transport was closed.
     fn lock_for(&self, membership: u32) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
         (!state.closed && !self.has_left(membership)).then_some(state)

@@ -1,4 +1,6 @@
-//! One connected client of a user: what it is handed, and as what.
+//! One connected client of a user. Makes of what the service hands over what its connection is to send: as it is, or
+//! with a request to acknowledge it; and remembers the newest entry of the queue that the client was given, so that
+//! nothing is given twice. Knows nothing of transports and of the store.
 
 use std::{
     sync::{
@@ -31,21 +33,21 @@ const PORTION_BYTES: usize = 512 * 1024;
 pub(crate) struct Device {
     pub(crate) user_id: String,
     pub(crate) connection: Arc<Connection>,
-    /// Its stay in the namespace, and whether the library knows that it is over.
+    /// Which of the connection's memberships of the namespace it is, and whether the library has dropped its socket.
     membership: u32,
     gone: AtomicBool,
     /// Where the client acknowledges.
     acks: Option<AckTracker>,
     /// What it rests on.
     grant: Mutex<Grant>,
-    /// Where there are other nodes.
+    /// Its presence, where there are other nodes.
     stay: Option<Arc<Stay>>,
     /// The newest entry of the queue that it was given, or that is noted for it.
     newest: Mutex<EntryId>,
 }
 
 impl Device {
-    /// Somebody who is about to be given what `admission` holds.
+    /// A client that is about to be given what `admission` holds.
     pub(crate) fn new(
         user_id: String,
         connection: Arc<Connection>,
@@ -114,7 +116,7 @@ impl Device {
         }
     }
 
-    /// Is here no more, and whatever it was not sent is taken care of.
+    /// Is here no more, and what it was not sent is queued: ends its presence.
     pub(crate) fn end(&self) {
         if let Some(stay) = &self.stay {
             stay.end();
@@ -190,7 +192,8 @@ impl Device {
         offered == Offer::Taken
     }
 
-    /// Where it is behind, it stays so until it has caught up with the store.
+    /// Offers it with a request to acknowledge it. Where the client is behind, it stays so until it has been given what
+    /// the store holds.
     fn offer_asking(&self, acks: &AckTracker, event: &Outgoing, entry: EntryId, haste: Haste) -> Offer {
         if acks.unanswered() >= MAX_UNANSWERED || !self.connection.has_room() {
             self.connection.miss_stored(self.membership);
@@ -210,7 +213,7 @@ impl Device {
         self.connection.is_behind()
     }
 
-    /// Whether it has caught up with what it was handed, and not with the store.
+    /// Whether it has taken all that it was handed, and the store has more for it.
     pub(crate) fn asks_store(&self) -> bool {
         !self.has_gone()
             && self.acks.as_ref().is_none_or(|acks| acks.unanswered() < MAX_UNANSWERED / 2)

@@ -1,4 +1,6 @@
-//! The Socket.IO side: who is let in, how they are welcomed, and `ping`.
+//! The namespace `/notifications`, by the library's handlers. [`admit`] says who is let in, before the CONNECT is
+//! answered; [`welcome`] hands over the queue, after that; [`Here`] sees to what is left when the client goes. Answers
+//! `ping` and `auth.refresh`. Knows nothing of transports.
 
 use std::{
     fmt,
@@ -96,7 +98,7 @@ impl From<SessionError> for Refusal {
     }
 }
 
-/// What the door needs to know who may pass.
+/// All that it takes to say who is let in, and to let them in.
 pub(crate) struct Door {
     pub(crate) tokens: Arc<dyn VerifyToken>,
     pub(crate) sessions: Arc<dyn VerifySession>,
@@ -108,7 +110,7 @@ pub(crate) struct Door {
     pub(crate) devices_per_user: usize,
 }
 
-/// A client on its way from the door to the welcome, within the socket.
+/// A client between `admit` and `welcome`; the library's socket holds it.
 type Pending = Arc<Mutex<Option<Guest>>>;
 
 struct Guest {

@@ -64,7 +64,7 @@ impl Shared {
 
 /// What is to be done about an event when it was sent, and when it never will be.
 pub(crate) enum Handed {
-    /// It is lost with the connection unless somebody takes care of it.
+    /// It is in no store: where no connection has sent it, it is taken back and queued.
     Event(Arc<Shared>),
     /// It is in the store whatever happens here.
     Kept,
@@ -168,7 +168,8 @@ pub(crate) struct Outbox {
     more_stored: bool,
     /// Whether a queue is on its way to another device, and is this one's where that breaks. What is live does not wait for that.
     owed: bool,
-    /// Of those missed that went for want of room: what no other device has sent after all.
+    /// Missed events that went for want of room, and that no other device has sent after all. They are queued with the
+    /// rest.
     orphans: Vec<Arc<Shared>>,
 }
 
@@ -214,8 +215,9 @@ impl Outbox {
         self.waiting.push_back(Waiting::new(frame, handed, 0));
     }
 
-    /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03). False for one
-    /// that is stored behind others that the client has not been given: it comes with them from the store.
+    /// Notes an event for which there is no room. Beyond so many the oldest goes, as it does from a queue (QUEUE-03).
+    /// False for one that is stored, where older ones that are stored have to come first: it comes with them from the
+    /// store.
     pub(crate) fn miss(&mut self, event: &Outgoing, handed: Handed, at_most: usize) -> bool {
         if self.more_stored && matches!(handed, Handed::Kept | Handed::Stored(_)) {
             return false;
@@ -252,8 +254,9 @@ impl Outbox {
         self.is_empty() && (self.more_stored || self.owed)
     }
 
-    /// Once everything was taken, hands over what was missed, in one packet. True where the store has to be asked instead: for what is
-    /// older than that. For what is on its way to another device it is asked afterwards, for that may take long.
+    /// Once everything was taken, hands over in one packet what was missed. True where the store has to be asked:
+    /// before that, where it has what is older (`more_stored`); after that, where the queue is on its way to another
+    /// device (`owed`), for it may be so for long.
     pub(crate) fn catch_up(&mut self) -> bool {
         if self.is_empty() && !self.more_stored && !self.missed.is_empty() {
             self.hand_missed(&[], Handed::Kept);

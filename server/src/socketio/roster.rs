@@ -1,5 +1,5 @@
-//! Which devices are here, by room: from their welcome until what they were not sent is taken care of. The library has forgotten a
-//! socket by then where its transport closed right after its DISCONNECT.
+//! Which devices are here, by room: each from its welcome until what it was not sent is queued. The library may have
+//! forgotten its socket before that, so the library's rooms would not do. Knows nothing of what devices are handed.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
-//! The clients of this process, as the service sees them: by room.
+//! The clients of this process as the service sees them, by room: [`Deliver`] over the devices of the roster. Also
+//! closes them all in the end. Knows nothing of transports.
 
 use std::{
     collections::HashSet,
@@ -57,13 +58,13 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// took longer than it may.
 pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &NotificationsService, within: Duration) -> bool {
     let here = roster.all();
-    // While the namespace is still there: whatever is emitted meanwhile finds there what has to be queued before it.
-    // The store may be away, and what could have been sent would be lost.
+    // First what was handed over is sent, for the store may be away and could not take it back. The devices stay in the
+    // roster until the rest is queued, so that what is emitted meanwhile is queued behind it.
     join_all(here.iter().map(async |device| device.connection.close_when_sent(FLUSH_TIMEOUT).await)).await;
     let users: HashSet<&str> = here.iter().map(|device| &*device.user_id).collect();
     let queued = users.into_iter().map(async |user_id| service.take_back(user_id).await);
     let queued = timeout(within, join_all(queued)).await.is_ok();
-    // Those that are on their way in; the library calls no handler of those that it closes here.
+    // Then those that were not welcomed yet.
     timeout(within, io.close()).await.is_ok() && queued
 }
 
@@ -87,7 +88,7 @@ impl Deliver for Sockets {
                 Offer::Gone => {}
             }
         }
-        // Where nobody has, it will be stored, and noted by `postpone`.
+        // Where nobody has, the service stores it, and offers it again by `deliver_stored`.
         if taken {
             behind.into_iter().for_each(|device| device.miss(&event));
         }

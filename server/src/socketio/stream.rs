@@ -62,7 +62,7 @@ pub(super) struct Watched {
     /// What the library is to read.
     judged: Bytes,
     held_bytes: usize,
-    /// Whether the library has read that the client leaves, which was sent away.
+    /// Of a client that was evicted: whether the library has read, as if the client had said so, that it leaves.
     was_told: bool,
 }
 

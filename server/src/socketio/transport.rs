@@ -151,7 +151,8 @@ impl Transport {
         let carrier = request.extensions().get().cloned();
         let said = {
             let mut library = pin!(self.pass(request));
-            // The library first, so that nothing of what it has is lost where it is not waited for.
+            // The library first: where its answer is ready it is taken, for what is in it would be lost with the
+            // future.
             poll_fn(|cx| match library.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
                 Poll::Pending => connection.poll_ready(cx).map(|()| None),

@@ -1,6 +1,10 @@
-//! What Redis does for a user, each in one atomic step. Four keys of one slot: the stream with the events; the ledger, which
-//! counts what was lost; who is present: a node each, with whether somebody acknowledges there; and a stream of what was
-//! taken lately, where a node that was out of touch looks for it: for everybody else it is delivered.
+//! What Redis does in one atomic step each: for a user's queue and presence, and for an idempotency key. Knows nothing
+//! of connections.
+//!
+//! A user has four keys, all in one slot: `queue`, the stream with the events; `ledger`, which counts what was lost;
+//! `present`, the nodes where the user is, each with whether somebody acknowledges there; and `taken`, a stream of what
+//! was delivered lately, in which only a node that was out of touch looks. Some scripts take a fifth: `draining`, which
+//! names who is being handed the queue, or `anew`, a queue that is being put in order.
 //!
 //! The ledger notes how many events are held. What is missing from the stream the next time was lost, however that came
 //! about: by age, by the cap, with its key, or by an eviction. It outlives the stream, or there would be nobody to tell.
@@ -32,8 +36,8 @@ const PRESENCE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// How long a queue is believed to be on its way when nobody says so again.
 const DRAINED_WITHIN: Duration = Duration::from_secs(4);
 
-/// For how long events are wanted that are to be stored: a little less than they are waited for, so that what was refused for want
-/// of an answer is not stored later.
+/// How late Redis may come to an event that is to be stored: a little less than the answer is waited for, so that what
+/// was refused for want of one is not stored later.
 const WANTED_FOR: Duration = Duration::from_millis(1_200);
 
 /// What comes too late, as out of the buffers of a Redis that stood still, was refused by then and is not done.
@@ -133,9 +137,10 @@ local function discard()
 end
 ";
 
-/// The first write is one that needs memory: with another before it, Redis would let it pass though it is full. What is too old goes
-/// before the cap, so that it does not count. The key expires with its last entry. With a channel
-/// the events are handed to every node where the user is; the cap is for those who are nowhere, or not listened for.
+/// Appends events; with a channel, publishes them to every node where the user is as well. The cap is for users who are
+/// on no node that listens, and of whom nobody acknowledges. The first write is one that needs memory: with another
+/// before it, Redis would let it pass though it is full. What is too old goes before the cap, so that it does not
+/// count. The key expires with its last entry.
 const APPEND: &str = r"
 local bound, channel, this, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3], FIRST + 5
 if is_late(tonumber(ARGV[FIRST + 4])) then return LATE end
@@ -196,7 +201,8 @@ local held, known, all, back, at, last = {}, {}, {}, {}, 0, '0-0'
 if left > 0 then held = redis.call('XRANGE', queue, oldest(), '+') end
 for _, entry in ipairs(held) do known[entry[2][2] or ''] = true end
 
--- What comes back here is named by what follows.
+-- Adds an entry of the stream to `all`; before it what comes back in front of it, under names between the last entry's
+-- and its own.
 local function follow(entry)
   local names = between(last, entry[1], #back)
   for i, event in ipairs(back) do
@@ -244,13 +250,15 @@ redis.call('PEXPIRE', queue, ttl)
 note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks)
 ";
 
+/// Reads the queue, and changes nothing.
 const READ: &str = r"
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
 return from(oldest())
 ";
 
-/// The same for one who is to be handed it. Nothing where it is on its way to somebody else already, who has noted that, and does
-/// again and again. Where Redis has no memory left to note it, there is no such order.
+/// Reads the queue for a plain client that is to be handed it, and notes that (`draining`). Nothing where it is on its
+/// way to another already, whose node renews its note for as long. Where Redis has no memory left for the note, the
+/// queue is handed over without.
 const DRAIN: &str = r"
 local drain, lasts, draining = ARGV[FIRST], ARGV[FIRST + 1], KEYS[5]
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
@@ -261,18 +269,19 @@ if noted == false and redis.call('GET', draining) ~= drain then return false end
 return entries
 ";
 
-/// It is still on its way.
+/// Renews the note that a queue is on its way.
 const RENEW_DRAIN: &str = r"
 if redis.call('GET', KEYS[5]) == ARGV[FIRST] then redis.call('PEXPIRE', KEYS[5], ARGV[FIRST + 1]) end
 ";
 
-/// Lets others drain.
+/// Takes the note back: others may drain.
 const RELEASE: &str = r"
 if redis.call('GET', KEYS[5]) == ARGV[FIRST] then redis.call('DEL', KEYS[5]) end
 ";
 
-/// After a delivery to a client that acknowledges nothing, so what was lost before it is not told any more. Where somebody
-/// acknowledges, it was no delivery. While the user is present the stream stays: it knows its last id, which devices compare.
+/// Removes a queue that was handed to a plain client, and ends the drain. What was lost before is not told any more.
+/// Where somebody acknowledges, it was no delivery, and stays. While the user is present the stream stays, though it be
+/// empty: it knows its last id, which devices compare.
 const REMOVE: &str = r"
 if redis.call('GET', KEYS[5]) == ARGV[FIRST] then redis.call('DEL', KEYS[5]) end
 local live, anybody = nodes()
@@ -283,9 +292,9 @@ if left == 0 and #live == 0 then discard() end
 note(left, 0, acks)
 ";
 
-/// After a live event was taken by a client that acknowledges nothing. From here on no connect is given it; a node that was out
-/// of touch finds it for a while. Where Redis has no memory left for that, it does not. Of several nodes with such clients, only
-/// the first finds something to do.
+/// Removes stored events that a plain client was sent live, so that no connect is given them; unless somebody
+/// acknowledges. A node that was out of touch finds them in `taken` for a while, unless Redis has no memory left for
+/// that. Of several nodes with such clients, only the first finds something to do.
 const CLAIM: &str = r"
 local lately, bound, ENTRIES, entries = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], FIRST + 2, {}
 for i = ENTRIES, #ARGV do
@@ -306,8 +315,8 @@ local _, dropped, acks = account()
 note(remove(ENTRIES), dropped, acks)
 ";
 
-/// Whatever a node may have missed: what is queued, and what was taken lately. Without the queue nobody knows what devices had
-/// been given.
+/// Reads whatever a node may have missed: what is queued, and what was taken lately. Without the stream nobody knows
+/// what devices had been given, so that there is nothing to hand over.
 const MISSED: &str = r"
 if redis.call('TYPE', queue).ok ~= 'stream' then return {} end
 local entries = redis.call('XRANGE', queue, oldest(), '+')
@@ -345,6 +354,8 @@ local left, _, acks = account()
 if left == 0 and not acks and redis.call('EXISTS', present) == 0 then discard() end
 ";
 
+/// Reads the queue behind an entry for a client that acknowledges, cut to the cap where there is one, and how many were
+/// lost.
 const BACKLOG: &str = r"
 local left, dropped = account()
 local gone = redis.call('XTRIM', queue, 'MINID', oldest())
@@ -353,15 +364,15 @@ note(left - gone, dropped + gone, true)
 return {dropped + gone, from('(' .. ARGV[FIRST])}
 ";
 
-/// An empty stream stays until it expires: it knows its last id, which must not be given twice while somebody may still
-/// acknowledge it.
+/// Removes what was acknowledged, and what was told of losses. An empty stream stays until it expires: it knows its
+/// last id, which must not be given twice while somebody may still acknowledge it.
 const CONFIRM: &str = r"
 local _, dropped = account()
 note(remove(FIRST + 1), math.max(0, dropped - tonumber(ARGV[FIRST])), true)
 ";
 
-/// A request with an idempotency key: a hash, which ends with its claim as long as there is nothing else to remember. One that is
-/// `held` is another node's, which lives.
+/// Claims an idempotency key, renews the claim, or notes what became of the request. The key is a hash, which expires
+/// with its claim as long as there is nothing else to remember. One that is `held` is another node's, which lives.
 const ONCE: &str = r"
 local once, step, by, body, lasts = KEYS[1], unpack(ARGV)
 local known = redis.call('HMGET', once, 'body', 'by', 'until', 'answer', 'part')
