@@ -25,42 +25,30 @@ const TIMEOUT: &[Need] = &[Need::Setting("ack_timeout_seconds")];
 const OWN: &[Need] = &[Need::OwnServer];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ACK-01/live", "live events ask for an acknowledgement", |t| Box::pin(live(t))),
-    Case::new("ACK-01/polling", "so they do over polling", |t| Box::pin(polled(t)))
-        .needs(&[Need::Capability("polling")])
-        .also(&["ACK-05"]),
-    Case::new("ACK-02/queued", "queued.events asks for an acknowledgement", |t| Box::pin(queued(t))),
-    Case::new("ACK-03/plain", "nothing asks a client for one that did not say ack: true", |t| Box::pin(plain(t))),
-    Case::new("ACK-04/live", "live events that were not acknowledged come again", |t| Box::pin(again(t))),
-    Case::new("ACK-04/queued", "queued events that were not acknowledged come again, and again", |t| {
-        Box::pin(queued_again(t))
-    }),
-    Case::new("ACK-05/acknowledged", "what was acknowledged does not come again", |t| Box::pin(acknowledged(t))),
-    Case::new("ACK-06/same-payload", "what comes again is what came before", |t| Box::pin(same_payload(t))),
-    Case::new("ACK-07/order", "what comes again comes in order, older ones first", |t| Box::pin(order(t))),
-    Case::new("ACK-08/only-that", "an acknowledgement is for that event alone", |t| Box::pin(only_that(t))),
-    Case::new("ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", |t| {
-        Box::pin(timeout(t))
-    })
-    .needs(TIMEOUT),
-    Case::new("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", |t| {
-        Box::pin(half_open(t))
-    })
-    .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
-    Case::new("ACK-10/kill", "what was not acknowledged survives a kill -9", |t| Box::pin(kill(t))).needs(OWN),
-    Case::new("ACK-11/complete", "queued.events says that nothing was lost", |t| Box::pin(complete(t))),
-    Case::new("ACK-11/dropped", "queued.events says how many events the cap has cost", |t| Box::pin(dropped(t))),
-    Case::new("ACK-12/told-again", "a loss is told until that is acknowledged", |t| Box::pin(told_again(t))),
-    Case::new("ACK-13/all-expired", "a loss is told though nothing is queued", |t| Box::pin(all_expired(t)))
+    case!("ACK-01/live", "live events ask for an acknowledgement", live),
+    case!("ACK-01/polling", "so they do over polling", polled).needs(&[Need::Capability("polling")]).also(&["ACK-05"]),
+    case!("ACK-02/queued", "queued.events asks for an acknowledgement", queued),
+    case!("ACK-03/plain", "nothing asks a client for one that did not say ack: true", plain),
+    case!("ACK-04/live", "live events that were not acknowledged come again", again),
+    case!("ACK-04/queued", "queued events that were not acknowledged come again, and again", queued_again),
+    case!("ACK-05/acknowledged", "what was acknowledged does not come again", acknowledged),
+    case!("ACK-06/same-payload", "what comes again is what came before", same_payload),
+    case!("ACK-07/order", "what comes again comes in order, older ones first", order),
+    case!("ACK-08/only-that", "an acknowledgement is for that event alone", only_that),
+    case!("ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", timeout).needs(TIMEOUT),
+    case!("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", half_open)
+        .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
+    case!("ACK-10/kill", "what was not acknowledged survives a kill -9", kill).needs(OWN),
+    case!("ACK-11/complete", "queued.events says that nothing was lost", complete),
+    case!("ACK-11/dropped", "queued.events says how many events the cap has cost", dropped),
+    case!("ACK-12/told-again", "a loss is told until that is acknowledged", told_again),
+    case!("ACK-13/all-expired", "a loss is told though nothing is queued", all_expired)
         .needs(&[Need::Setting("queue_ttl_seconds")]),
-    Case::new("ACK-14/no-store", "an event that cannot be stored is refused and not delivered", |t| {
-        Box::pin(no_store(t))
-    })
-    .needs(OWN),
-    Case::new("ACK-15/any-form", "an acknowledgement may carry anything or nothing", |t| Box::pin(any_form(t))),
-    Case::new("ACK-15/any-device", "one device's acknowledgement is enough", |t| Box::pin(any_device(t))),
-    Case::new("ACK-16/mixed", "beside a plain device nothing is lost to one that acknowledges", |t| Box::pin(mixed(t))),
-    Case::new("ACK-17/batch", "a batch beyond the cap reaches a client that is there, whole", |t| Box::pin(batch(t)))
+    case!("ACK-14/no-store", "an event that cannot be stored is refused and not delivered", no_store).needs(OWN),
+    case!("ACK-15/any-form", "an acknowledgement may carry anything or nothing", any_form),
+    case!("ACK-15/any-device", "one device's acknowledgement is enough", any_device),
+    case!("ACK-16/mixed", "beside a plain device nothing is lost to one that acknowledges", mixed),
+    case!("ACK-17/batch", "a batch beyond the cap reaches a client that is there, whole", batch)
         .needs(&[Need::Capability("control")]),
 ];
 

@@ -21,56 +21,34 @@ use crate::{
 const BATCH_LIMIT: usize = 4 << 20;
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("EMIT-01/credential", "every route wants the service credential", |t| Box::pin(credential(t)))
-        .also(&["EMIT-10"]),
+    case!("EMIT-01/credential", "every route wants the service credential", credential).also(&["EMIT-10"]),
     over!(WebSocket, "EMIT-02/answer", "the answer has the payload's eventId, and live or queued", answer),
     over!(Polling, "EMIT-02/answer-polled", "and by polling", answer),
-    Case::new("EMIT-03/batch", "a batch keeps its order and is answered in order", |t| Box::pin(batch(t))),
-    Case::new("EMIT-03/thousand", "a batch of 1,000 is taken", |t| Box::pin(thousand(t))),
-    Case::new("EMIT-04/refused-whole", "a batch with one wrong event is refused whole", |t| Box::pin(refused_whole(t)))
+    case!("EMIT-03/batch", "a batch keeps its order and is answered in order", batch),
+    case!("EMIT-03/thousand", "a batch of 1,000 is taken", thousand),
+    case!("EMIT-04/refused-whole", "a batch with one wrong event is refused whole", refused_whole).also(&["EMIT-10"]),
+    case!("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", sizes),
+    case!("EMIT-05/sessions", "sessions are made, replaced and revoked", sessions),
+    case!("EMIT-06/repeated", "a repeated Idempotency-Key is answered as at first and emits nothing", repeated),
+    case!("EMIT-06/concurrent", "one Idempotency-Key used at once emits once", repeated_at_once),
+    case!("EMIT-18/at-once", "of batches with one Idempotency-Key at once, one is emitted", batches_at_once),
+    case!("EMIT-19/another-body", "an Idempotency-Key with another body is refused by name", another_body)
         .also(&["EMIT-10"]),
-    Case::new("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", |t| {
-        Box::pin(sizes(t))
-    }),
-    Case::new("EMIT-05/sessions", "sessions are made, replaced and revoked", |t| Box::pin(sessions(t))),
-    Case::new("EMIT-06/repeated", "a repeated Idempotency-Key is answered as at first and emits nothing", |t| {
-        Box::pin(repeated(t))
-    }),
-    Case::new("EMIT-06/concurrent", "one Idempotency-Key used at once emits once", |t| Box::pin(repeated_at_once(t))),
-    Case::new("EMIT-18/at-once", "of batches with one Idempotency-Key at once, one is emitted", |t| {
-        Box::pin(batches_at_once(t))
-    }),
-    Case::new("EMIT-19/another-body", "an Idempotency-Key with another body is refused by name", |t| {
-        Box::pin(another_body(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-20/refused", "a refused request leaves its Idempotency-Key to another body", |t| {
-        Box::pin(refused_key(t))
-    }),
-    Case::new("EMIT-07/no-store", "503 where the event can be neither delivered nor stored", |t| Box::pin(no_store(t)))
+    case!("EMIT-20/refused", "a refused request leaves its Idempotency-Key to another body", refused_key),
+    case!("EMIT-07/no-store", "503 where the event can be neither delivered nor stored", no_store)
         .needs(&[Need::OwnServer]),
-    Case::new("EMIT-08/refused", "wrong bodies are refused and name the member at fault", |t| Box::pin(refused(t)))
+    case!("EMIT-08/refused", "wrong bodies are refused and name the member at fault", refused)
         .also(&["EMIT-09", "EMIT-10"]),
-    Case::new("EMIT-16/deep", "a body nested 10,000 levels deep is taken or refused, and harms nobody", |t| {
-        Box::pin(deep(t))
-    }),
-    Case::new("EMIT-15/key", "an Idempotency-Key that is empty or too long is refused", |t| Box::pin(bad_key(t)))
+    case!("EMIT-16/deep", "a body nested 10,000 levels deep is taken or refused, and harms nobody", deep),
+    case!("EMIT-15/key", "an Idempotency-Key that is empty or too long is refused", bad_key).also(&["EMIT-10"]),
+    case!("EMIT-09/problems", "every kind of error is a problem document", problems),
+    case!("EMIT-11/too-large", "a body over the limit is answered with 413", too_large).also(&["EMIT-10"]),
+    case!("EMIT-12/content-type", "a body that is not declared as JSON is answered with 415", content_type)
         .also(&["EMIT-10"]),
-    Case::new("EMIT-09/problems", "every kind of error is a problem document", |t| Box::pin(problems(t))),
-    Case::new("EMIT-11/too-large", "a body over the limit is answered with 413", |t| Box::pin(too_large(t)))
+    case!("EMIT-17/content-encoding", "a body that is said to be compressed is answered with 415", content_encoding)
         .also(&["EMIT-10"]),
-    Case::new("EMIT-12/content-type", "a body that is not declared as JSON is answered with 415", |t| {
-        Box::pin(content_type(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-17/content-encoding", "a body that is said to be compressed is answered with 415", |t| {
-        Box::pin(content_encoding(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-13/unknown", "unknown routes and methods are answered with 404 and 405", |t| Box::pin(unknown(t))),
-    Case::new("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", |t| {
-        Box::pin(garbage(t))
-    }),
+    case!("EMIT-13/unknown", "unknown routes and methods are answered with 404 and 405", unknown),
+    case!("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", garbage),
 ];
 
 async fn credential(t: Bench) -> Outcome {

@@ -30,42 +30,32 @@ const NODES: &[Need] =
     &[Need::OwnServer, Need::Capability("control"), Need::Capability("config"), Need::Capability("ack")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("FAILOVER-01/replica", "a failover is followed where the old primary serves on as a replica", |t| {
-        Box::pin(failed_over(t, Old::Replica))
-    })
+    case!(
+        "FAILOVER-01/replica",
+        "a failover is followed where the old primary serves on as a replica",
+        failed_over(Old::Replica)
+    )
     .needs(NODES)
     .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-01/masterless", "… where it reaches no primary", |t| {
-        Box::pin(failed_over(t, Old::Masterless))
-    })
-    .needs(NODES)
-    .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-01/silent", "… where it is silent", |t| Box::pin(failed_over(t, Old::Silent)))
+    case!("FAILOVER-01/masterless", "… where it reaches no primary", failed_over(Old::Masterless))
         .needs(NODES)
         .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-01/gone", "… where it is gone", |t| Box::pin(failed_over(t, Old::Gone)))
+    case!("FAILOVER-01/silent", "… where it is silent", failed_over(Old::Silent)).needs(NODES).also(&["FAILOVER-02"]),
+    case!("FAILOVER-01/gone", "… where it is gone", failed_over(Old::Gone)).needs(NODES).also(&["FAILOVER-02"]),
+    case!("FAILOVER-03/deaf", "a node that does not hear says so", deaf).needs(NODES),
+    case!("FAILOVER-04/deaf", "what was said to a node that did not hear is made good for", made_good_for).needs(NODES),
+    case!(
+        "FAILOVER-05/killed",
+        "sentinels are followed to another primary where the old one is killed",
+        followed(true)
+    )
+    .needs(NODES)
+    .also(&["FAILOVER-02"]),
+    case!("FAILOVER-05/silent", "… and where it is silent, and not back when it is heard again", followed(false))
         .needs(NODES)
         .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-03/deaf", "a node that does not hear says so", |t| Box::pin(deaf(t))).needs(NODES),
-    Case::new("FAILOVER-04/deaf", "what was said to a node that did not hear is made good for", |t| {
-        Box::pin(made_good_for(t))
-    })
-    .needs(NODES),
-    Case::new("FAILOVER-05/killed", "sentinels are followed to another primary where the old one is killed", |t| {
-        Box::pin(followed(t, true))
-    })
-    .needs(NODES)
-    .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-05/silent", "… and where it is silent, and not back when it is heard again", |t| {
-        Box::pin(followed(t, false))
-    })
-    .needs(NODES)
-    .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-06/killed", "what was accepted outlives the primary", |t| Box::pin(outlives(t))).needs(OWN),
-    Case::new("FAILOVER-07/no-replica", "what no replica takes is refused, and not there later", |t| {
-        Box::pin(taken_back(t))
-    })
-    .needs(OWN),
+    case!("FAILOVER-06/killed", "what was accepted outlives the primary", outlives).needs(OWN),
+    case!("FAILOVER-07/no-replica", "what no replica takes is refused, and not there later", taken_back).needs(OWN),
 ];
 
 const OWN: &[Need] = &[Need::OwnServer];

@@ -35,13 +35,17 @@ const CONTROL: &[Need] = &[Need::Capability("control")];
 const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("SLOW-11/polling", "clients that connect, never poll and leave hold up nobody else", |t| {
-        Box::pin(others_are_served(t, polls_never))
-    })
+    case!(
+        "SLOW-11/polling",
+        "clients that connect, never poll and leave hold up nobody else",
+        others_are_served(polls_never)
+    )
     .needs(CONTROL_AND_POLLING),
-    Case::new("SLOW-11/websocket", "clients that connect, never read and are gone hold up nobody else", |t| {
-        Box::pin(others_are_served(t, reads_never))
-    })
+    case!(
+        "SLOW-11/websocket",
+        "clients that connect, never read and are gone hold up nobody else",
+        others_are_served(reads_never)
+    )
     .needs(CONTROL),
 ];
 

@@ -41,66 +41,38 @@ const RESTS: Duration = Duration::from_secs(61);
 /// How long what is due may take once a line works again.
 const DUE: Duration = Duration::from_secs(15);
 
-const POLLING: &[Need] = &[Need::Capability("polling")];
 const CONTROL: &[Need] = &[Need::Capability("control")];
 const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("HEART-01/websocket", "a WebSocket client is pinged, again and again", |t| {
-        Box::pin(pinged(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-01/polling", "so is a polling client", |t| Box::pin(pinged(t, Transport::Polling))).needs(POLLING),
-    Case::new("HEART-02/websocket", "a WebSocket client that answers no ping is closed", |t| {
-        Box::pin(mute(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-02/polling", "so is a polling client that polls on", |t| Box::pin(mute(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", |t| {
-        Box::pin(dead(t, Transport::WebSocket))
-    })
-    .needs(CONTROL),
-    Case::new("HEART-02/dead-line-polling", "so is a polling client", |t| Box::pin(dead(t, Transport::Polling)))
-        .needs(CONTROL_AND_POLLING),
-    Case::new("HEART-03/websocket", "a WebSocket client that answers stays, though nothing else passes", |t| {
-        Box::pin(stays(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-03/polling", "so does a polling client", |t| Box::pin(stays(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("HEART-03/library", "so does rust_socketio", |t| Box::pin(library_stays(t))),
-    Case::new(
-        "HEART-03/minute",
-        "so do clients on both transports for more than a minute, whatever is announced",
-        |t| Box::pin(minute(t)),
-    )
-    .waits(Duration::from_secs(60)),
-    Case::new("HEART-04/settings", "the settings are what is announced, and what happens", |t| Box::pin(settings(t)))
+    over!(WebSocket, "HEART-01/websocket", "a WebSocket client is pinged, again and again", pinged),
+    over!(Polling, "HEART-01/polling", "so is a polling client", pinged),
+    over!(WebSocket, "HEART-02/websocket", "a WebSocket client that answers no ping is closed", mute),
+    over!(Polling, "HEART-02/polling", "so is a polling client that polls on", mute),
+    over!(WebSocket, "HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", dead)
+        .needs(CONTROL),
+    over!(Polling, "HEART-02/dead-line-polling", "so is a polling client", dead).needs(CONTROL_AND_POLLING),
+    over!(WebSocket, "HEART-03/websocket", "a WebSocket client that answers stays, though nothing else passes", stays),
+    over!(Polling, "HEART-03/polling", "so does a polling client", stays),
+    case!("HEART-03/library", "so does rust_socketio", library_stays),
+    case!("HEART-03/minute", "so do clients on both transports for more than a minute, whatever is announced", minute)
+        .waits(Duration::from_secs(60)),
+    case!("HEART-04/settings", "the settings are what is announced, and what happens", settings)
         .needs(&[Need::Setting("ping_interval_seconds"), Need::Setting("ping_timeout_seconds")]),
-    Case::new("HEART-04/wrong", "what is no whole second from 1 on is an error of the configuration", |t| {
-        Box::pin(wrong(t))
-    })
-    .needs(&[Need::OwnServer]),
-    Case::new("HEART-05/websocket", "a WebSocket line that is dead for a while costs nothing", |t| {
-        Box::pin(dead_for_a_while(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-05/polling", "nor does a polling client's", |t| Box::pin(dead_for_a_while(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("HEART-05/full", "nor does a WebSocket line on which much waits", |t| {
-        Box::pin(dead_and_full(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-05/full-polling", "nor does a polling client's", |t| {
-        Box::pin(dead_and_full(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new("HEART-05/link", "nor does one whose link goes down for real", |t| Box::pin(link_down(t))).needs(&[
+    case!("HEART-04/wrong", "what is no whole second from 1 on is an error of the configuration", wrong)
+        .needs(&[Need::OwnServer]),
+    over!(WebSocket, "HEART-05/websocket", "a WebSocket line that is dead for a while costs nothing", dead_for_a_while),
+    over!(Polling, "HEART-05/polling", "nor does a polling client's", dead_for_a_while),
+    over!(WebSocket, "HEART-05/full", "nor does a WebSocket line on which much waits", dead_and_full),
+    over!(Polling, "HEART-05/full-polling", "nor does a polling client's", dead_and_full),
+    case!("HEART-05/link", "nor does one whose link goes down for real", link_down).needs(&[
         Need::OwnServer,
         Need::Capability("config"),
         Need::Namespaces,
     ]),
-    Case::new("HEART-06/idle", "an HTTP connection that rests for a minute serves another request", |t| {
-        Box::pin(rests(t))
-    })
-    .needs(CONTROL)
-    .waits(RESTS),
+    case!("HEART-06/idle", "an HTTP connection that rests for a minute serves another request", rests)
+        .needs(CONTROL)
+        .waits(RESTS),
 ];
 
 /// Others of the profile last nearly as long, so it costs a run little time.

@@ -17,20 +17,18 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("EMIT-21/routes", "an Idempotency-Key of one route is free at the other", |t| Box::pin(routes(t))),
-    Case::new("EMIT-22/in-part", "503 tells which events of a batch were accepted, and no other was", |t| {
-        Box::pin(in_part(t))
-    })
-    .needs(&[Need::OwnServer])
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-23/rest", "a batch that was accepted in part is completed by its repetition", |t| {
-        Box::pin(completed(t, |t, bob| t.redis_line().map(|line| line.cut_at(&bob.id))))
-    })
+    case!("EMIT-21/routes", "an Idempotency-Key of one route is free at the other", routes),
+    case!("EMIT-22/in-part", "503 tells which events of a batch were accepted, and no other was", in_part)
+        .needs(&[Need::OwnServer])
+        .also(&["EMIT-10"]),
+    case!(
+        "EMIT-23/rest",
+        "a batch that was accepted in part is completed by its repetition",
+        completed(|t, bob| t.redis_line().map(|line| line.cut_at(&bob.id)))
+    )
     .needs(&[Need::OwnServer]),
-    Case::new("EMIT-23/away", "so is one that found no store at all", |t| {
-        Box::pin(completed(t, |t, _| t.redis_line().map(Proxy::cut)))
-    })
-    .needs(&[Need::OwnServer]),
+    case!("EMIT-23/away", "so is one that found no store at all", completed(|t, _| t.redis_line().map(Proxy::cut)))
+        .needs(&[Need::OwnServer]),
 ];
 
 async fn routes(t: Bench) -> Outcome {

@@ -36,45 +36,29 @@ const READY: &[Need] = &[Need::OwnServer, Need::Capability("control"), Need::Cap
 const CONTROL: &[Need] = &[Need::OwnServer, Need::Capability("control")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("CLUSTER-11/killed", "a killed node's clients count as away in time, and nothing is lost", |t| {
-        Box::pin(killed(t))
-    })
-    .needs(OWN)
-    .also(&["CLUSTER-12"]),
-    Case::new("CLUSTER-12/at-once", "who goes to the other node at once has everything, in order", |t| {
-        Box::pin(moves_at_once(t, false))
-    })
-    .needs(OWN),
-    Case::new(
+    case!("CLUSTER-11/killed", "a killed node's clients count as away in time, and nothing is lost", killed)
+        .needs(OWN)
+        .also(&["CLUSTER-12"]),
+    case!("CLUSTER-12/at-once", "who goes to the other node at once has everything, in order", moves_at_once(false))
+        .needs(OWN),
+    case!(
         "CLUSTER-12/acknowledging",
         "so has a client that acknowledges, what it had not acknowledged included",
-        |t| Box::pin(moves_at_once(t, true)),
+        moves_at_once(true)
     )
     .needs(&[Need::OwnServer, Need::Capability("ack")]),
-    Case::new("CLUSTER-12/comes-back", "a killed node that is started again serves its users as before", |t| {
-        Box::pin(comes_back(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-13/short", "a node that stands still for a moment loses and doubles nothing", |t| {
-        Box::pin(stands_still(t, SHORT))
-    })
-    .needs(READY),
-    Case::new("CLUSTER-13/long", "nor does one that stood still until nobody counted on it", |t| {
-        Box::pin(stands_still(t, LONG))
-    })
-    .needs(READY),
-    Case::new("CLUSTER-13/moved-away", "who left a node that stands still finds everything at the other", |t| {
-        Box::pin(moved_away(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-19/killed", "a key that a node died with is free for the other in time", |t| {
-        Box::pin(killed_at_work(t))
-    })
-    .needs(CONTROL),
-    Case::new("CLUSTER-14/others", "a node that stands still holds up nobody at the other", |t| Box::pin(others(t)))
-        .needs(CONTROL),
-    Case::new("CLUSTER-15/ended", "an ended node leaves no presence, and nothing is lost", |t| Box::pin(ended(t)))
+    case!("CLUSTER-12/comes-back", "a killed node that is started again serves its users as before", comes_back)
         .needs(OWN),
+    case!("CLUSTER-13/short", "a node that stands still for a moment loses and doubles nothing", stands_still(SHORT))
+        .needs(READY),
+    case!("CLUSTER-13/long", "nor does one that stood still until nobody counted on it", stands_still(LONG))
+        .needs(READY),
+    case!("CLUSTER-13/moved-away", "who left a node that stands still finds everything at the other", moved_away)
+        .needs(OWN),
+    case!("CLUSTER-19/killed", "a key that a node died with is free for the other in time", killed_at_work)
+        .needs(CONTROL),
+    case!("CLUSTER-14/others", "a node that stands still holds up nobody at the other", others).needs(CONTROL),
+    case!("CLUSTER-15/ended", "an ended node leaves no presence, and nothing is lost", ended).needs(OWN),
 ];
 
 async fn killed(t: Bench) -> Outcome {

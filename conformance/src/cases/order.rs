@@ -23,38 +23,28 @@ const ROUNDS: usize = 25;
 const DUE: Duration = Duration::from_secs(5);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ORDER-01/plain", "queued events come before live ones, on a plain device", |t| {
-        Box::pin(queued_then_live(t, false))
-    }),
-    Case::new("ORDER-01/acknowledging", "queued events come before live ones, on one that acknowledges", |t| {
-        Box::pin(queued_then_live(t, true))
-    })
+    case!("ORDER-01/plain", "queued events come before live ones, on a plain device", queued_then_live(false)),
+    case!(
+        "ORDER-01/acknowledging",
+        "queued events come before live ones, on one that acknowledges",
+        queued_then_live(true)
+    )
     .needs(&[Need::Capability("ack")]),
-    Case::new(
+    case!(
         "ORDER-01/not-fetched",
         "what a plain device did not fetch comes before what was accepted for another since",
-        |t| Box::pin(not_fetched(t)),
+        not_fetched
     )
     .needs(&[Need::Capability("ack"), Need::Capability("polling")]),
-    Case::new("ORDER-02/connect", "an event that races with a connect arrives exactly once", |t| {
-        Box::pin(racing_connect(t))
-    }),
-    Case::new("ORDER-03/disconnect", "an event that races with a disconnect arrives exactly once", |t| {
-        Box::pin(racing_disconnect(t))
-    }),
-    Case::new(
-        "ORDER-04/cut",
-        "a connection that breaks costs no event but what was on its way, and doubles none",
-        |t| Box::pin(cut(t)),
-    )
-    .needs(&[Need::Capability("control")]),
-    Case::new("ORDER-05/two-emitters", "all devices see one order, and each emitter's own", |t| {
-        Box::pin(two_emitters(t))
-    }),
-    Case::new(
+    case!("ORDER-02/connect", "an event that races with a connect arrives exactly once", racing_connect),
+    case!("ORDER-03/disconnect", "an event that races with a disconnect arrives exactly once", racing_disconnect),
+    case!("ORDER-04/cut", "a connection that breaks costs no event but what was on its way, and doubles none", cut)
+        .needs(&[Need::Capability("control")]),
+    case!("ORDER-05/two-emitters", "all devices see one order, and each emitter's own", two_emitters),
+    case!(
         "ORDER-06/reconnecting",
         "with acknowledgements nothing is lost to a client that keeps going away",
-        |t| Box::pin(reconnecting(t)),
+        reconnecting
     )
     .needs(&[Need::Capability("ack")]),
 ];

@@ -22,47 +22,33 @@ const NEEDS: &[Need] = &[Need::OwnServer, Need::Capability("control"), Need::Cap
 const ACK: &[Need] = &[Need::OwnServer, Need::Capability("ack")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("FAIL-01/ended", "the server outlives a store that ends and starts again", |t| {
-        Box::pin(outlived(t, Away::Ended))
-    })
+    case!("FAIL-01/ended", "the server outlives a store that ends and starts again", outlived(Away::Ended))
+        .needs(NEEDS)
+        .also(ALL),
+    case!("FAIL-01/standing-still", "… one that stands still", outlived(Away::StandingStill)).needs(NEEDS).also(ALL),
+    case!("FAIL-01/cut-off", "… one that cannot be reached", outlived(Away::CutOff)).needs(NEEDS).also(ALL),
+    case!("FAIL-01/silent", "… one of which nothing is heard", outlived(Away::Silent)).needs(NEEDS).also(ALL),
+    case!("FAIL-01/replica", "… one that has become a replica", outlived(Away::Replica)).needs(NEEDS).also(ALL),
+    case!("FAIL-01/full", "… one that is full", outlived(Away::Full)).needs(NEEDS).also(ALL),
+    case!(
+        "FAIL-17/evicting",
+        "… one that would make room by throwing away what it was given",
+        outlived(Away::Evicting)
+    )
     .needs(NEEDS)
     .also(ALL),
-    Case::new("FAIL-01/standing-still", "… one that stands still", |t| Box::pin(outlived(t, Away::StandingStill)))
-        .needs(NEEDS)
-        .also(ALL),
-    Case::new("FAIL-01/cut-off", "… one that cannot be reached", |t| Box::pin(outlived(t, Away::CutOff)))
-        .needs(NEEDS)
-        .also(ALL),
-    Case::new("FAIL-01/silent", "… one of which nothing is heard", |t| Box::pin(outlived(t, Away::Silent)))
-        .needs(NEEDS)
-        .also(ALL),
-    Case::new("FAIL-01/replica", "… one that has become a replica", |t| Box::pin(outlived(t, Away::Replica)))
-        .needs(NEEDS)
-        .also(ALL),
-    Case::new("FAIL-01/full", "… one that is full", |t| Box::pin(outlived(t, Away::Full))).needs(NEEDS).also(ALL),
-    Case::new("FAIL-17/evicting", "… one that would make room by throwing away what it was given", |t| {
-        Box::pin(outlived(t, Away::Evicting))
-    })
-    .needs(NEEDS)
-    .also(ALL),
-    Case::new("FAIL-03/ended", "what a client that acknowledges cannot be promised is not delivered to it", |t| {
-        Box::pin(not_half_done(t, Away::Ended))
-    })
+    case!(
+        "FAIL-03/ended",
+        "what a client that acknowledges cannot be promised is not delivered to it",
+        not_half_done(Away::Ended)
+    )
     .needs(ACK),
-    Case::new("FAIL-03/standing-still", "nor when a store that stood still goes on", |t| {
-        Box::pin(not_half_done(t, Away::StandingStill))
-    })
-    .needs(ACK),
-    Case::new("FAIL-03/replica", "nor where the store has become a replica", |t| {
-        Box::pin(not_half_done(t, Away::Replica))
-    })
-    .needs(ACK),
-    Case::new("FAIL-11/cut-off", "acknowledgements that cannot be stored cost nothing", |t| {
-        Box::pin(acknowledging(t, Away::CutOff))
-    })
-    .needs(OWN),
-    Case::new("FAIL-11/replica", "nor do those that the store refuses", |t| Box::pin(acknowledging(t, Away::Replica)))
+    case!("FAIL-03/standing-still", "nor when a store that stood still goes on", not_half_done(Away::StandingStill))
+        .needs(ACK),
+    case!("FAIL-03/replica", "nor where the store has become a replica", not_half_done(Away::Replica)).needs(ACK),
+    case!("FAIL-11/cut-off", "acknowledgements that cannot be stored cost nothing", acknowledging(Away::CutOff))
         .needs(OWN),
+    case!("FAIL-11/replica", "nor do those that the store refuses", acknowledging(Away::Replica)).needs(OWN),
 ];
 
 const OWN: &[Need] = &[Need::OwnServer];

@@ -21,33 +21,25 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("EMIT-06/live", "a repeated Idempotency-Key emits nothing to who is connected", |t| Box::pin(live(t))),
-    Case::new("EMIT-06/alike", "keys are compared letter by letter", |t| Box::pin(alike(t))),
-    Case::new("EMIT-06/kept", "an answer is kept over a restart, and no shorter than a day", |t| Box::pin(kept(t)))
+    case!("EMIT-06/live", "a repeated Idempotency-Key emits nothing to who is connected", live),
+    case!("EMIT-06/alike", "keys are compared letter by letter", alike),
+    case!("EMIT-06/kept", "an answer is kept over a restart, and no shorter than a day", kept)
         .needs(&[Need::OwnServer, Need::Capability("restart")]),
-    Case::new("EMIT-06/minute", "a repeated key is answered as at first after a minute", |t| Box::pin(minute(t)))
+    case!("EMIT-06/minute", "a repeated key is answered as at first after a minute", minute)
         .waits(Duration::from_secs(60)),
-    Case::new("EMIT-34/after-503", "a key whose request was answered with 503 is not used up", |t| {
-        Box::pin(after_503(t))
-    })
-    .needs(&[Need::OwnServer]),
-    Case::new("EMIT-03/thousand-live", "a batch of 1,000 reaches every device, in order", |t| {
-        Box::pin(thousand_live(t))
-    }),
-    Case::new("EMIT-03/many-recipients", "a batch of 1,000 reaches 1,000 recipients", |t| Box::pin(many_recipients(t))),
-    Case::new("EMIT-03/large", "a batch of nearly 4 MiB is taken, and arrives", |t| Box::pin(large(t))),
-    Case::new("EMIT-04/refused-whole-live", "a batch with one wrong event reaches nobody who is connected", |t| {
-        Box::pin(refused_whole(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-08/in-a-batch", "what is refused alone is refused in a batch", |t| Box::pin(refused_in_a_batch(t)))
+    case!("EMIT-34/after-503", "a key whose request was answered with 503 is not used up", after_503)
+        .needs(&[Need::OwnServer]),
+    case!("EMIT-03/thousand-live", "a batch of 1,000 reaches every device, in order", thousand_live),
+    case!("EMIT-03/many-recipients", "a batch of 1,000 reaches 1,000 recipients", many_recipients),
+    case!("EMIT-03/large", "a batch of nearly 4 MiB is taken, and arrives", large),
+    case!("EMIT-04/refused-whole-live", "a batch with one wrong event reaches nobody who is connected", refused_whole)
+        .also(&["EMIT-10"]),
+    case!("EMIT-08/in-a-batch", "what is refused alone is refused in a batch", refused_in_a_batch)
         .also(&["EMIT-04", "EMIT-10"]),
-    Case::new("EMIT-01/elsewhere", "the service credential counts in its header alone", |t| {
-        Box::pin(credential_elsewhere(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-30/utf-8", "a body that is not UTF-8 is refused", |t| Box::pin(not_utf8(t))).also(&["EMIT-10"]),
-    Case::new("EMIT-31/depth", "a body that is nested 64 levels deep is taken, and arrives", |t| Box::pin(depth(t))),
+    case!("EMIT-01/elsewhere", "the service credential counts in its header alone", credential_elsewhere)
+        .also(&["EMIT-10"]),
+    case!("EMIT-30/utf-8", "a body that is not UTF-8 is refused", not_utf8).also(&["EMIT-10"]),
+    case!("EMIT-31/depth", "a body that is nested 64 levels deep is taken, and arrives", depth),
 ];
 
 async fn with_key(t: &Bench, path: &str, key: &str, body: &Value) -> Outcome<Answer> {

@@ -12,33 +12,23 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ROOM-01/isolation", "each of several users receives their own events and no others", |t| {
-        Box::pin(isolation(t))
-    })
-    .also(&["EVENT-09"]),
-    Case::new("ROOM-02/join-events", "events that ask to join a room change nothing", |t| Box::pin(join_events(t))),
+    case!("ROOM-01/isolation", "each of several users receives their own events and no others", isolation)
+        .also(&["EVENT-09"]),
+    case!("ROOM-02/join-events", "events that ask to join a room change nothing", join_events),
     over!(WebSocket, "ROOM-02/leave-events", "events that ask to leave change nothing", leave_events),
     over!(Polling, "ROOM-02/leave-events-polled", "nor by polling", leave_events),
-    Case::new("ROOM-03/forged-identity", "an id in the CONNECT payload or the URL is ignored", |t| {
-        Box::pin(forged_identity(t))
-    }),
-    Case::new("ROOM-04/server-events", "what a client sends reaches no other client", |t| Box::pin(server_events(t))),
-    Case::new("ROOM-05/look-alikes", "users whose ids look alike never meet, live", |t| {
-        Box::pin(look_alikes(t, 1, for_resource))
-    }),
-    Case::new("ROOM-05/look-alikes-targeted", "nor where metadata.targetUserId names them", |t| {
-        Box::pin(look_alikes(t, 2, Bench::event_for))
-    }),
-    Case::new("ROOM-05/look-alikes-queued", "users whose ids look alike never meet in the queue", |t| {
-        Box::pin(look_alikes_queued(t))
-    }),
-    Case::new("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", |t| {
-        Box::pin(all_devices(t))
-    }),
-    Case::new("ROOM-06/several-sessions", "so do those of several sessions of a user", |t| {
-        Box::pin(several_sessions(t))
-    }),
-    Case::new("ROOM-06/many-devices", "so do 60 devices of a user", |t| Box::pin(many_devices(t))),
+    case!("ROOM-03/forged-identity", "an id in the CONNECT payload or the URL is ignored", forged_identity),
+    case!("ROOM-04/server-events", "what a client sends reaches no other client", server_events),
+    case!("ROOM-05/look-alikes", "users whose ids look alike never meet, live", look_alikes(1, for_resource)),
+    case!(
+        "ROOM-05/look-alikes-targeted",
+        "nor where metadata.targetUserId names them",
+        look_alikes(2, Bench::event_for)
+    ),
+    case!("ROOM-05/look-alikes-queued", "users whose ids look alike never meet in the queue", look_alikes_queued),
+    case!("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", all_devices),
+    case!("ROOM-06/several-sessions", "so do those of several sessions of a user", several_sessions),
+    case!("ROOM-06/many-devices", "so do 60 devices of a user", many_devices),
 ];
 
 async fn isolation(t: Bench) -> Outcome {

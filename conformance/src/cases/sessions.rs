@@ -18,31 +18,23 @@ use crate::{
 const LEEWAY: Duration = Duration::from_secs(5);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("AUTH-16/later", "a session that has an end is there until then, and no longer", |t| {
-        Box::pin(ends_later(t))
-    }),
-    Case::new("AUTH-16/offset", "the end of a session counts with its offset", |t| Box::pin(with_offsets(t))),
-    Case::new("AUTH-16/replaced", "where a session is replaced, its new end counts, or none", |t| {
-        Box::pin(replaced_end(t))
-    }),
-    Case::new("AUTH-14/made-later", "a session that was refused is accepted once it is made, and made again", |t| {
-        Box::pin(made_later(t))
-    })
-    .also(&["AUTH-15"]),
-    Case::new("AUTH-41/one-alone", "of several sessions of a user one that is made or revoked ends no other", |t| {
-        Box::pin(one_alone(t))
-    })
-    .also(&["AUTH-15"]),
-    Case::new("AUTH-40/cookie", "a token in a cookie is not a token", |t| Box::pin(in_cookie(t))),
-    Case::new("AUTH-40/headers", "nor is one in another header or as a subprotocol", |t| Box::pin(in_headers(t))),
-    Case::new("EMIT-05/replaced", "a session that is replaced is its new user's, and no longer the old one's", |t| {
-        Box::pin(replaced_user(t))
-    }),
-    Case::new("EMIT-05/odd-ids", "the id of a session is the decoded one, letter by letter", |t| Box::pin(odd_ids(t))),
-    Case::new("EMIT-32/store-away", "a session that cannot be stored or revoked is answered with 503", |t| {
-        Box::pin(store_away(t))
-    })
-    .needs(&[Need::OwnServer]),
+    case!("AUTH-16/later", "a session that has an end is there until then, and no longer", ends_later),
+    case!("AUTH-16/offset", "the end of a session counts with its offset", with_offsets),
+    case!("AUTH-16/replaced", "where a session is replaced, its new end counts, or none", replaced_end),
+    case!("AUTH-14/made-later", "a session that was refused is accepted once it is made, and made again", made_later)
+        .also(&["AUTH-15"]),
+    case!("AUTH-41/one-alone", "of several sessions of a user one that is made or revoked ends no other", one_alone)
+        .also(&["AUTH-15"]),
+    case!("AUTH-40/cookie", "a token in a cookie is not a token", in_cookie),
+    case!("AUTH-40/headers", "nor is one in another header or as a subprotocol", in_headers),
+    case!(
+        "EMIT-05/replaced",
+        "a session that is replaced is its new user's, and no longer the old one's",
+        replaced_user
+    ),
+    case!("EMIT-05/odd-ids", "the id of a session is the decoded one, letter by letter", odd_ids),
+    case!("EMIT-32/store-away", "a session that cannot be stored or revoked is answered with 503", store_away)
+        .needs(&[Need::OwnServer]),
 ];
 
 fn transports(t: &Bench) -> impl Iterator<Item = Transport> {

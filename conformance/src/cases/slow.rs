@@ -36,26 +36,22 @@ const CAP: u64 = 50;
 const CONTROL: &[Need] = &[Need::Capability("control")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("SLOW-01/websocket", "a WebSocket client that does not read is closed, and its events are kept", |t| {
-        Box::pin(closed(t, Transport::WebSocket))
-    })
+    over!(
+        WebSocket,
+        "SLOW-01/websocket",
+        "a WebSocket client that does not read is closed, and its events are kept",
+        closed
+    )
     .needs(CONTROL)
     .also(&["SLOW-02"]),
-    Case::new("SLOW-01/polling", "a polling client that does not poll is closed, and its events are kept", |t| {
-        Box::pin(closed(t, Transport::Polling))
-    })
-    .needs(&[Need::Capability("control"), Need::Capability("polling")])
-    .also(&["SLOW-02"]),
-    Case::new("SLOW-03/acknowledging", "one that acknowledges is told what it has missed for good", |t| {
-        Box::pin(acknowledging(t))
-    })
-    .needs(&[Need::Capability("control"), Need::Capability("ack")]),
-    Case::new("SLOW-04/others", "a client that does not read holds up nobody else", |t| Box::pin(others(t)))
-        .needs(CONTROL),
-    Case::new("SLOW-05/memory", "20,000 events for a client that does not read cost little memory", |t| {
-        Box::pin(memory(t))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("control")]),
+    over!(Polling, "SLOW-01/polling", "a polling client that does not poll is closed, and its events are kept", closed)
+        .needs(&[Need::Capability("control"), Need::Capability("polling")])
+        .also(&["SLOW-02"]),
+    case!("SLOW-03/acknowledging", "one that acknowledges is told what it has missed for good", acknowledging)
+        .needs(&[Need::Capability("control"), Need::Capability("ack")]),
+    case!("SLOW-04/others", "a client that does not read holds up nobody else", others).needs(CONTROL),
+    case!("SLOW-05/memory", "20,000 events for a client that does not read cost little memory", memory)
+        .needs(&[Need::OwnServer, Need::Capability("control")]),
 ];
 
 /// The numbers of what a client still reads once its line works again, up to the close.
