@@ -1,5 +1,7 @@
 //! Matchers. They compare and say what differs; they know nothing of cases, servers and clients.
 
+use std::fmt;
+
 use serde_json::Value;
 use thiserror::Error;
 use time::{PrimitiveDateTime, macros::format_description};
@@ -23,6 +25,17 @@ pub enum Fault {
     /// The suite could not find out; no verdict on the target.
     #[error("{0}")]
     Inconclusive(String),
+}
+
+impl Fault {
+    /// The same, where it is told of one of several alike: `expected … for the token x`.
+    #[must_use]
+    pub fn of(self, which: impl fmt::Display) -> Self {
+        match self {
+            Self::Mismatch { expected, actual } => mismatch(format!("{expected} {which}"), actual),
+            other => other,
+        }
+    }
 }
 
 /// What a matcher, and so a case, returns.

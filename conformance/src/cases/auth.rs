@@ -129,12 +129,7 @@ async fn present(t: &Bench, transport: Transport, fixture: &Fixture, alice: &Use
 }
 
 fn named<T>(fixture: &Fixture, outcome: Outcome<T>) -> Outcome<T> {
-    outcome.map_err(|fault| match fault {
-        expect::Fault::Mismatch { expected, actual } => {
-            mismatch(format!("{expected} for the token {} ({})", fixture.name, fixture.why), actual)
-        }
-        other => other,
-    })
+    outcome.map_err(|fault| fault.of(format!("for the token {} ({})", fixture.name, fixture.why)))
 }
 
 /// The client is accepted, and as this user.
@@ -222,12 +217,8 @@ async fn beside(t: Bench) -> Outcome {
                 device.disconnect().await;
                 Ok(())
             };
-            told.await.map_err(|fault| match fault {
-                expect::Fault::Mismatch { expected, actual } => {
-                    mismatch(format!("{expected} with the payload {} ({})", entry["name"], entry["why"]), actual)
-                }
-                other => other,
-            })?;
+            let which = format!("with the payload {} ({})", entry["name"], entry["why"]);
+            told.await.map_err(|fault: expect::Fault| fault.of(which))?;
         }
     }
     Ok(())

@@ -389,8 +389,7 @@ async fn acknowledged(t: Bench) -> Outcome {
 async fn revoked(t: Bench, transport: Transport) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let other = User { id: alice.id.clone(), session: a.session_id() };
-    a.open_session(&other, None).await?;
+    let other = a.user_named(&alice.id).await?;
     let mut devices = [b.connect_raw(&alice, transport).await?, a.connect_raw(&alice, transport).await?];
     let mut stays = b.connect_raw(&other, transport).await?;
     a.revoke_session(&alice.session).await?;
@@ -410,8 +409,7 @@ async fn revoked_though_not_reading(t: Bench) -> Outcome {
     let last = a.emit_until_away(&alice, 1, AFTER_REVOCATION).await?;
     line.restore();
     device.expect_closed(AWAY_BY).await?;
-    let other = User { id: alice.id.clone(), session: a.session_id() };
-    a.open_session(&other, None).await?;
+    let other = a.user_named(&alice.id).await?;
     let queued = a.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
     expect::that(numbers(&queued).last() == Some(&(last as u64)), format!("events up to {last}"), format!("{queued:?}"))
 }

@@ -317,12 +317,8 @@ async fn refused(t: Bench) -> Outcome {
         };
         let status = u16::try_from(entry["status"].as_u64().unwrap_or(400)).unwrap_or(400);
         let answer = t.control_text("POST", "/events", &[], body).await?;
-        problem(&answer, status, entry["names"].as_str()).map_err(|fault| match fault {
-            expect::Fault::Mismatch { expected, actual } => {
-                mismatch(format!("{expected} for the body {} ({})", entry["name"], entry["why"]), actual)
-            }
-            other => other,
-        })?;
+        let which = format!("for the body {} ({})", entry["name"], entry["why"]);
+        problem(&answer, status, entry["names"].as_str()).map_err(|fault| fault.of(which))?;
     }
     received_nothing(&t, &alice).await
 }

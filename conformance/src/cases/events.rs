@@ -382,12 +382,8 @@ async fn names(t: Bench) -> Outcome {
                 let answer = device.call("ping", vec![]).await?;
                 expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
             };
-            told.await.map_err(|fault: expect::Fault| match fault {
-                expect::Fault::Mismatch { expected, actual } => {
-                    mismatch(format!("{expected} after the event {name} ({})", entry["why"]), actual)
-                }
-                other => other,
-            })?;
+            let which = format!("after the event {name} ({})", entry["why"]);
+            told.await.map_err(|fault: expect::Fault| fault.of(which))?;
         }
         device.expect_silence(QUIET).await?;
     }

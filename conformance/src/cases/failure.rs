@@ -406,8 +406,7 @@ async fn half_open_node(t: Bench) -> Outcome {
 async fn revoked_meanwhile(t: Bench) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let other = User { id: alice.id.clone(), session: a.session_id() };
-    a.open_session(&other, None).await?;
+    let other = a.user_named(&alice.id).await?;
     let mut device = b.connect_raw(&alice, Transport::WebSocket).await?;
     let mut stays = b.connect_raw(&other, Transport::WebSocket).await?;
     b.redis_line()?.cut();

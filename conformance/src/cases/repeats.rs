@@ -243,12 +243,8 @@ async fn refused_in_a_batch(t: Bench) -> Outcome {
         tried += 1;
         for batch in [format!("[{right},{body}]"), format!("[{body},{right}]"), format!("[{body}]")] {
             let answer = t.control_text("POST", "/events/batch", &[], batch).await?;
-            problem(&answer, 400, entry["names"].as_str()).map_err(|fault| match fault {
-                expect::Fault::Mismatch { expected, actual } => {
-                    expect::mismatch(format!("{expected} for the body {} in a batch", entry["name"]), actual)
-                }
-                other => other,
-            })?;
+            let which = format!("for the body {} in a batch", entry["name"]);
+            problem(&answer, 400, entry["names"].as_str()).map_err(|fault| fault.of(which))?;
         }
     }
     expect::that(tried > 10, "bodies to try", tried.to_string())?;

@@ -150,16 +150,9 @@ async fn another_user(t: Bench) -> Outcome {
     device.expect_silence(QUIET).await
 }
 
-/// The same user with another session.
-async fn elsewhere(t: &Bench, user: &User) -> Outcome<User> {
-    let other = User { id: user.id.clone(), session: t.session_id() };
-    t.open_session(&other, None).await?;
-    Ok(other)
-}
-
 async fn revoked(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
-    let other = elsewhere(&t, &alice).await?;
+    let other = t.user_named(&alice.id).await?;
     let mut devices = [t.connect_raw(&alice, transport).await?, t.connect_raw(&alice, transport).await?];
     let mut stays = t.connect_raw(&other, transport).await?;
     t.revoke_session(&alice.session).await?;
@@ -172,7 +165,7 @@ async fn revoked(t: Bench, transport: Transport) -> Outcome {
 
 async fn revoked_after_refresh(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let other = elsewhere(&t, &alice).await?;
+    let other = t.user_named(&alice.id).await?;
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(&other).await?)).await?)?;
     t.revoke_session(&alice.session).await?;
@@ -189,7 +182,7 @@ async fn queued_after(t: Bench) -> Outcome {
     t.revoke_session(&alice.session).await?;
     device.expect_closed(AFTER_REVOCATION).await?;
     t.emit_numbered(&alice, 1, 2).await?;
-    let other = elsewhere(&t, &alice).await?;
+    let other = t.user_named(&alice.id).await?;
     let queued = t.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
     expect::that(queued.len() == 2, "two events", queued.len().to_string())
 }
@@ -208,7 +201,7 @@ async fn while_connecting(t: Bench) -> Outcome {
             _ => device.expect_closed(AFTER_REVOCATION).await?,
         }
         t.emit_numbered(&alice, 1, 1).await?;
-        let other = elsewhere(&t, &alice).await?;
+        let other = t.user_named(&alice.id).await?;
         let queued = t.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
         expect::that(queued.len() == 1, "the event queued", format!("{} events", queued.len()))?;
     }

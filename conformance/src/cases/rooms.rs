@@ -340,8 +340,7 @@ async fn several_sessions(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
     for n in 1..=4 {
-        let other = User { session: t.session_id(), ..alice.clone() };
-        t.open_session(&other, None).await?;
+        let other = t.user_named(&alice.id).await?;
         for transport in [Transport::WebSocket, Transport::Polling] {
             if transport == Transport::WebSocket || t.target().declares("polling") {
                 devices.push(t.connect_raw(&other, transport).await?);
@@ -375,12 +374,8 @@ async fn many_devices(t: Bench) -> Outcome {
     }
     t.emit_numbered(&alice, 1, 3).await?;
     for (at, device) in devices.iter_mut().enumerate() {
-        receives(device, 1..=3).await.map_err(|fault| match fault {
-            Fault::Mismatch { expected, actual } => {
-                expect::mismatch(format!("{expected} at the device {} of {DEVICES}", at + 1), actual)
-            }
-            other => other,
-        })?;
+        let which = format!("at the device {} of {DEVICES}", at + 1);
+        receives(device, 1..=3).await.map_err(|fault| fault.of(which))?;
     }
     Ok(())
 }

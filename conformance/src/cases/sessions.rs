@@ -150,8 +150,7 @@ async fn made_later(t: Bench) -> Outcome {
 async fn one_alone(t: Bench) -> Outcome {
     let first = t.user().await?;
     let mut device = t.connect_raw(&first, Transport::WebSocket).await?;
-    let second = User { session: t.session_id(), ..first.clone() };
-    t.open_session(&second, None).await?;
+    let second = t.user_named(&first.id).await?;
     let_in(&t, &first, true, "though its user has a newer session").await?;
     let_in(&t, &second, true, "though its user has an older session").await?;
     t.revoke_session(&second.session).await?;
