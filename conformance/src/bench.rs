@@ -251,6 +251,12 @@ impl Bench {
             .map_err(|error| mismatch("an Engine.IO session", error.to_string()))
     }
 
+    /// The transports of the target, WebSocket first.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> + use<> {
+        let polling = self.target().declares("polling").then_some(Transport::Polling);
+        std::iter::once(Transport::WebSocket).chain(polling)
+    }
+
     /// How to open a connection to this server.
     pub fn opening(&self, transport: Transport) -> Opening {
         Opening::new(&self.instance.base, transport)

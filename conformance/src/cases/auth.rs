@@ -181,8 +181,7 @@ async fn payload_first(t: Bench) -> Outcome {
 /// What an issuer writes that lists every group of a user.
 async fn long(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let transports = [Transport::WebSocket, Transport::Polling];
-    for transport in transports.into_iter().filter(|it| *it == Transport::WebSocket || t.target().declares("polling")) {
+    for transport in t.transports() {
         for groups in [400, 1_350] {
             let groups: Vec<_> = (0..groups).map(|n| format!("cn=group-{n:04},ou=wards,dc=test")).collect();
             let expiry = token::now() + 900;
@@ -201,8 +200,7 @@ async fn long(t: Bench) -> Outcome {
 async fn beside(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = t.token(&alice).await?;
-    let transports = [Transport::WebSocket, Transport::Polling];
-    for transport in transports.into_iter().filter(|it| *it == Transport::WebSocket || t.target().declares("polling")) {
+    for transport in t.transports() {
         for entry in fixtures::list(fixtures::CONNECT, "payloads") {
             t.transcript().note(format!("payload {}: {}", entry["name"], entry["why"]));
             let payload = fixtures::fill(&entry["text"], &[("token", &token)]);
@@ -340,10 +338,7 @@ async fn refused_over(t: &Bench, transport: Transport, user: &User) -> Outcome<R
 }
 
 async fn connect_error(t: Bench) -> Outcome {
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::Polling && !t.target().declares("polling") {
-            continue;
-        }
+    for transport in t.transports() {
         let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "not-a-token"}))).await?;
         let refusal = device.expect_refused().await?;
         expect::that(refusal.message().is_some(), "an object with a string message", refusal.data.to_string())?;

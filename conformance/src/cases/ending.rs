@@ -184,10 +184,8 @@ async fn not_reading(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
     let mut stalled = Vec::new();
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::WebSocket || t.target().declares("polling") {
-            stalled.push(slow::stalled(&t, &alice, transport).await?);
-        }
+    for transport in t.transports() {
+        stalled.push(slow::stalled(&t, &alice, transport).await?);
     }
     // Enough that the server's writers stand, and not so much that it closes them for it.
     for n in 1..=20 {

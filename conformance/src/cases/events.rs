@@ -254,9 +254,9 @@ async fn recipients(t: Bench, sentence: &str) -> Outcome {
 
 async fn ping(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
-    if t.target().declares("polling") {
-        devices.push(t.connect_raw(&alice, Transport::Polling).await?);
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        devices.push(t.connect_raw(&alice, transport).await?);
     }
     for device in &mut devices {
         for args in [vec![], vec![json!(null)], vec![json!({"at": 1})]] {
@@ -298,9 +298,7 @@ fn body(metadata: &str) -> String {
 }
 
 async fn verbatim(t: Bench, sentence: &str) -> Outcome {
-    let mut transports = vec![Transport::WebSocket];
-    transports.extend(t.target().declares("polling").then_some(Transport::Polling));
-    for transport in transports {
+    for transport in t.transports() {
         let alice = t.user().await?;
         let texts = texts(sentence, &alice.id);
         let batch = format!("[{}]", texts.iter().map(|text| body(text)).collect::<Vec<_>>().join(","));
@@ -361,9 +359,9 @@ fn surrogates(text: &str) -> Vec<String> {
 
 async fn names(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
-    if t.target().declares("polling") {
-        devices.push(t.connect_raw(&alice, Transport::Polling).await?);
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        devices.push(t.connect_raw(&alice, transport).await?);
     }
     for device in &mut devices {
         for (id, entry) in (1_000..).zip(fixtures::list(fixtures::NAMES, "names")) {

@@ -317,10 +317,7 @@ async fn private_log(t: Bench) -> Outcome {
     t.emit(&event).await?;
     let token = t.token(&alice).await?;
     let mut sids = Vec::new();
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::Polling && !t.target().declares("polling") {
-            continue;
-        }
+    for transport in t.transports() {
         let mut device = t.connect_raw(&alice, transport).await?;
         if let Some(wire) = device.wire() {
             sids.push(wire.handshake.sid.clone());

@@ -315,19 +315,14 @@ async fn link_down(t: Bench) -> Outcome {
     // The namespace reaches this machine by an address that is not loopback.
     let set = BTreeMap::from([("HOST".to_owned(), "0.0.0.0".to_owned())]);
     let t = t.own_server_with(&Changes { set, ..Changes::default() }, None).await?;
-    let transports: &[Transport] = if t.target().declares("polling") {
-        &[Transport::WebSocket, Transport::Polling]
-    } else {
-        &[Transport::WebSocket]
-    };
     let acks: &[bool] = if t.target().declares("ack") { &[false, true] } else { &[false] };
     let mut devices = Vec::new();
     let mut dead_for = DEAD;
-    for transport in transports {
+    for transport in t.transports() {
         for ack in acks {
             let alice = t.user().await?;
             let line = t.line_from_within(&namespace).await?;
-            let mut device = connect(&t, &alice, t.opening_over(&line, *transport), *ack).await?;
+            let mut device = connect(&t, &alice, t.opening_over(&line, transport), *ack).await?;
             dead_for = while_dead(&t, &mut device).await?;
             t.emit_numbered(&alice, 1, 1).await?;
             up_to(&mut device, 1, DUE).await?;

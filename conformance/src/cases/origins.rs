@@ -182,10 +182,8 @@ async fn upgrade(t: Bench) -> Outcome {
 
 async fn none(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::WebSocket || t.target().declares("polling") {
-            t.connect_raw(&alice, transport).await?.disconnect().await;
-        }
+    for transport in t.transports() {
+        t.connect_raw(&alice, transport).await?.disconnect().await;
     }
     Ok(())
 }

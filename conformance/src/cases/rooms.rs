@@ -341,10 +341,8 @@ async fn several_sessions(t: Bench) -> Outcome {
     let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
     for n in 1..=4 {
         let other = t.user_named(&alice.id).await?;
-        for transport in [Transport::WebSocket, Transport::Polling] {
-            if transport == Transport::WebSocket || t.target().declares("polling") {
-                devices.push(t.connect_raw(&other, transport).await?);
-            }
+        for transport in t.transports() {
+            devices.push(t.connect_raw(&other, transport).await?);
         }
         t.emit_numbered(&alice, n, n).await?;
         for device in &mut devices {

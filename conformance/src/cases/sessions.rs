@@ -37,11 +37,6 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::OwnServer]),
 ];
 
-fn transports(t: &Bench) -> impl Iterator<Item = Transport> {
-    let polling = t.target().declares("polling").then_some(Transport::Polling);
-    std::iter::once(Transport::WebSocket).chain(polling)
-}
-
 /// Whether the user is let in now; a refusal is a CONNECT_ERROR.
 async fn is_let_in(t: &Bench, user: &User, transport: Transport) -> Outcome<bool> {
     let auth = json!({"token": t.token(user).await?});
@@ -57,7 +52,7 @@ async fn is_let_in(t: &Bench, user: &User, transport: Transport) -> Outcome<bool
 }
 
 async fn let_in(t: &Bench, user: &User, expected: bool, when: &str) -> Outcome {
-    for transport in transports(t) {
+    for transport in t.transports() {
         let told = |is_in: bool| format!("the CONNECT {} {when}", if is_in { "accepted" } else { "refused" });
         let is_in = is_let_in(t, user, transport).await?;
         expect::that(is_in == expected, told(expected), format!("{} over {transport:?}", told(is_in)))?;
@@ -165,7 +160,7 @@ const NAMES: [&str; 7] = ["token", "access_token", "auth", "authorization", "jwt
 async fn in_cookie(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = t.token(&alice).await?;
-    for transport in transports(&t) {
+    for transport in t.transports() {
         let alone = NAMES.map(|name| format!("{name}={token}"));
         let all = alone.join("; ");
         for cookie in alone.into_iter().chain([all, format!("token=Bearer%20{token}")]) {
@@ -180,7 +175,7 @@ async fn in_headers(t: Bench) -> Outcome {
     let token = t.token(&alice).await?;
     let headers =
         ["x-access-token", "x-auth-token", "token", "x-token", "x-authorization", "proxy-authorization", "auth"];
-    for transport in transports(&t) {
+    for transport in t.transports() {
         for name in headers {
             let over: Opening = t.opening(transport).header(name, token.as_str());
             t.attempt_raw(over, None).await?.expect_refused().await?;
