@@ -15,14 +15,19 @@ fn no_rooms_know_each_other_in_a_circle() {
     for (krate, from, to) in
         [("server", "app", "http"), ("conformance", "cases", "bench"), ("loadtest", "run", "ground")]
     {
-        let src = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(krate).join("src");
-        let mut sources = Vec::new();
-        read(&src, &src, &mut sources);
-        let edges = edges(&sources);
+        let edges = edges(&sources(&format!("{krate}/src")));
         assert!(edges.contains_key(&(from.into(), to.into())), "{krate}: what is known to be there was not found");
         let circle = circle(&edges);
         assert!(circle.is_empty(), "rooms of {krate} know each other in a circle:\n{}", circle.join("\n"));
     }
+}
+
+#[test]
+fn files_of_cases_know_their_kit_and_not_each_other() {
+    let edges = edges(&sources("conformance/src/cases"));
+    assert!(edges.contains_key(&("acks".into(), "kit".into())), "what is known to be there was not found");
+    let known: Vec<_> = edges.iter().filter(|((_, to), _)| to != "kit").collect();
+    assert!(known.is_empty(), "{known:?}");
 }
 
 #[test]
@@ -50,6 +55,14 @@ fn a_circle_is_told_with_what_ties_it() {
         "d -> a: d.rs: a",
     ];
     assert_eq!(circle(&edges(&sources.map(|(file, text)| (file.to_owned(), text.to_owned())))), told);
+}
+
+/// All files beneath a folder of the workspace, by their paths within it.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(folder);
+    let mut sources = Vec::new();
+    read(&src, &src, &mut sources);
+    sources
 }
 
 /// All files beneath a folder, by their paths within the source.
