@@ -152,6 +152,7 @@ pub async fn build(target: &Target, tell: impl Fn(String)) -> Result<(), Instanc
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     let mut env: BTreeMap<_, _> = proxies::testers_own().into_iter().filter_map(text).collect();
     env.remove("PATH");
+    env.retain(|name, _| !is_cargos_own(name));
     let words = process.build.join(" ");
     let launch = Launch { command: process.build.clone(), env, directory: target.folder.join(&process.directory) };
     let mut running = Process::start(&launch).map_err(|error| InstanceError::Build(chain(&error)))?;
@@ -173,6 +174,12 @@ pub async fn build(target: &Target, tell: impl Fn(String)) -> Result<(), Instanc
     let last: String =
         said[said.len().saturating_sub(QUOTED_LINES)..].iter().map(|(_, line)| format!("  {line}\n")).collect();
     Err(InstanceError::Build(format!("{words} ({status})\n{last}")))
+}
+
+/// Whether `cargo run` or `cargo test` has set this for the program that it has started. A build that is one of cargo's takes it for a
+/// change, for which it compiles some crates anew, and all that depends on them, each time.
+pub fn is_cargos_own(name: &str) -> bool {
+    name == "CARGO" || name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
 }
 
 /// What a build is doing: at first the command, later its last word.

@@ -7,6 +7,8 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use notify_conformance::instance::is_cargos_own;
+
 const EMBEDDED: &str = "fixtures/targets/reference-embedded.toml";
 
 fn root() -> PathBuf {
@@ -425,8 +427,12 @@ const INGEST_TOKEN: &str = "conformance-only-ingest-token-of-no-worth";
 
 /// The reference, started by hand, once it listens.
 fn server_that_runs(host: &str, port: &str, data: &Path, ingest_token: &str, jwt_secret: &str) -> Child {
-    let built = Command::new("cargo").args(["build", "--bin", "notify-server"]).current_dir(root()).status();
-    assert!(built.expect("cargo runs").success());
+    let mut build = Command::new("cargo");
+    build.args(["build", "--bin", "notify-server"]).current_dir(root());
+    for (name, _) in std::env::vars().filter(|(name, _)| is_cargos_own(name)) {
+        build.env_remove(name);
+    }
+    assert!(build.status().expect("cargo runs").success());
     let folder = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let mut server = Command::new(root().join(folder).join("debug/notify-server"))
         .envs([("HOST", host), ("PORT", port), ("STORE", "embedded")])

@@ -11,7 +11,7 @@ use std::{
 
 use axum::body::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, sink},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf, copy_buf, sink},
     runtime::Handle,
     time::timeout,
 };
@@ -30,15 +30,20 @@ use super::{
 /// How long a client that was closed may take to read what the system has taken for it.
 const LINGER: Duration = Duration::from_secs(3);
 
+/// How much of that is read at a time.
+const LINGER_BYTES: usize = 256;
+
 /// What a client has begun to say is told in steps of so many bytes.
 const HELD_STEP: usize = 4 * 1024;
 
 /// The end of a connection that was closed from here. Were the stream dropped at once, whatever the client says afterwards, a
 /// pong perhaps, would be answered with a reset, and what the system still holds for the client would be gone.
-async fn linger(mut stream: Box<dyn Stream>) {
+async fn linger(stream: Box<dyn Stream>) {
+    // All connections are closed at once where the process ends, so each holds little.
+    let mut stream = BufReader::with_capacity(LINGER_BYTES, stream);
     let read_out = async {
         stream.shutdown().await?;
-        copy(&mut stream, &mut sink()).await
+        copy_buf(&mut stream, &mut sink()).await
     };
     timeout(LINGER, read_out).await.ok();
 }
