@@ -20,10 +20,11 @@ pub use self::{emission::Emission, heart::Heart, http::Answer, issuer::Issuer, n
 use crate::{
     client::{Client, Opening, Transport, Wire},
     expect::{Outcome, inconclusive, mismatch},
-    instance::{Changes, Instance, InstanceError, chain},
+    instance::{Changes, Instance, InstanceError},
     redact::Secrets,
     redis::{Database, RedisServer, tap::Listening},
     target::{ProcessTarget, Target},
+    text::chain,
     token::{SignError, Signer},
     transcript::Transcript,
 };
@@ -248,6 +249,12 @@ impl Bench {
         Wire::open(opening, self.transcript.clone())
             .await
             .map_err(|error| mismatch("an Engine.IO session", error.to_string()))
+    }
+
+    /// The transports of the target, WebSocket first.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> + use<> {
+        let polling = self.target().declares("polling").then_some(Transport::Polling);
+        std::iter::once(Transport::WebSocket).chain(polling)
     }
 
     /// How to open a connection to this server.

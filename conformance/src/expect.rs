@@ -1,9 +1,12 @@
 //! Matchers. They compare and say what differs; they know nothing of cases, servers and clients.
 
+use std::fmt;
+
 use serde_json::Value;
 use thiserror::Error;
+use time::{PrimitiveDateTime, macros::format_description};
 
-use crate::transcript::shorten;
+use crate::text::shorten;
 
 /// The longest rendering of an expected or actual value, in bytes.
 const VALUE_LIMIT: usize = 1_200;
@@ -22,6 +25,17 @@ pub enum Fault {
     /// The suite could not find out; no verdict on the target.
     #[error("{0}")]
     Inconclusive(String),
+}
+
+impl Fault {
+    /// The same, where it is told of one of several alike: `expected … for the token x`.
+    #[must_use]
+    pub fn of(self, which: impl fmt::Display) -> Self {
+        match self {
+            Self::Mismatch { expected, actual } => mismatch(format!("{expected} {which}"), actual),
+            other => other,
+        }
+    }
 }
 
 /// What a matcher, and so a case, returns.
@@ -72,32 +86,13 @@ pub fn member(value: &Value, name: &str, expected: &str) -> Outcome {
 /// # Errors
 /// Where the form differs.
 pub fn iso_timestamp(text: &str) -> Outcome<i64> {
-    let wrong = || mismatch("a timestamp such as 2026-01-31T09:05:07.123Z", format!("{text:?}"));
-    let bytes = text.as_bytes();
-    let shape = b"dddd-dd-ddTdd:dd:dd.dddZ";
-    let fits = bytes.len() == shape.len()
-        && bytes.iter().zip(shape).all(|(byte, kind)| if *kind == b'd' { byte.is_ascii_digit() } else { byte == kind });
-    if !fits {
-        return Err(wrong());
-    }
-    let number = |from: usize, to: usize| text[from..to].parse::<i64>().map_err(|_| wrong());
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second, millis) = (number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return Err(wrong());
-    }
-    let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-    Ok(seconds * 1_000 + millis)
-}
-
-/// Days from 1970-01-01, by the usual civil calendar arithmetic (March-based years).
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
+    const EXAMPLE: &str = "2026-01-31T09:05:07.123Z";
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    // A year might come with a sign.
+    let time = PrimitiveDateTime::parse(text, form).ok().filter(|_| text.len() == EXAMPLE.len());
+    let time =
+        time.ok_or_else(|| mismatch(format!("a timestamp such as {EXAMPLE}"), format!("{text:?}")))?.assume_utc();
+    Ok(time.unix_timestamp() * 1_000 + i64::from(time.millisecond()))
 }
 
 fn first_difference(expected: &Value, actual: &Value, place: String) -> Option<String> {
@@ -156,7 +151,19 @@ mod tests {
 
     #[test]
     fn other_ways_to_write_a_time_are_refused() {
-        for wrong in ["2024-02-29T12:00:00Z", "2024-02-29T12:00:00.000+00:00", "2024-13-01T00:00:00.000Z", "", "now"] {
+        for wrong in [
+            "2024-02-29T12:00:00Z",
+            "2024-02-29T12:00:00.000+00:00",
+            "2024-02-29T12:00:00.0000Z",
+            "2024-02-29 12:00:00.000Z",
+            "2024-02-29t12:00:00.000z",
+            "2024-13-01T00:00:00.000Z",
+            "2023-02-29T00:00:00.000Z",
+            "+2024-02-29T12:00:00.000Z",
+            "+024-02-29T12:00:00.000Z",
+            "",
+            "now",
+        ] {
             assert!(iso_timestamp(wrong).is_err(), "{wrong}");
         }
     }

@@ -11,11 +11,13 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     bench::Suite,
+    cases,
     event::{Environment, RunEvent},
-    instance::{self, Changes, Instance, InstanceError, chain},
+    instance::{self, Changes, Instance, InstanceError},
     redact::Secrets,
     redis::{RedisChoice, RedisError, RedisServer},
     target::{Target, TargetError},
+    text::chain,
     tls,
     token::{SignError, Signer},
 };
@@ -81,7 +83,7 @@ pub async fn prepare(options: &Options, events: &UnboundedSender<RunEvent>) -> R
             Err(why) if options.may_fall_back => {
                 remark(events, "no Redis was found: this run checks the EMBEDDED store, and nothing about Redis");
                 why.to_string().lines().for_each(|line| remark(events, line.trim()));
-                target = Target::read(&shipped(EMBEDDED)?)?;
+                target = read_file(&shipped(EMBEDDED)?)?;
             }
             Err(why) => return Err(why.into()),
         }
@@ -117,12 +119,13 @@ pub async fn clear(suite: Arc<Suite>) {
 /// # Errors
 /// Where it cannot be read or is not right.
 pub fn read_target(named: Option<&str>) -> Result<Target, GroundError> {
-    let Some(named) = named else { return Ok(Target::read(&shipped(REFERENCE)?)?) };
+    let Some(named) = named else { return Ok(read_file(&shipped(REFERENCE)?)?) };
     if !named.starts_with("http://") && !named.starts_with("https://") {
-        return Ok(Target::read(Path::new(named))?);
+        return Ok(read_file(Path::new(named))?);
     }
     // Of its own: whoever checks a server by URL need not stand in the checkout.
-    let mut target = Target::parse(include_str!("../../fixtures/targets/reference.toml"), Path::new(""), &|_| None)
+    let text = include_str!("../../fixtures/targets/reference.toml");
+    let mut target = Target::parse(text, Path::new(""), &|_| None, &cases::ids())
         .map_err(|problems| TargetError::Wrong { path: PathBuf::from(REFERENCE), problems })?;
     target.name = format!("the server at {}", Secrets::default().redact(named));
     target.url = Some(named.to_owned());
@@ -131,6 +134,14 @@ pub fn read_target(named: Option<&str>) -> Result<Target, GroundError> {
         target.capabilities.remove(of_a_process);
     }
     Ok(target)
+}
+
+/// Reads a target file, which may name any case of the suite.
+///
+/// # Errors
+/// Where it cannot be read or is not right.
+pub fn read_file(path: &Path) -> Result<Target, TargetError> {
+    Target::read(path, &cases::ids())
 }
 
 async fn start_redis(options: &Options, events: &UnboundedSender<RunEvent>) -> Result<RedisServer, RedisError> {
@@ -148,7 +159,7 @@ async fn start_target(
     events: &UnboundedSender<RunEvent>,
 ) -> Result<Arc<Suite>, GroundError> {
     let signer = Signer::of(&target)?;
-    let secrets = Secrets::of(&target, redis.as_deref());
+    let secrets = target.hidden(redis.as_deref().and_then(RedisServer::password));
     let told = |error: InstanceError| GroundError::Instance(secrets.redact(&chain(&error)));
     let http = tls::http().map_err(|error| told(error.into()))?;
     let began = Instant::now();

@@ -25,6 +25,7 @@ use crate::{
     redis::{Database, RedisError, RedisServer, tap::Tap},
     target::{ProcessTarget, Ready, Start, Target},
     template::{UnknownPlaceholder, Values},
+    text::chain,
     tls,
 };
 
@@ -109,7 +110,7 @@ impl Changes {
         let named = [
             ("REDIS_SENTINELS", sentinels.as_str()),
             ("REDIS_SENTINEL_MASTER", master),
-            ("REDIS_SENTINEL_PASSWORD", redis.address().password.as_deref().unwrap_or_default()),
+            ("REDIS_SENTINEL_PASSWORD", redis.password().unwrap_or_default()),
         ];
         for (name, value) in named {
             changes.set.entry(name.to_owned()).or_insert_with(|| value.to_owned());
@@ -524,19 +525,4 @@ pub fn fill_command(target: &Target, command: &[String]) -> Result<Vec<String>, 
 
 fn cargo_target_dir() -> String {
     std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned())
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

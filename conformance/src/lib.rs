@@ -35,6 +35,7 @@ pub mod selftest;
 pub mod spec;
 pub mod target;
 pub mod template;
+pub mod text;
 pub mod tls;
 pub mod token;
 pub mod transcript;

@@ -3,8 +3,8 @@
 //! Knows nothing of reports; every line of a transcript and every message that quotes a server comes through here.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    fmt, fs,
+    collections::HashSet,
+    fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -14,10 +14,7 @@ use base64::{
 };
 use serde_json::Value;
 
-use crate::{
-    redis::RedisServer,
-    target::{Hook, Key, Target},
-};
+use crate::text::CUT;
 
 /// What stands in a secret's place.
 const HIDDEN: &str = "[redacted]";
@@ -25,12 +22,8 @@ const HIDDEN: &str = "[redacted]";
 const TOKEN: &str = "[token]";
 /// The shortest text that is taken for a secret: less would tear holes into ordinary words.
 const SHORTEST: usize = 4;
-/// The shortest value of a variable or a header that is taken for a secret for its name alone.
-const SHORTEST_BY_NAME: usize = 8;
 /// How many bytes of a longer secret give it away: a piece of this length is taken out as well.
 const PIECE: usize = 16;
-/// How a text that was cut goes on; see [`crate::transcript::shorten`].
-const CUT: &str = "… (";
 
 /// The secrets of a run. Clones share the tokens that any of them has come to know: a target may repeat in one case what it
 /// heard in another.
@@ -50,30 +43,6 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Every secret in a target file, and the password of the run's Redis.
-    pub fn of(target: &Target, redis: Option<&RedisServer>) -> Self {
-        let mut secrets = Self::default();
-        let values = target.values();
-        let filled = |text: &str| values.text(text).ok();
-        target.secrets.values().for_each(|secret| secrets.hide(secret));
-        let (secret, key) = match &target.jwt.key {
-            Key::Secret(secret) => (Some(secret.as_str()), None),
-            Key::Private(file) => (None, fs::read_to_string(target.folder.join(file)).ok()),
-            Key::Command(_) => (None, None),
-        };
-        let named = [secret, target.control.as_ref().map(|control| &*control.credential)];
-        let named = named.into_iter().flatten().filter_map(filled);
-        let hooks = target.sessions.iter().flat_map(|sessions| [&sessions.create, &sessions.revoke]);
-        let headers = hooks.chain([&target.emit]).flat_map(secret_headers).filter_map(filled);
-        let env = target.process.iter().flat_map(|process| named_secretly(&process.env)).filter_map(filled);
-        let password = redis.and_then(|redis| redis.address().password.clone());
-        for secret in key.into_iter().chain(named).chain(headers).chain(password) {
-            secrets.hide(without_scheme(&secret));
-        }
-        env.filter(|value| value.len() >= SHORTEST_BY_NAME).for_each(|secret| secrets.hide(&secret));
-        secrets
-    }
-
     /// Takes `secret` out from now on, also as it looks inside JSON, a URL or base64.
     pub fn hide(&mut self, secret: &str) {
         let json = Value::from(secret).to_string();
@@ -190,27 +159,11 @@ fn common(text: &str, secret: &str) -> Option<usize> {
 }
 
 /// `Bearer x` is as secret as `x`.
-fn without_scheme(text: &str) -> &str {
+pub(crate) fn without_scheme(text: &str) -> &str {
     match text.split_once(' ') {
         Some((scheme, rest)) if ["bearer", "basic", "token"].contains(&scheme.to_lowercase().as_str()) => rest.trim(),
         _ => text,
     }
-}
-
-fn secret_headers(hook: &Hook) -> impl Iterator<Item = &str> {
-    let request = match hook {
-        Hook::Http(request) => Some(request),
-        Hook::Command(_) => None,
-    };
-    request.into_iter().flat_map(|request| named_secretly(&request.headers))
-}
-
-/// Values whose names say that they are nobody's business.
-fn named_secretly(values: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
-    const NAMES: [&str; 9] =
-        ["authorization", "cookie", "secret", "token", "password", "credential", "private", "api-key", "api_key"];
-    let secret = |name: &str| NAMES.iter().any(|part| name.to_lowercase().contains(part));
-    values.iter().filter(move |(name, _)| secret(name)).map(|(_, value)| value.as_str())
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -254,10 +207,8 @@ fn hide_tokens(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::transcript::shorten;
+    use crate::text::shorten;
 
     const SECRET: &str = "hunter2-hunter2/hunter2+\"ärger\"";
 
@@ -327,24 +278,5 @@ mod tests {
     fn a_password_in_a_url_is_taken_out() {
         let clean = Secrets::default().redact("redis://:p@ss@h:1/2 and \"http://bob:pw@h\"");
         assert_eq!(clean, "redis://[redacted]@h:1/2 and \"http://[redacted]@h\"");
-    }
-
-    #[test]
-    fn a_target_files_secrets_are_known_also_where_they_are_written_out() {
-        let text = include_str!("../../fixtures/targets/reference.toml")
-            .replacen("secret = \"{jwt_secret}\"", "secret = \"written-out-signing-key\"", 1)
-            .replacen("credential = \"{ingest_token}\"", "credential = \"written-out-credential\"", 1)
-            .replacen("\"Bearer {ingest_token}\"", "\"Bearer written-out-ingest\"", 1)
-            .replacen("[process.env]", "[process.env]\nUPSTREAM_PASSWORD = \"written-out-password\"", 1);
-        let path = std::env::temp_dir().join(format!("notify-redact-{}.toml", std::process::id()));
-        fs::write(&path, text).expect("a file can be written");
-        let target = Target::read(Path::new(&path)).expect("the file is right");
-        fs::remove_file(&path).expect("it can be removed");
-        let secrets = Secrets::of(&target, None);
-        for secret in ["signing-key", "credential", "ingest", "password"] {
-            assert_eq!(secrets.redact(&format!("written-out-{secret}")), HIDDEN);
-        }
-        assert_eq!(secrets.redact(&target.secrets["jwt_secret"]), HIDDEN);
-        assert!(!format!("{secrets:?}").contains("written-out"));
     }
 }

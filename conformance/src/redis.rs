@@ -295,6 +295,11 @@ impl RedisServer {
         &self.address
     }
 
+    /// Its password, or none.
+    pub fn password(&self) -> Option<&str> {
+        self.address.password.as_deref()
+    }
+
     /// Lends an empty database; waits while all are lent. One that is dropped comes back by itself, though a little later
     /// than by [`Self::take_back`].
     ///

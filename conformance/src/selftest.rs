@@ -17,11 +17,12 @@ use crate::{
     bench::Suite,
     case::{Case, Need},
     event::{RunEvent, Verdict},
-    instance::{Changes, Instance, InstanceError, chain, fill_command},
+    instance::{Changes, Instance, InstanceError, fill_command},
     runner::{self, Plan},
     select::{beyond_this_machine, matches},
     spec::{Level, Profile},
     target::{ProcessTarget, Target},
+    text::chain,
 };
 
 /// A broken version of the server, as its list describes it.

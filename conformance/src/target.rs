@@ -7,6 +7,7 @@ mod hint;
 mod problem;
 mod reader;
 mod rules;
+mod secrets;
 mod shape;
 
 use std::{
@@ -215,19 +216,19 @@ impl Default for Hook {
 }
 
 impl Target {
-    /// Reads and checks a target file.
+    /// Reads and checks a target file; `cases` are the ids of the cases that it may name.
     ///
     /// # Errors
     /// Where the file cannot be read, is not of the right shape, or contradicts itself.
-    pub fn read(path: &Path) -> Result<Self, TargetError> {
+    pub fn read(path: &Path, cases: &[&str]) -> Result<Self, TargetError> {
         let text = fs::read_to_string(path).map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
         let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self::parse(&text, &folder, &environment)
+        Self::parse(&text, &folder, &environment, cases)
             .map_err(|problems| TargetError::Wrong { path: path.to_owned(), problems })
     }
 
-    /// Checks the text of a target file; `environment` has the variables that it may name.
+    /// Checks the text of a target file; `environment` has the variables that it may name, `cases` the ids of cases.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -235,8 +236,9 @@ impl Target {
         text: &str,
         folder: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
+        cases: &[&str],
     ) -> Result<Self, Vec<Problem>> {
-        shape::read(text, folder, environment)
+        shape::read(text, folder, environment, cases)
     }
 
     /// Whether the target declares `capability`.
@@ -277,11 +279,12 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases;
 
     const REFERENCE: &str = include_str!("../../fixtures/targets/reference.toml");
 
     fn problems(text: &str) -> String {
-        let problems = Target::parse(text, Path::new(""), &|_| None).expect_err("the file is broken");
+        let problems = Target::parse(text, Path::new(""), &|_| None, &cases::ids()).expect_err("the file is broken");
         problems.iter().map(|problem| format!("{problem}\n")).collect()
     }
 
@@ -291,7 +294,7 @@ mod tests {
         for entry in fs::read_dir(folder).expect("the folder exists") {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|kind| kind == "toml") {
-                Target::read(&path).unwrap_or_else(|error| panic!("{error}"));
+                Target::read(&path, &cases::ids()).unwrap_or_else(|error| panic!("{error}"));
             }
         }
     }
@@ -323,7 +326,7 @@ mod tests {
     fn url_and_secrets_may_come_from_the_environment() {
         let text = REFERENCE.replacen("jwt_secret = \"", "jwt_secret = \"{env:NOTIFY_SECRET}", 1);
         let set = |name: &str| (name == "NOTIFY_SECRET").then(|| "from-outside-".to_owned());
-        let target = Target::parse(&text, Path::new(""), &set).expect("the file is right");
+        let target = Target::parse(&text, Path::new(""), &set, &[]).expect("the file is right");
         assert!(target.secrets["jwt_secret"].starts_with("from-outside-conformance"));
         let unset = problems(&text);
         assert!(unset.contains("secrets.jwt_secret: takes NOTIFY_SECRET from the environment"), "{unset}");

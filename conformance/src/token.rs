@@ -18,9 +18,9 @@ use thiserror::Error;
 
 use crate::{
     hook::{self, Call},
-    instance::chain,
     target::{self, Target},
     template::UnknownPlaceholder,
+    text::chain,
 };
 
 /// How long an ordinary token of a case lives, in seconds.

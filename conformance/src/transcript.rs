@@ -3,14 +3,16 @@
 //! Every client, proxy and HTTP call of a case writes here; a failure prints it. Knows nothing of what the lines mean.
 
 use std::{
-    fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
 
-use crate::redact::Secrets;
+use crate::{
+    redact::Secrets,
+    text::{cut, shorten},
+};
 
 /// The longest text of one line that is kept, in bytes; what exceeds it is counted.
 const LINE_LIMIT: usize = 4_096;
@@ -143,22 +145,6 @@ impl Said {
     }
 }
 
-/// `text`, cut at `limit` bytes with a count of what is missing.
-pub fn shorten(text: &str, limit: usize) -> String {
-    cut(text, limit, text.len())
-}
-
-/// `text`, cut at `limit` bytes with a count of what is missing of `total`.
-fn cut(text: &str, limit: usize, total: usize) -> String {
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(limit);
-    let mut short = text[..end].to_owned();
-    let _ = write!(short, "… ({} more bytes)", total.saturating_sub(end));
-    short
-}
-
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
@@ -176,11 +162,6 @@ mod tests {
         transcript.sent("ws", r#"40/notifications,{"token":"eyJhbGciOi.eyJ1c2Vy.c2ln"} hunter22"#);
         let text = &transcript.lines()[0].text;
         assert_eq!(text, r#"40/notifications,{"token":"[token]"} [redacted]"#);
-    }
-
-    #[test]
-    fn a_long_line_is_cut_at_a_character_boundary() {
-        assert_eq!(shorten("ääää", 3), "ä… (6 more bytes)");
     }
 
     #[test]

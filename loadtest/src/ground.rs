@@ -4,11 +4,11 @@ use std::{io, sync::Arc};
 
 use notify_conformance::{
     ground::{self, GroundError},
-    instance::{self, Changes, Instance, InstanceError, chain},
-    redact::Secrets,
+    instance::{self, Changes, Instance, InstanceError},
     redis::{RedisChoice, RedisError, RedisServer},
     target::{Hook, Request, Target, TargetError},
     template::UnknownPlaceholder,
+    text::chain,
     token::{SignError, Signer},
 };
 use thiserror::Error;
@@ -103,7 +103,7 @@ impl Ground {
     pub async fn prepare(wanted: &Wanted) -> Result<Self, Failed> {
         let target = match &wanted.target {
             Some(named) => ground::read_target(Some(named))?,
-            None => Target::read(&ground::shipped(DEFAULT)?)?,
+            None => ground::read_file(&ground::shipped(DEFAULT)?)?,
         };
         // Before anything is started.
         requests(&target)?;
@@ -132,7 +132,7 @@ impl Ground {
         redis: Option<Arc<RedisServer>>,
         across: bool,
     ) -> Result<Self, Failed> {
-        let secrets = Secrets::of(&target, redis.as_deref());
+        let secrets = target.hidden(redis.as_deref().and_then(RedisServer::password));
         let told = |error: InstanceError| Failed::Start(secrets.redact(&chain(&error)));
         let nodes = match (&target.process, &target.url) {
             (Some(process), _) => {
@@ -188,7 +188,7 @@ impl Ground {
     /// What the server has said, without secrets; of several nodes one after the other.
     pub fn output(&self) -> String {
         let said: String = self.nodes.iter().map(Instance::output).collect();
-        Secrets::of(&self.target, self.redis.as_deref()).redact(&said)
+        self.target.hidden(self.redis.as_deref().and_then(RedisServer::password)).redact(&said)
     }
 
     /// Whether the server still runs, as far as the harness can tell.

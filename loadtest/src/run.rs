@@ -1,6 +1,6 @@
 //! One run from beginning to end: the ground, the scenario, its results. Knows nothing of the command line.
 
-use notify_conformance::instance::chain;
+use notify_conformance::text::chain;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{

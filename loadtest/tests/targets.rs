@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use notify_conformance::target::Target;
+use notify_conformance::ground;
 
 #[test]
 fn every_file_is_right() {
@@ -11,6 +11,6 @@ fn every_file_is_right() {
         fs::read_dir(&folder).expect("the folder exists").map(|it| it.expect("an entry").path()).collect();
     assert!(files.len() >= 3, "{files:?}");
     for path in files {
-        Target::read(&path).unwrap_or_else(|error| panic!("{error}"));
+        ground::read_file(&path).unwrap_or_else(|error| panic!("{error}"));
     }
 }

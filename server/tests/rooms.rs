@@ -1,5 +1,5 @@
-//! The rooms of the server, which are the top-level modules of the crate, know each other in one direction. Reads the source as text: what a
-//! room names of another by `crate::…` or by as many `super` as lead there. Unit tests may name whom they like.
+//! The rooms of server, suite and load harness, which are the top-level modules of each crate, know each other in one direction. Reads the
+//! source as text: what a room names of another by `crate::…` or by as many `super` as lead there. Unit tests may name whom they like.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,20 +12,29 @@ type Edges = BTreeMap<(String, String), BTreeSet<String>>;
 
 #[test]
 fn no_rooms_know_each_other_in_a_circle() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut sources = Vec::new();
-    read(&src, &src, &mut sources);
-    let edges = edges(&sources);
-    assert!(edges.contains_key(&("app".into(), "http".into())), "what is known to be there was not found");
-    let circle = circle(&edges);
-    assert!(circle.is_empty(), "rooms know each other in a circle:\n{}", circle.join("\n"));
+    for (krate, from, to) in
+        [("server", "app", "http"), ("conformance", "cases", "bench"), ("loadtest", "run", "ground")]
+    {
+        let edges = edges(&sources(&format!("{krate}/src")));
+        assert!(edges.contains_key(&(from.into(), to.into())), "{krate}: what is known to be there was not found");
+        let circle = circle(&edges);
+        assert!(circle.is_empty(), "rooms of {krate} know each other in a circle:\n{}", circle.join("\n"));
+    }
+}
+
+#[test]
+fn files_of_cases_know_their_kit_and_not_each_other() {
+    let edges = edges(&sources("conformance/src/cases"));
+    assert!(edges.contains_key(&("acks".into(), "kit".into())), "what is known to be there was not found");
+    let known: Vec<_> = edges.iter().filter(|((_, to), _)| to != "kit").collect();
+    assert!(known.is_empty(), "{known:?}");
 }
 
 #[test]
 fn a_circle_is_told_with_what_ties_it() {
     let sources = [
         ("lib.rs", "pub use a::Face;"),
-        ("a.rs", "use crate::{\n    b::{One, inner::Two},\n    leaf,\n};\nuse b::Extern;"),
+        ("a.rs", "use crate::{\n    b::{One, inner::Two},\n    d, leaf,\n};\nuse b::Extern;"),
         (
             "b/inner.rs",
             "mod nested {\n    use super::super::{deep, super::c::Three};\n}\nuse super::super::leaf::Four;",
@@ -35,11 +44,25 @@ fn a_circle_is_told_with_what_ties_it() {
             r##"const TEXT: &str = r#"}" crate::d::No"#; // crate::d::No
             fn f<'a>(_: &'a str) -> crate::Face { ('{', '\'', "\" crate::d::No"); }"##,
         ),
-        ("d.rs", "pub(crate) use crate::a::Five;\n#[cfg(test)]\nmod tests { use crate::d2::No; }"),
+        ("d.rs", "pub(crate) use crate::{a, leaf};\n#[cfg(test)]\nmod tests { use crate::d2::No; }"),
         ("leaf.rs", "#[cfg(test)]\nmod tests {\n    use crate::a::No;\n}"),
     ];
-    let told = ["a -> b: a.rs: One; a.rs: inner", "b -> c: b/inner.rs: Three", "c -> a: c.rs: Face"];
+    let told = [
+        "a -> b: a.rs: One; a.rs: inner",
+        "a -> d: a.rs: d",
+        "b -> c: b/inner.rs: Three",
+        "c -> a: c.rs: Face",
+        "d -> a: d.rs: a",
+    ];
     assert_eq!(circle(&edges(&sources.map(|(file, text)| (file.to_owned(), text.to_owned())))), told);
+}
+
+/// All files beneath a folder of the workspace, by their paths within it.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(folder);
+    let mut sources = Vec::new();
+    read(&src, &src, &mut sources);
+    sources
 }
 
 /// All files beneath a folder, by their paths within the source.
@@ -141,7 +164,9 @@ fn follow<'a>(path: &[&'a str], depth: usize, found: &mut Vec<(&'a str, &'a str)
         [room, "::", "{", ref rest @ ..] if depth == 0 => {
             found.extend(branches(rest).into_iter().filter_map(|branch| Some((room, *branch.first()?))));
         }
-        [room, "::", name, ..] | [room, name, ..] if depth == 0 => found.push((room, name)),
+        [room, "::", name, ..] if depth == 0 => found.push((room, name)),
+        // The whole of it.
+        [room, ..] if depth == 0 => found.push((room, room)),
         _ => {}
     }
 }

@@ -9,9 +9,9 @@ use super::Bench;
 use crate::{
     expect::{Outcome, inconclusive, mismatch},
     hook::{self, Call, HookError},
-    instance::chain,
     target::{Hook, Request},
     template::{UnknownPlaceholder, Values},
+    text::chain,
 };
 
 /// How long a server may be too busy for a request that is made again and again.

@@ -8,10 +8,9 @@ use serde_json::Value;
 use super::Bench;
 use crate::{
     expect::{Outcome, inconclusive, mismatch},
-    instance::chain,
     target::Request,
     template::Values,
-    transcript::shorten,
+    text::{chain, shorten},
 };
 
 /// How long an answer may take.

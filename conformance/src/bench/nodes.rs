@@ -48,7 +48,7 @@ impl Bench {
     pub async fn own_redis(&self, keeps: bool) -> Outcome<Arc<RedisServer>> {
         let Some(redis) = &self.suite.redis else { return Err(inconclusive("the run has no Redis")) };
         let redis = Arc::new(redis.another(keeps).await.map_err(|error| no_redis(&error))?);
-        redis.address().password.iter().for_each(|password| self.transcript.hide_token(password));
+        redis.password().iter().for_each(|password| self.transcript.hide_token(password));
         Ok(self.own(redis))
     }
 
@@ -58,7 +58,7 @@ impl Bench {
     /// Where it cannot be started.
     pub async fn own_fleet(&self) -> Outcome<Arc<RedisServer>> {
         let redis = RedisServer::behind_sentinels().await.map_err(|error| no_redis(&error))?;
-        redis.address().password.iter().for_each(|password| self.transcript.hide_token(password));
+        redis.password().iter().for_each(|password| self.transcript.hide_token(password));
         Ok(self.own(Arc::new(redis)))
     }
 

@@ -3,144 +3,59 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, interval};
 
-use super::{
+use super::kit::{
     QUIET,
-    emit::body_for,
-    numbers::{numbered, numbers},
+    acks::{connect, in_the_end, join, live_event, queue, settle},
+    control::body_for,
+    numbers::{numbered, numbers, payloads},
 };
 use crate::{
-    bench::{Bench, User},
+    bench::Bench,
     case::{Case, Need},
-    client::{Arrival, Client, Delivery, Transport},
-    expect::{self, Outcome, mismatch},
+    client::{Delivery, Transport},
+    expect::{self, Outcome},
 };
 
 /// The time limit for an acknowledgement that the cases with a short one ask for, and how long a close may take after it.
 const SHORT: &str = "1";
 const CLOSED_BY: Duration = Duration::from_secs(6);
-/// How long a server may take to remove what was acknowledged, and how often to look. Each look leaves a sentinel with a server that
-/// removes nothing: they must be fewer than a queue holds, or the cap would remove what the server should have.
-const IN_THE_END: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(250);
 
 const TIMEOUT: &[Need] = &[Need::Setting("ack_timeout_seconds")];
 const OWN: &[Need] = &[Need::OwnServer];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ACK-01/live", "live events ask for an acknowledgement", |t| Box::pin(live(t))),
-    Case::new("ACK-01/polling", "so they do over polling", |t| Box::pin(polled(t)))
-        .needs(&[Need::Capability("polling")])
-        .also(&["ACK-05"]),
-    Case::new("ACK-02/queued", "queued.events asks for an acknowledgement", |t| Box::pin(queued(t))),
-    Case::new("ACK-03/plain", "nothing asks a client for one that did not say ack: true", |t| Box::pin(plain(t))),
-    Case::new("ACK-04/live", "live events that were not acknowledged come again", |t| Box::pin(again(t))),
-    Case::new("ACK-04/queued", "queued events that were not acknowledged come again, and again", |t| {
-        Box::pin(queued_again(t))
-    }),
-    Case::new("ACK-05/acknowledged", "what was acknowledged does not come again", |t| Box::pin(acknowledged(t))),
-    Case::new("ACK-06/same-payload", "what comes again is what came before", |t| Box::pin(same_payload(t))),
-    Case::new("ACK-07/order", "what comes again comes in order, older ones first", |t| Box::pin(order(t))),
-    Case::new("ACK-08/only-that", "an acknowledgement is for that event alone", |t| Box::pin(only_that(t))),
-    Case::new("ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", |t| {
-        Box::pin(timeout(t))
-    })
-    .needs(TIMEOUT),
-    Case::new("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", |t| {
-        Box::pin(half_open(t))
-    })
-    .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
-    Case::new("ACK-10/kill", "what was not acknowledged survives a kill -9", |t| Box::pin(kill(t))).needs(OWN),
-    Case::new("ACK-11/complete", "queued.events says that nothing was lost", |t| Box::pin(complete(t))),
-    Case::new("ACK-11/dropped", "queued.events says how many events the cap has cost", |t| Box::pin(dropped(t))),
-    Case::new("ACK-12/told-again", "a loss is told until that is acknowledged", |t| Box::pin(told_again(t))),
-    Case::new("ACK-13/all-expired", "a loss is told though nothing is queued", |t| Box::pin(all_expired(t)))
+    case!("ACK-01/live", "live events ask for an acknowledgement", live),
+    case!("ACK-01/polling", "so they do over polling", polled).needs(&[Need::Capability("polling")]).also(&["ACK-05"]),
+    case!("ACK-02/queued", "queued.events asks for an acknowledgement", queued),
+    case!("ACK-03/plain", "nothing asks a client for one that did not say ack: true", plain),
+    case!("ACK-04/live", "live events that were not acknowledged come again", again),
+    case!("ACK-04/queued", "queued events that were not acknowledged come again, and again", queued_again),
+    case!("ACK-05/acknowledged", "what was acknowledged does not come again", acknowledged),
+    case!("ACK-06/same-payload", "what comes again is what came before", same_payload),
+    case!("ACK-07/order", "what comes again comes in order, older ones first", order),
+    case!("ACK-08/only-that", "an acknowledgement is for that event alone", only_that),
+    case!("ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", timeout).needs(TIMEOUT),
+    case!("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", half_open)
+        .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
+    case!("ACK-10/kill", "what was not acknowledged survives a kill -9", kill).needs(OWN),
+    case!("ACK-11/complete", "queued.events says that nothing was lost", complete),
+    case!("ACK-11/dropped", "queued.events says how many events the cap has cost", dropped),
+    case!("ACK-12/told-again", "a loss is told until that is acknowledged", told_again),
+    case!("ACK-13/all-expired", "a loss is told though nothing is queued", all_expired)
         .needs(&[Need::Setting("queue_ttl_seconds")]),
-    Case::new("ACK-14/no-store", "an event that cannot be stored is refused and not delivered", |t| {
-        Box::pin(no_store(t))
-    })
-    .needs(OWN),
-    Case::new("ACK-15/any-form", "an acknowledgement may carry anything or nothing", |t| Box::pin(any_form(t))),
-    Case::new("ACK-15/any-device", "one device's acknowledgement is enough", |t| Box::pin(any_device(t))),
-    Case::new("ACK-16/mixed", "beside a plain device nothing is lost to one that acknowledges", |t| Box::pin(mixed(t))),
-    Case::new("ACK-17/batch", "a batch beyond the cap reaches a client that is there, whole", |t| Box::pin(batch(t)))
+    case!("ACK-14/no-store", "an event that cannot be stored is refused and not delivered", no_store).needs(OWN),
+    case!("ACK-15/any-form", "an acknowledgement may carry anything or nothing", any_form),
+    case!("ACK-15/any-device", "one device's acknowledgement is enough", any_device),
+    case!("ACK-16/mixed", "beside a plain device nothing is lost to one that acknowledges", mixed),
+    case!("ACK-17/batch", "a batch beyond the cap reaches a client that is there, whole", batch)
         .needs(&[Need::Capability("control")]),
 ];
-
-/// Connects as a client that acknowledges.
-async fn connect(t: &Bench, user: &User, transport: Transport) -> Outcome<Client> {
-    let auth = json!({"token": t.token(user).await?, "ack": true});
-    let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
-    device.expect_accepted().await?;
-    Ok(device)
-}
-
-pub(super) async fn join(t: &Bench, user: &User) -> Outcome<Client> {
-    connect(t, user, Transport::WebSocket).await
-}
-
-/// The next live event, which asks for an acknowledgement and has the number `n`.
-pub(super) async fn live_event(device: &mut Client, n: usize) -> Outcome<Delivery> {
-    let delivery = device.expect_delivery("record.accessed").await?;
-    numbered(&delivery.args, [n])?;
-    expect::that(delivery.ack.is_some(), "an event that asks for an acknowledgement", "it does not")?;
-    Ok(delivery)
-}
-
-/// The queue, which asks for an acknowledgement and holds these numbers.
-pub(super) async fn queue(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome<Delivery> {
-    let delivery = device.expect_delivery("queued.events").await?;
-    let payloads = delivery.args.first().and_then(Value::as_array).cloned().unwrap_or_default();
-    numbered(&payloads, expected)?;
-    expect::that(delivery.ack.is_some(), "queued.events that asks for an acknowledgement", "it does not")?;
-    Ok(delivery)
-}
 
 /// What `queued.events` says of what was lost.
 fn told(delivery: &Delivery, dropped: u64) -> Outcome {
     let expected = json!({"complete": dropped == 0, "dropped": dropped});
     expect::equal("the second argument", &expected, delivery.args.get(1).unwrap_or(&Value::Null))
-}
-
-/// What is queued for the user is this in the end: a server may take its time to remove what was acknowledged, and until
-/// then it may come again.
-pub(super) async fn in_the_end(t: &Bench, user: &User, expected: &[u64]) -> Outcome {
-    let deadline = Instant::now() + IN_THE_END;
-    let mut poll = interval(POLL);
-    loop {
-        poll.tick().await;
-        let mut device = join(t, user).await?;
-        // Of a type of its own, so that it cannot be taken for one that comes again.
-        t.emit(&t.event_for(user).of("record.uploaded")).await?;
-        let mut queued = Vec::new();
-        let live = loop {
-            let next = device.next(IN_THE_END).await;
-            let Some(Arrival::Event { name, args, ack }) = next else {
-                return Err(mismatch("queued.events or the sentinel", format!("{next:?}")));
-            };
-            match name.as_str() {
-                "queued.events" => queued.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default())),
-                _ => break Delivery { args, ack },
-            }
-        };
-        device.acknowledge(&live, vec![]).await?;
-        settle(&mut device).await?;
-        device.disconnect().await;
-        // Sentinels of earlier rounds have no number.
-        queued.retain(|n| *n > 0);
-        if queued == expected {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return expect::equal("in the end, what is queued", &json!(expected), &json!(queued));
-        }
-    }
-}
-
-/// Waits until the server has read all that the device has sent: a `ping` is answered after that.
-pub(super) async fn settle(device: &mut Client) -> Outcome {
-    device.call("ping", vec![]).await.map(drop)
 }
 
 async fn live(t: Bench) -> Outcome {
@@ -157,7 +72,7 @@ async fn live(t: Bench) -> Outcome {
 
 async fn polled(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut device = connect(&t, &alice, Transport::Polling).await?;
+    let mut device = connect(&t, &alice, t.opening(Transport::Polling), true).await?;
     t.emit_numbered(&alice, 1, 2).await?;
     let first = live_event(&mut device, 1).await?;
     live_event(&mut device, 2).await?;
@@ -303,9 +218,7 @@ async fn half_open(t: Bench) -> Outcome {
     let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
     let alice = t.user().await?;
     let line = t.line().await?;
-    let auth = json!({"token": t.token(&alice).await?, "ack": true});
-    let mut device = t.attempt_raw(t.opening_over(&line, Transport::WebSocket), Some(auth)).await?;
-    device.expect_accepted().await?;
+    let _device = connect(&t, &alice, t.opening_over(&line, Transport::WebSocket), true).await?;
     line.black_hole();
     t.emit_numbered(&alice, 1, 3).await?;
     let last = t.emit_until_away(&alice, 4, CLOSED_BY).await?;
@@ -327,7 +240,7 @@ async fn kill(t: Bench) -> Outcome {
     t.kill_and_restart().await?;
     let mut device = join(&t, &alice).await?;
     let again = device.expect_delivery("queued.events").await?;
-    let found = numbers(again.args[0].as_array().map(Vec::as_slice).unwrap_or_default());
+    let found = numbers(payloads("queued.events", &again.args));
     // What was acknowledged just before may come again, as a duplicate; what was not must.
     expect::that(
         found.ends_with(&[5, 6, 7, 8, 9, 10]) && found.is_sorted(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{QUIET, leaks::TRACES};
+use super::kit::{QUIET, texts::TRACES};
 use crate::{
     bench::{Bench, User, signing},
     case::{Case, Need},
@@ -19,17 +19,15 @@ const OWN_SERVER: &[Need] = &[Need::OwnServer];
 /// The tokens of the fixtures that a sentence decides about, each with its verdict.
 macro_rules! by_fixtures {
     ($id:literal, $sentence:literal, $title:literal) => {
-        Case::new($id, $title, |t| Box::pin(fixtures_of(t, Transport::WebSocket, $sentence)))
+        over!(WebSocket, $id, $title, fixtures_of($sentence))
     };
 }
 
 pub(super) const CASES: &[Case] = &[
     by_fixtures!("AUTH-01/accepted", "AUTH-01", "right tokens in the CONNECT payload are accepted"),
-    Case::new("AUTH-01/library", "rust_socketio is accepted with a right token", |t| Box::pin(accepted_by_library(t))),
-    Case::new("AUTH-02/header", "a token in the Authorization header is accepted", |t| Box::pin(header(t))),
-    Case::new("AUTH-02/payload-first", "the payload's token decides where both are given", |t| {
-        Box::pin(payload_first(t))
-    }),
+    case!("AUTH-01/library", "rust_socketio is accepted with a right token", accepted_by_library),
+    case!("AUTH-02/header", "a token in the Authorization header is accepted", header),
+    case!("AUTH-02/payload-first", "the payload's token decides where both are given", payload_first),
     by_fixtures!("AUTH-03/prefix", "AUTH-03", "the prefix Bearer is taken off, and nothing else is"),
     over!(
         WebSocket,
@@ -40,27 +38,21 @@ pub(super) const CASES: &[Case] = &[
     over!(Polling, "AUTH-03/both-places-polled", "and by polling", both_places),
     over!(WebSocket, "AUTH-04/url", "a token in the URL is not a token", in_url),
     over!(Polling, "AUTH-04/url-polled", "nor by polling", in_url),
-    Case::new("AUTH-05/polled", "every token of the fixtures has its verdict by polling, too", |t| {
-        Box::pin(fixtures_polled(t))
-    })
-    .needs(&[Need::Capability("polling")])
-    .also(&FIXTURES),
+    case!("AUTH-05/polled", "every token of the fixtures has its verdict by polling, too", fixtures_polled)
+        .needs(&[Need::Capability("polling")])
+        .also(&FIXTURES),
     by_fixtures!("AUTH-05/signature", "AUTH-05", "tokens whose signature does not verify are refused"),
     by_fixtures!("AUTH-06/algorithm", "AUTH-06", "tokens that name another algorithm are refused"),
-    Case::new("AUTH-06/key-confusion", "no public key serves as the secret of an HMAC", |t| Box::pin(key_confusion(t)))
+    case!("AUTH-06/key-confusion", "no public key serves as the secret of an HMAC", key_confusion)
         .needs(&[Need::OwnServer, Need::Capability("config")]),
     by_fixtures!("AUTH-07/exp", "AUTH-07", "tokens without a sound exp are refused"),
     by_fixtures!("AUTH-08/expired", "AUTH-08", "expired tokens are refused"),
     by_fixtures!("AUTH-09/nbf", "AUTH-09", "tokens are refused before their nbf"),
     by_fixtures!("AUTH-10/user-id", "AUTH-10", "a userId that is no non-empty string is refused"),
-    Case::new("AUTH-10/number", "a userId that is a number is not the user of that name", |t| {
-        Box::pin(number_as_user(t))
-    }),
+    case!("AUTH-10/number", "a userId that is a number is not the user of that name", number_as_user),
     by_fixtures!("AUTH-11/sub", "AUTH-11", "sub stands in for an absent userId only"),
     by_fixtures!("AUTH-12/session-id", "AUTH-12", "a sessionId that is no non-empty string is refused"),
-    Case::new("AUTH-12/number", "a sessionId that is a number is not the session of that name", |t| {
-        Box::pin(number_as_session(t))
-    }),
+    case!("AUTH-12/number", "a sessionId that is a number is not the session of that name", number_as_session),
     by_fixtures!("AUTH-13/type", "AUTH-13", "refresh tokens are refused, access tokens are not"),
     over!(WebSocket, "AUTH-14/unknown", "a session that never was is refused", unknown_session),
     over!(Polling, "AUTH-14/unknown-polled", "and by polling", unknown_session),
@@ -70,40 +62,25 @@ pub(super) const CASES: &[Case] = &[
     over!(Polling, "AUTH-16/expired-polled", "and by polling", expired_session),
     over!(WebSocket, "AUTH-17/owner", "another user's session is refused", foreign_session),
     over!(Polling, "AUTH-17/owner-polled", "and by polling", foreign_session),
-    Case::new("AUTH-18/connect-error", "a refusal is a CONNECT_ERROR with a message, on both transports", |t| {
-        Box::pin(connect_error(t))
-    }),
-    Case::new("AUTH-18/library", "rust_socketio sees a refusal as an error", |t| Box::pin(refused_by_library(t))),
-    Case::new("AUTH-19/no-event", "a refused client receives no event", |t| Box::pin(no_event(t))),
-    Case::new("AUTH-20/no-drain", "a refused client drains no queue", |t| Box::pin(no_drain(t))),
-    Case::new("AUTH-21/codes", "every refusal carries the code that fits", |t| Box::pin(codes(t))),
-    Case::new("AUTH-21/session-codes", "a refused session is told as session_invalid", |t| Box::pin(session_codes(t)))
+    case!("AUTH-18/connect-error", "a refusal is a CONNECT_ERROR with a message, on both transports", connect_error),
+    case!("AUTH-18/library", "rust_socketio sees a refusal as an error", refused_by_library),
+    case!("AUTH-19/no-event", "a refused client receives no event", no_event),
+    case!("AUTH-20/no-drain", "a refused client drains no queue", no_drain),
+    case!("AUTH-21/codes", "every refusal carries the code that fits", codes),
+    case!("AUTH-21/session-codes", "a refused session is told as session_invalid", session_codes)
         .needs(&[Need::Capability("sessions")]),
-    Case::new("AUTH-22/fail-closed", "nobody is let in while the session store is away", |t| {
-        Box::pin(store_away(t, false))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("sessions")]),
-    Case::new("AUTH-23/unavailable", "a session store that is away is told as unavailable", |t| {
-        Box::pin(store_away(t, true))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("sessions")]),
-    Case::new("AUTH-24/refusals", "no refusal carries a token, a stack trace or an address", |t| {
-        Box::pin(discreet_refusals(t))
-    }),
-    Case::new("AUTH-24/log", "no line of the server's output carries a token or a secret", |t| {
-        Box::pin(discreet_log(t))
-    })
-    .needs(OWN_SERVER),
-    Case::new("AUTH-25/wrong-types", "tokens of the wrong type or size are refused cleanly", |t| {
-        Box::pin(wrong_types(t))
-    }),
+    case!("AUTH-22/fail-closed", "nobody is let in while the session store is away", store_away(false))
+        .needs(&[Need::OwnServer, Need::Capability("sessions")]),
+    case!("AUTH-23/unavailable", "a session store that is away is told as unavailable", store_away(true))
+        .needs(&[Need::OwnServer, Need::Capability("sessions")]),
+    case!("AUTH-24/refusals", "no refusal carries a token, a stack trace or an address", discreet_refusals),
+    case!("AUTH-24/log", "no line of the server's output carries a token or a secret", discreet_log).needs(OWN_SERVER),
+    case!("AUTH-25/wrong-types", "tokens of the wrong type or size are refused cleanly", wrong_types),
     by_fixtures!("AUTH-42/foreign", "AUTH-42", "what nothing is configured about changes nothing"),
     by_fixtures!("AUTH-26/crit", "AUTH-26", "tokens with critical extensions are refused"),
-    Case::new("AUTH-27/long", "a token of 60 KiB is read, over both transports", |t| Box::pin(long(t))),
-    Case::new("AUTH-28/null", "where the payload's token is null, the header's counts", |t| Box::pin(null_token(t))),
-    Case::new("AUTH-29/beside", "whatever stands beside the token, the token is taken, over both transports", |t| {
-        Box::pin(beside(t))
-    }),
+    case!("AUTH-27/long", "a token of 60 KiB is read, over both transports", long),
+    case!("AUTH-28/null", "where the payload's token is null, the header's counts", null_token),
+    case!("AUTH-29/beside", "whatever stands beside the token, the token is taken, over both transports", beside),
 ];
 
 /// The sentences that the fixtures' tokens are about, but for AUTH-25: what is too large for a token may be too large for a request.
@@ -152,12 +129,7 @@ async fn present(t: &Bench, transport: Transport, fixture: &Fixture, alice: &Use
 }
 
 fn named<T>(fixture: &Fixture, outcome: Outcome<T>) -> Outcome<T> {
-    outcome.map_err(|fault| match fault {
-        expect::Fault::Mismatch { expected, actual } => {
-            mismatch(format!("{expected} for the token {} ({})", fixture.name, fixture.why), actual)
-        }
-        other => other,
-    })
+    outcome.map_err(|fault| fault.of(format!("for the token {} ({})", fixture.name, fixture.why)))
 }
 
 /// The client is accepted, and as this user.
@@ -209,8 +181,7 @@ async fn payload_first(t: Bench) -> Outcome {
 /// What an issuer writes that lists every group of a user.
 async fn long(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let transports = [Transport::WebSocket, Transport::Polling];
-    for transport in transports.into_iter().filter(|it| *it == Transport::WebSocket || t.target().declares("polling")) {
+    for transport in t.transports() {
         for groups in [400, 1_350] {
             let groups: Vec<_> = (0..groups).map(|n| format!("cn=group-{n:04},ou=wards,dc=test")).collect();
             let expiry = token::now() + 900;
@@ -229,8 +200,7 @@ async fn long(t: Bench) -> Outcome {
 async fn beside(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = t.token(&alice).await?;
-    let transports = [Transport::WebSocket, Transport::Polling];
-    for transport in transports.into_iter().filter(|it| *it == Transport::WebSocket || t.target().declares("polling")) {
+    for transport in t.transports() {
         for entry in fixtures::list(fixtures::CONNECT, "payloads") {
             t.transcript().note(format!("payload {}: {}", entry["name"], entry["why"]));
             let payload = fixtures::fill(&entry["text"], &[("token", &token)]);
@@ -245,12 +215,8 @@ async fn beside(t: Bench) -> Outcome {
                 device.disconnect().await;
                 Ok(())
             };
-            told.await.map_err(|fault| match fault {
-                expect::Fault::Mismatch { expected, actual } => {
-                    mismatch(format!("{expected} with the payload {} ({})", entry["name"], entry["why"]), actual)
-                }
-                other => other,
-            })?;
+            let which = format!("with the payload {} ({})", entry["name"], entry["why"]);
+            told.await.map_err(|fault: expect::Fault| fault.of(which))?;
         }
     }
     Ok(())
@@ -372,10 +338,7 @@ async fn refused_over(t: &Bench, transport: Transport, user: &User) -> Outcome<R
 }
 
 async fn connect_error(t: Bench) -> Outcome {
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::Polling && !t.target().declares("polling") {
-            continue;
-        }
+    for transport in t.transports() {
         let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "not-a-token"}))).await?;
         let refusal = device.expect_refused().await?;
         expect::that(refusal.message().is_some(), "an object with a string message", refusal.data.to_string())?;

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::{body_for, one_answer},
-    keys::{accepted, mixed, until_accepted},
-    numbers::{numbered, numbers, receives},
-    order::{exactly, fetches_one, read_until},
-    pace::one_device,
+    control::{accepted, body_for, mixed, one_answer, until_accepted},
+    numbers::{exactly, numbered, numbers, read_until, receives},
     queue::{finds, finds_nothing},
-    slow,
+    slow::{self, fetches_one},
 };
 use crate::{
     bench::{Bench, User},
@@ -33,113 +30,63 @@ const POLLING: &[Need] = &[Need::OwnServer, Need::Capability("polling")];
 const CONTROL: &[Need] = &[Need::OwnServer, Need::Capability("control")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("CLUSTER-01/other-node", "an event reaches a device at another node", |t| {
-        Box::pin(other_node(t, Transport::WebSocket))
-    })
+    over!(WebSocket, "CLUSTER-01/other-node", "an event reaches a device at another node", other_node).needs(OWN),
+    over!(Polling, "CLUSTER-01/polling", "so it does over polling", other_node).needs(POLLING),
+    case!("CLUSTER-01/every-device", "every device of the user, at both nodes, receives every event", every_device)
+        .needs(OWN),
+    case!(
+        "CLUSTER-02/delivered-elsewhere",
+        "what was delivered at one node is not queued at the other",
+        delivered_elsewhere
+    )
     .needs(OWN),
-    Case::new("CLUSTER-01/polling", "so it does over polling", |t| Box::pin(other_node(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("CLUSTER-01/every-device", "every device of the user, at both nodes, receives every event", |t| {
-        Box::pin(every_device(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-02/delivered-elsewhere", "what was delivered at one node is not queued at the other", |t| {
-        Box::pin(delivered_elsewhere(t))
-    })
-    .needs(OWN),
-    Case::new(
+    case!(
         "CLUSTER-02/last-one-leaves",
         "where the last device leaves, at whichever node, events are queued",
-        |t| Box::pin(last_one_leaves(t)),
+        last_one_leaves
     )
     .needs(CONTROL),
-    Case::new("CLUSTER-03/drains", "what was queued at one node drains at the other, once", |t| Box::pin(drains(t)))
-        .needs(OWN),
-    Case::new(
+    case!("CLUSTER-03/drains", "what was queued at one node drains at the other, once", drains).needs(OWN),
+    case!(
         "CLUSTER-03/at-once",
         "of two devices that connect to both nodes at once, one is handed the queue",
-        |t| Box::pin(drains_at_once(t)),
+        drains_at_once
     )
     .needs(OWN),
-    Case::new(
-        "CLUSTER-03/on-its-way",
-        "nor is one that is on its way to a device handed over at the other node",
-        |t| {
-            Box::pin(async move {
-                let (a, b) = t.two_nodes().await?;
-                one_device(&a, &b, Transport::WebSocket).await
-            })
-        },
-    )
-    .needs(OWN),
-    Case::new("CLUSTER-04/one-cap", "the newest 50 of both nodes' events are kept, in order", |t| Box::pin(one_cap(t)))
+    case!("CLUSTER-04/one-cap", "the newest 50 of both nodes' events are kept, in order", one_cap).needs(OWN),
+    case!("CLUSTER-05/in-turn", "events of both nodes in turn arrive in order on devices at both", in_turn).needs(OWN),
+    case!("CLUSTER-05/at-once", "of emitters at both nodes all devices see one order, and each one's own", at_once)
         .needs(OWN),
-    Case::new("CLUSTER-05/in-turn", "events of both nodes in turn arrive in order on devices at both", |t| {
-        Box::pin(in_turn(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-05/at-once", "of emitters at both nodes all devices see one order, and each one's own", |t| {
-        Box::pin(at_once(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-05/queued-first", "what was queued comes before what the other node emits meanwhile", |t| {
-        Box::pin(queued_first(t))
-    })
-    .needs(OWN),
-    Case::new(
+    case!("CLUSTER-05/queued-first", "what was queued comes before what the other node emits meanwhile", queued_first)
+        .needs(OWN),
+    case!(
         "CLUSTER-05/not-fetched",
         "what a client did not fetch at one node comes before what the other has accepted since",
-        |t| Box::pin(not_fetched(t)),
+        not_fetched
     )
     .needs(&[Need::OwnServer, Need::Capability("control"), Need::Capability("polling")]),
-    Case::new("CLUSTER-06/connects", "an event that races with a connect to the other node arrives once", |t| {
-        Box::pin(connects(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-06/joins", "so it does where the user has a device at the emitting node already", |t| {
-        Box::pin(joins(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-06/leaves", "an event that races with a leave from the other node arrives once", |t| {
-        Box::pin(leaves(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-06/moves", "to a client that goes to and fro everything arrives once and in order", |t| {
-        Box::pin(moves(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-07/comes-again", "what was not acknowledged at one node comes again at the other", |t| {
-        Box::pin(comes_again(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-07/beside-plain", "a plain device at the other node ends the keeping of nothing", |t| {
-        Box::pin(beside_plain(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-08/acknowledged", "what was acknowledged at one node comes at none again", |t| {
-        Box::pin(acknowledged(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-09/websocket", "a revocation closes WebSocket connections at the other node", |t| {
-        Box::pin(revoked(t, Transport::WebSocket))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-09/polling", "and polling ones", |t| Box::pin(revoked(t, Transport::Polling))).needs(POLLING),
-    Case::new("CLUSTER-09/not-reading", "and those of a client that does not read", |t| {
-        Box::pin(revoked_though_not_reading(t))
-    })
-    .needs(CONTROL),
-    Case::new("CLUSTER-10/repeated", "an Idempotency-Key is known at both nodes", |t| Box::pin(repeated(t))).needs(OWN),
-    Case::new("CLUSTER-18/at-once", "an Idempotency-Key that comes to both nodes at once emits once", |t| {
-        Box::pin(repeated_at_once(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-18/rest", "a batch that one node has accepted in part is completed by the other", |t| {
-        Box::pin(completed(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-16/live", "an event that the other node delivers is answered as live", |t| Box::pin(live(t)))
+    case!("CLUSTER-06/connects", "an event that races with a connect to the other node arrives once", connects)
         .needs(OWN),
+    case!("CLUSTER-06/joins", "so it does where the user has a device at the emitting node already", joins).needs(OWN),
+    case!("CLUSTER-06/leaves", "an event that races with a leave from the other node arrives once", leaves).needs(OWN),
+    case!("CLUSTER-06/moves", "to a client that goes to and fro everything arrives once and in order", moves)
+        .needs(OWN),
+    case!("CLUSTER-07/comes-again", "what was not acknowledged at one node comes again at the other", comes_again)
+        .needs(OWN),
+    case!("CLUSTER-07/beside-plain", "a plain device at the other node ends the keeping of nothing", beside_plain)
+        .needs(OWN),
+    case!("CLUSTER-08/acknowledged", "what was acknowledged at one node comes at none again", acknowledged).needs(OWN),
+    over!(WebSocket, "CLUSTER-09/websocket", "a revocation closes WebSocket connections at the other node", revoked)
+        .needs(OWN),
+    over!(Polling, "CLUSTER-09/polling", "and polling ones", revoked).needs(POLLING),
+    case!("CLUSTER-09/not-reading", "and those of a client that does not read", revoked_though_not_reading)
+        .needs(CONTROL),
+    case!("CLUSTER-10/repeated", "an Idempotency-Key is known at both nodes", repeated).needs(OWN),
+    case!("CLUSTER-18/at-once", "an Idempotency-Key that comes to both nodes at once emits once", repeated_at_once)
+        .needs(OWN),
+    case!("CLUSTER-18/rest", "a batch that one node has accepted in part is completed by the other", completed)
+        .needs(OWN),
+    case!("CLUSTER-16/live", "an event that the other node delivers is answered as live", live).needs(OWN),
 ];
 
 async fn other_node(t: Bench, transport: Transport) -> Outcome {
@@ -442,8 +389,7 @@ async fn acknowledged(t: Bench) -> Outcome {
 async fn revoked(t: Bench, transport: Transport) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let other = User { id: alice.id.clone(), session: a.session_id() };
-    a.open_session(&other, None).await?;
+    let other = a.user_named(&alice.id).await?;
     let mut devices = [b.connect_raw(&alice, transport).await?, a.connect_raw(&alice, transport).await?];
     let mut stays = b.connect_raw(&other, transport).await?;
     a.revoke_session(&alice.session).await?;
@@ -458,13 +404,12 @@ async fn revoked(t: Bench, transport: Transport) -> Outcome {
 async fn revoked_though_not_reading(t: Bench) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let (mut device, line) = slow::stalled(&b, &alice, Transport::WebSocket, false).await?;
+    let (mut device, line) = slow::stalled(&b, &alice, Transport::WebSocket).await?;
     a.revoke_session(&alice.session).await?;
     let last = a.emit_until_away(&alice, 1, AFTER_REVOCATION).await?;
     line.restore();
     device.expect_closed(AWAY_BY).await?;
-    let other = User { id: alice.id.clone(), session: a.session_id() };
-    a.open_session(&other, None).await?;
+    let other = a.user_named(&alice.id).await?;
     let queued = a.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
     expect::that(numbers(&queued).last() == Some(&(last as u64)), format!("events up to {last}"), format!("{queued:?}"))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::kit::server::gives_up;
 use crate::{
     bench::{Bench, signing},
     case::{Case, Need},
@@ -14,47 +15,26 @@ use crate::{
     token::{KEY_PAIRS, P384_PUBLIC, RSA_1024_PUBLIC, Signer},
 };
 
-/// How long a server that cannot start may take to say so.
-const GIVES_UP: Duration = Duration::from_secs(10);
 /// How long health may take to follow the store.
 const FOLLOWS: Duration = Duration::from_secs(10);
 
 const OWN: &[Need] = &[Need::OwnServer];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("CONF-01/no-secret", "without a key the server does not start", |t| Box::pin(no_secret(t))).needs(OWN),
-    Case::new("CONF-02/all-errors", "all errors are told at once, each with its variable", |t| Box::pin(all_errors(t)))
-        .needs(OWN),
-    Case::new("CONF-03/no-value", "no error shows a secret", |t| Box::pin(no_value(t))).needs(OWN),
-    Case::new("CONF-04/algorithms", "tokens are verified by each algorithm that may be configured", |t| {
-        Box::pin(algorithms(t))
-    })
-    .needs(OWN),
-    Case::new("CONF-05/queue-max", "QUEUE_MAX_EVENTS sets the cap", |t| Box::pin(queue_max(t)))
-        .needs(&[Need::Setting("queue_max_events")]),
-    Case::new("CONF-06/redis", "the configured Redis database is used, and the password", |t| Box::pin(redis_db(t)))
-        .needs(OWN),
-    Case::new("CONF-10/weak-keys", "keys that are weak or of the wrong kind are refused", |t| Box::pin(weak_keys(t)))
-        .needs(OWN),
-    Case::new("CONF-11/files", "secrets are read from files", |t| Box::pin(secrets_in_files(t))).needs(OWN),
-    Case::new("CONF-11/wrong-files", "a secret's file that is no good is told by its variable", |t| {
-        Box::pin(wrong_files(t))
-    })
-    .needs(OWN),
-    Case::new("CONF-12/redis-url", "REDIS_URL chooses the database, and logs in as its user", |t| {
-        Box::pin(redis_url(t))
-    })
-    .needs(OWN),
-    Case::new("CONF-13/wrong-urls", "a REDIS_URL that cannot be followed is told by its name alone", |t| {
-        Box::pin(wrong_urls(t))
-    })
-    .needs(OWN),
-    Case::new("CONF-07/healthz", "/healthz answers while the process serves", |t| Box::pin(health(t, "/healthz"))),
-    Case::new("CONF-08/readyz", "/readyz answers 200 where the store answers", |t| Box::pin(health(t, "/readyz"))),
-    Case::new("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", |t| {
-        Box::pin(store_away(t))
-    })
-    .needs(OWN),
+    case!("CONF-01/no-secret", "without a key the server does not start", no_secret).needs(OWN),
+    case!("CONF-02/all-errors", "all errors are told at once, each with its variable", all_errors).needs(OWN),
+    case!("CONF-03/no-value", "no error shows a secret", no_value).needs(OWN),
+    case!("CONF-04/algorithms", "tokens are verified by each algorithm that may be configured", algorithms).needs(OWN),
+    case!("CONF-05/queue-max", "QUEUE_MAX_EVENTS sets the cap", queue_max).needs(&[Need::Setting("queue_max_events")]),
+    case!("CONF-06/redis", "the configured Redis database is used, and the password", redis_db).needs(OWN),
+    case!("CONF-10/weak-keys", "keys that are weak or of the wrong kind are refused", weak_keys).needs(OWN),
+    case!("CONF-11/files", "secrets are read from files", secrets_in_files).needs(OWN),
+    case!("CONF-11/wrong-files", "a secret's file that is no good is told by its variable", wrong_files).needs(OWN),
+    case!("CONF-12/redis-url", "REDIS_URL chooses the database, and logs in as its user", redis_url).needs(OWN),
+    case!("CONF-13/wrong-urls", "a REDIS_URL that cannot be followed is told by its name alone", wrong_urls).needs(OWN),
+    case!("CONF-07/healthz", "/healthz answers while the process serves", health("/healthz")),
+    case!("CONF-08/readyz", "/readyz answers 200 where the store answers", health("/readyz")),
+    case!("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", store_away).needs(OWN),
 ];
 
 fn changes<const N: usize>(set: [(&str, &str); N], unset: &[&str]) -> Changes {
@@ -63,20 +43,6 @@ fn changes<const N: usize>(set: [(&str, &str); N], unset: &[&str]) -> Changes {
         unset: unset.iter().map(|name| (*name).to_owned()).collect(),
         ..Changes::default()
     }
-}
-
-/// The server ends by itself, not with 0; returns what it said.
-pub(super) async fn gives_up(t: &Bench, changes: &Changes) -> Outcome<String> {
-    let server = t.prepared_server(changes, None).await?;
-    let status = server.server().boot_and_end(GIVES_UP).await;
-    let status = status.map_err(|error| mismatch("a server that does not start", error.to_string()))?;
-    expect::that(!status.success(), "an exit status that is not 0", status.to_string())?;
-    // The last lines may still be on their way through the pipe.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
-    while server.server().output().is_empty() && tokio::time::Instant::now() < deadline {
-        tokio::task::yield_now().await;
-    }
-    Ok(server.server().output())
 }
 
 async fn no_secret(t: Bench) -> Outcome {

@@ -3,7 +3,12 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{QUIET, numbers::numbered};
+use super::kit::{
+    QUIET,
+    control::{EVENT_LIMIT, body_for, one_answer, problem},
+    numbers::numbered,
+    queue::received_nothing,
+};
 use crate::{
     bench::{Answer, Bench, User},
     case::{Case, Need},
@@ -12,102 +17,39 @@ use crate::{
     fixtures,
 };
 
-/// The limits of EMIT-11, in bytes.
-pub(super) const EVENT_LIMIT: usize = 64 << 10;
+/// The largest batch of EMIT-11, in bytes.
 const BATCH_LIMIT: usize = 4 << 20;
 
-const MEMBERS: [&str; 4] = ["eventType", "actorId", "resourceId", "metadata"];
-
 pub(super) const CASES: &[Case] = &[
-    Case::new("EMIT-01/credential", "every route wants the service credential", |t| Box::pin(credential(t)))
-        .also(&["EMIT-10"]),
+    case!("EMIT-01/credential", "every route wants the service credential", credential).also(&["EMIT-10"]),
     over!(WebSocket, "EMIT-02/answer", "the answer has the payload's eventId, and live or queued", answer),
     over!(Polling, "EMIT-02/answer-polled", "and by polling", answer),
-    Case::new("EMIT-03/batch", "a batch keeps its order and is answered in order", |t| Box::pin(batch(t))),
-    Case::new("EMIT-03/thousand", "a batch of 1,000 is taken", |t| Box::pin(thousand(t))),
-    Case::new("EMIT-04/refused-whole", "a batch with one wrong event is refused whole", |t| Box::pin(refused_whole(t)))
+    case!("EMIT-03/batch", "a batch keeps its order and is answered in order", batch),
+    case!("EMIT-03/thousand", "a batch of 1,000 is taken", thousand),
+    case!("EMIT-04/refused-whole", "a batch with one wrong event is refused whole", refused_whole).also(&["EMIT-10"]),
+    case!("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", sizes),
+    case!("EMIT-05/sessions", "sessions are made, replaced and revoked", sessions),
+    case!("EMIT-06/repeated", "a repeated Idempotency-Key is answered as at first and emits nothing", repeated),
+    case!("EMIT-06/concurrent", "one Idempotency-Key used at once emits once", repeated_at_once),
+    case!("EMIT-18/at-once", "of batches with one Idempotency-Key at once, one is emitted", batches_at_once),
+    case!("EMIT-19/another-body", "an Idempotency-Key with another body is refused by name", another_body)
         .also(&["EMIT-10"]),
-    Case::new("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", |t| {
-        Box::pin(sizes(t))
-    }),
-    Case::new("EMIT-05/sessions", "sessions are made, replaced and revoked", |t| Box::pin(sessions(t))),
-    Case::new("EMIT-06/repeated", "a repeated Idempotency-Key is answered as at first and emits nothing", |t| {
-        Box::pin(repeated(t))
-    }),
-    Case::new("EMIT-06/concurrent", "one Idempotency-Key used at once emits once", |t| Box::pin(repeated_at_once(t))),
-    Case::new("EMIT-18/at-once", "of batches with one Idempotency-Key at once, one is emitted", |t| {
-        Box::pin(batches_at_once(t))
-    }),
-    Case::new("EMIT-19/another-body", "an Idempotency-Key with another body is refused by name", |t| {
-        Box::pin(another_body(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-20/refused", "a refused request leaves its Idempotency-Key to another body", |t| {
-        Box::pin(refused_key(t))
-    }),
-    Case::new("EMIT-07/no-store", "503 where the event can be neither delivered nor stored", |t| Box::pin(no_store(t)))
+    case!("EMIT-20/refused", "a refused request leaves its Idempotency-Key to another body", refused_key),
+    case!("EMIT-07/no-store", "503 where the event can be neither delivered nor stored", no_store)
         .needs(&[Need::OwnServer]),
-    Case::new("EMIT-08/refused", "wrong bodies are refused and name the member at fault", |t| Box::pin(refused(t)))
+    case!("EMIT-08/refused", "wrong bodies are refused and name the member at fault", refused)
         .also(&["EMIT-09", "EMIT-10"]),
-    Case::new("EMIT-16/deep", "a body nested 10,000 levels deep is taken or refused, and harms nobody", |t| {
-        Box::pin(deep(t))
-    }),
-    Case::new("EMIT-15/key", "an Idempotency-Key that is empty or too long is refused", |t| Box::pin(bad_key(t)))
+    case!("EMIT-16/deep", "a body nested 10,000 levels deep is taken or refused, and harms nobody", deep),
+    case!("EMIT-15/key", "an Idempotency-Key that is empty or too long is refused", bad_key).also(&["EMIT-10"]),
+    case!("EMIT-09/problems", "every kind of error is a problem document", problems),
+    case!("EMIT-11/too-large", "a body over the limit is answered with 413", too_large).also(&["EMIT-10"]),
+    case!("EMIT-12/content-type", "a body that is not declared as JSON is answered with 415", content_type)
         .also(&["EMIT-10"]),
-    Case::new("EMIT-09/problems", "every kind of error is a problem document", |t| Box::pin(problems(t))),
-    Case::new("EMIT-11/too-large", "a body over the limit is answered with 413", |t| Box::pin(too_large(t)))
+    case!("EMIT-17/content-encoding", "a body that is said to be compressed is answered with 415", content_encoding)
         .also(&["EMIT-10"]),
-    Case::new("EMIT-12/content-type", "a body that is not declared as JSON is answered with 415", |t| {
-        Box::pin(content_type(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-17/content-encoding", "a body that is said to be compressed is answered with 415", |t| {
-        Box::pin(content_encoding(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-13/unknown", "unknown routes and methods are answered with 404 and 405", |t| Box::pin(unknown(t))),
-    Case::new("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", |t| {
-        Box::pin(garbage(t))
-    }),
+    case!("EMIT-13/unknown", "unknown routes and methods are answered with 404 and 405", unknown),
+    case!("EMIT-10/garbage", "a thousand garbled requests deliver nothing and harm nobody", garbage),
 ];
-
-pub(super) fn body_for(user: &User, n: usize) -> Value {
-    json!({"eventType": "record.accessed", "actorId": "actor-1", "resourceId": format!("record-{n}"),
-        "metadata": {"targetUserId": user.id, "n": n}})
-}
-
-/// The user has received nothing so far: the first thing to find on connect is what is emitted now.
-pub(super) async fn received_nothing(t: &Bench, user: &User) -> Outcome {
-    t.emit(&t.numbered(user, 4_711)).await?;
-    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
-    let queued = device.expect_queued().await?;
-    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
-    expect::equal("nothing queued but the sentinel", &json!([4_711]), &Value::Array(numbers))
-}
-
-/// A problem document of this status that names `member`, if there is one to name.
-pub(super) fn problem(answer: &Answer, status: u16, member: Option<&str>) -> Outcome {
-    answer.expect_status(status)?;
-    let kind = answer.header("content-type").unwrap_or_default();
-    let is_problem = kind.split(';').next() == Some("application/problem+json");
-    expect::that(is_problem, "Content-Type: application/problem+json", kind)?;
-    let document = answer.json();
-    expect::equal("status", &json!(status), &document["status"])?;
-    for name in ["title", "detail"] {
-        let there = document[name].as_str().is_some_and(|text| !text.is_empty());
-        expect::that(there, format!("a problem document with {name}"), answer.describe())?;
-    }
-    match member {
-        Some(member) => {
-            expect::that(answer.body.contains(member), format!("an error that names {member}"), answer.describe())?;
-            // One that names all of them tells nobody which it was.
-            let others = |name: &&str| *name != member && answer.body.contains(*name);
-            let vague = MEMBERS.contains(&member) && MEMBERS.iter().any(others);
-            expect::that(!vague, format!("an error that names {member} and no other member"), answer.describe())
-        }
-        None => Ok(()),
-    }
-}
 
 async fn credential(t: Bench) -> Outcome {
     let alice = t.user().await?;
@@ -292,23 +234,6 @@ async fn batches_at_once(t: Bench) -> Outcome {
     numbered(&queued, [1, 2])
 }
 
-/// What requests with one key were answered at once: one 202 at least, all 202 alike, and the others told to come again (EMIT-18).
-pub(super) fn one_answer(answers: Vec<Outcome<Answer>>) -> Outcome {
-    let mut accepted: Vec<Value> = Vec::new();
-    for answer in answers {
-        let answer = answer?;
-        if answer.status == 409 {
-            problem(&answer, 409, None)?;
-            expect::that(answer.header("retry-after").is_some(), "409 with Retry-After", answer.describe())?;
-        } else {
-            answer.expect_status(202)?;
-            accepted.push(answer.json());
-        }
-    }
-    accepted.dedup();
-    expect::that(accepted.len() == 1, "one answer", format!("{accepted:?}"))
-}
-
 async fn another_body(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let key = t.random(24);
@@ -392,12 +317,8 @@ async fn refused(t: Bench) -> Outcome {
         };
         let status = u16::try_from(entry["status"].as_u64().unwrap_or(400)).unwrap_or(400);
         let answer = t.control_text("POST", "/events", &[], body).await?;
-        problem(&answer, status, entry["names"].as_str()).map_err(|fault| match fault {
-            expect::Fault::Mismatch { expected, actual } => {
-                mismatch(format!("{expected} for the body {} ({})", entry["name"], entry["why"]), actual)
-            }
-            other => other,
-        })?;
+        let which = format!("for the body {} ({})", entry["name"], entry["why"]);
+        problem(&answer, status, entry["names"].as_str()).map_err(|fault| fault.of(which))?;
     }
     received_nothing(&t, &alice).await
 }

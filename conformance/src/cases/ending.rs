@@ -8,18 +8,17 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-use super::{
+use super::kit::{
     acks,
-    emit::body_for,
-    numbers::{numbered, receives},
-    order::{exactly, read_until},
+    control::body_for,
+    numbers::{exactly, numbered, read_until, receives},
     queue::finds,
     slow,
 };
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::{Arrival, Client, Transport},
+    client::{Arrival, Transport},
     expect::{self, Fault, Outcome, inconclusive, mismatch},
 };
 
@@ -36,49 +35,34 @@ const OWN: &[Need] = &[Need::OwnServer];
 const POLLING: &[Need] = &[Need::OwnServer, Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("TERM-01/under-way", "nothing new is accepted while a request that was under way is answered", |t| {
-        Box::pin(under_way(t))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("control")])
-    .also(&["TERM-02", "TERM-05"]),
-    Case::new(
+    case!("TERM-01/under-way", "nothing new is accepted while a request that was under way is answered", under_way)
+        .needs(&[Need::OwnServer, Need::Capability("control")])
+        .also(&["TERM-02", "TERM-05"]),
+    over!(
+        WebSocket,
         "TERM-03/plain",
         "what was confirmed to a plain client's emitter arrives, before the end or after",
-        |t| Box::pin(confirmed(t, Transport::WebSocket, false)),
+        confirmed(false)
     )
     .needs(OWN)
     .also(&["TERM-06"]),
-    Case::new("TERM-03/polling", "so it does over polling", |t| Box::pin(confirmed(t, Transport::Polling, false)))
-        .needs(POLLING)
+    over!(Polling, "TERM-03/polling", "so it does over polling", confirmed(false)).needs(POLLING).also(&["TERM-06"]),
+    over!(WebSocket, "TERM-03/acknowledging", "so it does with acknowledgements", confirmed(true))
+        .needs(&[Need::OwnServer, Need::Capability("ack")])
         .also(&["TERM-06"]),
-    Case::new("TERM-03/acknowledging", "so it does with acknowledgements", |t| {
-        Box::pin(confirmed(t, Transport::WebSocket, true))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("ack")])
-    .also(&["TERM-06"]),
-    Case::new("TERM-03/store-away", "so it does to a slow client while the store is away", |t| Box::pin(unsent(t)))
+    case!("TERM-03/store-away", "so it does to a slow client while the store is away", unsent)
         .needs(&[Need::OwnServer, Need::Capability("redis")])
         .also(&["TERM-06"]),
-    Case::new("TERM-04/websocket", "WebSocket connections are closed, and nobody is sent away for good", |t| {
-        Box::pin(closed(t, Transport::WebSocket))
-    })
-    .needs(OWN)
-    .also(&["TERM-05"]),
-    Case::new("TERM-04/polling", "so are polling ones", |t| Box::pin(closed(t, Transport::Polling)))
-        .needs(POLLING)
+    over!(WebSocket, "TERM-04/websocket", "WebSocket connections are closed, and nobody is sent away for good", closed)
+        .needs(OWN)
         .also(&["TERM-05"]),
-    Case::new("TERM-05/not-reading", "clients that do not read do not hold up the end", |t| Box::pin(not_reading(t)))
-        .needs(OWN),
-    Case::new("TERM-05/half-a-request", "nor does one that never finishes its request", |t| {
-        Box::pin(half_a_request(t))
-    })
-    .needs(OWN),
-    Case::new("TERM-05/store-away", "nor does a store that is away", |t| Box::pin(store_away(t)))
+    over!(Polling, "TERM-04/polling", "so are polling ones", closed).needs(POLLING).also(&["TERM-05"]),
+    case!("TERM-05/not-reading", "clients that do not read do not hold up the end", not_reading).needs(OWN),
+    case!("TERM-05/half-a-request", "nor does one that never finishes its request", half_a_request).needs(OWN),
+    case!("TERM-05/store-away", "nor does a store that is away", store_away)
         .needs(&[Need::OwnServer, Need::Capability("redis")]),
-    Case::new("TERM-06/next-process", "rust_socketio finds what it has missed at the next process", |t| {
-        Box::pin(next_process(t))
-    })
-    .needs(OWN),
+    case!("TERM-06/next-process", "rust_socketio finds what it has missed at the next process", next_process)
+        .needs(OWN),
 ];
 
 fn in_order(ended: ExitStatus) -> Outcome {
@@ -152,17 +136,10 @@ async fn emit_until_refused(t: &Bench, user: &User) -> Outcome<Vec<u64>> {
     Ok(confirmed)
 }
 
-async fn connect(t: &Bench, user: &User, transport: Transport, acknowledging: bool) -> Outcome<Client> {
-    match acknowledging {
-        true => acks::join(t, user).await,
-        false => t.connect_raw(user, transport).await,
-    }
-}
-
 async fn confirmed(t: Bench, transport: Transport, acknowledging: bool) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
-    let mut device = connect(&t, &alice, transport, acknowledging).await?;
+    let mut device = acks::connect(&t, &alice, t.opening(transport), acknowledging).await?;
     let some_have_come = async {
         let seen = read_until(&mut device, 5).await?;
         let (ended, rest) = tokio::join!(t.terminate(END), read_until(&mut device, u64::MAX));
@@ -174,7 +151,7 @@ async fn confirmed(t: Bench, transport: Transport, acknowledging: bool) -> Outco
     t.boot().await?;
     let last = confirmed.len() as u64 + 1_000;
     t.emit_numbered(&alice, last as usize, last as usize).await?;
-    let mut device = connect(&t, &alice, transport, acknowledging).await?;
+    let mut device = acks::connect(&t, &alice, t.opening(transport), acknowledging).await?;
     seen.extend(read_until(&mut device, last).await?);
     if acknowledging {
         // What was not acknowledged comes again.
@@ -207,10 +184,8 @@ async fn not_reading(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
     let mut stalled = Vec::new();
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::WebSocket || t.target().declares("polling") {
-            stalled.push(slow::stalled(&t, &alice, transport, false).await?);
-        }
+    for transport in t.transports() {
+        stalled.push(slow::stalled(&t, &alice, transport).await?);
     }
     // Enough that the server's writers stand, and not so much that it closes them for it.
     for n in 1..=20 {
@@ -243,7 +218,7 @@ async fn unsent(t: Bench) -> Outcome {
     const BIG_ONES: usize = 8;
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
-    let (mut device, line) = slow::stalled(&t, &alice, Transport::WebSocket, false).await?;
+    let (mut device, line) = slow::stalled(&t, &alice, Transport::WebSocket).await?;
     t.redis_line()?.black_hole();
     for n in 1..=BIG_ONES {
         t.emit(&slow::big(&t, &alice, n)).await?;

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::{
+use super::kit::{
     QUIET,
     numbers::{numbers, receives},
-    travel::ODD,
+    texts::ODD,
 };
 use crate::{
     bench::{Bench, Emission},
@@ -24,7 +24,7 @@ const CLOCKS_MS: i64 = 5_000;
 
 macro_rules! of_type {
     ($id:literal, $event:literal) => {
-        Case::new($id, concat!($event, " arrives under its name, with its payload"), |t| Box::pin(typed(t, $event)))
+        case!($id, concat!($event, " arrives under its name, with its payload"), typed($event))
             .also(&["EVENT-01", "EVENT-03"])
     };
 }
@@ -41,44 +41,34 @@ pub(super) const CASES: &[Case] = &[
     of_type!("EVENT-02/access-granted", "access.granted"),
     of_type!("EVENT-02/access-revoked", "access.revoked"),
     of_type!("EVENT-02/record-uploaded", "record.uploaded"),
-    Case::new("EVENT-03/members", "eventType, actorId and resourceId arrive as emitted, awkward ones too", |t| {
-        Box::pin(members(t))
-    }),
-    Case::new("EVENT-04/timestamp", "the timestamp is written as JavaScript writes it and tells the emission", |t| {
-        Box::pin(timestamp(t))
-    }),
-    Case::new("EVENT-05/no-metadata", "without metadata the payload has an empty object", |t| Box::pin(no_metadata(t))),
-    Case::new("EVENT-07/order", "the members of metadata arrive in order, live and queued", |t| Box::pin(order(t))),
-    Case::new("EVENT-08/event-id", "each event has its UUIDv7, the same on every device and delivery", |t| {
-        Box::pin(event_id(t))
-    }),
-    Case::new("EVENT-08/batch", "each event of a batch has an eventId of its own, live and queued", |t| {
-        Box::pin(batch_ids(t))
-    })
-    .needs(&[Need::Capability("control")]),
-    Case::new("EVENT-09/target", "metadata.targetUserId is the recipient", |t| Box::pin(recipients(t, "EVENT-09"))),
-    Case::new("EVENT-10/resource", "resourceId is the recipient where nobody is named", |t| {
-        Box::pin(recipients(t, "EVENT-10"))
-    }),
-    Case::new("EVENT-10/batch", "recipients are the same in a batch", |t| Box::pin(recipients_of_a_batch(t)))
+    case!("EVENT-03/members", "eventType, actorId and resourceId arrive as emitted, awkward ones too", members),
+    case!("EVENT-04/timestamp", "the timestamp is written as JavaScript writes it and tells the emission", timestamp),
+    case!("EVENT-05/no-metadata", "without metadata the payload has an empty object", no_metadata),
+    case!("EVENT-07/order", "the members of metadata arrive in order, live and queued", order),
+    case!("EVENT-08/event-id", "each event has its UUIDv7, the same on every device and delivery", event_id),
+    case!("EVENT-08/batch", "each event of a batch has an eventId of its own, live and queued", batch_ids)
+        .needs(&[Need::Capability("control")]),
+    case!("EVENT-09/target", "metadata.targetUserId is the recipient", recipients("EVENT-09")),
+    case!("EVENT-10/resource", "resourceId is the recipient where nobody is named", recipients("EVENT-10")),
+    case!("EVENT-10/batch", "recipients are the same in a batch", recipients_of_a_batch)
         .also(&["EVENT-09"])
         .needs(&[Need::Capability("control")]),
-    Case::new("EVENT-11/ping", "ping is answered with pong, by the raw wire on both transports", |t| Box::pin(ping(t))),
-    Case::new("EVENT-11/at-once", "ping is answered however soon it follows the CONNECT", |t| {
-        Box::pin(ping_at_once(t))
-    }),
-    Case::new("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", |t| Box::pin(ping_library(t))),
+    case!("EVENT-11/ping", "ping is answered with pong, by the raw wire on both transports", ping),
+    case!("EVENT-11/at-once", "ping is answered however soon it follows the CONNECT", ping_at_once),
+    case!("EVENT-11/ping-library", "ping is answered with pong, by rust_socketio", ping_library),
     over!(WebSocket, "EVENT-32/no-callback", "what asks for no answer gets none, and does no harm", no_callback),
     over!(Polling, "EVENT-32/no-callback-polled", "and by polling", no_callback),
-    Case::new("EVENT-12/half", "half an emoji in metadata arrives, live and queued, alone and in a batch", |t| {
-        Box::pin(verbatim(t, "EVENT-12"))
-    }),
-    Case::new("EVENT-13/verbatim", "metadata arrives letter by letter, live and queued, alone and in a batch", |t| {
-        Box::pin(verbatim(t, "EVENT-13"))
-    }),
-    Case::new("EVENT-14/escaped", "names count without their escapes, and unknown ones are ignored", |t| {
-        Box::pin(names(t))
-    }),
+    case!(
+        "EVENT-12/half",
+        "half an emoji in metadata arrives, live and queued, alone and in a batch",
+        verbatim("EVENT-12")
+    ),
+    case!(
+        "EVENT-13/verbatim",
+        "metadata arrives letter by letter, live and queued, alone and in a batch",
+        verbatim("EVENT-13")
+    ),
+    case!("EVENT-14/escaped", "names count without their escapes, and unknown ones are ignored", names),
 ];
 
 async fn one_argument(t: Bench, transport: Transport) -> Outcome {
@@ -264,9 +254,9 @@ async fn recipients(t: Bench, sentence: &str) -> Outcome {
 
 async fn ping(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
-    if t.target().declares("polling") {
-        devices.push(t.connect_raw(&alice, Transport::Polling).await?);
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        devices.push(t.connect_raw(&alice, transport).await?);
     }
     for device in &mut devices {
         for args in [vec![], vec![json!(null)], vec![json!({"at": 1})]] {
@@ -308,9 +298,7 @@ fn body(metadata: &str) -> String {
 }
 
 async fn verbatim(t: Bench, sentence: &str) -> Outcome {
-    let mut transports = vec![Transport::WebSocket];
-    transports.extend(t.target().declares("polling").then_some(Transport::Polling));
-    for transport in transports {
+    for transport in t.transports() {
         let alice = t.user().await?;
         let texts = texts(sentence, &alice.id);
         let batch = format!("[{}]", texts.iter().map(|text| body(text)).collect::<Vec<_>>().join(","));
@@ -371,9 +359,9 @@ fn surrogates(text: &str) -> Vec<String> {
 
 async fn names(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
-    if t.target().declares("polling") {
-        devices.push(t.connect_raw(&alice, Transport::Polling).await?);
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        devices.push(t.connect_raw(&alice, transport).await?);
     }
     for device in &mut devices {
         for (id, entry) in (1_000..).zip(fixtures::list(fixtures::NAMES, "names")) {
@@ -392,12 +380,8 @@ async fn names(t: Bench) -> Outcome {
                 let answer = device.call("ping", vec![]).await?;
                 expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
             };
-            told.await.map_err(|fault: expect::Fault| match fault {
-                expect::Fault::Mismatch { expected, actual } => {
-                    mismatch(format!("{expected} after the event {name} ({})", entry["why"]), actual)
-                }
-                other => other,
-            })?;
+            let which = format!("after the event {name} ({})", entry["why"]);
+            told.await.map_err(|fault: expect::Fault| fault.of(which))?;
         }
         device.expect_silence(QUIET).await?;
     }

@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::body_for,
+    control::body_for,
     numbers::{in_order, numbers, receives, up_to},
-    outage::{SOON, answered, readiness},
+    outage::{SOON, answered, nodes_on},
     queue::finds,
+    server::readiness,
 };
 use crate::{
     bench::{Bench, User, no_redis},
@@ -29,42 +30,32 @@ const NODES: &[Need] =
     &[Need::OwnServer, Need::Capability("control"), Need::Capability("config"), Need::Capability("ack")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("FAILOVER-01/replica", "a failover is followed where the old primary serves on as a replica", |t| {
-        Box::pin(failed_over(t, Old::Replica))
-    })
+    case!(
+        "FAILOVER-01/replica",
+        "a failover is followed where the old primary serves on as a replica",
+        failed_over(Old::Replica)
+    )
     .needs(NODES)
     .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-01/masterless", "… where it reaches no primary", |t| {
-        Box::pin(failed_over(t, Old::Masterless))
-    })
-    .needs(NODES)
-    .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-01/silent", "… where it is silent", |t| Box::pin(failed_over(t, Old::Silent)))
+    case!("FAILOVER-01/masterless", "… where it reaches no primary", failed_over(Old::Masterless))
         .needs(NODES)
         .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-01/gone", "… where it is gone", |t| Box::pin(failed_over(t, Old::Gone)))
+    case!("FAILOVER-01/silent", "… where it is silent", failed_over(Old::Silent)).needs(NODES).also(&["FAILOVER-02"]),
+    case!("FAILOVER-01/gone", "… where it is gone", failed_over(Old::Gone)).needs(NODES).also(&["FAILOVER-02"]),
+    case!("FAILOVER-03/deaf", "a node that does not hear says so", deaf).needs(NODES),
+    case!("FAILOVER-04/deaf", "what was said to a node that did not hear is made good for", made_good_for).needs(NODES),
+    case!(
+        "FAILOVER-05/killed",
+        "sentinels are followed to another primary where the old one is killed",
+        followed(true)
+    )
+    .needs(NODES)
+    .also(&["FAILOVER-02"]),
+    case!("FAILOVER-05/silent", "… and where it is silent, and not back when it is heard again", followed(false))
         .needs(NODES)
         .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-03/deaf", "a node that does not hear says so", |t| Box::pin(deaf(t))).needs(NODES),
-    Case::new("FAILOVER-04/deaf", "what was said to a node that did not hear is made good for", |t| {
-        Box::pin(made_good_for(t))
-    })
-    .needs(NODES),
-    Case::new("FAILOVER-05/killed", "sentinels are followed to another primary where the old one is killed", |t| {
-        Box::pin(followed(t, true))
-    })
-    .needs(NODES)
-    .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-05/silent", "… and where it is silent, and not back when it is heard again", |t| {
-        Box::pin(followed(t, false))
-    })
-    .needs(NODES)
-    .also(&["FAILOVER-02"]),
-    Case::new("FAILOVER-06/killed", "what was accepted outlives the primary", |t| Box::pin(outlives(t))).needs(OWN),
-    Case::new("FAILOVER-07/no-replica", "what no replica takes is refused, and not there later", |t| {
-        Box::pin(taken_back(t))
-    })
-    .needs(OWN),
+    case!("FAILOVER-06/killed", "what was accepted outlives the primary", outlives).needs(OWN),
+    case!("FAILOVER-07/no-replica", "what no replica takes is refused, and not there later", taken_back).needs(OWN),
 ];
 
 const OWN: &[Need] = &[Need::OwnServer];
@@ -268,14 +259,6 @@ async fn emit_until_accepted(t: &Bench, user: &User, first: usize, deadline: Ins
     }
 }
 
-/// Two nodes on a Redis.
-async fn two_nodes(t: &Bench) -> Outcome<(Arc<RedisServer>, Bench, Bench)> {
-    let redis = t.own_redis(false).await?;
-    let a = t.own_server_on(&redis).await?;
-    let b = a.node_beside().await?;
-    Ok((redis, a, b))
-}
-
 /// From now on this node does not hear what is said, until its line is restored.
 async fn deafen(node: &Bench, redis: &RedisServer) -> Outcome {
     node.transcript().note("one node hears nothing any more");
@@ -284,7 +267,7 @@ async fn deafen(node: &Bench, redis: &RedisServer) -> Outcome {
 }
 
 async fn deaf(t: Bench) -> Outcome {
-    let (redis, a, b) = two_nodes(&t).await?;
+    let (redis, a, b) = nodes_on(&t, false).await?;
     deafen(&b, &redis).await?;
     readiness(&b, 503, Instant::now() + SOON).await?;
     readiness(&a, 200, Instant::now() + SOON).await?;
@@ -293,7 +276,7 @@ async fn deaf(t: Bench) -> Outcome {
 }
 
 async fn made_good_for(t: Bench) -> Outcome {
-    let (redis, a, b) = two_nodes(&t).await?;
+    let (redis, a, b) = nodes_on(&t, false).await?;
     let (alice, bob) = (a.user().await?, a.user().await?);
     let mut device = b.connect_raw(&alice, Transport::WebSocket).await?;
     let mut ends = b.connect_raw(&bob, Transport::WebSocket).await?;

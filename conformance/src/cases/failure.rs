@@ -1,24 +1,23 @@
 //! SPEC 15: a store that fails in passing, returns with nothing, or fails one node of two.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::body_for,
-    numbers::{numbers, receives},
-    order::{exactly, read_until},
-    outage::{Away, Outage, SOON, answered, readiness},
+    control::body_for,
+    numbers::{exactly, numbers, read_until, receives},
+    outage::{Away, Outage, SOON, answered, in_time, nodes_on},
     queue::finds,
+    server::readiness,
 };
 use crate::{
     bench::{Bench, User, no_redis},
     case::{Case, Need},
     client::{Client, Transport},
     expect::{self, Fault, Outcome, inconclusive, mismatch},
-    redis::RedisServer,
 };
 
 /// How often to look.
@@ -35,75 +34,65 @@ const READY: &[Need] = &[Need::OwnServer, Need::Capability("config"), Need::Capa
 const NODES: &[Need] = &[Need::OwnServer, Need::Capability("cluster"), Need::Capability("config")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("FAIL-02/batch", "of a batch that cannot be stored nothing is queued", |t| Box::pin(batch(t)))
+    case!("FAIL-02/batch", "of a batch that cannot be stored nothing is queued", batch).needs(READY),
+    case!("FAIL-06/server-pings", "the server's pings go on while the store is away", server_pings).needs(OWN),
+    case!("FAIL-07/half-open", "a connection to the store that died without a word is given up in time", half_open)
         .needs(READY),
-    Case::new("FAIL-06/server-pings", "the server's pings go on while the store is away", |t| {
-        Box::pin(server_pings(t))
-    })
-    .needs(OWN),
-    Case::new("FAIL-07/half-open", "a connection to the store that died without a word is given up in time", |t| {
-        Box::pin(half_open(t))
-    })
-    .needs(READY),
-    Case::new("FAIL-07/killed-connections", "connections that the store closes are made again, at both nodes", |t| {
-        Box::pin(both_nodes(t, false))
-    })
+    case!(
+        "FAIL-07/killed-connections",
+        "connections that the store closes are made again, at both nodes",
+        both_nodes(false)
+    )
     .needs(NODES),
-    Case::new("FAIL-07/both-nodes", "a restart of the store costs no connection at either node", |t| {
-        Box::pin(both_nodes(t, true))
-    })
-    .needs(NODES),
-    Case::new("FAIL-08/kept", "what the store has kept through its restart is delivered, and more after it", |t| {
-        Box::pin(kept(t))
-    })
-    .needs(READY),
-    Case::new("FAIL-08/flapping", "a line that breaks again and again costs nothing that was accepted", |t| {
-        Box::pin(flapping(t))
-    })
-    .needs(OWN),
-    Case::new("FAIL-09/plain", "a store that returns with nothing ends no connection", |t| {
-        Box::pin(with_nothing(t, false))
-    })
-    .needs(READY),
-    Case::new("FAIL-09/acknowledging", "nor one of a client that acknowledges", |t| Box::pin(with_nothing(t, true)))
-        .needs(&[Need::OwnServer, Need::Capability("config"), Need::Capability("ack")]),
-    Case::new("FAIL-10/slow", "with 100 ms a step nothing is lost, doubled or reordered", |t| {
-        Box::pin(slow(t, |line| line.delay(Duration::from_millis(100))))
-    })
-    .needs(OWN),
-    Case::new("FAIL-10/trickling", "nor over a line that trickles", |t| {
-        Box::pin(slow(t, |line| line.trickle(64, Duration::from_millis(5))))
-    })
-    .needs(OWN),
-    Case::new("FAIL-12/revocation", "a revocation that cannot be stored is refused, and holds later", |t| {
-        Box::pin(revocation(t))
-    })
-    .needs(READY),
-    Case::new("FAIL-13/idempotency", "a key whose request was refused while the store was away is not used up", |t| {
-        Box::pin(idempotency(t))
-    })
-    .needs(READY),
-    Case::new("FAIL-18/connected", "a key that cannot be stored delivers nothing, to whoever is connected", |t| {
-        Box::pin(keyed_and_connected(t))
-    })
-    .needs(READY),
-    Case::new("FAIL-14/short", "what a node missed while it was cut off comes when it is back", |t| {
-        Box::pin(cut_off(t, Duration::ZERO))
-    })
-    .needs(NODES),
-    Case::new("FAIL-14/long", "so it does where nobody counted on the node any more", |t| Box::pin(cut_off(t, LONG)))
+    case!("FAIL-07/both-nodes", "a restart of the store costs no connection at either node", both_nodes(true))
         .needs(NODES),
-    Case::new("FAIL-14/half-open", "so it does where its connections died without a word", |t| {
-        Box::pin(half_open_node(t))
-    })
-    .needs(NODES),
-    Case::new("FAIL-14/taken-elsewhere", "so does what another device of the user has taken meanwhile", |t| {
-        Box::pin(taken_elsewhere(t))
-    })
-    .needs(NODES),
-    Case::new("FAIL-15/revoked", "a revocation that a node missed ends the connection when the node is back", |t| {
-        Box::pin(revoked_meanwhile(t))
-    })
+    case!("FAIL-08/kept", "what the store has kept through its restart is delivered, and more after it", kept)
+        .needs(READY),
+    case!("FAIL-08/flapping", "a line that breaks again and again costs nothing that was accepted", flapping)
+        .needs(OWN),
+    case!("FAIL-09/plain", "a store that returns with nothing ends no connection", with_nothing(false)).needs(READY),
+    case!("FAIL-09/acknowledging", "nor one of a client that acknowledges", with_nothing(true)).needs(&[
+        Need::OwnServer,
+        Need::Capability("config"),
+        Need::Capability("ack"),
+    ]),
+    case!(
+        "FAIL-10/slow",
+        "with 100 ms a step nothing is lost, doubled or reordered",
+        slow(|line| line.delay(Duration::from_millis(100)))
+    )
+    .needs(OWN),
+    case!(
+        "FAIL-10/trickling",
+        "nor over a line that trickles",
+        slow(|line| line.trickle(64, Duration::from_millis(5)))
+    )
+    .needs(OWN),
+    case!("FAIL-12/revocation", "a revocation that cannot be stored is refused, and holds later", revocation)
+        .needs(READY),
+    case!(
+        "FAIL-13/idempotency",
+        "a key whose request was refused while the store was away is not used up",
+        idempotency
+    )
+    .needs(READY),
+    case!(
+        "FAIL-18/connected",
+        "a key that cannot be stored delivers nothing, to whoever is connected",
+        keyed_and_connected
+    )
+    .needs(READY),
+    case!("FAIL-14/short", "what a node missed while it was cut off comes when it is back", cut_off(Duration::ZERO))
+        .needs(NODES),
+    case!("FAIL-14/long", "so it does where nobody counted on the node any more", cut_off(LONG)).needs(NODES),
+    case!("FAIL-14/half-open", "so it does where its connections died without a word", half_open_node).needs(NODES),
+    case!("FAIL-14/taken-elsewhere", "so does what another device of the user has taken meanwhile", taken_elsewhere)
+        .needs(NODES),
+    case!(
+        "FAIL-15/revoked",
+        "a revocation that a node missed ends the connection when the node is back",
+        revoked_meanwhile
+    )
     .needs(NODES),
 ];
 
@@ -112,8 +101,7 @@ async fn batch(t: Bench) -> Outcome {
     let (alice, bob) = (t.user().await?, t.user().await?);
     t.redis_line()?.cut();
     let events = json!([body_for(&alice, 1), body_for(&alice, 2), body_for(&bob, 1)]);
-    let answer = timeout(SOON, t.control("POST", "/events/batch", &events)).await;
-    answer.map_err(|_| mismatch(format!("an answer within {SOON:?}"), "none"))??.expect_status(503)?;
+    in_time(t.control("POST", "/events/batch", &events)).await?.expect_status(503)?;
     t.redis_line()?.restore();
     readiness(&t, 200, Instant::now() + SOON).await?;
     t.emit_numbered(&alice, 3, 3).await?;
@@ -172,13 +160,6 @@ async fn half_open(t: Bench) -> Outcome {
     answered_live(&t, &alice, &mut device, 2).await?;
     // What was tried on the dead connection has gone nowhere.
     finds(&t, &bob, 1..=2).await.map(drop)
-}
-
-async fn nodes_on(t: &Bench, keeps: bool) -> Outcome<(Arc<RedisServer>, Bench, Bench)> {
-    let redis = t.own_redis(keeps).await?;
-    let first = t.own_server_on(&redis).await?;
-    let second = first.node_beside().await?;
-    Ok((redis, first, second))
 }
 
 async fn both_nodes(t: Bench, restart: bool) -> Outcome {
@@ -263,10 +244,7 @@ async fn with_nothing(t: Bench, acknowledging: bool) -> Outcome {
     let redis = t.own_redis(false).await?;
     let t = t.own_server_on(&redis).await?;
     let alice = t.user().await?;
-    let mut device = match acknowledging {
-        true => acks::join(&t, &alice).await?,
-        false => t.connect_raw(&alice, Transport::WebSocket).await?,
-    };
+    let mut device = acks::connect(&t, &alice, t.opening(Transport::WebSocket), acknowledging).await?;
     t.emit_numbered(&alice, 1, 1).await?;
     exactly(&read_until(&mut device, 1).await?, [1])?;
     redis.halt().await.map_err(|error| no_redis(&error))?;
@@ -350,8 +328,7 @@ async fn keyed_and_connected(t: Bench) -> Outcome {
     ];
     outage.begins().await?;
     for (path, key, body) in &requests {
-        let answer = timeout(SOON, t.control_text("POST", path, &[("idempotency-key", key)], body.clone())).await;
-        answer.map_err(|_| mismatch(format!("an answer within {SOON:?}"), "none"))??.expect_status(503)?;
+        in_time(t.control_text("POST", path, &[("idempotency-key", key)], body.clone())).await?.expect_status(503)?;
     }
     // Without a key it is delivered, and nothing was before it.
     answered_live(t, &alice, &mut device, 4).await?;
@@ -429,8 +406,7 @@ async fn half_open_node(t: Bench) -> Outcome {
 async fn revoked_meanwhile(t: Bench) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let other = User { id: alice.id.clone(), session: a.session_id() };
-    a.open_session(&other, None).await?;
+    let other = a.user_named(&alice.id).await?;
     let mut device = b.connect_raw(&alice, Transport::WebSocket).await?;
     let mut stays = b.connect_raw(&other, Transport::WebSocket).await?;
     b.redis_line()?.cut();

@@ -45,36 +45,26 @@ const HALF_FRAME: [u8; 8] = [0x81, 0xfe, 0xea, 0x60, 0, 0, 0, 0];
 const FLOOD: &[Need] = &[Need::OwnServer, Need::Capability("config"), Need::Processor];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("LIMIT-01/silent", "connections that say nothing keep nobody out", |t| Box::pin(flood(t, Flood::Silent)))
-        .needs(FLOOD),
-    Case::new("LIMIT-01/half-heads", "halves of request heads keep nobody out", |t| {
-        Box::pin(flood(t, Flood::HalfHeads))
-    })
-    .needs(FLOOD),
-    Case::new("LIMIT-01/half-messages", "halves of messages keep nobody out", |t| {
-        Box::pin(flood(t, Flood::HalfMessages))
-    })
-    .needs(FLOOD),
-    Case::new("LIMIT-01/polling-opens", "sessions that were opened and left keep nobody out", |t| {
-        Box::pin(flood(t, Flood::PollingOpens))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("config"), Need::Capability("polling"), Need::Processor]),
-    Case::new("LIMIT-02/slow", "a request head that does not come is given up", |t| Box::pin(slow_head(t))),
-    Case::new("LIMIT-02/large", "a request head that is too large is refused", |t| Box::pin(large_head(t))),
-    Case::new("LIMIT-03/refused", "200 CONNECTs on one connection: few are refused, then it is closed", |t| {
-        Box::pin(refused_often(t, Transport::WebSocket))
-    }),
-    Case::new("LIMIT-03/refused-polling", "the same over polling", |t| Box::pin(refused_often(t, Transport::Polling)))
-        .needs(&[Need::Capability("polling")]),
-    Case::new("LIMIT-03/no-more-time", "refused CONNECTs do not extend the time of a connection", |t| {
-        Box::pin(refused_slowly(t))
-    }),
-    Case::new("LIMIT-04/devices", "a user has so many devices, and those go on", |t| Box::pin(devices(t)))
+    case!("LIMIT-01/silent", "connections that say nothing keep nobody out", flood(Flood::Silent)).needs(FLOOD),
+    case!("LIMIT-01/half-heads", "halves of request heads keep nobody out", flood(Flood::HalfHeads)).needs(FLOOD),
+    case!("LIMIT-01/half-messages", "halves of messages keep nobody out", flood(Flood::HalfMessages)).needs(FLOOD),
+    case!("LIMIT-01/polling-opens", "sessions that were opened and left keep nobody out", flood(Flood::PollingOpens))
+        .needs(&[Need::OwnServer, Need::Capability("config"), Need::Capability("polling"), Need::Processor]),
+    case!("LIMIT-02/slow", "a request head that does not come is given up", slow_head),
+    case!("LIMIT-02/large", "a request head that is too large is refused", large_head),
+    over!(
+        WebSocket,
+        "LIMIT-03/refused",
+        "200 CONNECTs on one connection: few are refused, then it is closed",
+        refused_often
+    ),
+    over!(Polling, "LIMIT-03/refused-polling", "the same over polling", refused_often),
+    case!("LIMIT-03/no-more-time", "refused CONNECTs do not extend the time of a connection", refused_slowly),
+    case!("LIMIT-04/devices", "a user has so many devices, and those go on", devices)
         .needs(&[Need::OwnServer, Need::Setting("max_devices_per_user")]),
-    Case::new("LIMIT-05/events", "who sends too many events is closed, and nobody else", |t| Box::pin(hasty(t)))
+    case!("LIMIT-05/events", "who sends too many events is closed, and nobody else", hasty)
         .needs(&[Need::OwnServer, Need::Setting("max_events_per_second")]),
-    Case::new("PRIV-01/log", "no line of the output tells of a user or an event", |t| Box::pin(private_log(t)))
-        .needs(&[Need::OwnServer]),
+    case!("PRIV-01/log", "no line of the output tells of a user or an event", private_log).needs(&[Need::OwnServer]),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -327,10 +317,7 @@ async fn private_log(t: Bench) -> Outcome {
     t.emit(&event).await?;
     let token = t.token(&alice).await?;
     let mut sids = Vec::new();
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::Polling && !t.target().declares("polling") {
-            continue;
-        }
+    for transport in t.transports() {
         let mut device = t.connect_raw(&alice, transport).await?;
         if let Some(wire) = device.wire() {
             sids.push(wire.handshake.sid.clone());

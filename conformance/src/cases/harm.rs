@@ -6,7 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
 
-use super::numbers::{numbers, receives};
+use super::kit::numbers::{numbers, payloads, receives};
 use crate::{
     bench::{Answer, Bench, User},
     case::{Case, Need},
@@ -35,13 +35,17 @@ const CONTROL: &[Need] = &[Need::Capability("control")];
 const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("SLOW-11/polling", "clients that connect, never poll and leave hold up nobody else", |t| {
-        Box::pin(others_are_served(t, polls_never))
-    })
+    case!(
+        "SLOW-11/polling",
+        "clients that connect, never poll and leave hold up nobody else",
+        others_are_served(polls_never)
+    )
     .needs(CONTROL_AND_POLLING),
-    Case::new("SLOW-11/websocket", "clients that connect, never read and are gone hold up nobody else", |t| {
-        Box::pin(others_are_served(t, reads_never))
-    })
+    case!(
+        "SLOW-11/websocket",
+        "clients that connect, never read and are gone hold up nobody else",
+        others_are_served(reads_never)
+    )
     .needs(CONTROL),
 ];
 
@@ -192,10 +196,7 @@ async fn nothing_of(t: &Bench, mallory: &User, refused: &[u64]) -> Outcome {
     let mut came: Vec<u64> = Vec::new();
     while came.last() != Some(&(SENTINEL as u64)) {
         match device.next(HELD_UP).await {
-            Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
-                came.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default()));
-            }
-            Some(Arrival::Event { args, .. }) => came.extend(numbers(&args)),
+            Some(Arrival::Event { name, args, .. }) => came.extend(numbers(payloads(&name, &args))),
             other => return Err(mismatch("the queue and the sentinel", format!("{other:?}"))),
         }
     }

@@ -9,10 +9,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{
+use super::kit::{
     QUIET,
-    config::gives_up,
-    numbers::{Came, in_order, receives, up_to},
+    acks::connect,
+    numbers::{Came, in_order, numbered, receives, up_to},
+    server::gives_up,
+    slow,
 };
 use crate::{
     bench::{Bench, Heart, User},
@@ -39,66 +41,38 @@ const RESTS: Duration = Duration::from_secs(61);
 /// How long what is due may take once a line works again.
 const DUE: Duration = Duration::from_secs(15);
 
-const POLLING: &[Need] = &[Need::Capability("polling")];
 const CONTROL: &[Need] = &[Need::Capability("control")];
 const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("HEART-01/websocket", "a WebSocket client is pinged, again and again", |t| {
-        Box::pin(pinged(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-01/polling", "so is a polling client", |t| Box::pin(pinged(t, Transport::Polling))).needs(POLLING),
-    Case::new("HEART-02/websocket", "a WebSocket client that answers no ping is closed", |t| {
-        Box::pin(mute(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-02/polling", "so is a polling client that polls on", |t| Box::pin(mute(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", |t| {
-        Box::pin(dead(t, Transport::WebSocket))
-    })
-    .needs(CONTROL),
-    Case::new("HEART-02/dead-line-polling", "so is a polling client", |t| Box::pin(dead(t, Transport::Polling)))
-        .needs(CONTROL_AND_POLLING),
-    Case::new("HEART-03/websocket", "a WebSocket client that answers stays, though nothing else passes", |t| {
-        Box::pin(stays(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-03/polling", "so does a polling client", |t| Box::pin(stays(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("HEART-03/library", "so does rust_socketio", |t| Box::pin(library_stays(t))),
-    Case::new(
-        "HEART-03/minute",
-        "so do clients on both transports for more than a minute, whatever is announced",
-        |t| Box::pin(minute(t)),
-    )
-    .waits(Duration::from_secs(60)),
-    Case::new("HEART-04/settings", "the settings are what is announced, and what happens", |t| Box::pin(settings(t)))
+    over!(WebSocket, "HEART-01/websocket", "a WebSocket client is pinged, again and again", pinged),
+    over!(Polling, "HEART-01/polling", "so is a polling client", pinged),
+    over!(WebSocket, "HEART-02/websocket", "a WebSocket client that answers no ping is closed", mute),
+    over!(Polling, "HEART-02/polling", "so is a polling client that polls on", mute),
+    over!(WebSocket, "HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", dead)
+        .needs(CONTROL),
+    over!(Polling, "HEART-02/dead-line-polling", "so is a polling client", dead).needs(CONTROL_AND_POLLING),
+    over!(WebSocket, "HEART-03/websocket", "a WebSocket client that answers stays, though nothing else passes", stays),
+    over!(Polling, "HEART-03/polling", "so does a polling client", stays),
+    case!("HEART-03/library", "so does rust_socketio", library_stays),
+    case!("HEART-03/minute", "so do clients on both transports for more than a minute, whatever is announced", minute)
+        .waits(Duration::from_secs(60)),
+    case!("HEART-04/settings", "the settings are what is announced, and what happens", settings)
         .needs(&[Need::Setting("ping_interval_seconds"), Need::Setting("ping_timeout_seconds")]),
-    Case::new("HEART-04/wrong", "what is no whole second from 1 on is an error of the configuration", |t| {
-        Box::pin(wrong(t))
-    })
-    .needs(&[Need::OwnServer]),
-    Case::new("HEART-05/websocket", "a WebSocket line that is dead for a while costs nothing", |t| {
-        Box::pin(dead_for_a_while(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-05/polling", "nor does a polling client's", |t| Box::pin(dead_for_a_while(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("HEART-05/full", "nor does a WebSocket line on which much waits", |t| {
-        Box::pin(dead_and_full(t, Transport::WebSocket))
-    }),
-    Case::new("HEART-05/full-polling", "nor does a polling client's", |t| {
-        Box::pin(dead_and_full(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new("HEART-05/link", "nor does one whose link goes down for real", |t| Box::pin(link_down(t))).needs(&[
+    case!("HEART-04/wrong", "what is no whole second from 1 on is an error of the configuration", wrong)
+        .needs(&[Need::OwnServer]),
+    over!(WebSocket, "HEART-05/websocket", "a WebSocket line that is dead for a while costs nothing", dead_for_a_while),
+    over!(Polling, "HEART-05/polling", "nor does a polling client's", dead_for_a_while),
+    over!(WebSocket, "HEART-05/full", "nor does a WebSocket line on which much waits", dead_and_full),
+    over!(Polling, "HEART-05/full-polling", "nor does a polling client's", dead_and_full),
+    case!("HEART-05/link", "nor does one whose link goes down for real", link_down).needs(&[
         Need::OwnServer,
         Need::Capability("config"),
         Need::Namespaces,
     ]),
-    Case::new("HEART-06/idle", "an HTTP connection that rests for a minute serves another request", |t| {
-        Box::pin(rests(t))
-    })
-    .needs(CONTROL)
-    .waits(RESTS),
+    case!("HEART-06/idle", "an HTTP connection that rests for a minute serves another request", rests)
+        .needs(CONTROL)
+        .waits(RESTS),
 ];
 
 /// Others of the profile last nearly as long, so it costs a run little time.
@@ -166,7 +140,7 @@ async fn mute(t: Bench, transport: Transport) -> Outcome {
     t.emit_numbered(&alice, 1, 1).await?;
     let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
     let queued = next.expect_queued().await?;
-    super::numbers::numbered(&queued, [1])
+    numbered(&queued, [1])
 }
 
 /// A client, accepted, and when its open packet came.
@@ -341,19 +315,14 @@ async fn link_down(t: Bench) -> Outcome {
     // The namespace reaches this machine by an address that is not loopback.
     let set = BTreeMap::from([("HOST".to_owned(), "0.0.0.0".to_owned())]);
     let t = t.own_server_with(&Changes { set, ..Changes::default() }, None).await?;
-    let transports: &[Transport] = if t.target().declares("polling") {
-        &[Transport::WebSocket, Transport::Polling]
-    } else {
-        &[Transport::WebSocket]
-    };
     let acks: &[bool] = if t.target().declares("ack") { &[false, true] } else { &[false] };
     let mut devices = Vec::new();
     let mut dead_for = DEAD;
-    for transport in transports {
+    for transport in t.transports() {
         for ack in acks {
             let alice = t.user().await?;
             let line = t.line_from_within(&namespace).await?;
-            let mut device = connect_over(&t, &alice, &line, *transport, *ack).await?;
+            let mut device = connect(&t, &alice, t.opening_over(&line, transport), *ack).await?;
             dead_for = while_dead(&t, &mut device).await?;
             t.emit_numbered(&alice, 1, 1).await?;
             up_to(&mut device, 1, DUE).await?;
@@ -397,13 +366,13 @@ async fn dead_and_full(t: Bench, transport: Transport) -> Outcome {
     const EVENTS: usize = 40;
     let alice = t.user().await?;
     let line = t.slow_line(0).await?;
-    let mut device = connect_over(&t, &alice, &line, transport, false).await?;
+    let mut device = connect(&t, &alice, t.opening_over(&line, transport), false).await?;
     let dead_for = while_dead(&t, &mut device).await?;
     line.black_hole();
     t.transcript().note(format!("the line is dead for {dead_for:?}"));
     let died = Instant::now();
     for n in 1..=EVENTS {
-        t.emit(&super::slow::big(&t, &alice, n)).await?;
+        t.emit(&slow::big(&t, &alice, n)).await?;
     }
     sleep((died + dead_for).saturating_duration_since(Instant::now())).await;
     line.restore();
@@ -424,14 +393,7 @@ async fn arrives(device: &mut Client, first: u64, last: u64) -> Outcome {
 
 async fn over_a_line(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
     let line = t.line().await?;
-    Ok((connect_over(t, user, &line, transport, ack).await?, line))
-}
-
-async fn connect_over(t: &Bench, user: &User, line: &Proxy, transport: Transport, ack: bool) -> Outcome<Client> {
-    let auth = json!({"token": t.token(user).await?, "ack": ack});
-    let mut device = t.attempt_raw(t.opening_over(line, transport), Some(auth)).await?;
-    device.expect_accepted().await?;
-    Ok(device)
+    Ok((connect(t, user, t.opening_over(&line, transport), ack).await?, line))
 }
 
 /// The device receives events and is answered.

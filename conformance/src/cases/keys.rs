@@ -1,43 +1,34 @@
 //! SPEC 6: what an Idempotency-Key covers, and batches of which the store takes a part.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{
+use super::kit::{
     QUIET,
-    emit::{body_for, problem},
+    control::{accepted, body_for, mixed, until_accepted},
     numbers::{numbered, receives},
     queue::finds,
 };
 use crate::{
-    bench::{Answer, Bench, User},
+    bench::{Bench, User},
     case::{Case, Need},
     client::{Client, Transport},
-    expect::{self, Outcome, mismatch},
+    expect::{self, Outcome},
     proxy::Proxy,
 };
 
-/// How often a request is repeated, and for how long: a server comes back to its store by itself, in its own time.
-const POLL: Duration = Duration::from_millis(100);
-const RECOVERY: Duration = Duration::from_secs(20);
-
 pub(super) const CASES: &[Case] = &[
-    Case::new("EMIT-21/routes", "an Idempotency-Key of one route is free at the other", |t| Box::pin(routes(t))),
-    Case::new("EMIT-22/in-part", "503 tells which events of a batch were accepted, and no other was", |t| {
-        Box::pin(in_part(t))
-    })
-    .needs(&[Need::OwnServer])
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-23/rest", "a batch that was accepted in part is completed by its repetition", |t| {
-        Box::pin(completed(t, |t, bob| t.redis_line().map(|line| line.cut_at(&bob.id))))
-    })
+    case!("EMIT-21/routes", "an Idempotency-Key of one route is free at the other", routes),
+    case!("EMIT-22/in-part", "503 tells which events of a batch were accepted, and no other was", in_part)
+        .needs(&[Need::OwnServer])
+        .also(&["EMIT-10"]),
+    case!(
+        "EMIT-23/rest",
+        "a batch that was accepted in part is completed by its repetition",
+        completed(|t, bob| t.redis_line().map(|line| line.cut_at(&bob.id)))
+    )
     .needs(&[Need::OwnServer]),
-    Case::new("EMIT-23/away", "so is one that found no store at all", |t| {
-        Box::pin(completed(t, |t, _| t.redis_line().map(Proxy::cut)))
-    })
-    .needs(&[Need::OwnServer]),
+    case!("EMIT-23/away", "so is one that found no store at all", completed(|t, _| t.redis_line().map(Proxy::cut)))
+        .needs(&[Need::OwnServer]),
 ];
 
 async fn routes(t: Bench) -> Outcome {
@@ -52,20 +43,6 @@ async fn routes(t: Bench) -> Outcome {
     expect::that(several.json().is_array(), "an answer for each event of the batch", several.describe())?;
     let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     numbered(&queued, [1, 2])
-}
-
-/// Events in turn for somebody who is connected and somebody who is not.
-pub(super) fn mixed(alice: &User, bob: &User) -> Value {
-    json!([body_for(alice, 1), body_for(bob, 1), body_for(alice, 2), body_for(bob, 2)])
-}
-
-/// What a 503 tells as accepted: the places in the batch, with the ids that the events were given.
-pub(super) fn accepted(answer: &Answer) -> Outcome<Vec<(u64, Value)>> {
-    problem(answer, 503, None)?;
-    let told = answer.json()["accepted"].as_array().cloned().unwrap_or_default();
-    let place = |it: &Value| Some((it["index"].as_u64()?, it.get("eventId")?.clone()));
-    let places: Option<Vec<_>> = told.iter().map(place).collect();
-    places.ok_or_else(|| mismatch("accepted events, each with index and eventId", answer.describe()))
 }
 
 /// The device was given the events of these places, under these ids.
@@ -125,20 +102,4 @@ async fn completed(t: Bench, fails: fn(&Bench, &User) -> Outcome) -> Outcome {
     expect::equal("the same answers", &done.json(), &again.json())?;
     finds(&t, &bob, 1..=2).await?;
     device.expect_silence(QUIET).await
-}
-
-/// Repeats a batch with a key until it is accepted; meanwhile the server may be without its store, or at work on it.
-pub(super) async fn until_accepted(t: &Bench, key: &str, batch: &str) -> Outcome<Answer> {
-    let deadline = Instant::now() + RECOVERY;
-    let mut poll = interval(POLL);
-    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        poll.tick().await;
-        let answer = t.control_text("POST", "/events/batch", &[("idempotency-key", key)], batch.to_owned()).await?;
-        match answer.status {
-            202 => return Ok(answer),
-            409 | 503 if Instant::now() < deadline => {}
-            _ => return Err(mismatch(format!("202 within {RECOVERY:?}"), answer.describe())),
-        }
-    }
 }

@@ -2,37 +2,23 @@
 
 use serde_json::json;
 
-use super::emit::{EVENT_LIMIT, body_for};
+use super::kit::{
+    control::{EVENT_LIMIT, body_for},
+    texts::TRACES,
+};
 use crate::{
     bench::{Answer, Bench},
     case::{Case, Need},
     expect::{self, Outcome, inconclusive},
 };
 
-/// What a stack trace looks like in the languages that servers are written in.
-pub(super) const TRACES: [&str; 9] = [
-    "panicked at",
-    "    at ",
-    "\tat ",
-    "Traceback",
-    "stack backtrace",
-    "goroutine ",
-    "node_modules",
-    "node:internal",
-    ".rs:",
-];
-
 pub(super) const CASES: &[Case] = &[
-    Case::new("AUTH-24/errors", "no HTTP error tells a secret, a stack trace or an address", |t| Box::pin(errors(t)))
+    case!("AUTH-24/errors", "no HTTP error tells a secret, a stack trace or an address", errors)
         .needs(&[Need::OwnServer, Need::Capability("control")]),
-    Case::new("AUTH-24/log-of-errors", "no line about a refused request tells a secret or a stack trace", |t| {
-        Box::pin(log_of_errors(t))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("control")]),
-    Case::new("PRIV-01/refused", "no line about a refused request tells of a user or an event", |t| {
-        Box::pin(private_refusals(t))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("control")]),
+    case!("AUTH-24/log-of-errors", "no line about a refused request tells a secret or a stack trace", log_of_errors)
+        .needs(&[Need::OwnServer, Need::Capability("control")]),
+    case!("PRIV-01/refused", "no line about a refused request tells of a user or an event", private_refusals)
+        .needs(&[Need::OwnServer, Need::Capability("control")]),
 ];
 
 /// Requests that are refused for every reason, each with the secret `told` wherever one could be.

@@ -1,13 +1,21 @@
 //! The cases, in the order of SPEC.md.
 
-/// A case whose story is told over a transport: `over!(Polling, "ID/slug", "title", story)`, where `story` takes a bench, the transport and
-/// whatever else follows. Over polling it is for targets that have that.
-macro_rules! over {
-    (WebSocket, $id:literal, $title:literal, $story:path $(, $more:expr)*) => {
-        Case::new($id, $title, |t| Box::pin($story(t, $crate::client::Transport::WebSocket $(, $more)*)))
+/// A case: `case!("ID/slug", "title", story)`, or `case!("ID/slug", "title", story(more))`, where `story` takes a bench and then whatever
+/// more there is.
+macro_rules! case {
+    ($id:literal, $title:expr, $story:ident $(($($more:expr),+))?) => {
+        $crate::case::Case::new($id, $title, |t| Box::pin($story(t $($(, $more)+)?)))
     };
-    (Polling, $id:literal, $title:literal, $story:path $(, $more:expr)*) => {
-        Case::new($id, $title, |t| Box::pin($story(t, $crate::client::Transport::Polling $(, $more)*)))
+}
+
+/// As `case!`, over a transport, which `story` takes behind the bench: `over!(Polling, "ID/slug", "title", story)`. Over polling it is for
+/// targets that have that.
+macro_rules! over {
+    (WebSocket, $id:literal, $title:expr, $story:ident $(($($more:expr),+))?) => {
+        case!($id, $title, $story($crate::client::Transport::WebSocket $($(, $more)+)?))
+    };
+    (Polling, $id:literal, $title:expr, $story:ident $(($($more:expr),+))?) => {
+        case!($id, $title, $story($crate::client::Transport::Polling $($(, $more)+)?))
             .needs(&[$crate::case::Need::Capability("polling")])
     };
 }
@@ -25,9 +33,9 @@ mod floods;
 mod harm;
 mod heart;
 mod keys;
+mod kit;
 mod leaks;
 mod nodes;
-mod numbers;
 mod order;
 mod origins;
 mod outage;
@@ -43,12 +51,7 @@ mod transport;
 mod travel;
 mod upgrade;
 
-use std::time::Duration;
-
 use crate::case::Case;
-
-/// How long nothing must arrive, once a sentinel has shown that what could arrive would have.
-const QUIET: Duration = Duration::from_millis(300);
 
 /// Every case.
 pub fn all() -> Vec<Case> {
@@ -84,6 +87,11 @@ pub fn all() -> Vec<Case> {
         rotation::CASES,
     ]
     .concat()
+}
+
+/// The ids of all cases.
+pub fn ids() -> Vec<&'static str> {
+    all().iter().map(|case| case.id).collect()
 }
 
 #[cfg(test)]

@@ -5,13 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
-use super::{
+use super::kit::{
     QUIET, acks,
-    emit::body_for,
-    numbers::receives,
-    order::{exactly, read_until},
-    outage::readiness,
+    control::body_for,
+    numbers::{exactly, read_until, receives},
     queue::{finds, finds_nothing},
+    server::readiness,
 };
 use crate::{
     bench::{Bench, User},
@@ -37,45 +36,29 @@ const READY: &[Need] = &[Need::OwnServer, Need::Capability("control"), Need::Cap
 const CONTROL: &[Need] = &[Need::OwnServer, Need::Capability("control")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("CLUSTER-11/killed", "a killed node's clients count as away in time, and nothing is lost", |t| {
-        Box::pin(killed(t))
-    })
-    .needs(OWN)
-    .also(&["CLUSTER-12"]),
-    Case::new("CLUSTER-12/at-once", "who goes to the other node at once has everything, in order", |t| {
-        Box::pin(moves_at_once(t, false))
-    })
-    .needs(OWN),
-    Case::new(
+    case!("CLUSTER-11/killed", "a killed node's clients count as away in time, and nothing is lost", killed)
+        .needs(OWN)
+        .also(&["CLUSTER-12"]),
+    case!("CLUSTER-12/at-once", "who goes to the other node at once has everything, in order", moves_at_once(false))
+        .needs(OWN),
+    case!(
         "CLUSTER-12/acknowledging",
         "so has a client that acknowledges, what it had not acknowledged included",
-        |t| Box::pin(moves_at_once(t, true)),
+        moves_at_once(true)
     )
     .needs(&[Need::OwnServer, Need::Capability("ack")]),
-    Case::new("CLUSTER-12/comes-back", "a killed node that is started again serves its users as before", |t| {
-        Box::pin(comes_back(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-13/short", "a node that stands still for a moment loses and doubles nothing", |t| {
-        Box::pin(stands_still(t, SHORT))
-    })
-    .needs(READY),
-    Case::new("CLUSTER-13/long", "nor does one that stood still until nobody counted on it", |t| {
-        Box::pin(stands_still(t, LONG))
-    })
-    .needs(READY),
-    Case::new("CLUSTER-13/moved-away", "who left a node that stands still finds everything at the other", |t| {
-        Box::pin(moved_away(t))
-    })
-    .needs(OWN),
-    Case::new("CLUSTER-19/killed", "a key that a node died with is free for the other in time", |t| {
-        Box::pin(killed_at_work(t))
-    })
-    .needs(CONTROL),
-    Case::new("CLUSTER-14/others", "a node that stands still holds up nobody at the other", |t| Box::pin(others(t)))
-        .needs(CONTROL),
-    Case::new("CLUSTER-15/ended", "an ended node leaves no presence, and nothing is lost", |t| Box::pin(ended(t)))
+    case!("CLUSTER-12/comes-back", "a killed node that is started again serves its users as before", comes_back)
         .needs(OWN),
+    case!("CLUSTER-13/short", "a node that stands still for a moment loses and doubles nothing", stands_still(SHORT))
+        .needs(READY),
+    case!("CLUSTER-13/long", "nor does one that stood still until nobody counted on it", stands_still(LONG))
+        .needs(READY),
+    case!("CLUSTER-13/moved-away", "who left a node that stands still finds everything at the other", moved_away)
+        .needs(OWN),
+    case!("CLUSTER-19/killed", "a key that a node died with is free for the other in time", killed_at_work)
+        .needs(CONTROL),
+    case!("CLUSTER-14/others", "a node that stands still holds up nobody at the other", others).needs(CONTROL),
+    case!("CLUSTER-15/ended", "an ended node leaves no presence, and nothing is lost", ended).needs(OWN),
 ];
 
 async fn killed(t: Bench) -> Outcome {
@@ -106,17 +89,10 @@ async fn noted(t: &Bench, user: &User) -> Outcome {
     Ok(())
 }
 
-async fn connect(t: &Bench, user: &User, acknowledging: bool) -> Outcome<crate::client::Client> {
-    match acknowledging {
-        true => acks::join(t, user).await,
-        false => t.connect_raw(user, Transport::WebSocket).await,
-    }
-}
-
 async fn moves_at_once(t: Bench, acknowledging: bool) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     let alice = a.user().await?;
-    let mut device = connect(&b, &alice, acknowledging).await?;
+    let mut device = acks::connect(&b, &alice, b.opening(Transport::WebSocket), acknowledging).await?;
     a.emit_numbered(&alice, 1, 2).await?;
     exactly(&read_until(&mut device, 2).await?, 1..=2)?;
     if !acknowledging {
@@ -124,7 +100,7 @@ async fn moves_at_once(t: Bench, acknowledging: bool) -> Outcome {
     }
     b.kill().await?;
     a.emit_numbered(&alice, 3, 6).await?;
-    let mut device = connect(&a, &alice, acknowledging).await?;
+    let mut device = acks::connect(&a, &alice, a.opening(Transport::WebSocket), acknowledging).await?;
     a.emit_numbered(&alice, 7, 9).await?;
     // What was not acknowledged comes again; what a plain client was handed does not.
     let first = if acknowledging { 1 } else { 3 };

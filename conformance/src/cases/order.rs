@@ -5,14 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::{
+use super::kit::{
     acks,
-    numbers::{numbered, numbers, receives},
+    numbers::{exactly, numbered, numbers, read_until},
+    slow::fetches_one,
 };
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::{Arrival, Client, Transport},
+    client::{Arrival, Transport},
     expect::{self, Outcome, mismatch},
 };
 
@@ -22,88 +23,42 @@ const ROUNDS: usize = 25;
 const DUE: Duration = Duration::from_secs(5);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ORDER-01/plain", "queued events come before live ones, on a plain device", |t| {
-        Box::pin(queued_then_live(t, false))
-    }),
-    Case::new("ORDER-01/acknowledging", "queued events come before live ones, on one that acknowledges", |t| {
-        Box::pin(queued_then_live(t, true))
-    })
+    case!("ORDER-01/plain", "queued events come before live ones, on a plain device", queued_then_live(false)),
+    case!(
+        "ORDER-01/acknowledging",
+        "queued events come before live ones, on one that acknowledges",
+        queued_then_live(true)
+    )
     .needs(&[Need::Capability("ack")]),
-    Case::new(
+    case!(
         "ORDER-01/not-fetched",
         "what a plain device did not fetch comes before what was accepted for another since",
-        |t| Box::pin(not_fetched(t)),
+        not_fetched
     )
     .needs(&[Need::Capability("ack"), Need::Capability("polling")]),
-    Case::new("ORDER-02/connect", "an event that races with a connect arrives exactly once", |t| {
-        Box::pin(racing_connect(t))
-    }),
-    Case::new("ORDER-03/disconnect", "an event that races with a disconnect arrives exactly once", |t| {
-        Box::pin(racing_disconnect(t))
-    }),
-    Case::new(
-        "ORDER-04/cut",
-        "a connection that breaks costs no event but what was on its way, and doubles none",
-        |t| Box::pin(cut(t)),
-    )
-    .needs(&[Need::Capability("control")]),
-    Case::new("ORDER-05/two-emitters", "all devices see one order, and each emitter's own", |t| {
-        Box::pin(two_emitters(t))
-    }),
-    Case::new(
+    case!("ORDER-02/connect", "an event that races with a connect arrives exactly once", racing_connect),
+    case!("ORDER-03/disconnect", "an event that races with a disconnect arrives exactly once", racing_disconnect),
+    case!("ORDER-04/cut", "a connection that breaks costs no event but what was on its way, and doubles none", cut)
+        .needs(&[Need::Capability("control")]),
+    case!("ORDER-05/two-emitters", "all devices see one order, and each emitter's own", two_emitters),
+    case!(
         "ORDER-06/reconnecting",
         "with acknowledgements nothing is lost to a client that keeps going away",
-        |t| Box::pin(reconnecting(t)),
+        reconnecting
     )
     .needs(&[Need::Capability("ack")]),
 ];
-
-/// Reads until the event `last` has come or the connection is closed: the numbers in the order in which they came.
-pub(super) async fn read_until(device: &mut Client, last: u64) -> Outcome<Vec<u64>> {
-    let mut seen = Vec::new();
-    while !seen.contains(&last) {
-        match device.next(DUE).await {
-            Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
-                seen.extend(numbers(args[0].as_array().map(Vec::as_slice).unwrap_or_default()));
-            }
-            Some(Arrival::Event { args, .. }) => seen.extend(numbers(&args)),
-            Some(Arrival::Closed(_)) => return Ok(seen),
-            Some(Arrival::Disconnected) => {}
-            other => return Err(mismatch(format!("events up to {last}, after {seen:?}"), format!("{other:?}"))),
-        }
-    }
-    Ok(seen)
-}
-
-pub(super) fn exactly(seen: &[u64], expected: impl IntoIterator<Item = u64>) -> Outcome {
-    let expected: Vec<_> = expected.into_iter().collect();
-    expect::equal("the events", &json!(expected), &json!(seen))
-}
 
 async fn queued_then_live(t: Bench, acknowledging: bool) -> Outcome {
     for _ in 0..ROUNDS / 3 {
         let alice = t.user().await?;
         t.emit_numbered(&alice, 1, 5).await?;
-        let connect = async {
-            match acknowledging {
-                true => acks::join(&t, &alice).await,
-                false => t.connect_raw(&alice, Transport::WebSocket).await,
-            }
-        };
+        let connect = acks::connect(&t, &alice, t.opening(Transport::WebSocket), acknowledging);
         let (device, emitted) = tokio::join!(connect, t.emit_numbered(&alice, 6, 20));
         emitted?;
         exactly(&read_until(&mut device?, 20).await?, 1..=20)?;
     }
     Ok(())
-}
-
-/// A plain device that fetches the first event, and none of those that are emitted from then on.
-pub(super) async fn fetches_one(t: &Bench, user: &User) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, Transport::Polling).await?;
-    device.rest()?;
-    t.emit_numbered(user, 1, 1).await?;
-    receives(&mut device, [1]).await?;
-    Ok(device)
 }
 
 async fn not_fetched(t: Bench) -> Outcome {

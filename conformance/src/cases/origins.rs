@@ -1,6 +1,6 @@
 //! SPEC 7: which pages a browser lets speak to the server.
 
-use super::numbers::receives;
+use super::kit::numbers::receives;
 use crate::{
     bench::{Answer, Bench},
     case::{Case, Need},
@@ -11,25 +11,23 @@ use crate::{
 const POLL: &str = "/socket.io/?EIO=4&transport=polling";
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ORIGIN-01/listed", "a listed origin gets CORS headers with credentials", |t| Box::pin(listed(t))),
-    Case::new("ORIGIN-01/preflight", "a listed origin's preflight is answered", |t| Box::pin(preflight(t))),
-    Case::new("ORIGIN-02/unlisted", "no other origin gets an Access-Control-Allow-Origin", |t| Box::pin(unlisted(t))),
-    Case::new("ORIGIN-02/control", "no route of the control surface allows another origin", |t| Box::pin(control(t)))
+    case!("ORIGIN-01/listed", "a listed origin gets CORS headers with credentials", listed),
+    case!("ORIGIN-01/preflight", "a listed origin's preflight is answered", preflight),
+    case!("ORIGIN-02/unlisted", "no other origin gets an Access-Control-Allow-Origin", unlisted),
+    case!("ORIGIN-02/control", "no route of the control surface allows another origin", control)
         .needs(&[Need::Capability("control")]),
-    Case::new("ORIGIN-20/vary", "an answer that depends on its origin says so", |t| Box::pin(vary(t))),
-    Case::new("ORIGIN-03/no-wildcard", "a wildcard never comes with credentials", |t| Box::pin(no_wildcard(t))),
-    Case::new("ORIGIN-04/polling", "polling from an unlisted origin is refused with 403", |t| Box::pin(polling(t))),
-    Case::new("ORIGIN-04/later-requests", "so is each later request of a polling session", |t| {
-        Box::pin(later_requests(t))
-    })
-    .needs(&[Need::Capability("polling")]),
-    Case::new("ORIGIN-05/upgrade", "an upgrade from an unlisted origin is refused with 403", |t| Box::pin(upgrade(t))),
-    Case::new("ORIGIN-06/none", "a client without an origin is served", |t| Box::pin(none(t))),
-    Case::new("ORIGIN-07/own", "the server's own origin may come in, over both transports", |t| Box::pin(own(t))),
-    Case::new("ORIGIN-07/not-quite", "an origin that resembles the server's own is refused", |t| Box::pin(not_own(t)))
+    case!("ORIGIN-20/vary", "an answer that depends on its origin says so", vary),
+    case!("ORIGIN-03/no-wildcard", "a wildcard never comes with credentials", no_wildcard),
+    case!("ORIGIN-04/polling", "polling from an unlisted origin is refused with 403", polling),
+    case!("ORIGIN-04/later-requests", "so is each later request of a polling session", later_requests)
+        .needs(&[Need::Capability("polling")]),
+    case!("ORIGIN-05/upgrade", "an upgrade from an unlisted origin is refused with 403", upgrade),
+    case!("ORIGIN-06/none", "a client without an origin is served", none),
+    case!("ORIGIN-07/own", "the server's own origin may come in, over both transports", own),
+    case!("ORIGIN-07/not-quite", "an origin that resembles the server's own is refused", not_own)
         .also(&["ORIGIN-02", "ORIGIN-04"]),
-    Case::new("ORIGIN-08/headers", "a preflight is allowed the headers that it asks for", |t| Box::pin(headers(t))),
-    Case::new("ORIGIN-09/null", "null can be listed", |t| Box::pin(null(t))).needs(&[Need::OwnServer]),
+    case!("ORIGIN-08/headers", "a preflight is allowed the headers that it asks for", headers),
+    case!("ORIGIN-09/null", "null can be listed", null).needs(&[Need::OwnServer]),
 ];
 
 fn first_listed(t: &Bench) -> String {
@@ -184,10 +182,8 @@ async fn upgrade(t: Bench) -> Outcome {
 
 async fn none(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    for transport in [Transport::WebSocket, Transport::Polling] {
-        if transport == Transport::WebSocket || t.target().declares("polling") {
-            t.connect_raw(&alice, transport).await?.disconnect().await;
-        }
+    for transport in t.transports() {
+        t.connect_raw(&alice, transport).await?.disconnect().await;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{
+use super::kit::{
     QUIET,
     numbers::{Came, in_order, numbered, numbers, receives, up_to},
 };
@@ -40,82 +40,75 @@ const ON_ITS_WAY: u64 = 50_000;
 const LARGE_QUEUE: u64 = (CAP * LARGE_TEXT) as u64;
 
 const ACK: &[Need] = &[Need::Capability("ack")];
-const POLLING: &[Need] = &[Need::Capability("polling")];
 const ACK_AND_POLLING: &[Need] = &[Need::Capability("ack"), Need::Capability("polling")];
 const CONTROL: &[Need] = &[Need::Capability("control")];
 const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
 const CONTROL_AND_ACK: &[Need] = &[Need::Capability("control"), Need::Capability("ack")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("SLOW-06/websocket", "a WebSocket client that takes 16 kB/s is not closed for what waits", |t| {
-        Box::pin(takes_its_time(t, Transport::WebSocket))
-    }),
-    Case::new("SLOW-06/polling", "nor is a polling client", |t| Box::pin(takes_its_time(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("SLOW-06/beyond-the-heartbeat", "nor is one that needs longer than a ping may take", |t| {
-        Box::pin(beyond_the_heartbeat(t))
-    }),
-    Case::new(
+    over!(
+        WebSocket,
+        "SLOW-06/websocket",
+        "a WebSocket client that takes 16 kB/s is not closed for what waits",
+        takes_its_time
+    ),
+    over!(Polling, "SLOW-06/polling", "nor is a polling client", takes_its_time),
+    case!("SLOW-06/beyond-the-heartbeat", "nor is one that needs longer than a ping may take", beyond_the_heartbeat),
+    case!(
         "SLOW-06/long-answer",
         "nor is one that can acknowledge only what it has read to the end of an answer",
-        |t| Box::pin(long_answer(t)),
+        long_answer
     )
     .needs(ACK_AND_POLLING)
     .also(&["ACK-09"]),
-    Case::new("SLOW-07/websocket", "a queue of any size arrives over a slow line, and live events behind it", |t| {
-        Box::pin(any_size(t, Transport::WebSocket, false))
-    }),
-    Case::new("SLOW-07/polling", "so it does by polling", |t| Box::pin(any_size(t, Transport::Polling, false)))
-        .needs(POLLING),
-    Case::new("SLOW-07/acknowledging", "so it does to a client that acknowledges", |t| {
-        Box::pin(any_size(t, Transport::WebSocket, true))
-    })
-    .needs(ACK)
-    .also(&["ACK-09"]),
-    Case::new("SLOW-07/acknowledging-polling", "so it does to one that acknowledges by polling", |t| {
-        Box::pin(any_size(t, Transport::Polling, true))
-    })
-    .needs(ACK_AND_POLLING)
-    .also(&["ACK-09"]),
-    Case::new("SLOW-07/broken", "a queue that did not get through whole stays", |t| {
-        Box::pin(stays_queued(t, Transport::WebSocket))
-    }),
-    Case::new("SLOW-07/broken-polling", "so does one whose poll breaks", |t| {
-        Box::pin(stays_queued(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new("SLOW-08/one-device", "a queue on its way to a device is no other's, until that one breaks", |t| {
-        Box::pin(async move { one_device(&t, &t, Transport::WebSocket).await })
-    }),
-    Case::new("SLOW-08/one-device-polling", "nor is one on its way to a polling device", |t| {
-        Box::pin(async move { one_device(&t, &t, Transport::Polling).await })
-    })
-    .needs(POLLING),
-    Case::new("SLOW-09/websocket", "a WebSocket client that was behind gets what was accepted meanwhile", |t| {
-        Box::pin(catches_up(t, Transport::WebSocket, false))
-    })
+    over!(
+        WebSocket,
+        "SLOW-07/websocket",
+        "a queue of any size arrives over a slow line, and live events behind it",
+        any_size(false)
+    ),
+    over!(Polling, "SLOW-07/polling", "so it does by polling", any_size(false)),
+    over!(WebSocket, "SLOW-07/acknowledging", "so it does to a client that acknowledges", any_size(true))
+        .needs(ACK)
+        .also(&["ACK-09"]),
+    over!(Polling, "SLOW-07/acknowledging-polling", "so it does to one that acknowledges by polling", any_size(true))
+        .needs(ACK_AND_POLLING)
+        .also(&["ACK-09"]),
+    over!(WebSocket, "SLOW-07/broken", "a queue that did not get through whole stays", stays_queued),
+    over!(Polling, "SLOW-07/broken-polling", "so does one whose poll breaks", stays_queued),
+    over!(
+        WebSocket,
+        "SLOW-08/one-device",
+        "a queue on its way to a device is no other's, until that one breaks",
+        at_one_node
+    ),
+    over!(Polling, "SLOW-08/one-device-polling", "nor is one on its way to a polling device", at_one_node),
+    case!(
+        "CLUSTER-03/on-its-way",
+        "nor is one that is on its way to a device handed over at the other node",
+        at_two_nodes
+    )
+    .needs(&[Need::OwnServer]),
+    over!(
+        WebSocket,
+        "SLOW-09/websocket",
+        "a WebSocket client that was behind gets what was accepted meanwhile",
+        catches_up(false)
+    )
     .needs(CONTROL)
     .also(&["SLOW-10"]),
-    Case::new("SLOW-09/polling", "so does a polling client", |t| Box::pin(catches_up(t, Transport::Polling, false)))
+    over!(Polling, "SLOW-09/polling", "so does a polling client", catches_up(false))
         .needs(CONTROL_AND_POLLING)
         .also(&["SLOW-10"]),
-    Case::new("SLOW-09/acknowledging", "so does a client that acknowledges", |t| {
-        Box::pin(catches_up(t, Transport::WebSocket, true))
-    })
-    .needs(CONTROL_AND_ACK)
-    .also(&["SLOW-10"]),
-    Case::new("SLOW-10/broken", "what was live and did not get through is queued", |t| {
-        Box::pin(live_and_broken(t, Transport::WebSocket))
-    })
-    .needs(CONTROL),
-    Case::new("SLOW-10/broken-polling", "so is what a polling client did not fetch", |t| {
-        Box::pin(live_and_broken(t, Transport::Polling))
-    })
-    .needs(CONTROL_AND_POLLING),
-    Case::new("SLOW-10/broken-answer", "an answer to a poll that breaks has brought none of its events", |t| {
-        Box::pin(broken_answer(t))
-    })
-    .needs(CONTROL_AND_POLLING),
+    over!(WebSocket, "SLOW-09/acknowledging", "so does a client that acknowledges", catches_up(true))
+        .needs(CONTROL_AND_ACK)
+        .also(&["SLOW-10"]),
+    over!(WebSocket, "SLOW-10/broken", "what was live and did not get through is queued", live_and_broken)
+        .needs(CONTROL),
+    over!(Polling, "SLOW-10/broken-polling", "so is what a polling client did not fetch", live_and_broken)
+        .needs(CONTROL_AND_POLLING),
+    case!("SLOW-10/broken-answer", "an answer to a poll that breaks has brought none of its events", broken_answer)
+        .needs(CONTROL_AND_POLLING),
 ];
 
 fn sized(t: &Bench, user: &User, n: usize, text: usize) -> Emission {
@@ -303,8 +296,17 @@ async fn whole_queue(t: &Bench, user: &User) -> Outcome<Vec<Value>> {
     Ok(queued)
 }
 
+async fn at_one_node(t: Bench, transport: Transport) -> Outcome {
+    one_device(&t, &t, transport).await
+}
+
+async fn at_two_nodes(t: Bench) -> Outcome {
+    let (a, b) = t.two_nodes().await?;
+    one_device(&a, &b, Transport::WebSocket).await
+}
+
 /// While the queue is on its way to a device of one node, another comes to the other; or both to the same.
-pub(super) async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport) -> Outcome {
+async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport) -> Outcome {
     let alice = user_with_queue(t, CAP, LARGE_TEXT).await?;
     let (slow, line) = attempt(t, &alice, transport, false, BRISK / 4).await?;
     under_way(&line).await?;

@@ -6,14 +6,15 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{
+use super::kit::{
     QUIET,
     numbers::{numbered, up_to},
+    queue::{DAY_MS, SLACK_MS, finds, finds_nothing},
 };
 use crate::{
-    bench::{Bench, User},
+    bench::Bench,
     case::{Case, Need},
-    client::{Client, Transport},
+    client::Transport,
     expect::{self, Outcome, inconclusive, mismatch},
     redis::inspect,
 };
@@ -22,10 +23,6 @@ use crate::{
 const CAP: usize = 50;
 /// The TTL that the cases with a short one ask for.
 const SHORT_TTL: Duration = Duration::from_secs(3);
-/// The TTL of the contract, in milliseconds.
-pub(super) const DAY_MS: u64 = 86_400_000;
-/// How much of the TTL may have passed, or be added by rounding, when a case looks.
-pub(super) const SLACK_MS: u64 = 60_000;
 
 /// How long a large queue may take, on a machine that has other things to do.
 const SOON: Duration = Duration::from_secs(20);
@@ -34,79 +31,43 @@ const TTL: &[Need] = &[Need::Setting("queue_ttl_seconds")];
 const RESTART: &[Need] = &[Need::OwnServer];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("QUEUE-01/offline", "a user who was never connected receives what was emitted before", |t| {
-        Box::pin(offline(t))
-    }),
-    Case::new("QUEUE-01/reconnect", "rust_socketio receives on reconnect what it missed, then live events", |t| {
-        Box::pin(reconnect(t))
-    })
-    .also(&["QUEUE-09", "QUEUE-10"]),
-    Case::new("QUEUE-01/polling", "a polling client receives on reconnect what it missed", |t| Box::pin(polled(t)))
+    case!("QUEUE-01/offline", "a user who was never connected receives what was emitted before", offline),
+    case!("QUEUE-01/reconnect", "rust_socketio receives on reconnect what it missed, then live events", reconnect)
+        .also(&["QUEUE-09", "QUEUE-10"]),
+    case!("QUEUE-01/polling", "a polling client receives on reconnect what it missed", polled)
         .needs(&[Need::Capability("polling")]),
-    Case::new("QUEUE-01/left-early", "a client that leaves before its CONNECT is answered costs no event", |t| {
-        Box::pin(left_early(t))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("redis")]),
-    Case::new("QUEUE-02/live-only", "what was delivered live does not come again", |t| Box::pin(live_only(t))),
-    Case::new("QUEUE-03/exactly-50", "fifty events are all kept", |t| Box::pin(cap(t, CAP))),
-    Case::new("QUEUE-03/oldest-evicted", "the 51st event evicts the oldest", |t| Box::pin(cap(t, CAP + 1))),
-    Case::new("QUEUE-03/far-over", "of 120 events the newest 50 are kept", |t| Box::pin(cap(t, 120))),
-    Case::new("QUEUE-03/types", "the cap is one for all types of events", |t| Box::pin(cap_of_types(t))),
-    Case::new("QUEUE-04/per-user", "a full queue costs another user nothing", |t| Box::pin(cap_per_user(t))),
-    Case::new("QUEUE-05/concurrent", "concurrent emitters do not exceed the cap", |t| Box::pin(cap_concurrent(t))),
-    Case::new("QUEUE-06/expires", "a queue is gone once its TTL has passed", |t| Box::pin(expires(t))).needs(TTL),
-    Case::new("QUEUE-06/default-ttl", "where what is queued expires in Redis, it does so after 24 h", |t| {
-        Box::pin(default_ttl(t))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("redis")])
-    .also(&["QUEUE-08"]),
-    Case::new("QUEUE-31/gone", "of an event that is too old nothing stays in Redis", |t| Box::pin(gone(t)))
+    case!("QUEUE-01/left-early", "a client that leaves before its CONNECT is answered costs no event", left_early)
+        .needs(&[Need::OwnServer, Need::Capability("redis")]),
+    case!("QUEUE-02/live-only", "what was delivered live does not come again", live_only),
+    case!("QUEUE-03/exactly-50", "fifty events are all kept", cap(CAP)),
+    case!("QUEUE-03/oldest-evicted", "the 51st event evicts the oldest", cap(CAP + 1)),
+    case!("QUEUE-03/far-over", "of 120 events the newest 50 are kept", cap(120)),
+    case!("QUEUE-03/types", "the cap is one for all types of events", cap_of_types),
+    case!("QUEUE-04/per-user", "a full queue costs another user nothing", cap_per_user),
+    case!("QUEUE-05/concurrent", "concurrent emitters do not exceed the cap", cap_concurrent),
+    case!("QUEUE-06/expires", "a queue is gone once its TTL has passed", expires).needs(TTL),
+    case!("QUEUE-06/default-ttl", "where what is queued expires in Redis, it does so after 24 h", default_ttl)
+        .needs(&[Need::OwnServer, Need::Capability("redis")])
+        .also(&["QUEUE-08"]),
+    case!("QUEUE-31/gone", "of an event that is too old nothing stays in Redis", gone)
         .needs(&[Need::Setting("queue_ttl_seconds")])
         .waits(Duration::from_secs(30)),
-    Case::new("QUEUE-07/each-by-itself", "an old event expires though newer ones were queued", |t| {
-        Box::pin(each_by_itself(t))
-    })
-    .needs(TTL),
-    Case::new("QUEUE-08/not-before", "no event expires before its time", |t| Box::pin(not_before(t))).needs(TTL),
-    Case::new("QUEUE-09/one-array", "everything queued comes in one event with one array", |t| Box::pin(one_array(t))),
-    Case::new("QUEUE-09/large", "a queue of 9 MB comes whole and in order, and what is newer behind it", |t| {
-        Box::pin(large(t))
-    })
-    .needs(&[Need::Setting("queue_max_events")]),
-    Case::new("QUEUE-10/oldest-first", "the array is ordered oldest first", |t| Box::pin(oldest_first(t))),
-    Case::new("QUEUE-11/before-live", "queued.events comes before what is emitted during the connect", |t| {
-        Box::pin(before_live(t))
-    }),
+    case!("QUEUE-07/each-by-itself", "an old event expires though newer ones were queued", each_by_itself).needs(TTL),
+    case!("QUEUE-08/not-before", "no event expires before its time", not_before).needs(TTL),
+    case!("QUEUE-09/one-array", "everything queued comes in one event with one array", one_array),
+    case!("QUEUE-09/large", "a queue of 9 MB comes whole and in order, and what is newer behind it", large)
+        .needs(&[Need::Setting("queue_max_events")]),
+    case!("QUEUE-10/oldest-first", "the array is ordered oldest first", oldest_first),
+    case!("QUEUE-11/before-live", "queued.events comes before what is emitted during the connect", before_live),
     over!(WebSocket, "QUEUE-12/nothing", "an empty queue sends nothing", nothing),
     over!(Polling, "QUEUE-12/nothing-polled", "nor by polling", nothing),
-    Case::new("QUEUE-13/once", "what was delivered comes neither again nor to another device", |t| Box::pin(once(t))),
-    Case::new("QUEUE-13/two-at-once", "two devices that connect at once share the queue without doubles", |t| {
-        Box::pin(two_at_once(t))
-    }),
-    Case::new("QUEUE-14/restart", "the queue survives a restart", |t| Box::pin(survives(t, false))).needs(RESTART),
-    Case::new("QUEUE-15/corrupt", "a corrupt entry costs that entry alone", |t| Box::pin(corrupt(t))).needs(RESTART),
-    Case::new("QUEUE-16/same-payload", "a queued payload is complete and tells when it was emitted", |t| {
-        Box::pin(same_payload(t))
-    }),
-    Case::new("QUEUE-17/kill", "what was confirmed survives a kill -9", |t| Box::pin(survives(t, true))).needs(RESTART),
+    case!("QUEUE-13/once", "what was delivered comes neither again nor to another device", once),
+    case!("QUEUE-13/two-at-once", "two devices that connect at once share the queue without doubles", two_at_once),
+    case!("QUEUE-14/restart", "the queue survives a restart", survives(false)).needs(RESTART),
+    case!("QUEUE-15/corrupt", "a corrupt entry costs that entry alone", corrupt).needs(RESTART),
+    case!("QUEUE-16/same-payload", "a queued payload is complete and tells when it was emitted", same_payload),
+    case!("QUEUE-17/kill", "what was confirmed survives a kill -9", survives(true)).needs(RESTART),
 ];
-
-/// Connects, and what is queued is numbered like this.
-pub(super) async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
-    numbered(&device.expect_queued().await?, expected)?;
-    Ok(device)
-}
-
-/// Connects, and nothing is queued: the first thing to arrive is what is emitted now.
-pub(super) async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
-    let sentinel = t.event_for(user);
-    t.emit(&sentinel).await?;
-    let payload = device.expect_event("record.accessed").await?;
-    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
-    Ok(device)
-}
 
 async fn offline(t: Bench) -> Outcome {
     let alice = t.user().await?;

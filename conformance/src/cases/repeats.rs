@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
 
-use super::{
+use super::kit::{
     QUIET,
-    emit::{EVENT_LIMIT, body_for, problem, received_nothing},
-    numbers::{numbered, receives},
-    queue::{DAY_MS, SLACK_MS, finds},
+    control::{EVENT_LIMIT, body_for, problem},
+    numbers::{numbered, receives, up_to},
+    queue::{DAY_MS, SLACK_MS, finds, received_nothing},
 };
 use crate::{
     bench::{Answer, Bench, User},
@@ -21,33 +21,25 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("EMIT-06/live", "a repeated Idempotency-Key emits nothing to who is connected", |t| Box::pin(live(t))),
-    Case::new("EMIT-06/alike", "keys are compared letter by letter", |t| Box::pin(alike(t))),
-    Case::new("EMIT-06/kept", "an answer is kept over a restart, and no shorter than a day", |t| Box::pin(kept(t)))
+    case!("EMIT-06/live", "a repeated Idempotency-Key emits nothing to who is connected", live),
+    case!("EMIT-06/alike", "keys are compared letter by letter", alike),
+    case!("EMIT-06/kept", "an answer is kept over a restart, and no shorter than a day", kept)
         .needs(&[Need::OwnServer, Need::Capability("restart")]),
-    Case::new("EMIT-06/minute", "a repeated key is answered as at first after a minute", |t| Box::pin(minute(t)))
+    case!("EMIT-06/minute", "a repeated key is answered as at first after a minute", minute)
         .waits(Duration::from_secs(60)),
-    Case::new("EMIT-34/after-503", "a key whose request was answered with 503 is not used up", |t| {
-        Box::pin(after_503(t))
-    })
-    .needs(&[Need::OwnServer]),
-    Case::new("EMIT-03/thousand-live", "a batch of 1,000 reaches every device, in order", |t| {
-        Box::pin(thousand_live(t))
-    }),
-    Case::new("EMIT-03/many-recipients", "a batch of 1,000 reaches 1,000 recipients", |t| Box::pin(many_recipients(t))),
-    Case::new("EMIT-03/large", "a batch of nearly 4 MiB is taken, and arrives", |t| Box::pin(large(t))),
-    Case::new("EMIT-04/refused-whole-live", "a batch with one wrong event reaches nobody who is connected", |t| {
-        Box::pin(refused_whole(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-08/in-a-batch", "what is refused alone is refused in a batch", |t| Box::pin(refused_in_a_batch(t)))
+    case!("EMIT-34/after-503", "a key whose request was answered with 503 is not used up", after_503)
+        .needs(&[Need::OwnServer]),
+    case!("EMIT-03/thousand-live", "a batch of 1,000 reaches every device, in order", thousand_live),
+    case!("EMIT-03/many-recipients", "a batch of 1,000 reaches 1,000 recipients", many_recipients),
+    case!("EMIT-03/large", "a batch of nearly 4 MiB is taken, and arrives", large),
+    case!("EMIT-04/refused-whole-live", "a batch with one wrong event reaches nobody who is connected", refused_whole)
+        .also(&["EMIT-10"]),
+    case!("EMIT-08/in-a-batch", "what is refused alone is refused in a batch", refused_in_a_batch)
         .also(&["EMIT-04", "EMIT-10"]),
-    Case::new("EMIT-01/elsewhere", "the service credential counts in its header alone", |t| {
-        Box::pin(credential_elsewhere(t))
-    })
-    .also(&["EMIT-10"]),
-    Case::new("EMIT-30/utf-8", "a body that is not UTF-8 is refused", |t| Box::pin(not_utf8(t))).also(&["EMIT-10"]),
-    Case::new("EMIT-31/depth", "a body that is nested 64 levels deep is taken, and arrives", |t| Box::pin(depth(t))),
+    case!("EMIT-01/elsewhere", "the service credential counts in its header alone", credential_elsewhere)
+        .also(&["EMIT-10"]),
+    case!("EMIT-30/utf-8", "a body that is not UTF-8 is refused", not_utf8).also(&["EMIT-10"]),
+    case!("EMIT-31/depth", "a body that is nested 64 levels deep is taken, and arrives", depth),
 ];
 
 async fn with_key(t: &Bench, path: &str, key: &str, body: &Value) -> Outcome<Answer> {
@@ -212,7 +204,7 @@ async fn large(t: Bench) -> Outcome {
     t.transcript().note(format!("a batch of {} bytes", batch.to_string().len()));
     t.control("POST", "/events/batch", &batch).await?.expect_status(202)?;
     let theirs = |at: usize| (1..=EVENTS).filter(move |n| n % 3 == at);
-    let came = super::numbers::up_to(&mut device, 64, Duration::from_secs(15)).await?;
+    let came = up_to(&mut device, 64, Duration::from_secs(15)).await?;
     let came: Vec<_> = came.iter().map(|it| it.n).collect();
     expect::equal("what arrives live", &json!(theirs(1).collect::<Vec<_>>()), &json!(came))?;
     for at in [0, 2] {
@@ -251,12 +243,8 @@ async fn refused_in_a_batch(t: Bench) -> Outcome {
         tried += 1;
         for batch in [format!("[{right},{body}]"), format!("[{body},{right}]"), format!("[{body}]")] {
             let answer = t.control_text("POST", "/events/batch", &[], batch).await?;
-            problem(&answer, 400, entry["names"].as_str()).map_err(|fault| match fault {
-                expect::Fault::Mismatch { expected, actual } => {
-                    expect::mismatch(format!("{expected} for the body {} in a batch", entry["name"]), actual)
-                }
-                other => other,
-            })?;
+            let which = format!("for the body {} in a batch", entry["name"]);
+            problem(&answer, 400, entry["names"].as_str()).map_err(|fault| fault.of(which))?;
         }
     }
     expect::that(tried > 10, "bodies to try", tried.to_string())?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::QUIET;
+use super::kit::QUIET;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -20,48 +20,29 @@ const LIFE_S: i64 = 2;
 const AFTER_EXPIRY: Duration = Duration::from_secs(5);
 const AFTER_REVOCATION: Duration = Duration::from_secs(2);
 
-const POLLING: &[Need] = &[Need::Capability("polling")];
-
 pub(super) const CASES: &[Case] = &[
-    Case::new("EXPIRY-01/websocket", "a WebSocket connection ends with its token", |t| {
-        Box::pin(expires(t, Transport::WebSocket))
-    })
-    .also(&["EXPIRY-02", "EXPIRY-08"]),
-    Case::new("EXPIRY-01/polling", "a polling session ends with its token", |t| {
-        Box::pin(expires(t, Transport::Polling))
-    })
-    .needs(POLLING)
-    .also(&["EXPIRY-02", "EXPIRY-08"]),
-    Case::new("EXPIRY-03/refresh", "auth.refresh takes a fresh token in every form", |t| Box::pin(refresh(t)))
-        .also(&["EXPIRY-04"]),
-    Case::new("EXPIRY-05/refused", "auth.refresh refuses what a CONNECT would, with the same code", |t| {
-        Box::pin(refused(t))
-    })
-    .also(&["EXPIRY-07"]),
-    Case::new("EXPIRY-06/another-user", "auth.refresh takes no token of another user", |t| Box::pin(another_user(t))),
-    Case::new("REVOKE-01/websocket", "a revocation closes every connection of the session", |t| {
-        Box::pin(revoked(t, Transport::WebSocket))
-    })
-    .also(&["REVOKE-02"]),
-    Case::new("REVOKE-01/polling", "so it does over polling", |t| Box::pin(revoked(t, Transport::Polling)))
-        .needs(POLLING)
+    over!(WebSocket, "EXPIRY-01/websocket", "a WebSocket connection ends with its token", expires)
+        .also(&["EXPIRY-02", "EXPIRY-08"]),
+    over!(Polling, "EXPIRY-01/polling", "a polling session ends with its token", expires)
+        .also(&["EXPIRY-02", "EXPIRY-08"]),
+    case!("EXPIRY-03/refresh", "auth.refresh takes a fresh token in every form", refresh).also(&["EXPIRY-04"]),
+    case!("EXPIRY-05/refused", "auth.refresh refuses what a CONNECT would, with the same code", refused)
+        .also(&["EXPIRY-07"]),
+    case!("EXPIRY-06/another-user", "auth.refresh takes no token of another user", another_user),
+    over!(WebSocket, "REVOKE-01/websocket", "a revocation closes every connection of the session", revoked)
         .also(&["REVOKE-02"]),
-    Case::new("REVOKE-03/refreshed", "a refreshed connection ends with the session of its new token", |t| {
-        Box::pin(revoked_after_refresh(t))
-    })
+    over!(Polling, "REVOKE-01/polling", "so it does over polling", revoked).also(&["REVOKE-02"]),
+    case!(
+        "REVOKE-03/refreshed",
+        "a refreshed connection ends with the session of its new token",
+        revoked_after_refresh
+    )
     .needs(&[Need::Capability("refresh")]),
-    Case::new("REVOKE-04/queued", "what comes after a revocation waits for the user", |t| Box::pin(queued_after(t))),
-    Case::new("REVOKE-05/while-connecting", "a CONNECT that a revocation overtakes does not stay", |t| {
-        Box::pin(while_connecting(t))
-    }),
-    Case::new("REVOKE-06/websocket", "a WebSocket connection ends with its session", |t| {
-        Box::pin(session_ends(t, Transport::WebSocket))
-    }),
-    Case::new("REVOKE-06/polling", "a polling session of Engine.IO ends with its session", |t| {
-        Box::pin(session_ends(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new("REVOKE-07/replaced", "a session that is replaced ends when it is said then", |t| Box::pin(replaced(t))),
+    case!("REVOKE-04/queued", "what comes after a revocation waits for the user", queued_after),
+    case!("REVOKE-05/while-connecting", "a CONNECT that a revocation overtakes does not stay", while_connecting),
+    over!(WebSocket, "REVOKE-06/websocket", "a WebSocket connection ends with its session", session_ends),
+    over!(Polling, "REVOKE-06/polling", "a polling session of Engine.IO ends with its session", session_ends),
+    case!("REVOKE-07/replaced", "a session that is replaced ends when it is said then", replaced),
 ];
 
 /// A token that expires `seconds` from now.
@@ -169,16 +150,9 @@ async fn another_user(t: Bench) -> Outcome {
     device.expect_silence(QUIET).await
 }
 
-/// The same user with another session.
-async fn elsewhere(t: &Bench, user: &User) -> Outcome<User> {
-    let other = User { id: user.id.clone(), session: t.session_id() };
-    t.open_session(&other, None).await?;
-    Ok(other)
-}
-
 async fn revoked(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
-    let other = elsewhere(&t, &alice).await?;
+    let other = t.user_named(&alice.id).await?;
     let mut devices = [t.connect_raw(&alice, transport).await?, t.connect_raw(&alice, transport).await?];
     let mut stays = t.connect_raw(&other, transport).await?;
     t.revoke_session(&alice.session).await?;
@@ -191,7 +165,7 @@ async fn revoked(t: Bench, transport: Transport) -> Outcome {
 
 async fn revoked_after_refresh(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let other = elsewhere(&t, &alice).await?;
+    let other = t.user_named(&alice.id).await?;
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(&other).await?)).await?)?;
     t.revoke_session(&alice.session).await?;
@@ -208,7 +182,7 @@ async fn queued_after(t: Bench) -> Outcome {
     t.revoke_session(&alice.session).await?;
     device.expect_closed(AFTER_REVOCATION).await?;
     t.emit_numbered(&alice, 1, 2).await?;
-    let other = elsewhere(&t, &alice).await?;
+    let other = t.user_named(&alice.id).await?;
     let queued = t.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
     expect::that(queued.len() == 2, "two events", queued.len().to_string())
 }
@@ -227,7 +201,7 @@ async fn while_connecting(t: Bench) -> Outcome {
             _ => device.expect_closed(AFTER_REVOCATION).await?,
         }
         t.emit_numbered(&alice, 1, 1).await?;
-        let other = elsewhere(&t, &alice).await?;
+        let other = t.user_named(&alice.id).await?;
         let queued = t.connect_raw(&other, Transport::WebSocket).await?.expect_queued().await?;
         expect::that(queued.len() == 1, "the event queued", format!("{} events", queued.len()))?;
     }

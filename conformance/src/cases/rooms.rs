@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{QUIET, numbers::receives};
+use super::kit::{QUIET, numbers::receives};
 use crate::{
     bench::{Bench, Emission, User},
     case::Case,
@@ -12,33 +12,23 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ROOM-01/isolation", "each of several users receives their own events and no others", |t| {
-        Box::pin(isolation(t))
-    })
-    .also(&["EVENT-09"]),
-    Case::new("ROOM-02/join-events", "events that ask to join a room change nothing", |t| Box::pin(join_events(t))),
+    case!("ROOM-01/isolation", "each of several users receives their own events and no others", isolation)
+        .also(&["EVENT-09"]),
+    case!("ROOM-02/join-events", "events that ask to join a room change nothing", join_events),
     over!(WebSocket, "ROOM-02/leave-events", "events that ask to leave change nothing", leave_events),
     over!(Polling, "ROOM-02/leave-events-polled", "nor by polling", leave_events),
-    Case::new("ROOM-03/forged-identity", "an id in the CONNECT payload or the URL is ignored", |t| {
-        Box::pin(forged_identity(t))
-    }),
-    Case::new("ROOM-04/server-events", "what a client sends reaches no other client", |t| Box::pin(server_events(t))),
-    Case::new("ROOM-05/look-alikes", "users whose ids look alike never meet, live", |t| {
-        Box::pin(look_alikes(t, 1, for_resource))
-    }),
-    Case::new("ROOM-05/look-alikes-targeted", "nor where metadata.targetUserId names them", |t| {
-        Box::pin(look_alikes(t, 2, Bench::event_for))
-    }),
-    Case::new("ROOM-05/look-alikes-queued", "users whose ids look alike never meet in the queue", |t| {
-        Box::pin(look_alikes_queued(t))
-    }),
-    Case::new("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", |t| {
-        Box::pin(all_devices(t))
-    }),
-    Case::new("ROOM-06/several-sessions", "so do those of several sessions of a user", |t| {
-        Box::pin(several_sessions(t))
-    }),
-    Case::new("ROOM-06/many-devices", "so do 60 devices of a user", |t| Box::pin(many_devices(t))),
+    case!("ROOM-03/forged-identity", "an id in the CONNECT payload or the URL is ignored", forged_identity),
+    case!("ROOM-04/server-events", "what a client sends reaches no other client", server_events),
+    case!("ROOM-05/look-alikes", "users whose ids look alike never meet, live", look_alikes(1, for_resource)),
+    case!(
+        "ROOM-05/look-alikes-targeted",
+        "nor where metadata.targetUserId names them",
+        look_alikes(2, Bench::event_for)
+    ),
+    case!("ROOM-05/look-alikes-queued", "users whose ids look alike never meet in the queue", look_alikes_queued),
+    case!("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", all_devices),
+    case!("ROOM-06/several-sessions", "so do those of several sessions of a user", several_sessions),
+    case!("ROOM-06/many-devices", "so do 60 devices of a user", many_devices),
 ];
 
 async fn isolation(t: Bench) -> Outcome {
@@ -350,12 +340,9 @@ async fn several_sessions(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut devices = vec![t.connect_raw(&alice, Transport::WebSocket).await?];
     for n in 1..=4 {
-        let other = User { session: t.session_id(), ..alice.clone() };
-        t.open_session(&other, None).await?;
-        for transport in [Transport::WebSocket, Transport::Polling] {
-            if transport == Transport::WebSocket || t.target().declares("polling") {
-                devices.push(t.connect_raw(&other, transport).await?);
-            }
+        let other = t.user_named(&alice.id).await?;
+        for transport in t.transports() {
+            devices.push(t.connect_raw(&other, transport).await?);
         }
         t.emit_numbered(&alice, n, n).await?;
         for device in &mut devices {
@@ -385,12 +372,8 @@ async fn many_devices(t: Bench) -> Outcome {
     }
     t.emit_numbered(&alice, 1, 3).await?;
     for (at, device) in devices.iter_mut().enumerate() {
-        receives(device, 1..=3).await.map_err(|fault| match fault {
-            Fault::Mismatch { expected, actual } => {
-                expect::mismatch(format!("{expected} at the device {} of {DEVICES}", at + 1), actual)
-            }
-            other => other,
-        })?;
+        let which = format!("at the device {} of {DEVICES}", at + 1);
+        receives(device, 1..=3).await.map_err(|fault| fault.of(which))?;
     }
     Ok(())
 }

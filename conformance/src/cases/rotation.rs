@@ -23,32 +23,17 @@ const ANSWERS: Duration = Duration::from_secs(8);
 const OWN: &[Need] = &[Need::OwnServer];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("OPS-01/parties", "tokens of other issuers and for others are refused", |t| Box::pin(parties(t)))
+    case!("OPS-01/parties", "tokens of other issuers and for others are refused", parties).needs(OWN),
+    case!("OPS-02/key-set", "a token is verified with the key of the set that it names", key_set).needs(OWN),
+    case!("OPS-03/several", "a token that any of several public keys verifies is accepted", several).needs(OWN),
+    case!("OPS-04/file", "a key set in a file changes, and no right token is refused", changing_file).needs(OWN),
+    case!("OPS-04/url", "a key set at a URL changes, and no right token is refused", changing_url).needs(OWN),
+    case!("OPS-05/outage", "while the URL fails, the keys that are known count", outage).needs(OWN),
+    case!("OPS-06/two", "two service credentials count at once, and follow their file", credentials).needs(OWN),
+    case!("OPS-07/apart", "the control surface is at its own port alone", apart).needs(OWN),
+    case!("OPS-08/metrics", "metrics grow with what happens, name nobody, and are at their own port alone", metrics)
         .needs(OWN),
-    Case::new("OPS-02/key-set", "a token is verified with the key of the set that it names", |t| Box::pin(key_set(t)))
-        .needs(OWN),
-    Case::new("OPS-03/several", "a token that any of several public keys verifies is accepted", |t| {
-        Box::pin(several(t))
-    })
-    .needs(OWN),
-    Case::new("OPS-04/file", "a key set in a file changes, and no right token is refused", |t| {
-        Box::pin(changing_file(t))
-    })
-    .needs(OWN),
-    Case::new("OPS-04/url", "a key set at a URL changes, and no right token is refused", |t| Box::pin(changing_url(t)))
-        .needs(OWN),
-    Case::new("OPS-05/outage", "while the URL fails, the keys that are known count", |t| Box::pin(outage(t)))
-        .needs(OWN),
-    Case::new("OPS-06/two", "two service credentials count at once, and follow their file", |t| {
-        Box::pin(credentials(t))
-    })
-    .needs(OWN),
-    Case::new("OPS-07/apart", "the control surface is at its own port alone", |t| Box::pin(apart(t))).needs(OWN),
-    Case::new("OPS-08/metrics", "metrics grow with what happens, name nobody, and are at their own port alone", |t| {
-        Box::pin(metrics(t))
-    })
-    .needs(OWN),
-    Case::new("OPS-09/request-id", "a request's id and its trace are given back", |t| Box::pin(request_id(t))),
+    case!("OPS-09/request-id", "a request's id and its trace are given back", request_id),
 ];
 
 const SECRETS: [&str; 2] = ["JWT_SECRET", "JWT_ALGORITHM"];

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, interval, sleep};
 
-use super::numbers::receives;
+use super::kit::numbers::receives;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -18,37 +18,24 @@ use crate::{
 const LEEWAY: Duration = Duration::from_secs(5);
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("AUTH-16/later", "a session that has an end is there until then, and no longer", |t| {
-        Box::pin(ends_later(t))
-    }),
-    Case::new("AUTH-16/offset", "the end of a session counts with its offset", |t| Box::pin(with_offsets(t))),
-    Case::new("AUTH-16/replaced", "where a session is replaced, its new end counts, or none", |t| {
-        Box::pin(replaced_end(t))
-    }),
-    Case::new("AUTH-14/made-later", "a session that was refused is accepted once it is made, and made again", |t| {
-        Box::pin(made_later(t))
-    })
-    .also(&["AUTH-15"]),
-    Case::new("AUTH-41/one-alone", "of several sessions of a user one that is made or revoked ends no other", |t| {
-        Box::pin(one_alone(t))
-    })
-    .also(&["AUTH-15"]),
-    Case::new("AUTH-40/cookie", "a token in a cookie is not a token", |t| Box::pin(in_cookie(t))),
-    Case::new("AUTH-40/headers", "nor is one in another header or as a subprotocol", |t| Box::pin(in_headers(t))),
-    Case::new("EMIT-05/replaced", "a session that is replaced is its new user's, and no longer the old one's", |t| {
-        Box::pin(replaced_user(t))
-    }),
-    Case::new("EMIT-05/odd-ids", "the id of a session is the decoded one, letter by letter", |t| Box::pin(odd_ids(t))),
-    Case::new("EMIT-32/store-away", "a session that cannot be stored or revoked is answered with 503", |t| {
-        Box::pin(store_away(t))
-    })
-    .needs(&[Need::OwnServer]),
+    case!("AUTH-16/later", "a session that has an end is there until then, and no longer", ends_later),
+    case!("AUTH-16/offset", "the end of a session counts with its offset", with_offsets),
+    case!("AUTH-16/replaced", "where a session is replaced, its new end counts, or none", replaced_end),
+    case!("AUTH-14/made-later", "a session that was refused is accepted once it is made, and made again", made_later)
+        .also(&["AUTH-15"]),
+    case!("AUTH-41/one-alone", "of several sessions of a user one that is made or revoked ends no other", one_alone)
+        .also(&["AUTH-15"]),
+    case!("AUTH-40/cookie", "a token in a cookie is not a token", in_cookie),
+    case!("AUTH-40/headers", "nor is one in another header or as a subprotocol", in_headers),
+    case!(
+        "EMIT-05/replaced",
+        "a session that is replaced is its new user's, and no longer the old one's",
+        replaced_user
+    ),
+    case!("EMIT-05/odd-ids", "the id of a session is the decoded one, letter by letter", odd_ids),
+    case!("EMIT-32/store-away", "a session that cannot be stored or revoked is answered with 503", store_away)
+        .needs(&[Need::OwnServer]),
 ];
-
-fn transports(t: &Bench) -> impl Iterator<Item = Transport> {
-    let polling = t.target().declares("polling").then_some(Transport::Polling);
-    std::iter::once(Transport::WebSocket).chain(polling)
-}
 
 /// Whether the user is let in now; a refusal is a CONNECT_ERROR.
 async fn is_let_in(t: &Bench, user: &User, transport: Transport) -> Outcome<bool> {
@@ -65,7 +52,7 @@ async fn is_let_in(t: &Bench, user: &User, transport: Transport) -> Outcome<bool
 }
 
 async fn let_in(t: &Bench, user: &User, expected: bool, when: &str) -> Outcome {
-    for transport in transports(t) {
+    for transport in t.transports() {
         let told = |is_in: bool| format!("the CONNECT {} {when}", if is_in { "accepted" } else { "refused" });
         let is_in = is_let_in(t, user, transport).await?;
         expect::that(is_in == expected, told(expected), format!("{} over {transport:?}", told(is_in)))?;
@@ -158,8 +145,7 @@ async fn made_later(t: Bench) -> Outcome {
 async fn one_alone(t: Bench) -> Outcome {
     let first = t.user().await?;
     let mut device = t.connect_raw(&first, Transport::WebSocket).await?;
-    let second = User { session: t.session_id(), ..first.clone() };
-    t.open_session(&second, None).await?;
+    let second = t.user_named(&first.id).await?;
     let_in(&t, &first, true, "though its user has a newer session").await?;
     let_in(&t, &second, true, "though its user has an older session").await?;
     t.revoke_session(&second.session).await?;
@@ -174,7 +160,7 @@ const NAMES: [&str; 7] = ["token", "access_token", "auth", "authorization", "jwt
 async fn in_cookie(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = t.token(&alice).await?;
-    for transport in transports(&t) {
+    for transport in t.transports() {
         let alone = NAMES.map(|name| format!("{name}={token}"));
         let all = alone.join("; ");
         for cookie in alone.into_iter().chain([all, format!("token=Bearer%20{token}")]) {
@@ -189,7 +175,7 @@ async fn in_headers(t: Bench) -> Outcome {
     let token = t.token(&alice).await?;
     let headers =
         ["x-access-token", "x-auth-token", "token", "x-token", "x-authorization", "proxy-authorization", "auth"];
-    for transport in transports(&t) {
+    for transport in t.transports() {
         for name in headers {
             let over: Opening = t.opening(transport).header(name, token.as_str());
             t.attempt_raw(over, None).await?.expect_refused().await?;

@@ -7,9 +7,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{acks, numbers::numbers};
+use super::kit::{
+    acks,
+    control::body_for,
+    numbers::{numbers, payloads},
+    slow::{big, stalled},
+};
 use crate::{
-    bench::{Bench, Emission, Heart, User},
+    bench::{Bench, Heart, User},
     case::{Case, Need},
     client::{Arrival, Client, Transport},
     expect::{self, Outcome, mismatch},
@@ -31,42 +36,23 @@ const CAP: u64 = 50;
 const CONTROL: &[Need] = &[Need::Capability("control")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("SLOW-01/websocket", "a WebSocket client that does not read is closed, and its events are kept", |t| {
-        Box::pin(closed(t, Transport::WebSocket))
-    })
+    over!(
+        WebSocket,
+        "SLOW-01/websocket",
+        "a WebSocket client that does not read is closed, and its events are kept",
+        closed
+    )
     .needs(CONTROL)
     .also(&["SLOW-02"]),
-    Case::new("SLOW-01/polling", "a polling client that does not poll is closed, and its events are kept", |t| {
-        Box::pin(closed(t, Transport::Polling))
-    })
-    .needs(&[Need::Capability("control"), Need::Capability("polling")])
-    .also(&["SLOW-02"]),
-    Case::new("SLOW-03/acknowledging", "one that acknowledges is told what it has missed for good", |t| {
-        Box::pin(acknowledging(t))
-    })
-    .needs(&[Need::Capability("control"), Need::Capability("ack")]),
-    Case::new("SLOW-04/others", "a client that does not read holds up nobody else", |t| Box::pin(others(t)))
-        .needs(CONTROL),
-    Case::new("SLOW-05/memory", "40,000 events for a client that does not read cost little memory", |t| {
-        Box::pin(memory(t))
-    })
-    .needs(&[Need::OwnServer, Need::Capability("control")]),
+    over!(Polling, "SLOW-01/polling", "a polling client that does not poll is closed, and its events are kept", closed)
+        .needs(&[Need::Capability("control"), Need::Capability("polling")])
+        .also(&["SLOW-02"]),
+    case!("SLOW-03/acknowledging", "one that acknowledges is told what it has missed for good", acknowledging)
+        .needs(&[Need::Capability("control"), Need::Capability("ack")]),
+    case!("SLOW-04/others", "a client that does not read holds up nobody else", others).needs(CONTROL),
+    case!("SLOW-05/memory", "40,000 events for a client that does not read cost little memory", memory)
+        .needs(&[Need::OwnServer, Need::Capability("control")]),
 ];
-
-/// An event of almost the size that is allowed, so that buffers fill in reasonable time.
-pub(super) fn big(t: &Bench, user: &User, n: usize) -> Emission {
-    t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(48 * 1024)}))
-}
-
-/// A client over a line of its own, which then carries nothing any more.
-pub(super) async fn stalled(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
-    let line = t.line().await?;
-    let auth = json!({"token": t.token(user).await?, "ack": ack});
-    let mut device = t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?;
-    device.expect_accepted().await?;
-    line.black_hole();
-    Ok((device, line))
-}
 
 /// The numbers of what a client still reads once its line works again, up to the close.
 async fn rest(mut device: Client) -> Outcome<Vec<u64>> {
@@ -84,9 +70,7 @@ async fn rest(mut device: Client) -> Outcome<Vec<u64>> {
 /// A client over a line with little room, which then carries nothing any more.
 async fn stalled_narrowly(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
     let line = t.slow_line(0).await?;
-    let auth = json!({"token": t.token(user).await?, "ack": ack});
-    let mut device = t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?;
-    device.expect_accepted().await?;
+    let device = acks::connect(t, user, t.opening_over(&line, transport), ack).await?;
     line.black_hole();
     Ok((device, line))
 }
@@ -138,7 +122,7 @@ async fn acknowledging(t: Bench) -> Outcome {
     closed_by_now(heart).await;
     let mut next = acks::join(&t, &alice).await?;
     let delivery = next.expect_delivery("queued.events").await?;
-    let queued = numbers(delivery.args[0].as_array().map(Vec::as_slice).unwrap_or_default());
+    let queued = numbers(payloads("queued.events", &delivery.args));
     let kept = last.min(CAP);
     expect::equal("the newest events", &json!((last - kept + 1..=last).collect::<Vec<_>>()), &json!(queued))?;
     let told = json!({"complete": last == kept, "dropped": last - kept});
@@ -147,7 +131,7 @@ async fn acknowledging(t: Bench) -> Outcome {
 
 async fn others(t: Bench) -> Outcome {
     let (alice, bob, carol) = (t.user().await?, t.user().await?, t.user().await?);
-    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, false).await?;
+    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket).await?;
     // Her only device, for which events wait already.
     let (_only, _line) = stalled_narrowly(&t, &carol, Transport::WebSocket, false).await?;
     let waits = until_one_waits(&t, &carol, 0).await?;
@@ -194,7 +178,7 @@ async fn memory(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let (alice, bob) = (t.user().await?, t.user().await?);
     let batch = |user: &User, first: usize| {
-        serde_json::Value::Array((first..first + 1_000).map(|n| super::emit::body_for(user, n)).collect())
+        serde_json::Value::Array((first..first + 1_000).map(|n| body_for(user, n)).collect())
     };
     // The same work for a client that reads, so that what the server keeps for any such work is there before.
     let mut reader = t.connect_raw(&bob, Transport::WebSocket).await?;
@@ -204,7 +188,7 @@ async fn memory(t: Bench) -> Outcome {
             reader.expect_event("record.accessed").await?;
         }
     }
-    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket, false).await?;
+    let (_device, _line) = stalled(&t, &alice, Transport::WebSocket).await?;
     let before = t.resident_kib().await?;
     // More than the limit in all, so that a server that keeps them is seen.
     for first in (1..=40_000).step_by(1_000) {

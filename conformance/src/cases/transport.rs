@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::QUIET;
+use super::kit::QUIET;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -21,76 +21,47 @@ const UNAUTHENTICATED: Duration = Duration::from_secs(11);
 const POLLING: &[Need] = &[Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("TRANS-01/open-packet", "a session opens with a complete open packet", |t| Box::pin(open_packet(t))),
-    Case::new("TRANS-02/polling", "a client that only polls receives events", |t| Box::pin(polling(t))),
-    Case::new("TRANS-02/polling-library", "rust_socketio receives events by polling", |t| {
-        Box::pin(library(t, Transport::Polling))
-    }),
-    Case::new("TRANS-03/websocket", "a client that only speaks WebSocket receives events", |t| Box::pin(websocket(t))),
-    Case::new("TRANS-03/websocket-library", "rust_socketio receives events by WebSocket", |t| {
-        Box::pin(library(t, Transport::WebSocket))
-    }),
-    Case::new("TRANS-04/upgrade", "an upgrade in the midst of events loses, doubles and reorders none", |t| {
-        Box::pin(upgrade(t))
-    }),
-    Case::new("TRANS-05/root", "a CONNECT to / is refused", |t| Box::pin(other_namespace(t, "/"))),
-    Case::new("TRANS-05/others", "a CONNECT to any other namespace is refused", |t| Box::pin(other_namespaces(t))),
-    Case::new("TRANS-06/malformed", "each malformed packet closes its WebSocket and no other", |t| {
-        Box::pin(malformed(t))
-    }),
-    Case::new("TRANS-06/malformed-polled", "a malformed packet closes its polling session and no other", |t| {
-        Box::pin(malformed_polled(t))
-    })
-    .needs(POLLING),
-    Case::new("TRANS-06/flood", "two thousand garbled frames harm no other connection and not the server", |t| {
-        Box::pin(flood(t))
-    }),
-    Case::new("TRANS-07/websocket", "an EVENT before CONNECT closes its WebSocket and no other", |t| {
-        Box::pin(event_first(t, Transport::WebSocket))
-    }),
-    Case::new("TRANS-07/polling", "an EVENT before CONNECT closes its polling session and no other", |t| {
-        Box::pin(event_first(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new("TRANS-08/websocket", "a second CONNECT closes its WebSocket and no other", |t| {
-        Box::pin(second_connect(t, Transport::WebSocket))
-    }),
-    Case::new("TRANS-08/polling", "a second CONNECT closes its polling session and no other", |t| {
-        Box::pin(second_connect(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new("TRANS-09/silent", "a WebSocket that never sends CONNECT is closed within 10 s", |t| {
-        Box::pin(silent(t, Transport::WebSocket))
-    }),
-    Case::new("TRANS-09/silent-polling", "a polling session that never sends CONNECT is closed within 10 s", |t| {
-        Box::pin(silent(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new("TRANS-09/refused", "a connection whose CONNECT was refused is closed within 10 s", |t| {
-        Box::pin(refused_is_closed(t))
-    }),
-    Case::new("TRANS-10/bad-requests", "requests that are not Engine.IO 4 are answered with 400", |t| {
-        Box::pin(bad_requests(t))
-    }),
-    Case::new("TRANS-11/websocket", "a message over maxPayload closes its WebSocket and no other", |t| {
-        Box::pin(too_large(t, Transport::WebSocket))
-    }),
-    Case::new("TRANS-11/polling", "a message over maxPayload closes its polling session and no other", |t| {
-        Box::pin(too_large(t, Transport::Polling))
-    })
-    .needs(POLLING),
-    Case::new(
+    case!("TRANS-01/open-packet", "a session opens with a complete open packet", open_packet),
+    case!("TRANS-02/polling", "a client that only polls receives events", polling),
+    case!("TRANS-02/polling-library", "rust_socketio receives events by polling", library(Transport::Polling)),
+    case!("TRANS-03/websocket", "a client that only speaks WebSocket receives events", websocket),
+    over!(WebSocket, "TRANS-03/websocket-library", "rust_socketio receives events by WebSocket", library),
+    case!("TRANS-04/upgrade", "an upgrade in the midst of events loses, doubles and reorders none", upgrade),
+    case!("TRANS-05/root", "a CONNECT to / is refused", other_namespace("/")),
+    case!("TRANS-05/others", "a CONNECT to any other namespace is refused", other_namespaces),
+    case!("TRANS-06/malformed", "each malformed packet closes its WebSocket and no other", malformed),
+    case!("TRANS-06/malformed-polled", "a malformed packet closes its polling session and no other", malformed_polled)
+        .needs(POLLING),
+    case!("TRANS-06/flood", "two thousand garbled frames harm no other connection and not the server", flood),
+    over!(WebSocket, "TRANS-07/websocket", "an EVENT before CONNECT closes its WebSocket and no other", event_first),
+    over!(Polling, "TRANS-07/polling", "an EVENT before CONNECT closes its polling session and no other", event_first),
+    over!(WebSocket, "TRANS-08/websocket", "a second CONNECT closes its WebSocket and no other", second_connect),
+    over!(Polling, "TRANS-08/polling", "a second CONNECT closes its polling session and no other", second_connect),
+    over!(WebSocket, "TRANS-09/silent", "a WebSocket that never sends CONNECT is closed within 10 s", silent),
+    over!(
+        Polling,
+        "TRANS-09/silent-polling",
+        "a polling session that never sends CONNECT is closed within 10 s",
+        silent
+    ),
+    case!("TRANS-09/refused", "a connection whose CONNECT was refused is closed within 10 s", refused_is_closed),
+    case!("TRANS-10/bad-requests", "requests that are not Engine.IO 4 are answered with 400", bad_requests),
+    over!(WebSocket, "TRANS-11/websocket", "a message over maxPayload closes its WebSocket and no other", too_large),
+    over!(Polling, "TRANS-11/polling", "a message over maxPayload closes its polling session and no other", too_large),
+    over!(
+        WebSocket,
         "TRANS-14/left",
         "who leaves the namespace is offline, and closed within 10 s unless it comes again",
-        |t| Box::pin(left(t, Transport::WebSocket)),
+        left
     ),
-    Case::new("TRANS-14/left-polling", "so it is over polling", |t| Box::pin(left(t, Transport::Polling)))
-        .needs(POLLING),
-    Case::new("TRANS-14/again", "who has left the namespace may come in again at once, as somebody else", |t| {
-        Box::pin(comes_again(t, Transport::WebSocket))
-    }),
-    Case::new("TRANS-14/again-polling", "so it may over polling", |t| Box::pin(comes_again(t, Transport::Polling)))
-        .needs(POLLING),
+    over!(Polling, "TRANS-14/left-polling", "so it is over polling", left),
+    over!(
+        WebSocket,
+        "TRANS-14/again",
+        "who has left the namespace may come in again at once, as somebody else",
+        comes_again
+    ),
+    over!(Polling, "TRANS-14/again-polling", "so it may over polling", comes_again),
 ];
 
 async fn open_packet(t: Bench) -> Outcome {

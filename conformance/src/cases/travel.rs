@@ -6,16 +6,17 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{
+use super::kit::{
     QUIET,
-    emit::body_for,
+    control::body_for,
     numbers::{numbered, numbers, receives},
-    queue::{finds, finds_nothing},
+    queue::{finds, finds_nothing, finds_over},
+    texts::ODD,
 };
 use crate::{
     bench::{Bench, Emission, User},
     case::{Case, Need},
-    client::{Client, Transport},
+    client::Transport,
     expect::{self, Outcome, mismatch},
     fixtures,
 };
@@ -27,27 +28,6 @@ const AT_A_TIME: usize = 45;
 /// How far the clocks of suite and target may be apart, and how long an event may have been on its way.
 const FRESH: Duration = Duration::from_secs(15);
 
-/// Ids of actors and resources that something might change on their way.
-pub(super) const ODD: &[&str] = &[
-    "0",
-    "null",
-    " padded ",
-    "Ünïcødé 🩺",
-    "a\"b\\c",
-    "line\nbreak",
-    "451-[\"x\"]",
-    "<b>&amp;'</b>",
-    "%41%20+",
-    "{}",
-    "[1]",
-    "\u{2028}\u{7f}",
-    "$1 $& \\1",
-    "שלום",
-    "e\u{301}",
-    "true",
-    "1e3",
-];
-
 /// How an event comes to its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -58,30 +38,29 @@ enum Way {
 }
 
 pub(super) const CASES: &[Case] = &[
-    over!(WebSocket, "EVENT-06/live", "awkward events arrive as emitted, live", as_emitted, Way::Live)
+    over!(WebSocket, "EVENT-06/live", "awkward events arrive as emitted, live", as_emitted(Way::Live))
         .also(&["EVENT-02", "EVENT-03", "EVENT-04", "EVENT-05"]),
-    over!(Polling, "EVENT-06/live-polled", "and by polling", as_emitted, Way::Live)
+    over!(Polling, "EVENT-06/live-polled", "and by polling", as_emitted(Way::Live))
         .also(&["EVENT-02", "EVENT-03", "EVENT-04", "EVENT-05"]),
-    over!(WebSocket, "EVENT-06/queued", "awkward events arrive as emitted, by the queue", as_emitted, Way::Queued)
+    over!(WebSocket, "EVENT-06/queued", "awkward events arrive as emitted, by the queue", as_emitted(Way::Queued))
         .also(&["EVENT-03", "EVENT-04", "EVENT-05", "QUEUE-16"]),
-    over!(Polling, "EVENT-06/queued-polled", "and by polling", as_emitted, Way::Queued)
+    over!(Polling, "EVENT-06/queued-polled", "and by polling", as_emitted(Way::Queued))
         .also(&["EVENT-03", "EVENT-04", "EVENT-05", "QUEUE-16"]),
-    over!(WebSocket, "EVENT-06/live-batch", "awkward events arrive as emitted, in a batch", as_emitted, Way::LiveBatch)
+    over!(WebSocket, "EVENT-06/live-batch", "awkward events arrive as emitted, in a batch", as_emitted(Way::LiveBatch))
         .also(&["EVENT-03", "EVENT-05"])
         .needs(CONTROL),
-    over!(Polling, "EVENT-06/live-batch-polled", "and by polling", as_emitted, Way::LiveBatch)
+    over!(Polling, "EVENT-06/live-batch-polled", "and by polling", as_emitted(Way::LiveBatch))
         .also(&["EVENT-03", "EVENT-05"])
         .needs(CONTROL_AND_POLLING),
     over!(
         WebSocket,
         "EVENT-06/queued-batch",
         "awkward events arrive, by batch and queue",
-        as_emitted,
-        Way::QueuedBatch
+        as_emitted(Way::QueuedBatch)
     )
     .also(&["EVENT-03", "EVENT-05", "QUEUE-16"])
     .needs(CONTROL),
-    over!(Polling, "EVENT-06/queued-batch-polled", "and by polling", as_emitted, Way::QueuedBatch)
+    over!(Polling, "EVENT-06/queued-batch-polled", "and by polling", as_emitted(Way::QueuedBatch))
         .also(&["EVENT-03", "EVENT-05", "QUEUE-16"])
         .needs(CONTROL_AND_POLLING),
     over!(WebSocket, "EVENT-33/large", "events of up to 62 kB arrive live, in a batch and by the queue", large)
@@ -92,10 +71,10 @@ pub(super) const CASES: &[Case] = &[
     over!(Polling, "EVENT-33/large-queue-polled", "and by polling", large_queue).needs(CONTROL_AND_POLLING),
     over!(WebSocket, "EVENT-33/burst", "of 200 events that are emitted at once all arrive, once", burst),
     over!(Polling, "EVENT-33/burst-polled", "and by polling", burst),
-    Case::new("EVENT-30/once", "nothing that was sent is sent again within 12 s", |t| Box::pin(once(t))),
+    case!("EVENT-30/once", "nothing that was sent is sent again within 12 s", once),
     over!(WebSocket, "EVENT-31/soon", "a live event arrives within a second", soon),
     over!(Polling, "EVENT-31/soon-polled", "and by polling", soon),
-    Case::new("EVENT-04/goes-on", "timestamps go on with time, by the millisecond", |t| Box::pin(time_goes_on(t))),
+    case!("EVENT-04/goes-on", "timestamps go on with time, by the millisecond", time_goes_on),
     over!(WebSocket, "QUEUE-01/closed", "who closes without a DISCONNECT is away", closed),
     over!(Polling, "QUEUE-01/closed-polled", "and by polling", closed),
     over!(Polling, "QUEUE-02/live-polled", "what was delivered live by polling does not come again", live_only),
@@ -286,17 +265,6 @@ async fn once(t: Bench) -> Outcome {
         }
     }
     Ok(())
-}
-
-async fn finds_over(
-    t: &Bench,
-    user: &User,
-    transport: Transport,
-    expected: impl IntoIterator<Item = usize>,
-) -> Outcome<Client> {
-    let mut device = t.connect_raw(user, transport).await?;
-    numbered(&device.expect_queued().await?, expected)?;
-    Ok(device)
 }
 
 /// One of five is enough: a machine that is busy may keep some of them waiting.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{QUIET, numbers::receives};
+use super::kit::{QUIET, numbers::receives};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -24,40 +24,47 @@ const SEES_THE_END: Duration = Duration::from_secs(5);
 const POLLING: &[Need] = &[Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    Case::new(
+    case!(
         "TRANS-12/closed",
         "a WebSocket that is closed before it was probed leaves the polling session as it was",
-        |t| Box::pin(comes_to_nothing(t, Step::Closed)),
+        comes_to_nothing(Step::Closed)
     )
     .needs(POLLING),
-    Case::new("TRANS-12/silent", "so does one that says nothing", |t| Box::pin(comes_to_nothing(t, Step::Silent)))
-        .needs(POLLING),
-    Case::new("TRANS-12/garbage", "so does one that begins with something else than a probe", |t| {
-        Box::pin(comes_to_nothing(t, Step::Garbage))
-    })
+    case!("TRANS-12/silent", "so does one that says nothing", comes_to_nothing(Step::Silent)).needs(POLLING),
+    case!(
+        "TRANS-12/garbage",
+        "so does one that begins with something else than a probe",
+        comes_to_nothing(Step::Garbage)
+    )
     .needs(POLLING),
-    Case::new("TRANS-12/probed-gone", "so does one that breaks as soon as it has probed", |t| {
-        Box::pin(comes_to_nothing(t, Step::ProbedAndGone))
-    })
+    case!(
+        "TRANS-12/probed-gone",
+        "so does one that breaks as soon as it has probed",
+        comes_to_nothing(Step::ProbedAndGone)
+    )
     .needs(POLLING),
-    Case::new("TRANS-12/probed-silent", "so does one that says nothing after the probe was answered", |t| {
-        Box::pin(comes_to_nothing(t, Step::ProbedAndSilent))
-    })
+    case!(
+        "TRANS-12/probed-silent",
+        "so does one that says nothing after the probe was answered",
+        comes_to_nothing(Step::ProbedAndSilent)
+    )
     .needs(POLLING),
-    Case::new("TRANS-12/probed-garbage", "so does one that goes on with something else than the upgrade", |t| {
-        Box::pin(comes_to_nothing(t, Step::ProbedAndGarbage))
-    })
+    case!(
+        "TRANS-12/probed-garbage",
+        "so does one that goes on with something else than the upgrade",
+        comes_to_nothing(Step::ProbedAndGarbage)
+    )
     .needs(POLLING),
-    Case::new(
+    case!(
         "TRANS-13/upgraded",
         "a second WebSocket for a session that was upgraded is refused, and harms nothing",
-        |t| Box::pin(second_after_the_first(t)),
+        second_after_the_first
     )
     .needs(POLLING),
-    Case::new(
+    case!(
         "TRANS-13/under-way",
         "a second WebSocket while the first is being probed is refused, and harms nothing",
-        |t| Box::pin(second_beside_the_first(t)),
+        second_beside_the_first
     )
     .needs(POLLING),
 ];

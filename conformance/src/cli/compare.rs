@@ -9,7 +9,7 @@ use crate::{
         read::{Finding, Report, State},
     },
     exit,
-    transcript::shorten,
+    text::shorten,
 };
 
 /// The longest text of a finding, in bytes; all of it is in the reports.

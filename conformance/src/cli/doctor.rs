@@ -15,7 +15,7 @@ use crate::{
     expect::{self, Outcome},
     ground::{self, GroundError, Options},
     target::Target,
-    transcript::shorten,
+    text::shorten,
 };
 
 /// The longest text of one line of what was said, in bytes.

@@ -53,11 +53,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::target::{CAPABILITIES, Target};
+    use crate::{
+        cases,
+        target::{CAPABILITIES, Target},
+    };
 
     fn parse(text: &str) -> Target {
         let set = |name: &str| Some(format!("value-of-{name}"));
-        Target::parse(text, Path::new(""), &set).unwrap_or_else(|problems| panic!("{problems:?}"))
+        Target::parse(text, Path::new(""), &set, &cases::ids()).unwrap_or_else(|problems| panic!("{problems:?}"))
     }
 
     /// Takes the comment sign from every line of a commented table, from its header to the end of its paragraph.

@@ -11,7 +11,7 @@ use crate::{
         html::matrix,
     },
     selftest::{self, Chosen, Fate, Matrix},
-    transcript::shorten,
+    text::shorten,
 };
 
 /// How much is shown of what was seen in a case, in bytes.

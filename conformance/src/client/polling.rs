@@ -12,9 +12,9 @@ use super::{
     wire::{Background, Incoming, Opening, Telling, WireError},
 };
 use crate::{
-    instance::chain,
+    text::{chain, shorten},
     tls,
-    transcript::{Transcript, shorten},
+    transcript::Transcript,
 };
 
 /// The sending half, and the task that polls.

@@ -17,8 +17,9 @@ use super::{
     wire::{Background, Incoming, Opening, Telling, WireError},
 };
 use crate::{
+    text::shorten,
     tls::{self, Bytes},
-    transcript::{Transcript, shorten},
+    transcript::Transcript,
 };
 
 type Stream = WebSocketStream<Box<dyn Bytes>>;

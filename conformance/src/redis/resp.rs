@@ -155,7 +155,7 @@ impl fmt::Display for Resp {
 /// Bytes as text where they are text; quoted where they would be taken for several words.
 fn word(bytes: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(bytes) else { return format!("({} binary bytes)", bytes.len()) };
-    let text = crate::transcript::shorten(text, WORD_LIMIT);
+    let text = crate::text::shorten(text, WORD_LIMIT);
     if text.is_empty() || text.contains([' ', '\n', '\r', '\t']) && !text.starts_with(['{', '[']) {
         return format!("{text:?}");
     }

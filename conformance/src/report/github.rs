@@ -8,7 +8,7 @@ use super::record::{Ending, Record, Tried, again, seconds};
 use crate::{
     event::{CaseResult, Conformance, Count, Known, Verdict},
     spec::Level,
-    transcript::shorten,
+    text::shorten,
 };
 
 /// The most cases that are told one by one; GitHub shows ten annotations of a step, and takes a summary of 1 MiB.

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     event::{CaseResult, Conformance, Verdict},
-    transcript::{Line, shorten},
+    text::shorten,
+    transcript::Line,
 };
 
 /// The longest message of a failure, in bytes; its text has all of it.

@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::{
     event::{CaseResult, Conformance, Count, RunEvent, Summary, Verdict},
     spec::Profile,
-    transcript::{Line, shorten},
+    text::shorten,
+    transcript::Line,
 };
 
 /// The most lines of a transcript that a failure shows; all of them are in the JSON report.

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{Hook, Key, ProcessTarget, Ready, Start, Target, environment, hint, reader::Notes};
-use crate::{cases, spec, template::placeholders};
+use crate::{spec, template::placeholders};
 
 /// What has a value wherever the process of a target is described.
 const OF_A_PROCESS: &[&str] = &["port", "data_dir", "cargo_target_dir"];
@@ -17,13 +17,13 @@ const OF_A_SESSION: &[&str] = &["session_id"];
 const OF_A_NEW_SESSION: &[&str] = &["session_id", "user_id", "expires_at"];
 
 /// Notes every contradiction.
-pub(super) fn check(target: &Target, notes: &Notes<'_>) {
+pub(super) fn check(target: &Target, cases: &[&str], notes: &Notes<'_>) {
     if target.url.is_some() == target.process.is_some() {
         let key = if target.url.is_some() { "url" } else { "" };
         notes.problem(key, "give exactly one of `url` (a server that runs) and [process] (one to start)");
     }
     capabilities(target, notes);
-    not_applicable(target, notes);
+    not_applicable(target, cases, notes);
     let places = Places { target, notes };
     places.secrets();
     places.texts();
@@ -56,13 +56,12 @@ fn is_own(target: &Target) -> bool {
     target.process.as_ref().is_some_and(|process| matches!(process.start, Start::Command(_)))
 }
 
-fn not_applicable(target: &Target, notes: &Notes<'_>) {
+fn not_applicable(target: &Target, cases: &[&str], notes: &Notes<'_>) {
     for (id, reason) in &target.not_applicable {
         let key = format!("not_applicable.{}", if id.contains('/') { format!("{id:?}") } else { id.clone() });
-        let known = || spec::sentences().iter().map(|sentence| sentence.id.as_str());
-        let cases = cases::all();
-        if !known().any(|sentence| sentence == id) && !cases.iter().any(|case| case.id == id) {
-            let hint = hint::did_you_mean(id, known().chain(cases.iter().map(|case| case.id)));
+        let known = || spec::sentences().iter().map(|sentence| sentence.id.as_str()).chain(cases.iter().copied());
+        if !known().any(|known| known == id) {
+            let hint = hint::did_you_mean(id, known());
             notes.problem(&key, format!("there is no such sentence in SPEC.md, and no such case{hint}"));
         }
         if reason.trim().is_empty() {

@@ -35,6 +35,7 @@ pub(super) fn read(
     text: &str,
     folder: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
+    cases: &[&str],
 ) -> Result<Target, Vec<Problem>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let notes = Notes::on(text);
@@ -45,7 +46,7 @@ pub(super) fn read(
     }
     let mut target = target(Table::root(&notes, document.get_ref()), environment);
     folder.clone_into(&mut target.folder);
-    rules::check(&target, &notes);
+    rules::check(&target, cases, &notes);
     let problems = notes.into_problems();
     if problems.is_empty() { Ok(target) } else { Err(problems) }
 }

@@ -139,7 +139,7 @@ fn glance(html: &mut String, red: &[&Tried<'_>]) {
             link(tried.case.id),
             tried.case.level(),
             text(tried.case.title),
-            text(&crate::transcript::shorten(&why, GLANCE).replace('\n', " "))
+            text(&crate::text::shorten(&why, GLANCE).replace('\n', " "))
         );
     }
     html.push_str("</ul></section>\n");

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::page::text;
 use crate::{
     report::decode::{Decoded, decode},
-    transcript::{Line, shorten},
+    text::shorten,
+    transcript::Line,
 };
 
 /// The longest body that stands in its line, in characters; a longer one unfolds.

@@ -7,11 +7,14 @@ use tokio::time::Instant;
 
 use crate::{
     client::{Arrival, Client, Delivery},
-    expect::{Outcome, mismatch},
+    expect::{self, Outcome, mismatch},
 };
 
+/// How long one arrival may take.
+const DUE: Duration = Duration::from_secs(5);
+
 /// The device receives these live events, one by one and nothing between them.
-pub(super) async fn receives(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome {
+pub(crate) async fn receives(device: &mut Client, expected: impl IntoIterator<Item = usize>) -> Outcome {
     for n in expected {
         numbered(&[device.expect_event("record.accessed").await?], [n])?;
     }
@@ -19,7 +22,7 @@ pub(super) async fn receives(device: &mut Client, expected: impl IntoIterator<It
 }
 
 /// The numbers of the payloads are exactly these, in this order.
-pub(super) fn numbered(payloads: &[Value], expected: impl IntoIterator<Item = usize>) -> Outcome {
+pub(crate) fn numbered(payloads: &[Value], expected: impl IntoIterator<Item = usize>) -> Outcome {
     let expected: Vec<_> = expected.into_iter().collect();
     let actual: Vec<_> = payloads.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
     if json!(expected) == json!(actual) {
@@ -37,20 +40,28 @@ fn summary(numbers: &Value) -> String {
 }
 
 /// The numbers of payloads; what has none counts as 0, which no event has.
-pub(super) fn numbers(payloads: &[Value]) -> Vec<u64> {
+pub(crate) fn numbers(payloads: &[Value]) -> Vec<u64> {
     payloads.iter().map(|payload| payload["metadata"]["n"].as_u64().unwrap_or_default()).collect()
+}
+
+/// The payloads that an event brings: its own, or those in `queued.events`.
+pub(crate) fn payloads<'a>(name: &str, args: &'a [Value]) -> &'a [Value] {
+    match args {
+        [Value::Array(queued), ..] if name == "queued.events" => queued,
+        _ => args,
+    }
 }
 
 /// A numbered event as it reached a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Came {
-    pub(super) n: u64,
+pub(crate) struct Came {
+    pub(crate) n: u64,
     /// In `queued.events`, and not live.
-    pub(super) queued: bool,
+    pub(crate) queued: bool,
 }
 
 /// All that reaches the device up to the event `last`, live or in `queued.events`; what asks for an acknowledgement gets one.
-pub(super) async fn up_to(device: &mut Client, last: u64, within: Duration) -> Outcome<Vec<Came>> {
+pub(crate) async fn up_to(device: &mut Client, last: u64, within: Duration) -> Outcome<Vec<Came>> {
     let deadline = Instant::now() + within;
     let mut came: Vec<Came> = Vec::new();
     while came.last().is_none_or(|newest| newest.n != last) {
@@ -65,11 +76,7 @@ pub(super) async fn up_to(device: &mut Client, last: u64, within: Duration) -> O
             Some(other) => return Err(mismatch(format!("the event {last}"), format!("{other:?} after {}", so_far()))),
         };
         let queued = name == "queued.events";
-        let payloads = match (queued, args.first()) {
-            (true, Some(Value::Array(payloads))) => payloads,
-            _ => &args,
-        };
-        came.extend(numbers(payloads).into_iter().map(|n| Came { n, queued }));
+        came.extend(numbers(payloads(&name, &args)).into_iter().map(|n| Came { n, queued }));
         if ack.is_some() {
             device.acknowledge(&Delivery { args, ack }, Vec::new()).await?;
         }
@@ -78,9 +85,29 @@ pub(super) async fn up_to(device: &mut Client, last: u64, within: Duration) -> O
 }
 
 /// They came in the order of their numbers, and none twice.
-pub(super) fn in_order(came: &[Came]) -> Outcome {
+pub(crate) fn in_order(came: &[Came]) -> Outcome {
     let wrong = came.windows(2).find(|pair| pair[1].n <= pair[0].n);
     wrong.map_or(Ok(()), |pair| {
         Err(mismatch(format!("after the event {} a newer one", pair[0].n), format!("the event {}", pair[1].n)))
     })
+}
+
+/// Reads until the event `last` has come or the connection is closed: the numbers in the order in which they came.
+pub(crate) async fn read_until(device: &mut Client, last: u64) -> Outcome<Vec<u64>> {
+    let mut seen = Vec::new();
+    while !seen.contains(&last) {
+        match device.next(DUE).await {
+            Some(Arrival::Event { name, args, .. }) => seen.extend(numbers(payloads(&name, &args))),
+            Some(Arrival::Closed(_)) => return Ok(seen),
+            Some(Arrival::Disconnected) => {}
+            other => return Err(mismatch(format!("events up to {last}, after {seen:?}"), format!("{other:?}"))),
+        }
+    }
+    Ok(seen)
+}
+
+/// What was read is exactly this, in this order.
+pub(crate) fn exactly(seen: &[u64], expected: impl IntoIterator<Item = u64>) -> Outcome {
+    let expected: Vec<_> = expected.into_iter().collect();
+    expect::equal("the events", &json!(expected), &json!(seen))
 }

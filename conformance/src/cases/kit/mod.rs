@@ -1,0 +1,15 @@
+//! What the stories of several areas use. Cases know the kit, and never one another.
+
+pub(crate) mod acks;
+pub(crate) mod control;
+pub(crate) mod numbers;
+pub(crate) mod outage;
+pub(crate) mod queue;
+pub(crate) mod server;
+pub(crate) mod slow;
+pub(crate) mod texts;
+
+use std::time::Duration;
+
+/// How long nothing must arrive, once a sentinel has shown that what could arrive would have.
+pub(crate) const QUIET: Duration = Duration::from_millis(300);

@@ -1,0 +1,51 @@
+//! What is queued for a user, and for how long.
+
+use serde_json::{Value, json};
+
+use super::numbers::numbered;
+use crate::{
+    bench::{Bench, User},
+    client::{Client, Transport},
+    expect::{self, Outcome},
+};
+
+/// The TTL of the contract, in milliseconds.
+pub(crate) const DAY_MS: u64 = 86_400_000;
+/// How much of the TTL may have passed, or be added by rounding, when a case looks.
+pub(crate) const SLACK_MS: u64 = 60_000;
+
+/// Connects, and what is queued is numbered like this.
+pub(crate) async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
+    finds_over(t, user, Transport::WebSocket, expected).await
+}
+
+/// As [`finds`], over this transport.
+pub(crate) async fn finds_over(
+    t: &Bench,
+    user: &User,
+    transport: Transport,
+    expected: impl IntoIterator<Item = usize>,
+) -> Outcome<Client> {
+    let mut device = t.connect_raw(user, transport).await?;
+    numbered(&device.expect_queued().await?, expected)?;
+    Ok(device)
+}
+
+/// Connects, and nothing is queued: the first thing to arrive is what is emitted now.
+pub(crate) async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
+    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
+    let sentinel = t.event_for(user);
+    t.emit(&sentinel).await?;
+    let payload = device.expect_event("record.accessed").await?;
+    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+    Ok(device)
+}
+
+/// The user has received nothing so far: the first thing to find on connect is what is emitted now.
+pub(crate) async fn received_nothing(t: &Bench, user: &User) -> Outcome {
+    t.emit(&t.numbered(user, 4_711)).await?;
+    let mut device = t.connect_raw(user, Transport::WebSocket).await?;
+    let queued = device.expect_queued().await?;
+    let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
+    expect::equal("nothing queued but the sentinel", &json!([4_711]), &Value::Array(numbers))
+}

@@ -1,0 +1,33 @@
+//! Devices that stop reading, and events that fill what is before them.
+
+use serde_json::json;
+
+use super::{acks::connect, numbers::receives};
+use crate::{
+    bench::{Bench, Emission, User},
+    client::{Client, Transport},
+    expect::Outcome,
+    proxy::Proxy,
+};
+
+/// An event of almost the size that is allowed, so that buffers fill in reasonable time.
+pub(crate) fn big(t: &Bench, user: &User, n: usize) -> Emission {
+    t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(48 * 1024)}))
+}
+
+/// A client over a line of its own, which then carries nothing any more.
+pub(crate) async fn stalled(t: &Bench, user: &User, transport: Transport) -> Outcome<(Client, Proxy)> {
+    let line = t.line().await?;
+    let device = connect(t, user, t.opening_over(&line, transport), false).await?;
+    line.black_hole();
+    Ok((device, line))
+}
+
+/// A plain device that fetches the first event, and none of those that are emitted from then on.
+pub(crate) async fn fetches_one(t: &Bench, user: &User) -> Outcome<Client> {
+    let mut device = t.connect_raw(user, Transport::Polling).await?;
+    device.rest()?;
+    t.emit_numbered(user, 1, 1).await?;
+    receives(&mut device, [1]).await?;
+    Ok(device)
+}
