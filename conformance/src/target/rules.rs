@@ -113,6 +113,7 @@ impl Places<'_> {
             known.extend(OF_REDIS);
         }
         self.words("process.build", &process.build, OF_A_BUILD);
+        self.told(process);
         match &process.start {
             Start::Command(words) => self.words("process.command", words, &known),
             Start::Hooks { start, stop } => {
@@ -129,6 +130,23 @@ impl Places<'_> {
         }
         if let Some(mutants) = &process.mutants {
             self.words("process.mutants.list", &mutants.list, OF_A_BUILD);
+        }
+    }
+
+    /// A server that is not told at which port it listens, or where the run's Redis is, would be waited for in vain.
+    fn told(&self, process: &ProcessTarget) {
+        let Start::Command(words) = &process.start else { return };
+        if words.is_empty() {
+            return;
+        }
+        let of_redis = self.target.declares("redis").then_some("redis_port");
+        for name in ["port"].into_iter().chain(of_redis) {
+            let mut texts = words.iter().chain(process.env.values());
+            if !texts.any(|text| placeholders(text).contains(&name)) {
+                let told =
+                    format!("nothing in `command` and [process.env] has {{{name}}}; how does the server know it?");
+                self.notes.problem("process", told);
+            }
         }
     }
 
