@@ -86,7 +86,7 @@ impl RedisServer {
         Ok(())
     }
 
-    /// Stops the replicas where they stand, or lets them go on.
+    /// Stops the replicas where they stand, or lets them go on. To one that stands nothing is sent, either: the system would hold it.
     ///
     /// # Errors
     /// Where there are none.
@@ -98,6 +98,9 @@ impl RedisServer {
             } else {
                 replica.resume().await;
             }
+        }
+        if paused {
+            self.command(&["CLIENT", "KILL", "TYPE", "replica"]).await?;
         }
         Ok(())
     }
