@@ -26,6 +26,8 @@ use crate::netns::Namespace;
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// How long the proxy waits before it accepts again, when the machine is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How late what a narrow line carries may be and still be made up for.
+const MADE_UP_FOR: Duration = Duration::from_millis(100);
 /// The most that is taken from one side before it is given to the other.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// The receive buffer of a narrow line: with the usual one the kernel would take megabytes for it, however slowly it is read.
@@ -183,7 +185,8 @@ impl Way {
         let takes = Duration::from_secs_f64(length as f64 / bytes_a_second as f64);
         let until = {
             let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
-            *busy_until = (*busy_until).max(Instant::now()) + takes;
+            // What a busy machine makes late is made up for, or the line would carry less than it says.
+            *busy_until = (*busy_until).max(Instant::now() - MADE_UP_FOR) + takes;
             *busy_until
         };
         sleep_until(until).await;

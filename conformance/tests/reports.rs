@@ -296,7 +296,7 @@ async fn a_planted_secret_is_in_no_report() {
 fn the_last_words_of_a_server_that_does_not_start_are_quoted_without_its_secrets() {
     let folder = folder("reports-last-words");
     let server = "[process]\ncommand = [\"sh\", \"-c\", \"echo my key is $SIGNING; exit 1\"]\nready = \"/\"\n\
-                  [process.env]\nSIGNING = \"{signing}\"";
+                  [process.env]\nPORT = \"{port}\"\nSIGNING = \"{signing}\"";
     let target = planted_target(&folder, server);
     let (code, text) = said(&reporting(&folder, &["run", "--target", &target]).output().expect("the suite starts"));
     assert_eq!(code, 3, "{text}");

@@ -43,7 +43,7 @@ export const strict = [
   broken('slow-reader-cut', 'a client that is behind is closed, though it reads', ['SLOW-09/websocket', 'SLOW-09/polling'], ['outbox.js', missed, `${missed}\n    this.conn.close(true);`]),
   broken('heartbeat-behind-the-queue', 'a ping that is on its way has to be answered', ['SLOW-06/beyond-the-heartbeat'], ['pace.js', '    if (!hasPing) conn.pingTimeoutTimer?.refresh();', '']),
   broken('heartbeat-behind-the-answer', 'a poll has to come in time, however long the answer before', ['SLOW-06/beyond-the-heartbeat'], ['pace.js', '  if (milliseconds < PATIENCE_MS) return;', '  if (milliseconds > 0) return;']),
-  broken('no-bound', 'what waits for a client has no bound', ['SLOW-01/websocket', 'SLOW-05/memory'], ['outbox.js', '400 * 1024', '400 * 1024 ** 3']),
+  broken('no-bound', 'what waits for a client has no bound', ['SLOW-01/websocket'], ['outbox.js', '400 * 1024', '400 * 1024 ** 3']),
   broken('behind-for-good', 'who was behind gets nothing more', ['SLOW-09/websocket', 'SLOW-09/acknowledging'], [N, caughtUp, '']),
   broken('not-put-back', 'what a broken connection leaves is lost', ['SLOW-10/broken', 'SLOW-10/broken-polling'], [N, putBack, 'socket.data.outbox.end(() => this.#outboxes.get(userId).delete(socket.data.outbox));']),
   broken('put-back-out-of-order', 'what a broken connection leaves comes behind what was accepted since', ['ORDER-01/not-fetched'], ['store.js', '[timeOf(events[at]), text]', '[now, text]']),
