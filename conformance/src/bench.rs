@@ -149,8 +149,11 @@ impl Bench {
     /// # Errors
     /// Where the target refuses the session.
     pub async fn user(&self) -> Outcome<User> {
-        let id = format!("user-{}-{}", self.suite.nonce, self.random(12));
-        self.user_named(&id).await
+        self.user_named(&self.user_id()).await
+    }
+
+    fn user_id(&self) -> String {
+        format!("user-{}-{}", self.suite.nonce, self.random(12))
     }
 
     /// A user with this id and a new session at the target.

@@ -441,13 +441,18 @@ fn server_that_runs(host: &str, port: &str, data: &Path, ingest_token: &str, jwt
         .stderr(Stdio::piped())
         .spawn()
         .expect("the server starts");
-    let mut lines = BufReader::new(server.stderr.take().expect("its log"));
-    let mut line = String::new();
-    while !line.contains("listening") {
-        line.clear();
-        assert!(lines.read_line(&mut line).expect("a line") > 0, "the server listens");
-    }
+    until_said(&mut BufReader::new(server.stderr.take().expect("its log")), "listening");
     server
+}
+
+/// Reads up to the line that has this in it.
+fn until_said(lines: &mut impl BufRead, part: &str) -> String {
+    let mut line = String::new();
+    while !line.contains(part) {
+        line.clear();
+        assert!(lines.read_line(&mut line).expect("a line") > 0, "{part:?} was not said");
+    }
+    line
 }
 
 /// What a run by URL says of a server with these secrets.
@@ -543,11 +548,7 @@ fn an_interrupted_run_is_3_and_leaves_no_server_behind() {
         .spawn()
         .expect("the suite starts");
     let mut lines = BufReader::new(child.stdout.take().expect("its output"));
-    let mut line = String::new();
-    while !line.contains("http://") {
-        line.clear();
-        assert!(lines.read_line(&mut line).expect("a line") > 0, "the target became ready");
-    }
+    let mut line = until_said(&mut lines, "http://");
     let address =
         line.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address").to_owned();
     assert!(std::net::TcpStream::connect(&address).is_ok(), "the server listens");

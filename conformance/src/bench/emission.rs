@@ -56,6 +56,28 @@ impl Emission {
         }
         body
     }
+
+    /// What a target is told of it.
+    pub(super) fn facts(&self) -> Value {
+        let mut facts = json!({
+            "event_type": self.event_type,
+            "actor_id": self.actor_id,
+            "resource_id": self.resource_id,
+        });
+        if let Some(metadata) = &self.metadata {
+            facts["metadata"] = metadata.clone();
+        }
+        facts
+    }
+}
+
+/// What a target is told of a new session.
+pub(super) fn session_facts(user: &User, expires_at: Option<&str>) -> Value {
+    let mut facts = json!({"session_id": user.session, "user_id": user.id});
+    if let Some(time) = expires_at {
+        facts["expires_at"] = time.into();
+    }
+    facts
 }
 
 impl Bench {
@@ -79,15 +101,7 @@ impl Bench {
     /// # Errors
     /// Where the target does not confirm it.
     pub async fn emit(&self, event: &Emission) -> Outcome {
-        let mut facts = json!({
-            "event_type": event.event_type,
-            "actor_id": event.actor_id,
-            "resource_id": event.resource_id,
-        });
-        if let Some(metadata) = &event.metadata {
-            facts["metadata"] = metadata.clone();
-        }
-        self.hook("emit", &self.target().emit, facts).await
+        self.hook("emit", &self.target().emit, event.facts()).await
     }
 
     /// Emits the events numbered `first..=last` for `user`, one after the other.
@@ -116,11 +130,7 @@ impl Bench {
     /// Where the target does not confirm it.
     pub async fn open_session(&self, user: &User, expires_at: Option<&str>) -> Outcome {
         let Some(sessions) = self.target().sessions.clone() else { return Ok(()) };
-        let mut facts = json!({"session_id": user.session, "user_id": user.id});
-        if let Some(time) = expires_at {
-            facts["expires_at"] = time.into();
-        }
-        self.hook("sessions.create", &sessions.create, facts).await
+        self.hook("sessions.create", &sessions.create, session_facts(user, expires_at)).await
     }
 
     /// Ends a session at the target.

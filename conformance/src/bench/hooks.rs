@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::Bench;
+use super::{Bench, User, emission::session_facts};
 use crate::{
     expect::{Outcome, inconclusive, mismatch},
     hook::{self, Call, HookError},
@@ -25,33 +25,30 @@ impl Bench {
     /// # Errors
     /// Where the target does not confirm it, or it cannot be done with this target.
     pub(super) async fn hook(&self, name: &str, hook: &Hook, facts: Value) -> Outcome {
-        let mut values = self.target().values();
-        for (fact, value) in facts.as_object().into_iter().flatten() {
-            values.set(fact, value.clone());
-        }
+        let values = self.values(&facts);
         match hook {
             Hook::Http(request) => self.confirmed(name, request, &values).await,
             Hook::Command(words) => self.command(name, words, &values, facts).await,
         }
     }
 
+    fn values(&self, facts: &Value) -> Values {
+        let mut values = self.target().values();
+        for (fact, value) in facts.as_object().into_iter().flatten() {
+            values.set(fact, value.clone());
+        }
+        values
+    }
+
     /// The first hook by HTTP that is answered with 401 or 403, and the status. What it does is done for a user whom nobody has heard of.
     pub async fn refuses_credential(&self) -> Option<(&'static str, u16)> {
-        let (user, session) = (format!("user-{}", self.random(16)), self.session_id());
-        let facts = [
-            ("session_id", json!(session)),
-            ("user_id", json!(user)),
-            ("event_type", json!("record.accessed")),
-            ("actor_id", json!("actor-1")),
-            ("resource_id", json!("record-1")),
-            ("metadata", json!({"targetUserId": user})),
-        ];
-        let mut values = self.target().values();
-        facts.into_iter().for_each(|(fact, value)| values.set(fact, value));
-        let create = self.target().sessions.as_ref().map(|sessions| ("sessions.create", &sessions.create));
-        for (name, hook) in create.into_iter().chain([("emit", &self.target().emit)]) {
+        let user = User { id: self.user_id(), session: self.session_id() };
+        let target = self.target();
+        let session = target.sessions.as_ref().map(|it| ("sessions.create", &it.create, session_facts(&user, None)));
+        let event = ("emit", &target.emit, self.event_for(&user).facts());
+        for (name, hook, facts) in session.into_iter().chain([event]) {
             let Hook::Http(request) = hook else { continue };
-            match self.request(request, &values).await {
+            match self.request(request, &self.values(&facts)).await {
                 Ok(answer) if matches!(answer.status, 401 | 403) => return Some((name, answer.status)),
                 _ => {}
             }

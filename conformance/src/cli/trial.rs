@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
@@ -46,10 +45,6 @@ async fn knocks(t: &Bench, events: &UnboundedSender<RunEvent>) -> Result<(), Str
 }
 
 async fn connects(t: &Bench) -> Outcome {
-    let user = t.user().await?;
-    let token = t.token(&user).await?;
-    let mut client = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await?;
-    client.expect_accepted().await?;
-    client.disconnect().await;
+    t.connect_raw(&t.user().await?, Transport::WebSocket).await?.disconnect().await;
     Ok(())
 }
