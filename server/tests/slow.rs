@@ -19,6 +19,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
+use tokio_tungstenite::tungstenite::Message;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -250,6 +251,52 @@ async fn what_a_client_was_not_sent_when_its_connection_broke_comes_first_on_the
 
 fn reset(stream: &TcpStream) {
     stream.set_zero_linger().expect("the socket is open");
+}
+
+/// The ways in which a client can go.
+#[derive(Debug, Clone, Copy)]
+enum Going {
+    Reset,
+    HalfClosed,
+    Says(&'static str),
+    CloseFrame,
+    Binary,
+}
+
+#[tokio::test]
+async fn a_queue_that_is_on_its_way_is_another_devices_as_soon_as_the_first_goes_however_it_does() {
+    /// With what each has, more than the system takes on its way.
+    const QUEUE: u64 = 60;
+    let limits = Limits { max_events: 100, ttl: DAY };
+    // Longer than this test waits for anything: nothing here is to come of it.
+    let server = Server::with_limits(limits, |with| with.patience = 3 * PATIENCE).await;
+    let says = ["41/notifications,", "1", "no packet", "2probe", "42[", "b"].map(Going::Says);
+    // Of a reset either who reads or who writes learns first.
+    let ways = [Going::Reset; 8].into_iter().chain([Going::HalfClosed, Going::CloseFrame, Going::Binary]).chain(says);
+    for (round, way) in ways.enumerate() {
+        println!("{way:?}");
+        let user = format!("user-{round}");
+        for n in 1..=QUEUE {
+            server.service.emit(numbered_of(&user, n, 60_000)).await.expect("the store answers");
+        }
+        // It does not read, and has the beginning of its queue.
+        let mut first = Client::connect(&server, &user).await;
+        let mut second = Client::connect(&server, &user).await;
+        server.emit(&user, QUEUE + 1).await;
+        assert_eq!(second.live().await, QUEUE + 1);
+        match way {
+            Going::Reset => reset(first.stream.get_ref()),
+            Going::HalfClosed => first.stream.get_mut().shutdown().await.unwrap(),
+            Going::Says(packet) => first.send(packet).await,
+            Going::CloseFrame => first.send_message(Message::Close(None)).await,
+            Going::Binary => first.send_message(Message::binary(&b"for nobody"[..])).await,
+        }
+        let kept = (!matches!(way, Going::Reset)).then_some(first);
+        let queued = second.queued().await;
+        // What was live for the first as well was not sent to it.
+        assert!(queued.iter().copied().filter(|n| *n <= QUEUE).eq(1..=QUEUE), "{way:?}: {queued:?}");
+        drop(kept);
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
@@ -107,6 +107,8 @@ pub(crate) struct Connection {
     membership: AtomicU32,
     /// The membership whose CONNECT has reached the library.
     heard: AtomicU32,
+    /// How many attachments of the last packet are still to come.
+    attachments: AtomicU16,
     /// The transport is known to be going: nothing more can be handed to it.
     departed: AtomicBool,
     /// The flusher knows of it.
@@ -133,6 +135,8 @@ struct State {
     times_let_in: u32,
     /// Closed from here: the transport takes no further byte.
     closed: bool,
+    /// The client is done, or the library is with it: nobody waits until it takes more.
+    ended: bool,
     follower: Follower,
     outbox: Outbox,
     /// The membership that the outbox is of: a client may have left, and come in again as somebody else.
@@ -189,6 +193,7 @@ impl Connection {
             state: Mutex::default(),
             membership: AtomicU32::new(0),
             heard: AtomicU32::new(0),
+            attachments: AtomicU16::new(0),
             departed: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             reader: AtomicWaker::new(),
@@ -284,14 +289,39 @@ impl Connection {
         self.membership.load(Ordering::SeqCst)
     }
 
-    /// Notes that the client is going by itself.
-    pub(crate) fn depart(&self) {
+    /// Notes that nothing more can be handed to it.
+    fn depart(&self) {
         self.departed.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that the client is done: it says goodbye or breaks the protocol, or its line has ended.
+    pub(super) fn end(&self) {
+        self.end_in(&mut self.lock());
+    }
+
+    /// Of what waits nothing goes out from here on, for it would count as sent. And the library, which tells that a session is over only
+    /// when it has written whatever it has to say, is not held up by a packet that nobody takes.
+    fn end_in(&self, state: &mut State) {
+        self.depart();
+        state.ended = true;
+        if let Some(library) = state.engine_waker.take() {
+            library.wake();
+        }
     }
 
     /// Whether this membership is over, or the client is going.
     pub(crate) fn has_left(&self, membership: u32) -> bool {
         self.departed.load(Ordering::SeqCst) || self.membership() != membership
+    }
+
+    /// Notes a packet with so many attachments.
+    pub(super) fn expects_attachments(&self, attachments: u16) {
+        self.attachments.store(attachments, Ordering::SeqCst);
+    }
+
+    /// Notes an attachment; whether one was to come.
+    pub(super) fn takes_attachment(&self) -> bool {
+        self.attachments.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |due| due.checked_sub(1)).is_ok()
     }
 
     /// Notes an event; whether it may send one.
@@ -489,7 +519,7 @@ impl Connection {
                     return;
                 }
             }
-            if state.closed || state.answering {
+            if state.closed || state.ended || state.answering {
                 return;
             }
             let Link::WebSocket(stream) = &mut state.link else { return };
@@ -501,8 +531,8 @@ impl Connection {
                     self.goes_on(state);
                 }
                 Poll::Ready(_) => {
-                    // It is broken. The library finds that out where it reads.
-                    self.depart();
+                    // The library may still read what the client has said before.
+                    self.end_in(state);
                     self.reader.wake();
                     return;
                 }
@@ -731,6 +761,9 @@ impl Connection {
             return Poll::Ready(Err(closed()));
         }
         state.engine_waker = None;
+        if state.follower.says_goodbye(buf) {
+            self.end_in(&mut state);
+        }
         if state.outbox.is_within_packet() {
             self.flush(&mut state);
             if state.outbox.is_within_packet() {
@@ -762,6 +795,9 @@ impl Connection {
     }
 
     fn wait_to_write(self: &Arc<Self>, state: &mut State, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        if state.ended {
+            return Poll::Ready(Err(closed()));
+        }
         self.begin_to_wait(state);
         state.engine_waker = Some(cx.waker().clone());
         self.watch(state);

@@ -16,6 +16,9 @@ const DISCONNECTED: &[u8] = b"41/notifications,";
 const PING: &[u8] = b"\x81\x012";
 const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
 
+/// How the frame begins that is its last.
+const CLOSE: u8 = 0x88;
+
 /// What a packet of the library's means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passed {
@@ -74,6 +77,11 @@ impl Follower {
     /// Whether something else may be written here.
     pub(super) fn is_between_frames(&self) -> bool {
         self.header.is_empty() && self.frame.is_none()
+    }
+
+    /// Whether the library is about to close the connection.
+    pub(super) fn says_goodbye(&self, bytes: &[u8]) -> bool {
+        self.is_between_frames() && bytes.first() == Some(&CLOSE)
     }
 
     /// Whether what the library is about to write begins with something that the client need not be sent.

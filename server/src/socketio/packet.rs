@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::{Violation, connection::Connection};
 use crate::frame::NAMESPACE;
 
-/// Judges an Engine.IO packet. What is wrong on that layer is left to the library, which closes the connection for it; what
-/// is judged here is the Socket.IO packet in a message. Returns what the library is to read in its place, where that is something else.
+/// Judges an Engine.IO packet, and the Socket.IO packet in a message. Types that have their place somewhere are left to the library, which
+/// closes the connection where this is not the place. Returns what the library is to read in its place, where that is something else.
 pub(crate) fn judge(packet: &str, session: &Arc<Connection>) -> Result<Option<String>, Violation> {
     session.early.packet()?;
     match packet.as_bytes().first() {
@@ -19,11 +19,18 @@ pub(crate) fn judge(packet: &str, session: &Arc<Connection>) -> Result<Option<St
         }
         // The client says goodbye.
         Some(b'1') => {
-            session.depart();
+            session.end();
             Ok(None)
         }
-        _ => Ok(None),
+        Some(b'b') => judge_attachment(session).map(|()| None),
+        Some(b'2' | b'3' | b'5') => Ok(None),
+        _ => Err(Violation::Malformed),
     }
+}
+
+/// Judges an attachment, whatever is in it.
+pub(super) fn judge_attachment(session: &Connection) -> Result<(), Violation> {
+    session.takes_attachment().then_some(()).ok_or(Violation::Malformed)
 }
 
 /// The packet of an event whose name has escapes, without them: the library reads the name as it stands. What cannot be written without
@@ -40,6 +47,7 @@ fn with_plain_name(packet: &str, data: &str) -> Option<String> {
 /// A Socket.IO packet: type, attachments, namespace, id and data.
 struct Parts<'a> {
     kind: u8,
+    attachments: u16,
     namespace: &'a str,
     id: &'a str,
     data: &'a str,
@@ -50,9 +58,10 @@ impl<'a> Parts<'a> {
         let kind = *message.as_bytes().first()?;
         // The type has to be ASCII before it may be cut off.
         let mut rest = kind.is_ascii().then(|| &message[1..])?;
+        let mut attachments = 0;
         if matches!(kind, b'5' | b'6') {
-            let (attachments, after) = rest.split_once('-')?;
-            attachments.parse::<u16>().ok()?;
+            let (number, after) = rest.split_once('-')?;
+            attachments = number.parse().ok()?;
             rest = after;
         }
         let mut namespace = "/";
@@ -61,13 +70,14 @@ impl<'a> Parts<'a> {
         }
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (id, data) = rest.split_at(digits);
-        Some(Self { kind, namespace, id, data })
+        Some(Self { kind, attachments, namespace, id, data })
     }
 }
 
 /// The data of an event, where it is one.
 fn judge_message<'a>(message: &'a str, session: &Arc<Connection>) -> Result<Option<&'a str>, Violation> {
     let parts = Parts::of(message).ok_or(Violation::Malformed)?;
+    session.expects_attachments(parts.attachments);
     let ours = parts.namespace == NAMESPACE;
     // As large as the library takes.
     let id = parts.id.parse::<i64>().ok().and_then(|id| u64::try_from(id).ok());

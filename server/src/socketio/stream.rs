@@ -96,22 +96,23 @@ impl Watched {
                 break;
             }
             let mut early = std::mem::take(&mut self.early);
-            if early.is_empty()
-                && let Some(packet) = ready!(self.connection.read(cx, buf))?
-            {
-                judged = said(&packet);
-                break;
+            if early.is_empty() {
+                let read = ready!(self.connection.read(cx, buf));
+                if let Some(packet) = read.inspect_err(|_| self.connection.end())? {
+                    judged = said(&packet);
+                    break;
+                }
             }
             early.extend_from_slice(&buf.filled()[begin..]);
             buf.set_filled(begin);
             if early.is_empty() {
-                self.connection.depart();
+                self.connection.end();
                 return Poll::Ready(Ok(false));
             }
             if let Err(violation) = self.tap.feed(&early, &self.connection, &mut judged) {
                 tracing::debug!(%violation, "a connection is closed");
                 violation.count(&self.connection);
-                self.connection.depart();
+                self.connection.end();
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)));
             }
             self.hold();
@@ -161,5 +162,72 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.connection.with_stream(cx, |stream, cx| stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::{super::outbox::Handed, *};
+    use crate::frame;
+
+    /// A line that takes so many bytes and no more, and has ended in this way as soon as somebody reads.
+    struct Stuck {
+        takes: usize,
+        end: Result<(), io::ErrorKind>,
+    }
+
+    impl AsyncRead for Stuck {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(self.end.map_err(io::Error::from))
+        }
+    }
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            let bytes = buf.len().min(self.takes);
+            self.takes -= bytes;
+            if bytes == 0 { Poll::Pending } else { Poll::Ready(Ok(bytes)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The library writes in a task of its own, and lets go of the stream when that is done.
+    async fn a_write_ends_with_the_line(end: Result<(), io::ErrorKind>) {
+        let answer = b"\x81\x1c40/notifications,{\"sid\":\"x\"}";
+        let connection = Connection::for_tests();
+        assert!(connection.enter("0/notifications,"));
+        let stuck = Stuck { takes: answer.len() + 10, end };
+        let mut stream = Watched::new(connection.clone(), Box::new(stuck), Follower::default(), Vec::new());
+        stream.write_all(answer).await.unwrap();
+        let queue = frame::queued_events([r#"{"eventId":"1"}"#].into_iter(), "");
+        assert!(connection.offer_queue(connection.membership(), queue, Handed::Kept));
+
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut stream).poll_write(cx, b"\x8a\x00").is_pending(), "it is in the midst of the queue");
+        let (mut reads, mut writes) = tokio::io::split(stream);
+        let writes = tokio::spawn(async move { writes.write_all(b"\x8a\x00").await });
+        tokio::task::yield_now().await;
+        // However it ends.
+        reads.read_to_end(&mut Vec::new()).await.ok();
+        let written = timeout(Duration::from_secs(5), writes).await.expect("the write ends").unwrap();
+        assert!(written.is_err(), "nobody is there to read it");
+        assert!(connection.has_left(connection.membership()));
+    }
+
+    #[tokio::test]
+    async fn what_the_library_writes_to_a_line_that_was_reset_or_closed_fails() {
+        a_write_ends_with_the_line(Err(io::ErrorKind::ConnectionReset)).await;
+        a_write_ends_with_the_line(Ok(())).await;
     }
 }

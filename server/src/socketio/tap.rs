@@ -8,7 +8,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{Violation, connection::Connection, packet::judge};
+use super::{
+    Violation,
+    connection::Connection,
+    packet::{judge, judge_attachment},
+};
 
 /// The longest header that a frame can have.
 const MAX_HEADER_BYTES: usize = 14;
@@ -95,7 +99,7 @@ impl Tap {
             (OpCode::Control(_), _) if !header.is_final || length > MAX_CONTROL_BYTES => {
                 return Err(Violation::Malformed);
             }
-            (OpCode::Control(Control::Close), _) => session.depart(),
+            (OpCode::Control(Control::Close), _) => session.end(),
             (OpCode::Control(_), _) | (OpCode::Data(Data::Continue), Some(_)) => {}
             (OpCode::Data(Data::Continue), None) | (OpCode::Data(_), Some(_)) => return Err(Violation::Malformed),
             (opcode, None) => self.message = Some(Message { opcode, payload: Vec::new() }),
@@ -120,7 +124,10 @@ impl Tap {
                 OpCode::Data(Data::Text) => {
                     judge(std::str::from_utf8(&payload).map_err(|_| Violation::Malformed)?, session)?
                 }
-                _ => None,
+                _ => {
+                    judge_attachment(session)?;
+                    None
+                }
             };
             write(opcode, other.as_ref().map_or(&payload, |other| other.as_bytes()), judged);
         }
@@ -181,10 +188,8 @@ mod tests {
         let mut bytes = frame(0x01, br#"42/notifications,["pi\u0"#);
         bytes.extend(frame(0x89, b"keep-alive"));
         bytes.extend(frame(0x80, br#"06eg"]"#));
-        bytes.extend(frame(0x82, b"binary"));
         bytes.extend(frame(0x81, b"42/notifi"));
-        let read =
-            [written(0x89, "keep-alive"), written(0x81, r#"42/notifications,["ping"]"#), written(0x82, "binary")];
+        let read = [written(0x89, "keep-alive"), written(0x81, r#"42/notifications,["ping"]"#)];
         assert_eq!(judged(&bytes[..bytes.len() - 1]).unwrap(), read.concat());
     }
 
@@ -207,8 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn binary_messages_are_left_to_the_library() {
-        assert_eq!(fate(&frame(0x82, b"42[")), Ok(()));
+    fn a_binary_message_is_an_attachment_that_was_announced_whatever_is_in_it() {
+        let (event, attachment) =
+            (frame(0x81, br#"451-/notifications,["x",{"_placeholder":true,"num":0}]"#), frame(0x82, b"42["));
+        assert_eq!(fate(&[&event[..], &attachment].concat()), Ok(()));
+        assert_eq!(fate(&[&event[..], &attachment, &attachment].concat()), Err(Violation::Malformed));
+        assert_eq!(fate(&attachment), Err(Violation::Malformed));
     }
 
     #[test]
