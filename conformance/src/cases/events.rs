@@ -69,6 +69,8 @@ pub(super) const CASES: &[Case] = &[
         verbatim("EVENT-13")
     ),
     case!("EVENT-14/escaped", "names count without their escapes, and unknown ones are ignored", names),
+    over!(WebSocket, "EVENT-14/reserved", "names that a library keeps for itself do nothing", reserved),
+    over!(Polling, "EVENT-14/reserved-polled", "nor do they by polling", reserved),
 ];
 
 async fn one_argument(t: Bench, transport: Transport) -> Outcome {
@@ -384,6 +386,42 @@ async fn names(t: Bench) -> Outcome {
             told.await.map_err(|fault: expect::Fault| fault.of(which))?;
         }
         device.expect_silence(QUIET).await?;
+    }
+    Ok(())
+}
+
+/// What a library tells its own application by, said by a client: whoever takes it for that believes that the client has gone, or come.
+async fn reserved(t: Bench, transport: Transport) -> Outcome {
+    const RESERVED: [&str; 6] =
+        ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+    let bob = t.user().await?;
+    for name in RESERVED.into_iter().chain(["connection", "error", "message", "*"]) {
+        let alice = t.user().await?;
+        let mut device = t.connect_raw(&alice, transport).await?;
+        let event = json!([name, {"userId": bob.id, "token": t.token(&bob).await?}]);
+        if let Some(wire) = device.wire() {
+            // The connection may be closed for it by now.
+            let _ = wire.send(&format!("42/notifications,{event}")).await;
+        }
+        t.emit_numbered(&bob, 1, 1).await?;
+        let goes_on = device.call("ping", vec![]).await.is_ok();
+        t.emit_numbered(&alice, 2, 2).await?;
+        let told = async {
+            if goes_on || !RESERVED.contains(&name) {
+                return receives(&mut device, [2]).await;
+            }
+            device.expect_closed(std::time::Duration::from_secs(5)).await?;
+            let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+            expect::equal(
+                "metadata.n of what is queued",
+                &json!([2]),
+                &queued.iter().map(|it| it["metadata"]["n"].clone()).collect(),
+            )
+        };
+        told.await.map_err(|fault: expect::Fault| fault.of(format!("after the event {name:?}")))?;
+        if goes_on {
+            device.disconnect().await;
+        }
     }
     Ok(())
 }

@@ -304,6 +304,22 @@ async fn hasty(t: Bench) -> Outcome {
     receives(&t, &alice, &mut [bystander]).await
 }
 
+/// Asks for sessions that there are not: whoever asks may have mistyped one that there is.
+async fn unknown_sessions(t: &Bench) -> Outcome<Vec<String>> {
+    let mut sids = Vec::new();
+    for method in ["GET", "POST"] {
+        let sid = t.random(20);
+        let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        t.http(method, &path, &[("content-type", "text/plain")], (method == "POST").then(|| "1".to_owned())).await?;
+        sids.push(sid);
+    }
+    let sid = t.random(20);
+    // Refused in whatever way.
+    let _ = Wire::open(t.opening(Transport::WebSocket).query("sid", &*sid), t.transcript().clone()).await;
+    sids.push(sid);
+    Ok(sids)
+}
+
 async fn private_log(t: Bench) -> Outcome {
     if !t.server().is_heard() {
         return Err(inconclusive(
@@ -316,7 +332,7 @@ async fn private_log(t: Bench) -> Outcome {
     let event = t.event_for(&alice).metadata(json!({"targetUserId": alice.id, "note": text}));
     t.emit(&event).await?;
     let token = t.token(&alice).await?;
-    let mut sids = Vec::new();
+    let mut sids = unknown_sessions(&t).await?;
     for transport in t.transports() {
         let mut device = t.connect_raw(&alice, transport).await?;
         if let Some(wire) = device.wire() {

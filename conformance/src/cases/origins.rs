@@ -1,5 +1,10 @@
 //! SPEC 7: which pages a browser lets speak to the server.
 
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::time::timeout;
+
 use super::kit::numbers::receives;
 use crate::{
     bench::{Answer, Bench},
@@ -7,6 +12,9 @@ use crate::{
     client::{Opening, Transport, Wire, WireError},
     expect::{self, Outcome, mismatch},
 };
+
+/// In what time a server answers an upgrade that it grants.
+const UPGRADES_WITHIN: Duration = Duration::from_secs(3);
 
 const POLL: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -21,6 +29,7 @@ pub(super) const CASES: &[Case] = &[
     case!("ORIGIN-04/polling", "polling from an unlisted origin is refused with 403", polling),
     case!("ORIGIN-04/later-requests", "so is each later request of a polling session", later_requests)
         .needs(&[Need::Capability("polling")]),
+    case!("ORIGIN-04/paths", "no way to write the path leads past that", paths).also(&["ORIGIN-05"]),
     case!("ORIGIN-05/upgrade", "an upgrade from an unlisted origin is refused with 403", upgrade),
     case!("ORIGIN-06/none", "a client without an origin is served", none),
     case!("ORIGIN-07/own", "the server's own origin may come in, over both transports", own),
@@ -162,6 +171,40 @@ async fn polling(t: Bench) -> Outcome {
         poll_from(&t, &origin).await?.expect_status(403)?;
     }
     Ok(())
+}
+
+/// What a router takes for the same path, and a check of the path may not.
+async fn paths(t: Bench) -> Outcome {
+    const PATHS: [&str; 7] = [
+        "/socket.io",
+        "//socket.io/",
+        "/./socket.io/",
+        "/Socket.IO/",
+        "/%73ocket.io/",
+        "/socket.io/x",
+        "/socket.io/;x",
+    ];
+    try_join_all(PATHS.map(|path| leads_nowhere(&t, path))).await.map(drop)
+}
+
+async fn leads_nowhere(t: &Bench, path: &str) -> Outcome {
+    const ORIGIN: (&str, &str) = ("origin", "https://evil.example");
+    const UPGRADE: [(&str, &str); 5] = [
+        ORIGIN,
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let polling = format!("{path}?EIO=4&transport=polling");
+    let polled = t.http("GET", &polling, &[ORIGIN], None::<String>).await?;
+    let opened = polled.status == 200 && polled.body.starts_with("0{");
+    expect::that(!opened, format!("no session by {polling} from {}", ORIGIN.1), polled.describe())?;
+    let websocket = format!("{path}?EIO=4&transport=websocket");
+    // Where nobody serves the path, it may be that nobody answers.
+    let upgraded = timeout(UPGRADES_WITHIN, t.http("GET", &websocket, &UPGRADE, None::<String>)).await;
+    let upgraded = matches!(&upgraded, Ok(Ok(answer)) if answer.status == 101);
+    expect::that(!upgraded, format!("no WebSocket by {websocket} from {}", ORIGIN.1), "HTTP 101")
 }
 
 async fn open_from(t: &Bench, origin: &str) -> Result<Wire, WireError> {

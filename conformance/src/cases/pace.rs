@@ -41,6 +41,7 @@ const LARGE_QUEUE: u64 = (CAP * LARGE_TEXT) as u64;
 
 const ACK: &[Need] = &[Need::Capability("ack")];
 const ACK_AND_POLLING: &[Need] = &[Need::Capability("ack"), Need::Capability("polling")];
+const POLLING: &[Need] = &[Need::Capability("polling")];
 const CONTROL: &[Need] = &[Need::Capability("control")];
 const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
 const CONTROL_AND_ACK: &[Need] = &[Need::Capability("control"), Need::Capability("ack")];
@@ -76,6 +77,12 @@ pub(super) const CASES: &[Case] = &[
         .also(&["ACK-09"]),
     over!(WebSocket, "SLOW-07/broken", "a queue that did not get through whole stays", stays_queued),
     over!(Polling, "SLOW-07/broken-polling", "so does one whose poll breaks", stays_queued),
+    case!(
+        "SLOW-07/not-fetched",
+        "nor has a queue been handed over by the answer to the CONNECT alone",
+        queue_not_fetched
+    )
+    .needs(POLLING),
     over!(
         WebSocket,
         "SLOW-08/one-device",
@@ -107,6 +114,7 @@ pub(super) const CASES: &[Case] = &[
         .needs(CONTROL),
     over!(Polling, "SLOW-10/broken-polling", "so is what a polling client did not fetch", live_and_broken)
         .needs(CONTROL_AND_POLLING),
+    case!("SLOW-10/broken-poll", "a poll that breaks while it waits costs no event", broken_poll).needs(POLLING),
     case!("SLOW-10/broken-answer", "an answer to a poll that breaks has brought none of its events", broken_answer)
         .needs(CONTROL_AND_POLLING),
 ];
@@ -457,4 +465,56 @@ async fn broken_answer(t: Bench) -> Outcome {
         }
     }
     expect::equal("what arrives over both connections", &json!((1..=EVENTS).collect::<Vec<_>>()), &json!(came))
+}
+
+/// As a phone does that changes its network: its poll ends, and the next one comes over another connection, or there is a new session.
+async fn broken_poll(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let line = t.line().await?;
+    let auth = json!({"token": t.token(&alice).await?});
+    let mut device = t.attempt_raw(t.opening_over(&line, Transport::Polling), Some(auth)).await?;
+    device.expect_accepted().await?;
+    device.expect_silence(QUIET).await?;
+    let sid = device.wire().map(|wire| wire.handshake.sid.clone()).unwrap_or_default();
+    line.cut();
+    device.expect_closed(HELD_UP).await?;
+    // The server has been told as well; nobody sees when it has heard.
+    tokio::time::sleep(QUIET).await;
+    t.emit_numbered(&alice, 1, 1).await?;
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let polled = t.http("GET", &path, &[], None::<String>).await?;
+    if polled.status == 200 && polled.body.contains("\"record.accessed\"") {
+        return nothing_queued(&t, &alice, 2).await;
+    }
+    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
+    numbered(&queued, 1..=1)
+}
+
+/// A device that is gone when it has its answer, and has asked for nothing more.
+async fn queue_not_fetched(t: Bench) -> Outcome {
+    const POLL: &str = "/socket.io/?EIO=4&transport=polling";
+    let alice = user_with_queue(&t, 3, SMALL_TEXT).await?;
+    let opened = t.http("GET", POLL, &[], None::<String>).await?;
+    let handshake: Value = serde_json::from_str(opened.body.get(1..).unwrap_or_default()).unwrap_or_default();
+    let session = format!("{POLL}&sid={}", handshake["sid"].as_str().unwrap_or_default());
+    let post = async |packets: String| {
+        t.http("POST", &session, &[("content-type", "text/plain;charset=UTF-8")], Some(packets))
+            .await?
+            .expect_status(200)
+    };
+    post(format!("40/notifications,{}", json!({"token": t.token(&alice).await?}))).await?;
+    let answer = loop {
+        let polled = t.http("GET", &session, &[], None::<String>).await?;
+        polled.expect_status(200)?;
+        // A ping may come before it.
+        if polled.body != "2" {
+            break polled.body;
+        }
+    };
+    expect::that(answer.contains("40/notifications,"), "the CONNECT accepted", &*answer)?;
+    if answer.contains("queued.events") {
+        return nothing_queued(&t, &alice, 4).await;
+    }
+    post("41/notifications,\u{1e}1".to_owned()).await?;
+    numbered(&whole_queue(&t, &alice).await?, 1..=3)
 }

@@ -1,6 +1,6 @@
 //! SPEC 1: transports, the namespace, and what closes a connection.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::kit::QUIET;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::{Client, Handshake, Incoming, Kind, Packet, Transport, Wire},
+    client::{Arrival, Client, Handshake, Incoming, Kind, Packet, Transport, Wire},
     expect::{self, Outcome, mismatch},
     fixtures,
 };
@@ -62,6 +62,8 @@ pub(super) const CASES: &[Case] = &[
         comes_again
     ),
     over!(Polling, "TRANS-14/again-polling", "so it may over polling", comes_again),
+    case!("TRANS-15/many", "each of many packets in one POST counts", many_in_one_post).needs(POLLING),
+    case!("TRANS-15/chunked", "a POST counts however HTTP delimits it", chunked_posts).needs(POLLING),
 ];
 
 async fn open_packet(t: Bench) -> Outcome {
@@ -303,6 +305,45 @@ async fn comes_again(t: Bench, transport: Transport) -> Outcome {
         std::mem::swap(&mut alice, &mut bob);
     }
     device.expect_silence(QUIET).await
+}
+
+/// As many pings as a slow network gathers while one POST is under way.
+async fn many_in_one_post(t: Bench) -> Outcome {
+    const PACKETS: u64 = 40;
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    let packets: Vec<_> = (0..PACKETS).map(|id| format!("42/notifications,{}[\"ping\"]", 1_000 + id)).collect();
+    if let Some(wire) = device.wire() {
+        send(wire, &packets.join("\u{1e}")).await?;
+    }
+    // In whatever order: each is an event of its own.
+    let mut due: BTreeSet<_> = (0..PACKETS).map(|id| 1_000 + id).collect();
+    while !due.is_empty() {
+        match device.next(PROMPTLY).await {
+            Some(Arrival::Ack { id, args }) if args == [json!("pong")] && due.remove(&id) => {}
+            other => return Err(mismatch(format!("a pong for each of {due:?}"), format!("{other:?}"))),
+        }
+    }
+    Ok(())
+}
+
+/// A CONNECT and an event, in bodies whose length no header tells.
+async fn chunked_posts(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut wire = t.open(t.opening(Transport::Polling)).await?;
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", wire.handshake.sid);
+    let connect = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&alice).await?})));
+    let headers = [("transfer-encoding", "chunked"), ("content-type", "text/plain;charset=UTF-8")];
+    for (packet, answer) in [
+        (format!("4{}", connect.encode()), "0/notifications,"),
+        ("42/notifications,7[\"ping\"]".to_owned(), "3/notifications,7[\"pong\"]"),
+    ] {
+        t.http("POST", &path, &headers, Some(packet)).await?.expect_status(200)?;
+        let came = wire.receive(PROMPTLY).await;
+        let expected = matches!(&came, Some(Incoming::Message(text)) if text.starts_with(answer));
+        expect::that(expected, format!("a message {answer}…"), format!("{came:?}"))?;
+    }
+    Ok(())
 }
 
 /// The connection is closed, and no event comes before.

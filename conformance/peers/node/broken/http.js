@@ -95,6 +95,7 @@ export const http = [
   broken('actors-logged', 'actors are logged', ['PRIV-01/log'], logs("drafts.map((it) => it.actorId).join(' ')")),
   broken('users-logged', 'who connects is logged', ['PRIV-01/log'], ['notifications.js', '    socket.join(room(userId));', '    console.log(`in: ${userId}`);\n    socket.join(room(userId));']),
   broken('session-users-logged', 'who has a session is logged', ['PRIV-01/log'], ['http.js', put, '    console.log(`session of ${userId}`);\n' + put]),
+  broken('unknown-sessions-logged', 'who asks for a session that there is not is logged, with its id', ['PRIV-01/log'], ['server.js', 'watchPace(io.engine);', "watchPace(io.engine);\nio.engine.on('connection_error', ({ context }) => console.log('refused', context));"]),
   broken('bodies-logged', 'the bodies of refused requests are logged', ['PRIV-01/refused'], errors("console.error('refused', JSON.stringify(request.body));")),
 
   broken('always-ready', 'the server is ready whatever its store does', ['CONF-09/store-away'], ['http.js', '    await stored(store.ping());\n', '']),
