@@ -372,13 +372,23 @@ struct Red {
     seen: BTreeMap<String, String>,
 }
 
-/// The first that is not green. What takes long comes last, for most are caught before.
+/// The first that is not green, and is not so again alone: on a busy machine a case may fail for want of time. What takes long comes
+/// last, for most are caught before.
 async fn first_red(suite: &Arc<Suite>, cases: &[Case]) -> Red {
-    let (quick, slow): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| {
-        case.waits.is_zero() && case.profile() == Profile::Core && !case.needs.contains(&Need::OwnServer)
-    });
-    let found = red(Arc::clone(suite), &quick, true).await;
-    if found.seen.is_empty() { red(Arc::clone(suite), &slow, true).await } else { found }
+    let is_quick =
+        |case: &Case| case.waits.is_zero() && case.profile() == Profile::Core && !case.needs.contains(&Need::OwnServer);
+    for quick in [true, false] {
+        let mut left: Vec<_> = cases.iter().filter(|case| is_quick(case) == quick).copied().collect();
+        loop {
+            let found = red(Arc::clone(suite), &left, true).await;
+            let Some(at) = left.iter().position(|case| found.seen.contains_key(case.id)) else { break };
+            let again = red(Arc::clone(suite), &[left.swap_remove(at)], false).await;
+            if !again.seen.is_empty() {
+                return again;
+            }
+        }
+    }
+    Red::default()
 }
 
 /// All that are not green, or the first.
@@ -387,7 +397,13 @@ async fn red(suite: Arc<Suite>, cases: &[Case], first: bool) -> Red {
     let plan = Plan {
         cases: cases.to_vec(),
         // Cases of several nodes start two or three processes each, and a server that gets no processor time answers too late.
-        jobs: if cases.iter().any(|case| case.profile() == Profile::Core) { 16 } else { 6 },
+        jobs: if first {
+            4
+        } else if cases.iter().any(|case| case.profile() == Profile::Core) {
+            16
+        } else {
+            6
+        },
         repeat: 1,
         profiles: Vec::new(),
         deselected: 0,
