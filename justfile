@@ -44,6 +44,10 @@ selftest *args:
 selftest-node *args:
     cargo run --quiet --bin notify-conformance -- selftest --target fixtures/targets/node-broken.toml --named "$@"
 
+# The suite against mutants of the Node peer that nobody chose, for 20 minutes, in an order by chance: what survives is read, and what breaks the contract gets a case
+mutate *args:
+    cargo run --quiet --bin notify-conformance -- selftest --target fixtures/targets/node-mutated.toml --any-within 20m --at-once 4 "$@"
+
 # Let devices come and go while events are emitted and things fail, and check that nothing was lost
 churn *args:
     cargo run --quiet --bin notify-conformance -- churn --target fixtures/targets/reference.toml "$@"

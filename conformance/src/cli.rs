@@ -8,7 +8,7 @@ mod interrupt;
 mod selftest;
 mod trial;
 
-use std::{collections::BTreeSet, path::PathBuf, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
@@ -28,7 +28,7 @@ use crate::{
     },
     runner::{self, Plan},
     select::Selection,
-    selftest::Chosen,
+    selftest::{Any, Chosen},
     spec::{self, Level, Profile, Sentence},
 };
 
@@ -80,6 +80,12 @@ enum Command {
         /// Let each mutant face only the cases that its entry names.
         #[arg(long)]
         named: bool,
+        /// Let each mutant face case after case until one catches it, whatever its entry names; no further one is begun after this time.
+        #[arg(long, value_name = "TIME", value_parser = churn::time, conflicts_with = "named")]
+        any_within: Option<Duration>,
+        /// Chooses the order in which they come then.
+        #[arg(long, value_name = "HEX", value_parser = |text: &str| u64::from_str_radix(text, 16), requires = "any_within")]
+        seed: Option<u64>,
         /// A matrix (JSON) of other mutants: the cases that have caught one of those are not idle.
         #[arg(long, value_name = "FILE", value_parser = proven_by)]
         proven: Option<BTreeSet<String>>,
@@ -184,8 +190,11 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
         Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
-        Command::Selftest { ground, at_once, mutant, profile, named, proven, report } => {
-            let chosen = Chosen { mutants: mutant, profiles: profile, named, proven: proven.unwrap_or_default() };
+        Command::Selftest { ground, at_once, mutant, profile, named, any_within, seed, proven, report } => {
+            let seed = seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+            let any = any_within.map(|within| Any { seed, within });
+            let proven = proven.unwrap_or_default();
+            let chosen = Chosen { mutants: mutant, profiles: profile, named, any, proven };
             let target = ground.target.clone().unwrap_or_else(|| selftest::MUTANTS.to_owned());
             let ground = GroundArgs { target: Some(target), ..ground };
             selftest::prove(&ground.options(0), usize::from(at_once), &chosen, &report).await

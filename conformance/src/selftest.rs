@@ -3,11 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, TryFutureExt, stream};
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::{process::Command, sync::mpsc};
@@ -33,6 +35,7 @@ pub struct Mutant {
     /// What it does wrong.
     pub breaks: String,
     /// The cases that have to fail.
+    #[serde(default)]
     pub killed_by: Vec<String>,
     /// Patterns of the cases that may fail as well, since they cannot but run into the fault.
     #[serde(default)]
@@ -109,6 +112,18 @@ impl Fate {
         Self { mutant, failed, not_run, unexplained: seen, profiles, took_s: took.as_secs_f64() }
     }
 
+    /// Of one that does not even start, which is caught by whatever is asked of it.
+    fn of_none(mutant: Mutant, error: &InstanceError, took: Duration) -> Self {
+        let seen = BTreeMap::from([("its start".to_owned(), chain(error))]);
+        let red = Red { failed: seen.keys().cloned().collect(), not_run: BTreeSet::new(), seen };
+        Self::of(mutant, red, &[], BTreeSet::new(), took)
+    }
+
+    /// What has caught a mutant that may be caught by anything.
+    pub fn caught_by(&self) -> Option<&str> {
+        self.failed.iter().chain(&self.not_run).next().map(String::as_str)
+    }
+
     /// The named cases that let the mutant live.
     pub fn survived(&self) -> Vec<&str> {
         self.mutant.killed_by.iter().filter(|case| !self.failed.contains(*case)).map(String::as_str).collect()
@@ -177,14 +192,25 @@ pub struct Chosen {
     pub profiles: Vec<Profile>,
     /// Each mutant faces the cases that its entry names, and no others: nothing is said of what else fails, nor of idle cases.
     pub named: bool,
+    /// Whatever case catches a mutant first will do, and no entry has to name one; a part of the mutants, by chance.
+    pub any: Option<Any>,
     /// Cases that have been seen to fail elsewhere, so that they are not idle though no mutant here makes them fail.
     pub proven: BTreeSet<String>,
+}
+
+/// Mutants that nobody chose, of which each is as good as the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Any {
+    /// The seed of the order in which they come.
+    pub seed: u64,
+    /// After this time no further one is begun.
+    pub within: Duration,
 }
 
 impl Chosen {
     /// Whether every mutant faces every case that it is there for.
     pub fn is_whole(&self) -> bool {
-        self.mutants.is_empty() && !self.named
+        self.mutants.is_empty() && !self.named && self.any.is_none()
     }
 
     fn has_profile(&self, profile: Profile) -> bool {
@@ -239,11 +265,14 @@ pub async fn run(
         if let Some(case) = mutant.names().find(named).or_else(|| mutant.also.iter().find(pattern)) {
             return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
         }
-        if mutant.names().next().is_none() {
+        if chosen.any.is_none() && mutant.names().next().is_none() {
             return Err(SelftestError::NamesNone(mutant.name.clone()));
         }
     }
-    let mutants: Vec<_> = mutants.into_iter().filter(|mutant| chosen.has_mutant(mutant, cases)).collect();
+    let mut mutants: Vec<_> = mutants.into_iter().filter(|mutant| chosen.has_mutant(mutant, cases)).collect();
+    if let Some(any) = chosen.any {
+        mutants.shuffle(&mut StdRng::seed_from_u64(any.seed));
+    }
     if mutants.is_empty() {
         return Err(SelftestError::NoneChosen);
     }
@@ -251,12 +280,14 @@ pub async fn run(
     let by_some = |case: &&Case| !chosen.named || mutants.iter().any(|mutant| mutant.names().any(|id| id == case.id));
     let cases: Vec<_> = cases.iter().filter(here).filter(by_some).copied().collect();
     let cases = cases.as_slice();
-    let red_without_mutant = red(Arc::clone(suite), cases).await.seen;
+    let red_without_mutant = red(Arc::clone(suite), cases, false).await.seen;
     let mut fates = Vec::new();
-    let facing = mutants.into_iter().enumerate();
+    let began = Instant::now();
+    let in_time = |_: &_| chosen.any.is_none_or(|any| began.elapsed() < any.within);
+    let facing = mutants.into_iter().enumerate().take_while(in_time);
     // As they end, for a slow one must not keep the next from being begun.
     let mut running = stream::iter(facing)
-        .map(|(place, mutant)| face(suite, &process, cases, mutant, chosen.named).map_ok(move |fate| (place, fate)))
+        .map(|(place, mutant)| face(suite, &process, cases, mutant, chosen).map_ok(move |fate| (place, fate)))
         .buffer_unordered(at_once);
     while let Some(fate) = running.next().await {
         let (place, fate) = fate?;
@@ -294,7 +325,7 @@ async fn face(
     process: &ProcessTarget,
     cases: &[Case],
     mutant: Mutant,
-    named: bool,
+    chosen: &Chosen,
 ) -> Result<Fate, SelftestError> {
     let began = Instant::now();
     let mut target = sound.target.clone();
@@ -303,8 +334,11 @@ async fn face(
         process.env.insert(mutants.variable.clone(), mutant.name.clone());
     }
     target.process = Some(process.clone());
-    let failed = |error: InstanceError| SelftestError::Start(mutant.name.clone(), sound.secrets.redact(&chain(&error)));
-    let shared = Instance::start(&target, &process, sound.redis.clone(), &Changes::default()).await.map_err(failed)?;
+    let shared = match Instance::start(&target, &process, sound.redis.clone(), &Changes::default()).await {
+        Ok(shared) => shared,
+        Err(error) if chosen.any.is_some() => return Ok(Fate::of_none(mutant, &error, began.elapsed())),
+        Err(error) => return Err(SelftestError::Start(mutant.name, sound.secrets.redact(&chain(&error)))),
+    };
     let suite = Arc::new(Suite {
         target,
         redis: sound.redis.clone(),
@@ -315,9 +349,14 @@ async fn face(
         seed: sound.seed,
         nonce: format!("{:08x}", rand::random::<u32>()),
     });
-    let profiles = mutant.profiles(cases);
-    let cases: Vec<_> = cases.iter().filter(|case| mutant.faces(case, &profiles, named)).copied().collect();
-    let red = red(Arc::clone(&suite), &cases).await;
+    let (profiles, cases, red) = if chosen.any.is_some() {
+        (cases.iter().map(Case::profile).collect(), cases.to_vec(), first_red(&suite, cases).await)
+    } else {
+        let profiles = mutant.profiles(cases);
+        let cases: Vec<_> = cases.iter().filter(|case| mutant.faces(case, &profiles, chosen.named)).copied().collect();
+        let red = red(Arc::clone(&suite), &cases, false).await;
+        (profiles, cases, red)
+    };
     if let Some(shared) = Arc::into_inner(suite).and_then(|suite| Arc::into_inner(suite.shared)) {
         shared.stop().await;
     }
@@ -333,7 +372,17 @@ struct Red {
     seen: BTreeMap<String, String>,
 }
 
-async fn red(suite: Arc<Suite>, cases: &[Case]) -> Red {
+/// The first that is not green. What takes long comes last, for most are caught before.
+async fn first_red(suite: &Arc<Suite>, cases: &[Case]) -> Red {
+    let (quick, slow): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| {
+        case.waits.is_zero() && case.profile() == Profile::Core && !case.needs.contains(&Need::OwnServer)
+    });
+    let found = red(Arc::clone(suite), &quick, true).await;
+    if found.seen.is_empty() { red(Arc::clone(suite), &slow, true).await } else { found }
+}
+
+/// All that are not green, or the first.
+async fn red(suite: Arc<Suite>, cases: &[Case], first: bool) -> Red {
     let (events, mut inbox) = mpsc::unbounded_channel();
     let plan = Plan {
         cases: cases.to_vec(),
@@ -345,20 +394,27 @@ async fn red(suite: Arc<Suite>, cases: &[Case]) -> Red {
         baseline: Baseline::default(),
         show_passed: false,
     };
-    runner::run(suite, plan, &events).await;
-    drop(events);
-    let mut red = Red::default();
-    while let Some(event) = inbox.recv().await {
-        let RunEvent::Finished(result) = event else { continue };
-        let (set, seen) = match result.verdict {
-            Verdict::Failed { expected, actual } => (&mut red.failed, format!("expected {expected}, got {actual}")),
-            Verdict::NotRun { reason } => (&mut red.not_run, format!("not run: {reason}")),
-            _ => continue,
-        };
-        set.insert(result.case.id.to_owned());
-        red.seen.insert(result.case.id.to_owned(), seen);
+    let mut run = pin!(runner::run(suite, plan, &events));
+    let mut read = pin!(async {
+        let mut red = Red::default();
+        while let Some(RunEvent::Finished(result)) = inbox.recv().await {
+            let (set, seen) = match result.verdict {
+                Verdict::Failed { expected, actual } => (&mut red.failed, format!("expected {expected}, got {actual}")),
+                Verdict::NotRun { reason } => (&mut red.not_run, format!("not run: {reason}")),
+                _ => continue,
+            };
+            set.insert(result.case.id.to_owned());
+            red.seen.insert(result.case.id.to_owned(), seen);
+            if first {
+                break;
+            }
+        }
+        red
+    });
+    tokio::select! {
+        red = &mut read => red,
+        _ = &mut run => read.await,
     }
-    red
 }
 
 #[cfg(test)]
@@ -444,6 +500,18 @@ mod tests {
         };
         assert!(right(&[]).holds());
         assert!(!right(&["A-1/x"]).holds());
+    }
+
+    #[test]
+    fn what_anything_may_catch_is_caught_by_what_failed_or_could_not_be_run() {
+        let of = |failed: &[&str], not_run: &[&str]| {
+            red(&[], &[], Red { failed: own(failed), not_run: own(not_run), ..Red::default() })
+                .caught_by()
+                .map(str::to_owned)
+        };
+        assert_eq!(of(&["A-1/x"], &[]).as_deref(), Some("A-1/x"));
+        assert_eq!(of(&[], &["B-1/x"]).as_deref(), Some("B-1/x"));
+        assert_eq!(of(&[], &[]), None);
     }
 
     #[test]

@@ -74,7 +74,7 @@ enum Mode {
     Plain,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time such as 90s, 10m or 1h");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

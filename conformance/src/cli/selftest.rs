@@ -10,7 +10,7 @@ use crate::{
         choice::{Choice, Form},
         html::matrix,
     },
-    selftest::{self, Chosen, Fate, Matrix},
+    selftest::{self, Any, Chosen, Fate, Matrix, Mutant},
     text::shorten,
 };
 
@@ -33,11 +33,14 @@ pub(super) async fn prove(options: &Options, at_once: usize, chosen: &Chosen, re
     };
     let cases = cases::all();
     let proven = tokio::select! {
-        matrix = selftest::run(&suite, &cases, at_once, chosen, tell) => matrix.map_err(|error| error.to_string()),
+        matrix = selftest::run(&suite, &cases, at_once, chosen, if chosen.any.is_some() { tell_any } else { tell }) => matrix.map_err(|error| error.to_string()),
         () = interrupt.came() => Err("interrupted".to_owned()),
     };
     ground::clear(suite).await;
     match proven {
+        Ok(matrix) if let Some(any) = chosen.any => {
+            write(&matrix, reports).map_or_else(|error| no_verdict(&error), |()| score(&matrix, any))
+        }
         Ok(matrix) => {
             if !chosen.is_whole() {
                 println!("  note      not every mutant faced every case, so nothing is said of idle cases");
@@ -71,20 +74,47 @@ fn tell(fate: &Fate) {
     }
 }
 
-fn conclude(matrix: &Matrix, reports: &[Choice]) -> u8 {
+fn tell_any(fate: &Fate) {
+    let Mutant { name, breaks, .. } = &fate.mutant;
+    match fate.caught_by() {
+        Some(case) => println!("  caught    {name:<6} by {case}  {:.1} s", fate.took_s),
+        None => println!("  SURVIVED  {name:<6} {breaks}  {:.1} s", fate.took_s),
+    }
+}
+
+/// Of mutants that nobody chose some change nothing, or nothing that is promised: so there is a score, and no verdict on the suite.
+fn score(matrix: &Matrix, any: Any) -> u8 {
+    let caught = matrix.fates.iter().filter(|fate| fate.caught_by().is_some()).count();
+    let all = matrix.fates.len();
+    tell_red(matrix);
+    println!("  caught {caught} of {all} ({} %) · seed {:x}", caught * 100 / all.max(1), any.seed);
+    if matrix.red_without_mutant.is_empty() { exit::CONFORMANT } else { exit::NOT_CONFORMANT }
+}
+
+fn tell_red(matrix: &Matrix) {
+    for (case, seen) in &matrix.red_without_mutant {
+        println!("  RED without any mutant: {case}: {}", shorten(seen, GLANCE));
+    }
+}
+
+fn write(matrix: &Matrix, reports: &[Choice]) -> Result<(), String> {
     for choice in reports {
         let (path, text) = match choice {
             Choice::File(Form::Html, path) => (path, Ok(matrix::render(matrix))),
             Choice::File(_, path) => (path, serde_json::to_string_pretty(matrix)),
             Choice::GitHub => continue,
         };
-        if let Err(error) = text.map_err(std::io::Error::from).and_then(|text| std::fs::write(path, text)) {
-            return no_verdict(&format!("{}: {error}", path.display()));
-        }
+        let written = text.map_err(std::io::Error::from).and_then(|text| std::fs::write(path, text));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    for (case, seen) in &matrix.red_without_mutant {
-        println!("  RED without any mutant: {case}: {}", shorten(seen, GLANCE));
+    Ok(())
+}
+
+fn conclude(matrix: &Matrix, reports: &[Choice]) -> u8 {
+    if let Err(error) = write(matrix, reports) {
+        return no_verdict(&error);
     }
+    tell_red(matrix);
     if !matrix.idle.is_empty() {
         let idle: Vec<_> = matrix.idle.iter().map(String::as_str).collect();
         println!("  not yet proven able to fail by any mutant: {}", idle.join(", "));

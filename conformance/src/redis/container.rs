@@ -35,7 +35,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long a container may take to start, its image being pulled included.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a container may take to appear whose start was given up: the daemon finishes what it has begun.
-const APPEAR_LIMIT: Duration = Duration::from_secs(1);
+const APPEAR_LIMIT: Duration = Duration::from_secs(5);
 /// How often to look for it.
 const POLL: Duration = Duration::from_millis(50);
 /// How long removing one may take.
