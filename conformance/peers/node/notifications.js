@@ -22,6 +22,8 @@ export class Notifications {
   #outboxes = new Map();
   /** Session id → the sockets that are in by it, or about to be. */
   #sessions = new Map();
+  /** The connections whose CONNECT is being looked into. */
+  #atTheDoor = new WeakSet();
 
   /** `stays`: for how long a client that has left may be without a namespace, in milliseconds. */
   constructor(io, store, { jwt, ackTimeoutMs }, stays) {
@@ -30,7 +32,12 @@ export class Notifications {
     this.ackTimeoutMs = ackTimeoutMs;
     this.verify = tokenVerifier(jwt);
     this.namespace = io.of('/notifications');
-    this.namespace.use((socket, next) => this.#admit(socket).then(() => next(), next));
+    this.namespace.use((socket, next) => {
+      // The library takes a second CONNECT for a fault only once the first is in (TRANS-08).
+      if (this.#atTheDoor.has(socket.conn)) return socket.conn.close();
+      this.#atTheDoor.add(socket.conn);
+      return this.#admit(socket).finally(() => this.#atTheDoor.delete(socket.conn)).then(() => next(), next);
+    });
     this.namespace.on('connection', (socket) => this.#welcome(socket));
   }
 

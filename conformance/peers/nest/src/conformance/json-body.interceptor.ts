@@ -1,4 +1,5 @@
-// Reads a body: behind the guard, so that a stranger's is not read, and with the route's own limit (EMIT-11, 12, 16, 17, 30).
+// Reads a body: behind the guard, so that a stranger's is not read, and with the route's own limit (EMIT-11, 12, 16, 17, 30). In an
+// application whose own parser comes first it takes what `rawBody: true` has kept.
 
 import { mixin, type CallHandler, type ExecutionContext, type NestInterceptor, type Type } from '@nestjs/common';
 import type { Observable } from 'rxjs';
@@ -16,7 +17,8 @@ export function JsonBody(limit: number): Type<NestInterceptor> {
     async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
       const request = context.switchToHttp().getRequest<Request>();
       checkHeaders(request);
-      request.rawBody = await read(request, limit);
+      request.rawBody ??= await read(request, limit);
+      if (request.rawBody.length > limit) throw tooLarge(limit);
       request.body = parse(request.rawBody);
       return next.handle();
     }
@@ -35,6 +37,7 @@ function checkHeaders({ headers }: Request): void {
 
 /** Reads on where it is too much, so that the sender sees the answer and no reset; but keeps nothing of it. */
 async function read(request: Request, limit: number): Promise<Buffer> {
+  if (request.readableEnded) throw new Problem(500, 'the body was read before: create the application with rawBody: true, or with bodyParser: false');
   let chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request) {
@@ -42,9 +45,11 @@ async function read(request: Request, limit: number): Promise<Buffer> {
     if (size > limit) chunks = [];
     else chunks.push(chunk);
   }
-  if (size > limit) throw new Problem(413, `the body has more than ${limit} bytes`);
+  if (size > limit) throw tooLarge(limit);
   return Buffer.concat(chunks);
 }
+
+const tooLarge = (limit: number) => new Problem(413, `the body has more than ${limit} bytes`);
 
 function parse(raw: Buffer): unknown {
   let body: unknown;
