@@ -319,7 +319,9 @@ impl Bench {
     /// Where it does not end or does not come back.
     pub async fn restart(&self) -> Outcome {
         self.transcript.note("the server is restarted");
-        self.instance.restart().await.map_err(|error| self.failed("a server that restarts", &error))
+        self.instance.restart().await.map_err(|error| {
+            self.failed("a server that ends on SIGTERM, though clients are connected, and starts again", &error)
+        })
     }
 
     /// Kills this server, which must be the case's own, and starts it again.

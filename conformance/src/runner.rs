@@ -22,12 +22,16 @@ use crate::{
     select::beyond_this_machine,
     spec::Profile,
     target::Target,
+    text::shorten,
 };
 
 /// How long one case may take; each of its steps has a limit of its own.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take where every event and every session is a process.
 const LIMIT_BY_COMMANDS: Duration = Duration::from_secs(600);
+/// How many of a server's last lines are told, and how many bytes of them.
+const LAST_WORDS: usize = 8;
+const LAST_WORDS_LIMIT: usize = 600;
 
 /// What to run, and how.
 #[derive(Debug, Clone)]
@@ -76,11 +80,17 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
         ..Summary::default()
     };
     let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
+    let mut told_of_end = false;
     while let Some(ended) = running.join_next().await {
         let ended = ended.or_else(|error| started.remove(&error.id()).map(|it| lost(it, &error)).ok_or(error));
         // No task ends that was not started here.
         let Ok(mut result) = ended else { continue };
         result.verdict = plan.baseline.judge(result.case.id, result.verdict);
+        let passed = matches!(result.verdict, Verdict::Passed | Verdict::NotApplicable { .. });
+        if !passed && !told_of_end && suite.shared.is_heard() && !suite.shared.still_runs().await {
+            told_of_end = true;
+            let _ = events.send(RunEvent::Remark(end_of_shared(&suite, &result)));
+        }
         summary.count_mut(result.case.level()).add(&result.verdict);
         counts.entry(result.case.id).or_default().add(&result.verdict);
         let _ = events.send(RunEvent::Finished(Box::new(result)));
@@ -93,6 +103,17 @@ pub async fn run(suite: Arc<Suite>, plan: Plan, events: &UnboundedSender<RunEven
     summary.decide();
     let _ = events.send(RunEvent::Ended(Box::new(summary.clone())));
     summary
+}
+
+/// Told once: whatever shares the server fails from then on, for nothing of its own.
+fn end_of_shared(suite: &Suite, result: &CaseResult) -> String {
+    let said = suite.shared.said();
+    let last: Vec<_> = said.iter().skip(said.len().saturating_sub(LAST_WORDS)).map(|(_, line)| line.trim()).collect();
+    let last = shorten(&suite.secrets.redact(&last.join(" | ")), LAST_WORDS_LIMIT);
+    let case = result.case.id;
+    format!(
+        "the server that cases share has ended, at the latest when {case} did: what fails after it fails for that. Its last words: {last}"
+    )
 }
 
 /// The suite itself failed about a case: that is no verdict, and no case less.

@@ -413,7 +413,12 @@ async fn red(suite: Arc<Suite>, cases: &[Case], first: bool) -> Red {
     let mut run = pin!(runner::run(suite, plan, &events));
     let mut read = pin!(async {
         let mut red = Red::default();
-        while let Some(RunEvent::Finished(result)) = inbox.recv().await {
+        while let Some(event) = inbox.recv().await {
+            let result = match event {
+                RunEvent::Finished(result) => result,
+                RunEvent::Ended(_) => break,
+                _ => continue,
+            };
             let (set, seen) = match result.verdict {
                 Verdict::Failed { expected, actual } => (&mut red.failed, format!("expected {expected}, got {actual}")),
                 Verdict::NotRun { reason } => (&mut red.not_run, format!("not run: {reason}")),

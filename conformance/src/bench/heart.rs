@@ -1,6 +1,6 @@
 //! Servers whose heartbeat is short enough to be waited for.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::Bench;
 use crate::{
@@ -18,6 +18,13 @@ pub struct Heart {
     pub interval: Duration,
     /// How long the server waits for what it waits for.
     pub timeout: Duration,
+}
+
+impl fmt::Display for Heart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interval, timeout } = self;
+        write!(f, "a pingInterval of {} ms and a pingTimeout of {} ms", interval.as_millis(), timeout.as_millis())
+    }
 }
 
 impl Heart {
@@ -51,7 +58,8 @@ impl Bench {
         let own = self.own_server(&[(ping_interval, &told_interval), (ping_timeout, &told_timeout)]).await?;
         let heart = own.heart().await?;
         let told = Heart { interval: Duration::from_secs(interval), timeout: Duration::from_secs(timeout) };
-        expect::that(heart == told, format!("an open packet with {told:?}, as it was set"), format!("{heart:?}"))?;
+        let set = format!("an open packet with {told}, as the variables of [process.settings] were set");
+        expect::that(heart == told, set, heart.to_string())?;
         Ok((own, heart))
     }
 

@@ -494,7 +494,7 @@ async fn wrong_types(t: Bench) -> Outcome {
     // Right in everything but its size.
     let pad = "x".repeat(80_000);
     let claims = json!({"userId": alice.id, "sessionId": alice.session, "exp": token::now() + 600, "pad": pad});
-    refused_claims(&t, &claims).await?;
+    refused_claims(&t, &claims).await.map_err(|fault| fault.of("for a token of 100 kB that is right in all else"))?;
     t.emit(&t.event_for(&alice)).await?;
     bystander.expect_event("record.accessed").await?;
     let newcomer = t.connect_raw(&alice, Transport::WebSocket).await?;

@@ -21,6 +21,9 @@ use crate::{
 /// The longest text of one line of what was said, in bytes.
 const LINE: usize = 300;
 
+const CREDENTIAL: &str = "the credential that is sent, by `headers` or by [control], is not the server's: under [secrets], and in the \
+                          environment, belongs what the server was started with";
+
 /// Examines target file, Redis, server, the way of one event, and what the target declares.
 pub(super) async fn examine(options: &Options) -> u8 {
     let mut interrupt = match Interrupt::listen() {
@@ -94,7 +97,9 @@ async fn consult(suite: &Arc<Suite>, target: &Target) -> bool {
 /// An event reaches a user who is there; returns its payload.
 async fn live(t: &Bench) -> Option<Value> {
     let made = if t.target().sessions.is_some() { "a session is made" } else { "a user is thought of (no sessions)" };
-    let user = step(t, made, "see [sessions.create]: what it sends, and which status confirms it", t.user().await)?;
+    let user = t.user().await;
+    let unmade = by_credential(&user, "see [sessions.create]: what it sends, and which status confirms it");
+    let user = step(t, made, unmade, user)?;
     step(t, "a token is signed", "see [jwt]", t.token(&user).await)?;
     let refused = "does the server verify with the key and the algorithm of [jwt]? Does it serve Socket.IO at /socket.io/, \
                    namespace /notifications? Its log may say more";
@@ -106,9 +111,11 @@ async fn live(t: &Bench) -> Option<Value> {
     };
     let mut client: Client = step(t, "a client connects with it", refused, connected)?;
     let event = t.event_for(&user);
-    step(t, "an event is emitted", "see [emit]: what it sends, and which status confirms it", t.emit(&event).await)?;
-    let lost = "the recipient is metadata.targetUserId; does the server join a client to its user's room, and does [emit.body] \
-                pass the metadata on?";
+    let emitted = t.emit(&event).await;
+    let unemitted = by_credential(&emitted, "see [emit]: what it sends, and which status confirms it");
+    step(t, "an event is emitted", unemitted, emitted)?;
+    let lost = "the recipient is metadata.targetUserId; does [emit.body] pass the metadata on? Is a client in its user's room by the \
+                time that its CONNECT is answered, and not only once something else was waited for?";
     let arrived = client.expect_event("record.accessed").await;
     let same = arrived.and_then(|payload| {
         expect::equal("resourceId", &json!(event.resource_id), &payload["resourceId"]).map(|()| payload)
@@ -120,7 +127,6 @@ async fn live(t: &Bench) -> Option<Value> {
 
 /// An event waits for a user who is not there.
 async fn queued(t: &Bench) -> Option<()> {
-    let hint = "SPEC.md, section 5: what nobody was there for is kept, and delivered as one `queued.events`";
     let waits = async {
         let user = t.user().await?;
         t.emit(&t.event_for(&user)).await?;
@@ -129,7 +135,14 @@ async fn queued(t: &Bench) -> Option<()> {
         client.disconnect().await;
         expect::that(queued.len() == 1, "one queued event", queued.len().to_string())
     };
-    step(t, "an event waits for a user who is away", hint, waits.await)
+    let outcome = waits.await;
+    let early = says(&outcome, &["the CONNECT accepted, actual the event queued.events"]);
+    let hint = if early {
+        "`queued.events` came before the answer to the CONNECT: send it once the client is in, and not from what lets it in (QUEUE-11)"
+    } else {
+        "SPEC.md, section 5: what nobody was there for is kept, and delivered as one `queued.events`"
+    };
+    step(t, "an event waits for a user who is away", hint, outcome)
 }
 
 async fn capabilities(t: &Bench, target: &Target, payload: &Value) -> bool {
@@ -139,8 +152,9 @@ async fn capabilities(t: &Bench, target: &Target, payload: &Value) -> bool {
             told("note", &format!("{capability}: declared; only a run can tell"));
             continue;
         };
-        let hint = format!("take \"{capability}\" out of `capabilities`, or mend the server");
-        sound &= step(t, &format!("{capability}: declared, and there"), &hint, outcome).is_some();
+        let missing = format!("take \"{capability}\" out of `capabilities`, or mend the server");
+        let hint = by_credential(&outcome, &missing);
+        sound &= step(t, &format!("{capability}: declared, and there"), hint, outcome).is_some();
     }
     // What needs nothing in the file but the word.
     for capability in ["polling", "event-id"].into_iter().filter(|name| !target.declares(name)) {
@@ -149,6 +163,16 @@ async fn capabilities(t: &Bench, target: &Target, payload: &Value) -> bool {
         }
     }
     sound
+}
+
+/// Where a request was refused for who sent it, what it sends otherwise is not to be looked at.
+fn by_credential<'a, T>(outcome: &Outcome<T>, otherwise: &'a str) -> &'a str {
+    if says(outcome, &["actual HTTP 401", "actual HTTP 403"]) { CREDENTIAL } else { otherwise }
+}
+
+fn says<T>(outcome: &Outcome<T>, words: &[&str]) -> bool {
+    let fault = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    words.iter().any(|words| fault.contains(words))
 }
 
 fn step<T>(t: &Bench, what: &str, hint: &str, outcome: Outcome<T>) -> Option<T> {

@@ -12,8 +12,8 @@ use crate::{
     expect::Outcome,
 };
 
-const WHOSE: &str = "by URL alone the suite has the secrets of its own target file; \
-                     `notify-conformance init --output my.toml` writes one for those of your server";
+const WHOSE: &str = "under [secrets] of the target file, and in the environment, belongs what the server was started with; for a \
+                     server that is named by its URL alone `notify-conformance init --output my.toml` writes a file";
 
 /// Looks whether the server takes the credential and the key of its target file.
 ///

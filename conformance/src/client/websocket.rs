@@ -178,6 +178,8 @@ impl Reader {
         };
         self.transcript.note(format!("ws: closed, {reason}"));
         self.telling.arrived(Incoming::Closed(reason));
+        // A close frame is answered by one (RFC 6455, 5.5.1): a server may wait for it before it ends the connection, or itself.
+        let _ = self.sink.lock().await.flush().await;
     }
 
     /// Tells or answers one packet; fails with how the connection ended, where it did.

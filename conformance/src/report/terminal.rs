@@ -175,6 +175,12 @@ fn verdict(summary: &Summary) -> String {
         );
     }
     let sum = |part: fn(&Count) -> usize| part(&summary.must) + part(&summary.should);
+    if sum(Count::bound) == 0 && sum(|count| count.not_applicable) > 0 {
+        let _ = writeln!(
+            text,
+            "  note      nothing of what was chosen applies to this target: N/A says what it does not declare"
+        );
+    }
     let _ = write!(
         text,
         "  {} · MUST {} · SHOULD {} · not applicable {} · known failing {} · not run {} · {} · seed {}   → {}",

@@ -34,6 +34,8 @@ export const delivery = [
   broken('queue-again', 'queued.events is sent again after 8 s', ['EVENT-30/once'], ['notifications.js', queued, `${queued}\n    if (payloads.length > 0) setTimeout(() => socket.emit('queued.events', payloads), 8_000);`]),
   broken('queue-before-answer', 'queued.events comes before the answer to the CONNECT', ['QUEUE-11/before-live'],
     ['notifications.js', '.then(() => next(), next)', '.then(() => { const packet = socket.packet.bind(socket); socket.packet = (it, how) => it.type === 0 ? void setTimeout(packet, 20, it, how) : packet(it, how); next(); }, next)']),
+  broken('second-connect-at-once', 'a second CONNECT while the first is being looked into is let in', ['TRANS-08/at-once', 'TRANS-08/at-once-polling'],
+    ['notifications.js', 'if (this.#atTheDoor.has(socket.conn)) return socket.conn.close();', '']),
   broken('twice-to-several', 'a user with several devices gets each event twice', ['ROOM-06/all-devices'], ['notifications.js', all, `${all.replace('else ', 'else for (const _ of [1, 2]) ')}`]),
   broken('slow-to-send', 'events are sent every three seconds', ['EVENT-31/soon'], ...each('setTimeout(() => device.emit(payload.eventType, payload), 3_000 - (Date.now() % 3_000));')),
   broken('newest-device-only', 'only the newest device of a user receives', ['ROOM-06/all-devices'], ['notifications.js', 'this.#devices.set(userId, devices.add(socket));', 'devices.clear();\n    this.#devices.set(userId, devices.add(socket));']),
