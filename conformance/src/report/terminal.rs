@@ -1,6 +1,7 @@
 //! The report on the terminal: a progress bar, each failure as it happens, the verdict.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     io::{IsTerminal, Write as _},
     time::Duration,
@@ -28,6 +29,8 @@ pub struct Terminal {
     bar: ProgressBar,
     seed: String,
     remarks: Vec<String>,
+    /// Why a case does not apply → the cases, each once.
+    not_applicable: BTreeMap<String, BTreeSet<&'static str>>,
 }
 
 impl Terminal {
@@ -37,7 +40,7 @@ impl Terminal {
         if let Ok(style) = ProgressStyle::with_template("  {bar:40} {pos}/{len} cases  {elapsed}") {
             bar.set_style(style);
         }
-        Self { bar, seed: format!("{seed:x}"), remarks: Vec::new() }
+        Self { bar, seed: format!("{seed:x}"), remarks: Vec::new(), not_applicable: BTreeMap::new() }
     }
 
     /// Shows one event.
@@ -58,6 +61,9 @@ impl Terminal {
             }
             RunEvent::Planned(cases) => self.bar.set_length(*cases as u64),
             RunEvent::Finished(result) => {
+                if let Verdict::NotApplicable { reason } = &result.verdict {
+                    self.not_applicable.entry(reason.clone()).or_default().insert(result.case.id);
+                }
                 if let Some(text) = case(result, &self.seed) {
                     self.say(&text);
                 }
@@ -65,6 +71,10 @@ impl Terminal {
             }
             RunEvent::Ended(summary) => {
                 self.bar.finish_and_clear();
+                for (reason, cases) in &self.not_applicable {
+                    let ids: Vec<_> = cases.iter().copied().collect();
+                    line(&paragraph("N/A", &format!("{reason} ({}): {}", ids.len(), ids.join(", "))));
+                }
                 self.remarks.iter().for_each(|remark| line(&paragraph("note", remark)));
                 line(&verdict(summary));
             }
@@ -104,10 +114,7 @@ fn case(result: &CaseResult, seed: &str) -> Option<String> {
     let sentence = case.sentence();
     let mut text = String::new();
     match &result.verdict {
-        Verdict::Passed => return None,
-        Verdict::NotApplicable { reason } => {
-            return Some(format!("  N/A   {}  {reason}", case.id));
-        }
+        Verdict::Passed | Verdict::NotApplicable { .. } => return None,
         Verdict::KnownFailing { actual, known, .. } => {
             return Some(format!(
                 "  KNOWN  {}  {}  {}\n        actual    {actual}\n        because   {known}",
