@@ -281,6 +281,10 @@ pub async fn run(
     let cases: Vec<_> = cases.iter().filter(here).filter(by_some).copied().collect();
     let cases = cases.as_slice();
     let red_without_mutant = red(Arc::clone(suite), cases, false).await.seen;
+    // What is red without a mutant catches none.
+    let green = |case: &&Case| chosen.any.is_none() || !red_without_mutant.contains_key(case.id);
+    let cases: Vec<_> = cases.iter().filter(green).copied().collect();
+    let cases = cases.as_slice();
     let mut fates = Vec::new();
     let began = Instant::now();
     let in_time = |_: &_| chosen.any.is_none_or(|any| began.elapsed() < any.within);
