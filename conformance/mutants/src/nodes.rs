@@ -11,7 +11,7 @@ use std::{
 
 use notify_server::{
     Collaborators,
-    cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
+    cluster::{Arrived, Local, Peers, Sessions, Standing, Stay, Taken},
     model::{AckQueue, BoxFuture, EntryId, OfflineQueue, Queued, StoreError},
 };
 
@@ -306,7 +306,7 @@ impl Local for Here {
             // A deaf node that joins anew would hear of it by the store.
             Fault::CatchesUpNever | Fault::Deaf => Box::pin(async { Ok(()) }),
             Fault::VerifiesAll => Box::pin(async move {
-                self.local.verify_sessions().await?;
+                self.local.verify_sessions(&|_| true).await?;
                 self.local.catch_up(user_id).await
             }),
             _ => self.local.catch_up(user_id),
@@ -317,10 +317,10 @@ impl Local for Here {
         self.local.end_session(session_id, but_for);
     }
 
-    fn verify_sessions(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
         match self.fault {
             Fault::VerifiesNothing => Box::pin(async { Ok(()) }),
-            _ => self.local.verify_sessions(),
+            _ => self.local.verify_sessions(which),
         }
     }
 }

@@ -225,7 +225,7 @@ async fn wrong_urls(t: Bench) -> Outcome {
     let secret = "mellon-0123456789-mellon";
     for url in [
         format!("redis+unix:///{secret}"),
-        format!("redis://:{secret}@127.0.0.1:6379,127.0.0.1:6380"),
+        format!("redis://:{secret}@127.0.0.1:6379,,127.0.0.1:6380"),
         format!("redis://:{secret}/@127.0.0.1:6379"),
         format!("{secret}@127.0.0.1:6379"),
     ] {
