@@ -64,6 +64,12 @@ pub(crate) enum Fault {
     DiesOfIt,
     /// What could not be routed is refused after a long time.
     Hangs,
+    /// While it is out of touch as far as some users are concerned, nothing is routed for anybody.
+    AllOrNothing,
+    /// Once it was, what is to be routed is accepted, and nothing becomes of it.
+    LosesAfterwards,
+    /// Once it was, nothing is routed any more.
+    RefusesAfterwards,
     /// When it has been out of touch, it closes whatever rests on a session that is not there, lost or revoked.
     VerifiesAll,
     /// That the others could not be told of the end of a session is not said.
@@ -138,7 +144,7 @@ impl Peers for Faulty {
     }
 
     fn join(&self, local: Arc<dyn Local>) {
-        if self.fault == Fault::NeverReadyAgain {
+        if matches!(self.fault, Fault::NeverReadyAgain | Fault::LosesAfterwards | Fault::RefusesAfterwards) {
             self.watch();
         }
         let (stores, fault, count) = (self.stores.clone(), self.fault, AtomicUsize::new(0));
@@ -175,6 +181,12 @@ impl Peers for Faulty {
             let nobody = move || -> Taken { Box::pin(async move { vec![false; events] }) };
             if self.fault == Fault::RoutesNothingMore && self.ending.load(Ordering::SeqCst) {
                 return Ok(nobody());
+            }
+            match (self.fault, self.was_away.load(Ordering::SeqCst)) {
+                (Fault::AllOrNothing, _) => self.peers.ready()?,
+                (Fault::LosesAfterwards, true) => return Ok(nobody()),
+                (Fault::RefusesAfterwards, true) => return Err(StoreError::NotJoined),
+                _ => {}
             }
             let taken = match (self.peers.route(user_id, payloads).await, self.fault) {
                 (Ok(taken), _) => taken,
