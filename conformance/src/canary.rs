@@ -7,7 +7,6 @@ use crate::{
     bench::{Bench, User},
     client::Transport,
     expect::{self, Outcome},
-    redis::inspect,
 };
 
 const POLL: &str = "/socket.io/?EIO=4&transport=polling";
@@ -58,7 +57,7 @@ async fn control(t: &Bench) -> Outcome {
 async fn redis(t: &Bench) -> Outcome {
     t.emit(&t.event_for(&t.user().await?)).await?;
     let unread = |error: &dyn std::fmt::Display| expect::inconclusive(format!("the database cannot be read: {error}"));
-    let mut connection = t.database()?.connect().await.map_err(|error| unread(&error))?;
-    let keys = inspect::keys(&mut connection).await.map_err(|error| unread(&error))?;
+    let mut view = t.database()?.view().await.map_err(|error| unread(&error))?;
+    let keys = view.keys().await.map_err(|error| unread(&error))?;
     expect::that(!keys.is_empty(), "keys in the database that the server was given", "none")
 }

@@ -168,7 +168,11 @@ pub async fn run(suite: &Arc<Suite>, workload: &Workload) -> Outcome<Report> {
 async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
     let fails = workload.nodes > 1 || workload.faults.keys().any(|kind| !kind.is_of_devices());
     let system = match fails {
-        true => System::start(bench, workload.nodes, workload.faults.contains_key(&FaultKind::RedisRestart)).await?,
+        true => {
+            let of_its_own = [FaultKind::RedisRestart, FaultKind::Primary, FaultKind::Migrate];
+            let own_redis = of_its_own.iter().any(|kind| workload.faults.contains_key(kind));
+            System::start(bench, workload.nodes, own_redis).await?
+        }
         false => System::shared(bench),
     };
     let history = History::begin();

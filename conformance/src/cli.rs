@@ -107,7 +107,7 @@ struct GroundArgs {
     /// A target file, or the URL of a server that runs [default: fixtures/targets/reference.toml].
     #[arg(long, value_name = "FILE|URL")]
     target: Option<String>,
-    /// Where Redis comes from: auto, container, local or redis://HOST:PORT/DB [default: auto].
+    /// Where Redis comes from: auto, container, local, sentinel, cluster or redis://HOST:PORT/DB [default: auto].
     #[arg(long, value_name = "WAY", value_parser = RedisChoice::from_str)]
     redis: Option<RedisChoice>,
     /// The image of the Redis container.

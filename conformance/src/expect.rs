@@ -25,6 +25,9 @@ pub enum Fault {
     /// The suite could not find out; no verdict on the target.
     #[error("{0}")]
     Inconclusive(String),
+    /// What the case does is not to be had in this run, whatever the target is.
+    #[error("{0}")]
+    NotApplicable(String),
 }
 
 impl Fault {

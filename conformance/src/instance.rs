@@ -102,8 +102,16 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// The same for a server whose Redis is behind sentinels; it asks them, and not the proxy, where that is.
+    /// The same for a server whose Redis is behind sentinels, or a cluster; it asks them, and not the proxy, where what it needs is.
     fn behind(&self, redis: &RedisServer) -> Option<Self> {
+        if let Some(servers) = redis.cluster_addresses() {
+            let mut changes = Self { without_proxy: true, ..self.clone() };
+            changes.unset.extend(["REDIS_HOST", "REDIS_PORT", "REDIS_DB"].map(str::to_owned));
+            let seeds: Vec<_> = servers.iter().take(2).map(ToString::to_string).collect();
+            changes.set.entry("REDIS_URL".to_owned()).or_insert_with(|| format!("redis://{}", seeds.join(",")));
+            changes.set.entry("REDIS_CLUSTER".to_owned()).or_insert_with(|| "true".to_owned());
+            return Some(changes);
+        }
         let (sentinels, master) = redis.sentinels()?;
         let mut changes = Self { without_proxy: true, ..self.clone() };
         changes.unset.extend(["REDIS_HOST", "REDIS_PORT"].map(str::to_owned));
@@ -404,6 +412,12 @@ impl Instance {
             Some(started) => started.still_runs(&running.ready).await,
             None => false,
         }
+    }
+
+    /// Whether it is told by others than the suite where its Redis is.
+    pub fn asks_where_its_redis_is(&self) -> bool {
+        let lent = self.running.as_ref().and_then(|running| running.lent.as_ref());
+        lent.is_some_and(|lent| lent.redis.sentinels().is_some() || lent.redis.cluster_addresses().is_some())
     }
 
     /// How much memory the server's process has in RAM, in KiB, where that is known.

@@ -9,6 +9,7 @@ pub mod inspect;
 mod lending;
 mod local;
 mod resp;
+mod shards;
 pub mod tap;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
@@ -47,6 +48,8 @@ pub enum RedisChoice {
     Local,
     /// The same six times: a primary, two replicas, and three sentinels.
     Sentinel,
+    /// The same six times: a Redis Cluster of three primaries, and a replica of each.
+    Cluster,
     /// A Redis that runs already.
     Url(String),
 }
@@ -60,9 +63,10 @@ impl FromStr for RedisChoice {
             "container" => Ok(Self::Container),
             "local" => Ok(Self::Local),
             "sentinel" => Ok(Self::Sentinel),
+            "cluster" => Ok(Self::Cluster),
             url if url.starts_with("redis://") => Ok(Self::Url(url.to_owned())),
             url if url.starts_with("rediss://") => Err("a Redis behind TLS (rediss://) is not supported".to_owned()),
-            other => Err(format!("{other:?} is none of auto, container, local, sentinel and redis://…")),
+            other => Err(format!("{other:?} is none of auto, container, local, sentinel, cluster and redis://…")),
         }
     }
 }
@@ -75,6 +79,7 @@ impl fmt::Display for RedisChoice {
             Self::Container => f.write_str("container"),
             Self::Local => f.write_str("local"),
             Self::Sentinel => f.write_str("sentinel"),
+            Self::Cluster => f.write_str("cluster"),
             Self::Url(url) => match url.rsplit_once('@') {
                 Some((_, host)) => write!(f, "redis://…@{host}"),
                 None => f.write_str(url),
@@ -156,6 +161,7 @@ enum Source {
     Container(Box<container::Container>),
     Local(Box<local::Local>),
     Fleet(Box<fleet::Fleet>),
+    Shards(Box<shards::Shards>),
     /// With the first database that may be lent.
     Url(u32),
 }
@@ -185,6 +191,12 @@ impl RedisServer {
                 Err(why) => ways.push(("sentinel", why)),
             }
         }
+        if *choice == RedisChoice::Cluster {
+            match Self::cluster().await {
+                Ok(server) => return Ok(server),
+                Err(why) => ways.push(("cluster", why)),
+            }
+        }
         if let RedisChoice::Url(url) = choice {
             match Self::at(url).await {
                 Ok(server) => return Ok(server),
@@ -201,10 +213,10 @@ impl RedisServer {
     /// Where none can be started.
     pub async fn another(&self, keeps: bool) -> Result<Self, RedisError> {
         let mut ways = Vec::new();
-        if !matches!(self.source, Source::Local(_) | Source::Fleet(_)) {
+        if !matches!(self.source, Source::Local(_) | Source::Fleet(_) | Source::Shards(_)) {
             let image = match &self.source {
                 Source::Container(container) => &container.image,
-                Source::Local(_) | Source::Fleet(_) | Source::Url(_) => DEFAULT_IMAGE,
+                _ => DEFAULT_IMAGE,
             };
             match Self::in_container(image, keeps).await {
                 Ok(server) => return Ok(server),
@@ -228,6 +240,22 @@ impl RedisServer {
         Self::fleet().await.map_err(|why| RedisError::None(vec![("sentinel", why)]))
     }
 
+    /// A Redis Cluster of which nobody else knows.
+    ///
+    /// # Errors
+    /// Where none can be started.
+    pub async fn of_shards() -> Result<Self, RedisError> {
+        Self::cluster().await.map_err(|why| RedisError::None(vec![("cluster", why)]))
+    }
+
+    /// Where its servers are, where it is a Redis Cluster; else it is the only one.
+    pub fn cluster_addresses(&self) -> Option<Vec<RedisAddress>> {
+        match &self.source {
+            Source::Shards(shards) => Some(shards.addresses()),
+            _ => None,
+        }
+    }
+
     /// Where its sentinels are, with commas between, and what they call the primary; where it has any.
     pub fn sentinels(&self) -> Option<(String, &'static str)> {
         match &self.source {
@@ -242,6 +270,12 @@ impl RedisServer {
         Self::ready(Source::Fleet(Box::new(fleet)), Lending::of_our_own(address, DATABASES)).await
     }
 
+    async fn cluster() -> Result<Self, String> {
+        let shards = shards::Shards::start(&random_password()).await?;
+        let lending = Lending::of_shards(shards.addresses(), DATABASES);
+        Self::ready(Source::Shards(Box::new(shards)), lending).await
+    }
+
     /// A replica of this one, of which nobody else knows.
     ///
     /// # Errors
@@ -252,7 +286,7 @@ impl RedisServer {
                 "replicas are started beside a local process only (--redis local)".to_owned(),
             ));
         };
-        let started = local::start(password, DATABASES, false).await;
+        let started = local::start(password, DATABASES, false, &[]).await;
         let (local, address) = started.map_err(|why| RedisError::None(vec![("local", why)]))?;
         let lending = Lending::of_our_own(address, DATABASES);
         let replica = Self::ready(Source::Local(Box::new(local)), lending).await;
@@ -271,6 +305,7 @@ impl RedisServer {
             Source::Fleet(fleet) => {
                 format!("{version}, redis-server from PATH behind sentinels at {}", fleet.sentinels())
             }
+            Source::Shards(_) => format!("{version}, redis-server from PATH, a cluster with :{}", self.address.port),
             Source::Url(first) => format!("{version} at redis://{}/{first}", self.address),
         }
     }
@@ -280,12 +315,13 @@ impl RedisServer {
         &self.version
     }
 
-    /// `container`, `local` or `url`.
+    /// `container`, `local`, `sentinel`, `cluster` or `url`.
     pub fn kind(&self) -> &'static str {
         match &self.source {
             Source::Container(_) => "container",
             Source::Local(_) => "local",
             Source::Fleet(_) => "sentinel",
+            Source::Shards(_) => "cluster",
             Source::Url(_) => "url",
         }
     }
@@ -324,6 +360,7 @@ impl RedisServer {
             Source::Container(container) => container.stop().await,
             Source::Local(local) => local.stop().await,
             Source::Fleet(fleet) => fleet.stop().await,
+            Source::Shards(shards) => shards.stop().await,
             Source::Url(_) => self.lending.close_the_books().await,
         }
     }
@@ -336,7 +373,7 @@ impl RedisServer {
 
     async fn local(keeps: bool) -> Result<Self, String> {
         let password = random_password();
-        let (local, address) = local::start(&password, DATABASES, keeps).await?;
+        let (local, address) = local::start(&password, DATABASES, keeps, &[]).await?;
         Self::ready(Source::Local(Box::new(local)), Lending::of_our_own(address, DATABASES)).await
     }
 
@@ -405,6 +442,7 @@ async fn first_answer(address: &RedisAddress, source: &Source) -> Result<String,
             Source::Url(_) => return Err(error),
             Source::Local(local) => local.still_runs().await?,
             Source::Fleet(fleet) => fleet.first().0.still_runs().await?,
+            Source::Shards(shards) => shards.first().0.still_runs().await?,
             Source::Container(container) => container.still_runs().await?,
         }
         if tokio::time::Instant::now() >= deadline {
@@ -462,7 +500,7 @@ mod tests {
 
     #[test]
     fn a_choice_is_shown_as_it_was_made_without_the_password() {
-        for text in ["auto", "container", "local", "sentinel", "redis://h:1/2"] {
+        for text in ["auto", "container", "local", "sentinel", "cluster", "redis://h:1/2"] {
             assert_eq!(text.parse::<RedisChoice>().expect("a choice").to_string(), text);
         }
         assert_eq!(RedisChoice::Url("redis://:p@ss@h:1".into()).to_string(), "redis://…@h:1");

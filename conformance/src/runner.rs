@@ -164,6 +164,7 @@ fn verdict(outcome: Result<(), Fault>) -> Verdict {
         Ok(()) => Verdict::Passed,
         Err(Fault::Mismatch { expected, actual }) => Verdict::Failed { expected, actual },
         Err(Fault::Inconclusive(reason)) => Verdict::NotRun { reason },
+        Err(Fault::NotApplicable(reason)) => Verdict::NotApplicable { reason },
     }
 }
 

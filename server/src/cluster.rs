@@ -2,6 +2,7 @@
 //!
 //! A *node* is one server process. It is known by an id for as long as its lease and its subscription hold without a gap;
 //! after one it joins anew, under a new id, and catches up. So what is said to an id was heard, or the id is gone.
+//! On a Redis Cluster that is so for each partition by itself: a process is as many nodes as there are partitions.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,7 @@ mod member;
 mod message;
 mod node;
 mod users;
+mod word;
 
 pub use node::Cluster;
 
@@ -83,6 +85,9 @@ pub trait Peers: Send + Sync + 'static {
     fn leave(&self) -> BoxFuture<'_, ()>;
 }
 
+/// Which sessions, by their ids.
+pub type Sessions<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
+
 /// What the other nodes ask of this one.
 pub trait Local: Send + Sync + 'static {
     /// Hands events to the clients that a user has here, within the user's turn; for each event, whether a client has it.
@@ -100,11 +105,11 @@ pub trait Local: Send + Sync + 'static {
     /// Closes what rests on a session.
     fn end_session(&self, session_id: &str, but_for: Option<&str>);
 
-    /// Closes whatever rests on a session that holds no longer.
+    /// Closes whatever rests on one of these sessions that holds no longer.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn verify_sessions(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// An event that is stored and was handed to this node.

@@ -84,7 +84,8 @@ pub(crate) struct Gate {
     /// Who speaks for others: what comes from there is not of one address.
     pub(crate) proxies: TrustedProxies,
     pub(crate) refused: Refused,
-    max_connections: AtomicUsize,
+    /// How many connections there are files for.
+    files: AtomicUsize,
     crowd: Mutex<Crowd>,
     /// A connection has ended.
     freed: Notify,
@@ -137,7 +138,7 @@ impl Gate {
             bounds,
             proxies,
             refused: Refused::default(),
-            max_connections: AtomicUsize::new(bounds.connections.unwrap_or(usize::MAX - SPARE)),
+            files: AtomicUsize::new(usize::MAX - SPARE),
             crowd: Mutex::default(),
             freed: Notify::new(),
         })
@@ -145,7 +146,13 @@ impl Gate {
 
     /// Notes how many connections the system has files for.
     pub(crate) fn has_files_for(&self, connections: usize) {
-        self.max_connections.fetch_min(connections, Ordering::Relaxed);
+        self.files.store(connections, Ordering::Relaxed);
+    }
+
+    /// How many connections there may be: what is allowed, and what the store's own leave.
+    fn max_connections(&self) -> usize {
+        let files = self.files.load(Ordering::Relaxed).saturating_sub(files::beyond());
+        self.bounds.connections.map_or(files, |connections| connections.min(files))
     }
 
     /// A seat for a connection that was made; `None` where there is none to be had.
@@ -180,7 +187,7 @@ impl Gate {
     }
 
     fn take_seat(&self) -> Seating {
-        let max = self.max_connections.load(Ordering::Relaxed);
+        let max = self.max_connections();
         let mut crowd = self.lock();
         if crowd.connections < max {
             crowd.connections += 1;
@@ -248,7 +255,7 @@ impl Gate {
     /// How many connections there are, how many clients that were not let in, and how many connections there may be.
     pub(crate) fn numbers(&self) -> (u64, u64, u64) {
         let crowd = self.lock();
-        let most = self.max_connections.load(Ordering::Relaxed);
+        let most = self.max_connections();
         (crowd.connections as u64, crowd.pending.len() as u64, most as u64)
     }
 

@@ -2,7 +2,7 @@
 //! nodes over Redis. Does nothing itself.
 
 use crate::{
-    cluster::{Arrived, Local},
+    cluster::{Arrived, Local, Sessions},
     model::{BoxFuture, StoreError},
     notifications::NotificationsService,
     rights::Rights,
@@ -30,7 +30,7 @@ impl Local for Here {
         self.rights.end_session(session_id, but_for);
     }
 
-    fn verify_sessions(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.rights.verify_all())
+    fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.rights.verify_all(which))
     }
 }

@@ -127,12 +127,13 @@ impl Rights {
         });
     }
 
-    /// Closes whatever rests on a session that holds no longer.
+    /// Closes whatever rests on one of these sessions that holds no longer.
     ///
     /// # Errors
     /// Where nobody could say of one of them.
-    pub(crate) async fn verify_all(&self) -> Result<(), StoreError> {
-        let all: HashSet<_> = self.lock().rights.values().map(Right::session).collect();
+    pub(crate) async fn verify_all(&self, which: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<(), StoreError> {
+        let all: HashSet<_> =
+            self.lock().rights.values().map(Right::session).filter(|(session_id, _)| which(session_id)).collect();
         let verified =
             stream::iter(all).map(|(session_id, user_id)| async move { self.verify(&session_id, &user_id).await });
         // All of them, whatever the first says.

@@ -24,6 +24,7 @@ use support::{
     node::Node,
     redis::{LocalRedis, at},
     server::{INGEST_TOKEN, JWT_SECRET, LIVE, QUEUED, numbered},
+    shards::{PRIMARIES, Shards},
 };
 use tokio::{sync::mpsc, time::timeout};
 
@@ -62,31 +63,31 @@ struct Secured {
     scratch: Scratch,
 }
 
+/// What a Redis is told that shows `shows`, and wants to see what `wants` has signed, if anything.
+fn secured(scratch: &Scratch, shows: &Identity, wants: Option<&Authority>) -> Vec<String> {
+    let file = |name: &str, text: &str| {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (certificate, key) = (file("redis.crt", &shows.0), file("redis.key", &shows.1));
+    let trusted = file("trusted.crt", wants.map_or(&shows.0, |authority| &authority.pem));
+    let asks = if wants.is_some() { "yes" } else { "no" };
+    let settings = [
+        ("--tls-cert-file", certificate.as_str()),
+        ("--tls-key-file", &key),
+        ("--tls-ca-cert-file", &trusted),
+        ("--tls-auth-clients", asks),
+    ];
+    settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_owned()]).collect()
+}
+
 impl Secured {
     async fn start(shows: &Identity, wants: Option<&Authority>) -> Self {
         let scratch = Scratch::new();
-        let file = |name: &str, text: &str| {
-            let path = scratch.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        let (certificate, key) = (file("redis.crt", &shows.0), file("redis.key", &shows.1));
-        let trusted = file("trusted.crt", wants.map_or(&shows.0, |authority| &authority.pem));
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let asks = if wants.is_some() { "yes" } else { "no" };
-        let redis = LocalRedis::start_with(&[
-            "--tls-port",
-            &port.to_string(),
-            "--tls-cert-file",
-            &certificate,
-            "--tls-key-file",
-            &key,
-            "--tls-ca-cert-file",
-            &trusted,
-            "--tls-auth-clients",
-            asks,
-        ]);
-        let redis = redis.unwrap();
+        let settings = [vec!["--tls-port".to_owned(), port.to_string()], secured(&scratch, shows, wants)].concat();
+        let redis = LocalRedis::start_with(&settings.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         redis.connection().await;
         Self { redis, port, scratch }
     }
@@ -158,6 +159,30 @@ async fn over_tls_nodes_work_together_and_both_sides_prove_who_they_are() {
     while on_b.live().await != n {}
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_reached_by_tls_as_well() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let scratch = Scratch::new();
+    // The servers of a cluster show each other what they show to everybody.
+    let settings = secured(&scratch, &authority.issue("127.0.0.1", 2100), Some(&authority));
+    let shards = Shards::start_over_tls(&settings).await;
+    let (certificate, key) = authority.issue("notify", 2100);
+    let tls = Tls::new(Some(&authority.pem), Some((&certificate, &key)), None).unwrap();
+    let config = RedisConfig { tls: Some(tls), ..shards.config() };
+    let (a, b) = tokio::join!(Node::start(&config), Node::start(&config));
+    for n in 0..20 {
+        let user = format!("user-{n}");
+        assert_eq!(a.emit(&user, 1).await.delivery, QUEUED);
+        let mut on_b = Client::connect(&b, &user).await;
+        assert_eq!(on_b.queued().await, [1]);
+        assert_eq!(a.emit(&user, 2).await.delivery, LIVE);
+        assert_eq!(on_b.live().await, 2);
+    }
+    let stranger = Tls::new(Some(&stranger.pem), Some((&certificate, &key)), None).unwrap();
+    let node = Node::begin(&RedisConfig { tls: Some(stranger), ..shards.config() }, |_| {}).await;
+    assert!(node.service.emit(numbered("alice", 1)).await.is_err() && !node.is_ready().await);
+}
+
 /// What is told of a connection.
 const TOLD: &[&str] = &["joined", "redis over TLS", "the configuration is wrong", "REDIS_"];
 
@@ -203,26 +228,67 @@ async fn a_certificate_of_this_server_that_is_missing_or_wrong_is_told_with_its_
     }
 }
 
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
+}
+
 /// The command in README that makes a user for this server.
 fn command_of_the_readme() -> Vec<String> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let readme = readme();
     let line = readme.lines().find(|line| line.starts_with("ACL SETUSER notify ")).expect("README names the command");
     line.split_whitespace().map(|word| word.replace("PASSWORD", "word")).collect()
+}
+
+async fn make(user: &[String], redis: &LocalRedis) {
+    redis.ask::<()>(&user.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
+fn as_user(config: RedisConfig) -> RedisConfig {
+    RedisConfig { username: Some("notify".into()), password: Some("word".to_owned().into()), ..config }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_user_of_the_readme_may_do_all_that_this_server_does_and_no_more() {
     let redis = LocalRedis::start().unwrap();
     redis.connection().await;
-    let command = command_of_the_readme();
-    redis.ask::<()>(&command.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let config = RedisConfig {
-        username: Some("notify".into()),
-        password: Some("word".to_owned().into()),
-        db: 3,
-        ..redis.config()
-    };
-    let store = RedisStore::new(&config, Limits { max_events: 2, ttl: Duration::from_secs(60) });
+    make(&command_of_the_readme(), &redis).await;
+    let (a, b) = does_all(&RedisConfig { db: 3, ..as_user(redis.config()) }).await;
+    let (mut on_a, mut on_b) = (Client::connect(&a, "bob").await, Client::connect(&b, "bob").await);
+    redis.ask::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    a.emit("bob", 4).await;
+    assert_eq!((on_a.live().await, on_b.live().await), (4, 4));
+    on_b.leave().await;
+    b.stop().await;
+    may_do_no_more(&redis).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_the_readme_may_do_all_on_a_cluster_as_well() {
+    let shards = Shards::start().await;
+    let readme = readme();
+    let (_, rest) = readme.split_once("On a Redis Cluster it needs `").expect("README says what is needed");
+    let (more, _) = rest.split_once('`').expect("it ends somewhere");
+    let command = [command_of_the_readme(), more.split(' ').map(str::to_owned).collect()].concat();
+    for server in &shards.servers {
+        make(&command, server).await;
+    }
+    let (a, b) = does_all(&as_user(shards.config())).await;
+    let mut on_b = Client::connect(&b, "bob").await;
+    // A channel is left, and listened to again, when its slot moves.
+    let (primary, key) = shards.find("notify:{*}:u:bob:present").await.expect("bob is there");
+    shards.migrate(&key, primary, (primary + 1) % PRIMARIES).await;
+    a.service.emit(numbered("bob", 4)).await.unwrap();
+    assert_eq!(on_b.live().await, 4);
+    on_b.leave().await;
+    b.stop().await;
+    for server in &shards.servers {
+        may_do_no_more(server).await;
+    }
+}
+
+/// Whatever a server does, by a store and by two nodes.
+async fn does_all(config: &RedisConfig) -> (Node, Node) {
+    let store = RedisStore::new(config, Limits { max_events: 2, ttl: Duration::from_secs(60) });
     let ids = store.append("alice", &["1", "2", "3"]).await.unwrap();
     let drain = uuid::Uuid::new_v4();
     assert_eq!(store.drain("alice", drain).await.unwrap().unwrap().len(), 2);
@@ -251,18 +317,16 @@ async fn the_user_of_the_readme_may_do_all_that_this_server_does_and_no_more() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    let (a, b) = tokio::join!(Node::start(&config), Node::start(&config));
+    let (a, b) = tokio::join!(Node::start(config), Node::start(config));
     let (mut on_a, mut on_b) = (Client::connect(&a, "bob").await, Client::connect(&b, "bob").await);
     for n in 1..=3 {
         assert_eq!(a.emit("bob", n).await.delivery, LIVE);
         assert_eq!((on_a.live().await, on_b.live().await), (n, n));
     }
-    redis.ask::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-    a.emit("bob", 4).await;
-    assert_eq!((on_a.live().await, on_b.live().await), (4, 4));
-    on_b.leave().await;
-    b.stop().await;
+    (a, b)
+}
 
+async fn may_do_no_more(redis: &LocalRedis) {
     let denied: Vec<redis::Value> = redis.ask(&["ACL", "LOG"]).await;
     assert!(denied.is_empty(), "{denied:?}");
     let mut other = redis.connection().await;

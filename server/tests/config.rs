@@ -167,10 +167,31 @@ fn a_redis_url_says_where_redis_is_and_who_logs_in() {
 }
 
 #[test]
+fn several_hosts_or_a_word_are_a_cluster() {
+    let cluster = |settings: &[(&str, &str)]| {
+        let StoreConfig::Redis(config) = with(settings).unwrap().store else { panic!("not redis") };
+        let places = config.cluster.iter().map(|it| format!("{}:{}", it.host, it.port)).collect::<Vec<_>>();
+        (places, config.username, config.password.map(|password| password.expose().to_owned()))
+    };
+    let user = |name: &str| Some(name.to_owned());
+    let url = ("REDIS_URL", "redis://u:p,q%40@a:1,b,[::1]:3/0");
+    assert_eq!(cluster(&[url]), (vec!["a:1".to_owned(), "b:6379".into(), "::1:3".into()], user("u"), user("p,q@")));
+    assert_eq!(cluster(&[("REDIS_HOST", "h"), ("REDIS_CLUSTER", "true")]).0, ["h:6379"]);
+    assert_eq!(cluster(&[("REDIS_URL", "redis://h:7"), ("REDIS_CLUSTER", "true")]).0, ["h:7"]);
+    assert_eq!(cluster(&[("REDIS_URL", "redis://h:7"), ("REDIS_CLUSTER", "false")]).0, Vec::<String>::new());
+    assert_eq!(faulty(&[url, ("REDIS_CLUSTER", "false")]), ["REDIS_CLUSTER"]);
+    assert_eq!(faulty(&[url, ("REDIS_CLUSTER", "perhaps")]), ["REDIS_CLUSTER"]);
+    assert_eq!(faulty(&[url, ("REDIS_DB", "3")]), ["REDIS_DB"]);
+    assert_eq!(faulty(&[("REDIS_URL", "redis://a,b/3")]), ["REDIS_DB"]);
+    let both = [("REDIS_SENTINELS", "h:1"), ("REDIS_SENTINEL_MASTER", "m"), ("REDIS_CLUSTER", "true")];
+    assert_eq!(faulty(&both), ["REDIS_CLUSTER"]);
+}
+
+#[test]
 fn a_redis_url_that_cannot_be_followed_is_explained_and_not_shown() {
     for (url, words) in [
-        ("rediss://:s3cr3t@a,b", "several hosts"),
-        ("redis://:s3cr3t@a:1,b:2", "several hosts"),
+        ("redis://:s3cr3t@a:1,,b:2", "must be redis://"),
+        ("redis://:s3cr3t@a:1,b:nonsense", "must be redis://"),
         ("redis+sentinel://:s3cr3t@h", "Sentinel"),
         ("unix:///s3cr3t", "Unix socket"),
         ("http://:s3cr3t@h", "must be redis://"),

@@ -955,10 +955,10 @@ static MUTANTS: &[Mutant] = &[
     node!(
         "presence-ignored",
         "a node with a client of the user looks for no other",
-        ["CLUSTER-01/every-device", "CLUSTER-06/joins"],
+        ["CLUSTER-01/every-device", "CLUSTER-06/joins", "FAILOVER-08/spread"],
         PresenceIgnored
     )
-    .also(&["CLUSTER"]),
+    .also(&["CLUSTER", "FAILOVER"]),
     node!(
         "enters-as-plain",
         "clients that acknowledge are told as plain to the other nodes",
@@ -1115,6 +1115,22 @@ static MUTANTS: &[Mutant] = &[
         |config| upstream::before_sentinels(config, upstream::Fault::FirstAnswerForEver),
     )
     .also(&["FAILOVER"]),
+    node!("all-or-nothing", "a primary that fails keeps everybody waiting", ["FAILOVER-09/killed"], AllOrNothing)
+        .also(&["CLUSTER", "FAIL", "FAILOVER"]),
+    node!(
+        "loses-afterwards",
+        "what is accepted at a node that was out of touch is lost",
+        ["FAILOVER-10/moves"],
+        LosesAfterwards
+    )
+    .also(&["CLUSTER", "FAIL", "FAILOVER"]),
+    node!(
+        "refuses-afterwards",
+        "a node that was out of touch routes nothing any more",
+        ["FAILOVER-11/moves"],
+        RefusesAfterwards
+    )
+    .also(&["CLUSTER", "FAIL", "FAILOVER"]),
     setting(
         "counts-on-the-primary",
         "no replica is waited for",

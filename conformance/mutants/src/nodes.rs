@@ -11,7 +11,7 @@ use std::{
 
 use notify_server::{
     Collaborators,
-    cluster::{Arrived, Local, Peers, Standing, Stay, Taken},
+    cluster::{Arrived, Local, Peers, Sessions, Standing, Stay, Taken},
     model::{AckQueue, BoxFuture, EntryId, OfflineQueue, Queued, StoreError},
 };
 
@@ -64,6 +64,12 @@ pub(crate) enum Fault {
     DiesOfIt,
     /// What could not be routed is refused after a long time.
     Hangs,
+    /// While it is out of touch as far as some users are concerned, nothing is routed for anybody.
+    AllOrNothing,
+    /// Once it was, what is to be routed is accepted, and nothing becomes of it.
+    LosesAfterwards,
+    /// Once it was, nothing is routed any more.
+    RefusesAfterwards,
     /// When it has been out of touch, it closes whatever rests on a session that is not there, lost or revoked.
     VerifiesAll,
     /// That the others could not be told of the end of a session is not said.
@@ -138,7 +144,7 @@ impl Peers for Faulty {
     }
 
     fn join(&self, local: Arc<dyn Local>) {
-        if self.fault == Fault::NeverReadyAgain {
+        if matches!(self.fault, Fault::NeverReadyAgain | Fault::LosesAfterwards | Fault::RefusesAfterwards) {
             self.watch();
         }
         let (stores, fault, count) = (self.stores.clone(), self.fault, AtomicUsize::new(0));
@@ -175,6 +181,12 @@ impl Peers for Faulty {
             let nobody = move || -> Taken { Box::pin(async move { vec![false; events] }) };
             if self.fault == Fault::RoutesNothingMore && self.ending.load(Ordering::SeqCst) {
                 return Ok(nobody());
+            }
+            match (self.fault, self.was_away.load(Ordering::SeqCst)) {
+                (Fault::AllOrNothing, _) => self.peers.ready()?,
+                (Fault::LosesAfterwards, true) => return Ok(nobody()),
+                (Fault::RefusesAfterwards, true) => return Err(StoreError::NotJoined),
+                _ => {}
             }
             let taken = match (self.peers.route(user_id, payloads).await, self.fault) {
                 (Ok(taken), _) => taken,
@@ -306,7 +318,7 @@ impl Local for Here {
             // A deaf node that joins anew would hear of it by the store.
             Fault::CatchesUpNever | Fault::Deaf => Box::pin(async { Ok(()) }),
             Fault::VerifiesAll => Box::pin(async move {
-                self.local.verify_sessions().await?;
+                self.local.verify_sessions(&|_| true).await?;
                 self.local.catch_up(user_id).await
             }),
             _ => self.local.catch_up(user_id),
@@ -317,10 +329,10 @@ impl Local for Here {
         self.local.end_session(session_id, but_for);
     }
 
-    fn verify_sessions(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
         match self.fault {
             Fault::VerifiesNothing => Box::pin(async { Ok(()) }),
-            _ => self.local.verify_sessions(),
+            _ => self.local.verify_sessions(which),
         }
     }
 }

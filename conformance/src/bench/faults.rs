@@ -60,8 +60,12 @@ impl Bench {
     /// The line between this server and its Redis.
     ///
     /// # Errors
-    /// Where the suite did not give it one.
+    /// Where the suite did not give it one, and where the server goes past any such line.
     pub fn redis_line(&self) -> Outcome<&Proxy> {
+        if self.server().asks_where_its_redis_is() {
+            let reason = "the server asks sentinels or a cluster where its Redis is: no line of the suite's is between";
+            return Err(Fault::NotApplicable(reason.to_owned()));
+        }
         self.server().proxy().ok_or_else(|| inconclusive("the server has no Redis of the suite's"))
     }
 

@@ -62,6 +62,21 @@ impl Bench {
         Ok(self.own(Arc::new(redis)))
     }
 
+    /// Whether the run's Redis is a Redis Cluster.
+    pub fn is_on_shards(&self) -> bool {
+        self.suite.redis.as_ref().is_some_and(|redis| redis.cluster_addresses().is_some())
+    }
+
+    /// A Redis Cluster of the case's own, with a replica of each primary.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub async fn own_shards(&self) -> Outcome<Arc<RedisServer>> {
+        let redis = RedisServer::of_shards().await.map_err(|error| no_redis(&error))?;
+        redis.password().iter().for_each(|password| self.transcript.hide_token(password));
+        Ok(self.own(Arc::new(redis)))
+    }
+
     /// A replica of a Redis of the case's own.
     ///
     /// # Errors

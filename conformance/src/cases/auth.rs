@@ -430,9 +430,7 @@ async fn store_away(t: Bench, by_code: bool) -> Outcome {
     let before = t.connect_raw(&alice, Transport::WebSocket).await?;
     before.disconnect().await;
     t.transcript().note("Redis is cut off");
-    if let Some(proxy) = t.server().proxy() {
-        proxy.cut();
-    }
+    t.redis_line()?.cut();
     let refusal = refused(&t, &alice).await?;
     if by_code { code(&refusal, "unavailable") } else { Ok(()) }
 }

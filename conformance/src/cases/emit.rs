@@ -281,14 +281,10 @@ async fn refused_key(t: Bench) -> Outcome {
 async fn no_store(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
-    let proxy = t.server().proxy();
-    if let Some(proxy) = proxy {
-        proxy.cut();
-    }
+    let proxy = t.redis_line()?;
+    proxy.cut();
     problem(&t.control("POST", "/events", &body_for(&alice, 1)).await?, 503, None)?;
-    if let Some(proxy) = proxy {
-        proxy.restore();
-    }
+    proxy.restore();
     // The server comes back to its Redis by itself, in its own time.
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     let mut poll = tokio::time::interval(std::time::Duration::from_millis(100));

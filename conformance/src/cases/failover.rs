@@ -8,21 +8,19 @@ use super::kit::{
     QUIET, acks,
     control::body_for,
     numbers::{in_order, numbers, receives, up_to},
-    outage::{SOON, answered, nodes_on},
+    outage::{AGAIN, SOON, answered, emit_until_accepted, nodes_on},
     queue::finds,
     server::readiness,
 };
 use crate::{
-    bench::{Bench, User, no_redis},
+    bench::{Bench, no_redis},
     case::{Case, Need},
     client::{Client, Transport},
-    expect::{self, Outcome, mismatch},
+    expect::{self, Outcome},
     instance::Changes,
     redis::RedisServer,
 };
 
-/// How long to wait before what was refused is tried again.
-const AGAIN: Duration = Duration::from_millis(50);
 /// How long an event may take that was accepted.
 const ARRIVES: Duration = Duration::from_secs(2);
 
@@ -240,23 +238,6 @@ async fn failed_over(t: Bench, old: Old) -> Outcome {
         device.expect_closed(ARRIVES).await?;
     }
     expect::that(Instant::now() < deadline, format!("all of it within {SOON:?}"), "it took longer")
-}
-
-/// Emits events from `first` on until one is accepted; returns its number.
-async fn emit_until_accepted(t: &Bench, user: &User, first: usize, deadline: Instant) -> Outcome<usize> {
-    let mut n = first;
-    loop {
-        let answer = t.control("POST", "/events", &body_for(user, n)).await?;
-        if answer.status == 202 {
-            return Ok(n);
-        }
-        answer.expect_status(503)?;
-        if Instant::now() > deadline {
-            return Err(mismatch("an event accepted by then", answer.describe()));
-        }
-        n += 1;
-        sleep(AGAIN).await;
-    }
 }
 
 /// From now on this node does not hear what is said, until its line is restored.

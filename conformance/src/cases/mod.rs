@@ -46,6 +46,7 @@ mod rights;
 mod rooms;
 mod rotation;
 mod sessions;
+mod shards;
 mod slow;
 mod transport;
 mod travel;
@@ -84,6 +85,7 @@ pub fn all() -> Vec<Case> {
         heart::CASES,
         floods::CASES,
         failover::CASES,
+        shards::CASES,
         rotation::CASES,
     ]
     .concat()

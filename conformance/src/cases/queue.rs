@@ -16,7 +16,6 @@ use crate::{
     case::{Case, Need},
     client::Transport,
     expect::{self, Outcome, inconclusive, mismatch},
-    redis::inspect,
 };
 
 /// The cap of the contract.
@@ -108,7 +107,7 @@ async fn polled(t: Bench) -> Outcome {
 async fn left_early(t: Bench) -> Outcome {
     const SLOW: Duration = Duration::from_millis(200);
     let t = t.own_server(&[]).await?;
-    let Some(proxy) = t.server().proxy() else { return Err(inconclusive("no proxy stands before the server's Redis")) };
+    let proxy = t.redis_line()?;
     let (alice, bob) = (t.user().await?, t.user().await?);
     t.emit_numbered(&alice, 1, 3).await?;
     t.emit_numbered(&bob, 1, 1).await?;
@@ -238,8 +237,8 @@ async fn default_ttl(t: Bench) -> Outcome {
     let event = t.event_for(&alice);
     t.emit(&event).await?;
     t.emit_numbered(&alice, 1, 3).await?;
-    let mut redis = t.database()?.connect().await.map_err(harness)?;
-    let holding = inspect::holding(&mut redis, &event.resource_id).await.map_err(harness)?;
+    let mut redis = t.database()?.view().await.map_err(harness)?;
+    let holding = redis.holding(&event.resource_id).await.map_err(harness)?;
     t.transcript().remark("redis", format!("{holding:?}"));
     expect::that(!holding.is_empty(), "a key that holds the event", "none")?;
     for (name, key) in holding {
@@ -259,14 +258,14 @@ async fn gone(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let event = t.event_for(&alice);
     t.emit(&event).await?;
-    let mut redis = t.database()?.connect().await.map_err(harness)?;
-    let before = inspect::holding(&mut redis, &event.resource_id).await.map_err(harness)?;
+    let mut redis = t.database()?.view().await.map_err(harness)?;
+    let before = redis.holding(&event.resource_id).await.map_err(harness)?;
     expect::that(!before.is_empty(), "a key that holds the event", "none")?;
     let deadline = Instant::now() + SHORT_TTL + SWEPT_WITHIN;
     let mut look = tokio::time::interval(Duration::from_millis(500));
     loop {
         look.tick().await;
-        let left = inspect::holding(&mut redis, &event.resource_id).await.map_err(harness)?;
+        let left = redis.holding(&event.resource_id).await.map_err(harness)?;
         if left.is_empty() {
             return Ok(());
         }
@@ -394,7 +393,7 @@ async fn survives(t: Bench, killed: bool) -> Outcome {
 
 async fn corrupt(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
-    let mut redis = t.database()?.connect().await.map_err(harness)?;
+    let mut redis = t.database()?.view().await.map_err(harness)?;
     let alice = t.user().await?;
     let mark = t.random(16);
     for n in 1..=5 {
@@ -403,8 +402,8 @@ async fn corrupt(t: Bench) -> Outcome {
     }
     // One collection alone: where the events' bodies stand beside a list of their ids, that they are damaged together is no damage of one.
     let mut damaged = None;
-    for (name, key) in inspect::holding(&mut redis, &mark).await.map_err(harness)? {
-        damaged = inspect::corrupt_one_entry(&mut redis, &name, &key.kind).await.map_err(harness)?;
+    for (name, key) in redis.holding(&mark).await.map_err(harness)? {
+        damaged = redis.corrupt_one_entry(&name, &key.kind).await.map_err(harness)?;
         if let Some(how) = damaged {
             t.transcript().remark("redis", format!("{name}: {how}"));
             break;

@@ -111,8 +111,7 @@ async fn kept(t: Bench) -> Outcome {
 async fn holding(t: &Bench, text: &str) -> Outcome<BTreeMap<String, inspect::Key>> {
     let Ok(database) = t.database() else { return Ok(BTreeMap::new()) };
     let harness = |error: redis::RedisError| inconclusive(format!("looking into Redis: {error}"));
-    let mut redis = database.connect().await.map_err(harness)?;
-    inspect::holding(&mut redis, text).await.map_err(harness)
+    database.view().await.map_err(harness)?.holding(text).await.map_err(harness)
 }
 
 async fn minute(t: Bench) -> Outcome {

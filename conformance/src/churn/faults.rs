@@ -19,11 +19,27 @@ pub enum FaultKind {
     RedisCut,
     /// Redis ends, and starts again with its data.
     RedisRestart,
+    /// A primary of a Redis Cluster is killed, and comes back as a replica once it has a successor.
+    Primary,
+    /// A slot of a Redis Cluster that holds something moves to another primary.
+    Migrate,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
+    const ALL: [Self; 8] = [
+        Self::Cut,
+        Self::HalfOpen,
+        Self::Kill,
+        Self::RedisPause,
+        Self::RedisCut,
+        Self::RedisRestart,
+        Self::Primary,
+        Self::Migrate,
+    ];
+
+    /// Those of a single Redis.
+    pub const OF_ONE_REDIS: [Self; 6] =
         [Self::Cut, Self::HalfOpen, Self::Kill, Self::RedisPause, Self::RedisCut, Self::RedisRestart];
 
     /// Its name on the command line.
@@ -35,6 +51,8 @@ impl FaultKind {
             Self::RedisPause => "redis-pause",
             Self::RedisCut => "redis-cut",
             Self::RedisRestart => "redis-restart",
+            Self::Primary => "primary",
+            Self::Migrate => "migrate",
         }
     }
 

@@ -73,6 +73,8 @@ async fn strike(system: &System, fault: Fault) -> Outcome {
             sleep(fault.lasts).await;
             begin(redis).await.map_err(|error| no_redis(&error))?;
         }
+        FaultKind::Primary => system.redis()?.fail_over(fault.lasts).await.map_err(|error| no_redis(&error))?,
+        FaultKind::Migrate => system.redis()?.move_some_slot().await.map_err(|error| no_redis(&error))?,
         // These happen to devices, each by itself.
         FaultKind::Cut | FaultKind::HalfOpen => {}
     }

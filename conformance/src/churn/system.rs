@@ -23,12 +23,17 @@ pub(super) struct System {
 }
 
 impl System {
-    /// Starts `nodes` servers on one database; with `own_redis` on a Redis that nobody else uses and that keeps its data.
+    /// Starts `nodes` servers on one database; with `own_redis` on a Redis that nobody else uses and that keeps its data, or on such a
+    /// Redis Cluster where the run has one.
     ///
     /// # Errors
     /// Where anything of it cannot be started.
     pub(super) async fn start(bench: &Bench, nodes: usize, own_redis: bool) -> Outcome<Self> {
-        let redis = if own_redis { Some(bench.own_redis(true).await?) } else { None };
+        let redis = match own_redis {
+            true if bench.is_on_shards() => Some(bench.own_shards().await?),
+            true => Some(bench.own_redis(true).await?),
+            false => None,
+        };
         let first = match &redis {
             Some(redis) => bench.own_server_on(redis).await?,
             None => bench.own_server_with(&Changes::default(), None).await?,
@@ -64,7 +69,7 @@ pub(super) fn allow_open_files() {
 /// Why a fault is the suite's own, and says nothing of the servers.
 pub(super) fn own_fault(fault: &Fault) -> Option<String> {
     let text = fault.to_string();
-    let own = matches!(fault, Fault::Inconclusive(_)) || EXHAUSTED.iter().any(|error| text.contains(error));
+    let own = !matches!(fault, Fault::Mismatch { .. }) || EXHAUSTED.iter().any(|error| text.contains(error));
     own.then_some(text)
 }
 

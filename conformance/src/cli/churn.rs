@@ -56,7 +56,7 @@ pub(super) struct ChurnArgs {
     /// Of a hundred stays of devices, how many read slowly, at 16 to 400 kB/s.
     #[arg(long, default_value_t = 12, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     slow: u8,
-    /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; a fault of the servers or of
+    /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; with --redis cluster also primary and migrate; a fault of the servers or of
     /// Redis may have a mean time of its own, as in kill=30s [default: all with acknowledgements, else none].
     #[arg(long, value_name = "KIND[=TIME]", value_delimiter = ',')]
     faults: Vec<String>,
@@ -99,7 +99,7 @@ fn faults(names: &[String]) -> Result<Faults, String> {
         };
         match name {
             "all" if own.is_none() => {
-                for kind in FaultKind::ALL {
+                for kind in FaultKind::OF_ONE_REDIS {
                     // What has a time of its own keeps it.
                     faults.entry(kind).or_insert(None);
                 }
@@ -133,7 +133,7 @@ impl ChurnArgs {
         let acknowledging = self.mode == Mode::Ack;
         let mut faults = faults(&self.faults).map_err(|why| format!("--faults: {why}"))?;
         if self.faults.is_empty() && acknowledging {
-            faults.extend(FaultKind::ALL.map(|kind| (kind, None)));
+            faults.extend(FaultKind::OF_ONE_REDIS.map(|kind| (kind, None)));
         }
         Ok(Workload {
             seed: self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(own[&FaultKind::Kill], Some(Duration::from_secs(30)));
         assert_eq!((own[&FaultKind::Cut], own.len()), (None, 3));
         let all = read("kill=30s,all").expect("right");
-        assert_eq!((all[&FaultKind::Kill], all.len()), (Some(Duration::from_secs(30)), FaultKind::ALL.len()));
+        assert_eq!((all[&FaultKind::Kill], all.len()), (Some(Duration::from_secs(30)), FaultKind::OF_ONE_REDIS.len()));
         assert!(read("none").expect("right").is_empty());
         for wrong in ["flood", "cut=3s", "kill=", "kill=often", "all=3s"] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -1,11 +1,11 @@
 //! What can happen to a whole Redis. For one of a case's own ([`RedisServer::another`]) alone: everybody who uses it suffers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use redis::{AsyncCommands, RedisResult};
 use tokio::time::{Instant, sleep};
 
-use super::{POLL, RedisError, RedisServer, START_LIMIT, Source, connect, first_answer};
+use super::{POLL, RedisError, RedisServer, START_LIMIT, Source, connect, first_answer, shards::Shards};
 
 impl RedisServer {
     /// Stops it where it stands: its connections stay open and nothing is answered.
@@ -23,6 +23,7 @@ impl RedisServer {
                 fleet.first().0.pause().await;
                 Ok(())
             }
+            Source::Shards(_) => Err(which()),
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -42,6 +43,7 @@ impl RedisServer {
                 fleet.first().0.resume().await;
                 Ok(())
             }
+            Source::Shards(_) => Err(which()),
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -55,6 +57,7 @@ impl RedisServer {
             Source::Container(container) => told(container.halt().await),
             Source::Local(local) => told(local.halt().await),
             Source::Fleet(fleet) => told(fleet.first().0.halt().await),
+            Source::Shards(_) => Err(which()),
             Source::Url(_) => Err(somebodys()),
         }
     }
@@ -68,6 +71,7 @@ impl RedisServer {
             Source::Container(container) => told(container.begin().await)?,
             Source::Local(local) => told(local.begin().await)?,
             Source::Fleet(fleet) => told(fleet.first().0.begin().await)?,
+            Source::Shards(_) => return Err(which()),
             Source::Url(_) => return Err(somebodys()),
         }
         first_answer(&self.address, &self.source).await.map(drop).map_err(RedisError::Fault)
@@ -81,6 +85,7 @@ impl RedisServer {
         match &self.source {
             Source::Local(local) => local.stop().await,
             Source::Fleet(fleet) => fleet.first().0.stop().await,
+            Source::Shards(_) => return Err(which()),
             Source::Container(_) | Source::Url(_) => return Err(somebodys()),
         }
         Ok(())
@@ -114,6 +119,70 @@ impl RedisServer {
             return Err(RedisError::Fault("it has no sentinels".to_owned()));
         };
         told(fleet.until_failed_over().await)
+    }
+
+    /// Which server of the cluster has the slot of a key.
+    ///
+    /// # Errors
+    /// Where it is no cluster, or none has it.
+    pub async fn owner(&self, key: &str) -> Result<usize, RedisError> {
+        self.shards()?.owner(key).await.map_err(RedisError::Fault)
+    }
+
+    /// Kills that server.
+    ///
+    /// # Errors
+    /// Where it is no cluster.
+    pub async fn kill_one(&self, index: usize) -> Result<(), RedisError> {
+        self.shards()?.kill(index).await;
+        Ok(())
+    }
+
+    /// Has the replica of that server take over from it.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn hand_over(&self, index: usize) -> Result<(), RedisError> {
+        told(self.shards()?.hand_over(index).await)
+    }
+
+    /// Waits until another than that server has the slot of a key.
+    ///
+    /// # Errors
+    /// Where none has it in time.
+    pub async fn until_another_has(&self, key: &str, than: usize) -> Result<(), RedisError> {
+        told(self.shards()?.until_another_has(key, than).await)
+    }
+
+    /// Moves the slot of a key to another primary.
+    ///
+    /// # Errors
+    /// Where it does not move.
+    pub async fn move_slot(&self, key: &str) -> Result<(), RedisError> {
+        told(self.shards()?.move_slot(key).await)
+    }
+
+    /// Kills a primary of the cluster; once it has a successor, and `rests` later, it comes back as a replica.
+    ///
+    /// # Errors
+    /// Where it has no successor in time, or does not come back.
+    pub async fn fail_over(&self, rests: Duration) -> Result<(), RedisError> {
+        told(self.shards()?.fail_over(rests).await)
+    }
+
+    /// Moves a slot that holds something to another primary.
+    ///
+    /// # Errors
+    /// Where it does not move.
+    pub async fn move_some_slot(&self) -> Result<(), RedisError> {
+        told(self.shards()?.move_some_slot().await)
+    }
+
+    fn shards(&self) -> Result<&Shards, RedisError> {
+        match &self.source {
+            Source::Shards(shards) => Ok(shards),
+            _ => Err(RedisError::Fault("it is no cluster".to_owned())),
+        }
     }
 
     /// Makes it refuse what is written, as a replica does: of a master that nobody can reach, so that it keeps its data.
@@ -220,6 +289,10 @@ impl RedisServer {
 
 fn told(outcome: Result<(), String>) -> Result<(), RedisError> {
     outcome.map_err(RedisError::Fault)
+}
+
+fn which() -> RedisError {
+    RedisError::Fault("it is a cluster of several servers".to_owned())
 }
 
 fn somebodys() -> RedisError {

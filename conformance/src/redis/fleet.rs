@@ -35,7 +35,7 @@ impl Fleet {
         std::fs::create_dir_all(&folder).map_err(|error| format!("no folder for sentinels: {error}"))?;
         let mut fleet = Self { servers: Vec::new(), sentinels: Vec::new(), ports: Vec::new(), folder };
         for _ in 0..3 {
-            fleet.servers.push(local::start(password, databases, false).await?);
+            fleet.servers.push(local::start(password, databases, false, &[]).await?);
         }
         let primary = fleet.servers[0].1.clone();
         for (index, (_, address)) in fleet.servers.iter().enumerate() {
@@ -141,20 +141,20 @@ impl Drop for Fleet {
 }
 
 /// Something is waited for, and not for ever.
-struct Patience {
+pub(super) struct Patience {
     deadline: Instant,
     limit: Duration,
     what: &'static str,
 }
 
 impl Patience {
-    fn new(limit: Duration, what: &'static str) -> Self {
+    pub(super) fn new(limit: Duration, what: &'static str) -> Self {
         Self { deadline: Instant::now() + limit, limit, what }
     }
 
     /// # Errors
     /// Where it has not come in time.
-    async fn rest(&self) -> Result<(), String> {
+    pub(super) async fn rest(&self) -> Result<(), String> {
         if Instant::now() > self.deadline {
             return Err(format!("waited {:?} for {}", self.limit, self.what));
         }
@@ -163,10 +163,10 @@ impl Patience {
     }
 }
 
-async fn tell(at: &RedisAddress, words: &[&str]) -> RedisResult<()> {
+pub(super) async fn tell(at: &RedisAddress, words: &[&str]) -> RedisResult<()> {
     ask::<redis::Value>(at, words).await.map(drop)
 }
 
-async fn ask<T: redis::FromRedisValue>(at: &RedisAddress, words: &[&str]) -> RedisResult<T> {
+pub(super) async fn ask<T: redis::FromRedisValue>(at: &RedisAddress, words: &[&str]) -> RedisResult<T> {
     redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connect(at, 0).await?).await
 }

@@ -34,6 +34,76 @@ impl RedisServer {
     }
 }
 
+/// A database, of which each server of a Redis Cluster has a part.
+#[derive(Debug)]
+pub struct View {
+    parts: Vec<MultiplexedConnection>,
+}
+
+impl View {
+    pub(super) const fn new(parts: Vec<MultiplexedConnection>) -> Self {
+        Self { parts }
+    }
+
+    /// Every key, as by [`keys`].
+    ///
+    /// # Errors
+    /// Where Redis does not answer.
+    pub async fn keys(&mut self) -> RedisResult<BTreeMap<String, Key>> {
+        let mut found = BTreeMap::new();
+        for part in &mut self.parts {
+            if serves(part).await? {
+                found.append(&mut keys(part).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The keys whose content has this text, as by [`holding`].
+    ///
+    /// # Errors
+    /// Where Redis does not answer.
+    pub async fn holding(&mut self, text: &str) -> RedisResult<BTreeMap<String, Key>> {
+        let mut found = BTreeMap::new();
+        for part in &mut self.parts {
+            if serves(part).await? {
+                found.append(&mut holding(part, text).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// As [`corrupt_one_entry`], wherever the key is.
+    ///
+    /// # Errors
+    /// Where Redis does not answer.
+    pub async fn corrupt_one_entry(&mut self, name: &str, kind: &str) -> RedisResult<Option<&'static str>> {
+        for part in &mut self.parts {
+            if serves(part).await? && keys(part).await?.contains_key(name) {
+                return corrupt_one_entry(part, name, kind).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells all servers something.
+    ///
+    /// # Errors
+    /// Where one does not take it.
+    pub async fn tell(&mut self, command: &redis::Cmd) -> RedisResult<()> {
+        for part in &mut self.parts {
+            command.query_async::<()>(part).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is a primary: a replica has the same once more.
+async fn serves(redis: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let role: Vec<Value> = redis::cmd("ROLE").query_async(redis).await?;
+    Ok(role.first().is_some_and(|role| holds(role, "master")))
+}
+
 /// Every key of the database but the suite's own claim to it. A name that is no text is shown with replacement characters.
 ///
 /// # Errors

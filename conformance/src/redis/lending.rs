@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, interval_at, sleep, timeout},
 };
 
-use super::{RedisAddress, RedisError, connect};
+use super::{RedisAddress, RedisError, connect, inspect::View};
 
 /// How long to wait for a database while all are lent: less than a case may take, which can then say why it was not run.
 const LEND_LIMIT: Duration = Duration::from_secs(45);
@@ -41,6 +41,9 @@ pub(super) struct Lending {
     address: RedisAddress,
     /// Whether the suite has started this Redis, so that nothing in it can be anybody else's.
     our_own: bool,
+    /// Where its servers are, where it is a Redis Cluster. That has one database, which all share: their users, sessions and keys have
+    /// names of their own, and nothing is emptied.
+    shards: Vec<RedisAddress>,
     /// This run's name in its claims.
     name: String,
     books: Mutex<Books>,
@@ -83,6 +86,8 @@ pub struct Database {
     pub address: RedisAddress,
     /// The number of the database.
     pub index: u32,
+    /// Where its parts are, where it is that of a Redis Cluster.
+    shards: Vec<RedisAddress>,
     /// `None` once it was given back.
     debt: Option<Debt>,
 }
@@ -90,6 +95,8 @@ pub struct Database {
 #[derive(Debug)]
 struct Debt {
     lender: Arc<Lending>,
+    /// Which of the lender's it is.
+    place_of: u32,
     /// Renews the claim, and ends with it.
     renewal: JoinSet<()>,
     place: OwnedSemaphorePermit,
@@ -99,6 +106,11 @@ impl Lending {
     /// All databases of a Redis that the suite has started.
     pub(super) fn of_our_own(address: RedisAddress, count: u32) -> Self {
         Self::new(address, true, 0..count)
+    }
+
+    /// The one database of a Redis Cluster that the suite has started, for so many at a time.
+    pub(super) fn of_shards(shards: Vec<RedisAddress>, count: u32) -> Self {
+        Self { shards: shards.clone(), ..Self::new(shards[0].clone(), true, 0..count) }
     }
 
     /// Those databases of somebody's Redis that turn out to be empty.
@@ -130,8 +142,10 @@ impl Lending {
                 Look::Ours => {
                     let index = candidate.leaves();
                     self.books().lent.insert(index);
-                    let debt = Some(Debt { lender: Arc::clone(self), renewal: self.renewal(index), place });
-                    return Ok(Database { address: self.address.clone(), index, debt });
+                    let renewal = self.renewal(index);
+                    let debt = Some(Debt { lender: Arc::clone(self), place_of: index, renewal, place });
+                    let (shards, index) = (self.shards.clone(), if self.shards.is_empty() { index } else { 0 });
+                    return Ok(Database { address: self.address.clone(), index, shards, debt });
                 }
                 Look::AnotherRuns => {
                     candidate.rests();
@@ -163,7 +177,7 @@ impl Lending {
         let count = databases.len();
         let books = Mutex::new(Books { free: databases.collect(), lent: BTreeSet::new(), count });
         let name = format!("run-{:016x}", rand::random::<u64>());
-        Self { address, our_own, name, books, places }
+        Self { address, our_own, shards: Vec::new(), name, books, places }
     }
 
     fn candidate(&self) -> Option<Candidate<'_>> {
@@ -173,6 +187,9 @@ impl Lending {
 
     /// Makes the database ours, if it is empty and nobody else's.
     async fn prepare(&self, index: u32) -> RedisResult<Look> {
+        if !self.shards.is_empty() {
+            return Ok(Look::Ours);
+        }
         let mut redis = match connect(&self.address, index).await {
             Ok(redis) => redis,
             // It answers, but has fewer databases than was assumed.
@@ -243,6 +260,9 @@ impl Lending {
 
     /// Empties a lent database, and takes the claim away with all else.
     async fn empty(&self, index: u32) -> RedisResult<()> {
+        if !self.shards.is_empty() {
+            return Ok(());
+        }
         let mut redis = connect(&self.address, index).await?;
         if !self.our_own && !self.hold(&mut redis).await? {
             return Err(io::Error::other(format!("another run has taken database {index}")).into());
@@ -307,11 +327,23 @@ impl Database {
         connect(&self.address, self.index).await
     }
 
+    /// All that is in it, wherever that is.
+    ///
+    /// # Errors
+    /// Where Redis does not answer.
+    pub async fn view(&self) -> RedisResult<View> {
+        let mut parts = Vec::new();
+        for address in if self.shards.is_empty() { std::slice::from_ref(&self.address) } else { &self.shards } {
+            parts.push(connect(address, self.index).await?);
+        }
+        Ok(View::new(parts))
+    }
+
     /// Empties the database for the next server.
     pub(super) async fn give_back(mut self) -> RedisResult<()> {
         let Some(debt) = self.debt.take() else { return Ok(()) };
         // A task of its own, for a case may be given up at any point, and the books must be right all the same.
-        let settled = tokio::spawn(debt.settle(self.index)).await;
+        let settled = tokio::spawn(debt.settle()).await;
         settled.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
     }
 }
@@ -319,16 +351,16 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let Some(debt) = self.debt.take() else { return };
-        let index = self.index;
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move { debt.settle(index).await })),
-            Err(_) => debt.lender.retire(index, debt.place),
+            Ok(runtime) => drop(runtime.spawn(debt.settle())),
+            Err(_) => debt.lender.retire(debt.place_of, debt.place),
         }
     }
 }
 
 impl Debt {
-    async fn settle(mut self, index: u32) -> RedisResult<()> {
+    async fn settle(mut self) -> RedisResult<()> {
+        let index = self.place_of;
         // First, or a renewal that is under way could claim the database anew.
         self.renewal.shutdown().await;
         let flushed = self.lender.empty(index).await;

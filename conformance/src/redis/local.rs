@@ -21,7 +21,13 @@ pub(super) struct Local {
     folder: PathBuf,
 }
 
-pub(super) async fn start(password: &str, databases: u32, keeps: bool) -> Result<(Local, RedisAddress), String> {
+/// With further settings.
+pub(super) async fn start(
+    password: &str,
+    databases: u32,
+    keeps: bool,
+    more: &[&str],
+) -> Result<(Local, RedisAddress), String> {
     let port = free_port().map_err(|error| error.to_string())?;
     let folder = std::env::temp_dir().join(format!("notify-conformance-redis-{:016x}", rand::random::<u64>()));
     std::fs::create_dir_all(&folder).map_err(|error| format!("no folder for redis-server: {error}"))?;
@@ -40,8 +46,8 @@ pub(super) async fn start(password: &str, databases: u32, keeps: bool) -> Result
         "--appendonly",
         if keeps { "yes" } else { "no" },
     ];
-    let launch =
-        Launch { command: command.map(str::to_owned).to_vec(), env: BTreeMap::new(), directory: folder.clone() };
+    let command = command.iter().chain(more).map(|word| (*word).to_owned()).collect();
+    let launch = Launch { command, env: BTreeMap::new(), directory: folder.clone() };
     let process = match run(&launch) {
         Ok(process) => process,
         Err(why) => {

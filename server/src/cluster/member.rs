@@ -6,22 +6,26 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use redis::{Msg, aio::PubSubStream};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use redis::Msg;
+use tokio::time::{sleep_until, timeout};
 use uuid::Uuid;
 
 use super::{
     claims::LATELY,
     ear::Ear,
     node::{Membership, NOT_JOINED, Node},
+    word::Word,
 };
 use crate::{
     model::{Channel, StoreError},
-    store::redis::peers::BEAT,
+    store::redis::peers::{BEAT, Heard},
 };
 
-/// How often the lease is renewed, and how long to wait before joining is tried again.
+/// How often the lease is renewed: at the same moments in all partitions, so that what goes to one server goes together.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long to wait before joining is tried again: for the first time, as the slot may just have gone elsewhere, and then.
+const SOON: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// How long this node may hear no heartbeat on a channel before its subscription counts as broken. The store may be silent then as
@@ -79,15 +83,15 @@ pub(super) async fn run(node: Arc<Node>) {
         let (mut heard, now) = match join(&node, id).await {
             Ok(joined) => joined,
             Err(error) => {
-                node.answers.store(false, Ordering::SeqCst);
+                node.note_answer(Some(&error));
                 node.note_unheard(Some(&error));
                 // Once for each reason: it may last.
                 let reason = error.to_string();
                 if told.as_ref() != Some(&reason) {
-                    tracing::warn!(%error, "this node cannot join the others");
+                    node.says(Word::CannotJoin, &error);
                 }
-                told = Some(reason);
-                tokio::time::sleep(RETRY).await;
+                let rest = if told.replace(reason).is_some() { RETRY } else { SOON };
+                tokio::time::sleep(rest).await;
                 continue;
             }
         };
@@ -96,14 +100,14 @@ pub(super) async fn run(node: Arc<Node>) {
         number += 1;
         let lost = epoch.replace(now.clone()).is_some_and(|before| before != now);
         node.settled.store(false, Ordering::SeqCst);
-        node.answers.store(true, Ordering::SeqCst);
+        node.note_answer(None);
         if former.is_some() {
             // What had a gap here may have had one elsewhere, too.
             node.claims.share(None);
             node.users.doubt_until(Instant::now() + LATELY);
         }
         node.membership.send_replace(Membership { number, id });
-        tracing::info!(node = %id, "joined");
+        node.says(Word::Joined, &id);
         let gap = tokio::select! {
             gap = listen(&node, &mut heard) => gap,
             gap = renew(&node, id) => gap,
@@ -112,35 +116,39 @@ pub(super) async fn run(node: Arc<Node>) {
             never = settle(&node, number, lost, former) => never,
         };
         former = Some(id);
+        if matches!(gap, Gap::Ended) {
+            node.note_ended();
+        }
         // A store that does not answer says nothing at all, and there is nothing to hear.
         if node.answers.load(Ordering::SeqCst) {
             node.note_unheard(gap.unheard().map(StoreError::Deaf).as_ref());
         }
         finish(&node, id, &mut heard).await;
         node.membership.send_replace(NOT_JOINED);
-        tracing::warn!(node = %id, %gap, "out of touch with the others");
+        node.says(Word::OutOfTouch, &gap);
     }
 }
 
 /// Listens first, so that nothing is missed once the lease says that this node lives; and hears before anybody counts on it.
-async fn join(node: &Arc<Node>, id: Uuid) -> Result<(PubSubStream, String), StoreError> {
+async fn join(node: &Arc<Node>, id: Uuid) -> Result<(Heard, String), StoreError> {
     let mut heard = node.link.listen(id).await?;
     let began = Instant::now();
     let lease = node.link.begin(id).await?;
-    let hears = async |ear: &Ear| timeout(HEARS_WITHIN, ear.hears_after(began)).await.is_ok();
+    // Where nobody listens there is nothing to wait for.
+    let hears = async |ear: &Ear| lease.is_heard && timeout(HEARS_WITHIN, ear.hears_after(began)).await.is_ok();
     let (one, all) = tokio::select! {
         hears = async { tokio::join!(hears(&node.inbox.own), hears(&node.inbox.all)) } => hears,
         _ = listen(node, &mut heard) => (false, false),
     };
-    if !lease.is_heard || !one || !all {
+    if !one || !all {
         // What this node says and what it hears may be at different servers.
-        node.link.connect_anew();
+        node.link.connect_anew().await;
         return Err(StoreError::Deaf(if one { Channel::All } else { Channel::One }));
     }
     Ok((heard, lease.epoch))
 }
 
-async fn listen(node: &Arc<Node>, heard: &mut PubSubStream) -> Gap {
+async fn listen(node: &Arc<Node>, heard: &mut Heard) -> Gap {
     while let Some(message) = heard.next().await {
         take_in(node, &message);
     }
@@ -156,7 +164,7 @@ fn take_in(node: &Arc<Node>, message: &Msg) {
 
 /// Ends a membership, as of a process that stood still: what was said to it is taken in and done before it joins anew.
 /// For that is older than whatever it has missed since, and may be in the store no more.
-async fn finish(node: &Arc<Node>, id: Uuid, heard: &mut PubSubStream) {
+async fn finish(node: &Arc<Node>, id: Uuid, heard: &mut Heard) {
     // Redis hands over in order: when this comes back, so has all that was said before.
     let last = format!("{BEAT}{}", Uuid::new_v4());
     let said = async {
@@ -179,16 +187,13 @@ async fn finish(node: &Arc<Node>, id: Uuid, heard: &mut PubSubStream) {
 }
 
 async fn renew(node: &Arc<Node>, id: Uuid) -> Gap {
-    let mut ticks = interval(HEARTBEAT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sent = 0;
     loop {
-        ticks.tick().await;
         let renewed = node.link.renew(id, node.inbox.all.unheard_for() > ALL_SPARED).await;
         if let (Err(error), true) = (&renewed, node.answers.load(Ordering::SeqCst)) {
-            tracing::warn!(%error, "the lease could not be renewed");
+            node.says(Word::NotRenewed, error);
         }
-        node.answers.store(renewed.is_ok(), Ordering::SeqCst);
+        node.note_answer(renewed.as_ref().err());
         match renewed {
             Ok(None) => return Gap::Lapsed,
             Ok(Some(lease)) if !lease.is_heard => return Gap::Elsewhere,
@@ -198,7 +203,14 @@ async fn renew(node: &Arc<Node>, id: Uuid) -> Gap {
         if sent % RENEW_AFTER == 0 {
             tokio::spawn(tell_again(node.clone()));
         }
+        sleep_until(next_beat(node.began)).await;
     }
+}
+
+/// The next of the moments at which all partitions renew.
+fn next_beat(began: tokio::time::Instant) -> tokio::time::Instant {
+    let since = began.elapsed().as_nanos() % HEARTBEAT.as_nanos();
+    tokio::time::Instant::now() + HEARTBEAT - Duration::from_nanos(u64::try_from(since).unwrap_or_default())
 }
 
 async fn tell_again(node: Arc<Node>) {
@@ -217,10 +229,10 @@ async fn tell_again(node: Arc<Node>) {
 async fn settle(node: &Arc<Node>, number: u64, lost: bool, former: Option<Uuid>) -> Gap {
     if lost {
         // What is not there was lost, not revoked.
-        tracing::warn!("redis has lost its data; connections stay, though their sessions are gone");
+        node.says(Word::DataLost, &"");
     } else if let Some(local) = node.local() {
-        while let Err(error) = local.verify_sessions().await {
-            tracing::warn!(%error, "sessions could not be verified again yet");
+        while let Err(error) = local.verify_sessions(&*node.is_told_of).await {
+            node.says(Word::NotVerified, &error);
             tokio::time::sleep(RETRY).await;
         }
     }

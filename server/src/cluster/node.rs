@@ -1,6 +1,7 @@
 //! This process as one node among others over Redis: the face of [`Peers`]. What comes in is `inbox`'s, the lease `member`'s.
 
 use std::{
+    fmt::Display,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -8,20 +9,27 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future;
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use uuid::Uuid;
 
 use super::{
-    Local, Peers, Standing, Stay, Taken, asked::Asked, claims, claims::Claims, inbox::Inbox, member, message,
+    Local, Peers, Standing, Stay, Taken,
+    asked::Asked,
+    claims,
+    claims::Claims,
+    inbox::Inbox,
+    member, message,
     users::Users,
+    word::{Word, Words},
 };
 use crate::{
     model::{BoxFuture, EntryId, Queued, StoreError},
-    store::redis::{RedisStore, peers::Link},
+    store::redis::{RedisStore, partitions::Partitions, peers::Link},
     turns::Turns,
 };
 
@@ -34,12 +42,16 @@ const NOTE: Duration = Duration::from_secs(2);
 /// How long to wait before a departure is told again to a store that did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A node over Redis.
+/// This process over Redis: a node for each partition of the users.
 pub struct Cluster {
-    node: Arc<Node>,
-    work: Mutex<Option<(claims::Work, mpsc::UnboundedReceiver<String>)>>,
+    partitions: Partitions,
+    nodes: Vec<Arc<Node>>,
+    work: Mutex<Vec<Work>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
+
+/// What a node works on, once it has begun.
+type Work = (Arc<Node>, claims::Work, mpsc::UnboundedReceiver<String>);
 
 /// A stretch of time in which nothing that was said to this node was missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +65,8 @@ pub(super) const NOT_JOINED: Membership = Membership { number: 0, id: Uuid::nil(
 
 pub(super) struct Node {
     pub(super) link: Arc<Link>,
+    /// Whether it is told of the end of a session.
+    pub(super) is_told_of: Box<dyn Fn(&str) -> bool + Send + Sync>,
     pub(super) users: Users,
     pub(super) asked: Asked,
     pub(super) claims: Claims,
@@ -61,22 +75,49 @@ pub(super) struct Node {
     /// Whether the store has answered the last heartbeat, and whether everybody here is known to have missed nothing.
     pub(super) answers: AtomicBool,
     pub(super) settled: AtomicBool,
+    /// Whether these users are about to lie elsewhere, or do so since a moment ago: others may have found the place already, and what
+    /// they have stored there comes first.
+    moves: AtomicBool,
     /// Why this node could not join, where the reason was that it does not hear.
     unheard: Mutex<Option<StoreError>>,
     local: OnceLock<Arc<dyn Local>>,
     /// One at a time tells the store of a user, so that it hears of changes in their order.
     telling: Turns,
     leaving: mpsc::UnboundedSender<String>,
+    words: Arc<Words>,
+    /// When the process began, by which all partitions keep time.
+    pub(super) began: Instant,
 }
 
 impl Cluster {
     /// This process, among those that share this Redis.
     #[must_use]
     pub fn new(store: &RedisStore) -> Self {
+        let (partitions, links) = (store.partitions().clone(), store.links());
+        let (words, began) = (Words::new(links.len()), Instant::now());
+        let node = |(number, link)| {
+            let partitions = partitions.clone();
+            let is_told_of = move |session_id: &str| partitions.number(session_id) == number;
+            Node::new(link, Box::new(is_told_of), words.clone(), began)
+        };
+        let work: Vec<_> = links.into_iter().enumerate().map(node).collect();
+        let nodes = work.iter().map(|(node, ..)| node.clone()).collect();
+        Self { partitions, nodes, work: Mutex::new(work), tasks: Mutex::default() }
+    }
+
+    /// The node of a user's partition, or of a session's.
+    fn of(&self, id: &str) -> &Arc<Node> {
+        &self.nodes[self.partitions.number(id)]
+    }
+}
+
+impl Node {
+    fn new(link: Link, is_told_of: Box<dyn Fn(&str) -> bool + Send + Sync>, words: Arc<Words>, began: Instant) -> Work {
         let (claims, claimed) = Claims::new();
         let (leaving, left) = mpsc::unbounded_channel();
-        let node = Node {
-            link: Arc::new(store.link()),
+        let node = Self {
+            link: Arc::new(link),
+            is_told_of,
             users: Users::new(),
             asked: Asked::default(),
             claims,
@@ -84,36 +125,28 @@ impl Cluster {
             membership: watch::Sender::new(NOT_JOINED),
             answers: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            moves: AtomicBool::new(false),
             unheard: Mutex::default(),
             local: OnceLock::new(),
             telling: Turns::new(),
             leaving,
+            words,
+            began,
         };
-        Self { node: Arc::new(node), work: Mutex::new(Some((claimed, left))), tasks: Mutex::default() }
-    }
-}
-
-impl Peers for Cluster {
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.node.link.check().await })
+        (Arc::new(node), claimed, left)
     }
 
-    fn join(&self, local: Arc<dyn Local>) {
-        let Some((claimed, left)) = self.work.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        self.node.local.set(local).ok();
-        let tasks = [
-            tokio::spawn(claims::run(claimed, self.node.link.clone())).abort_handle(),
-            tokio::spawn(tell_departures(self.node.clone(), left)).abort_handle(),
-            tokio::spawn(member::run(self.node.clone())).abort_handle(),
-        ];
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    /// Logs something about this node.
+    pub(super) fn says(&self, word: Word, about: &(dyn Display + Sync)) {
+        self.words.say(word, about);
     }
 
+    /// # Errors
+    /// Where it has not joined, has not caught up, or has lost touch.
     fn ready(&self) -> Result<(), StoreError> {
-        let node = &self.node;
-        match node.joined().number > 0 && node.settled.load(Ordering::SeqCst) && node.answers.load(Ordering::SeqCst) {
+        match self.joined().number > 0 && self.settled.load(Ordering::SeqCst) && self.answers.load(Ordering::SeqCst) {
             true => Ok(()),
-            false => Err(node
+            false => Err(self
                 .unheard
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -121,39 +154,76 @@ impl Peers for Cluster {
                 .unwrap_or(StoreError::NotJoined)),
         }
     }
+}
+
+impl Peers for Cluster {
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.nodes[0].link.check())
+    }
+
+    fn join(&self, local: Arc<dyn Local>) {
+        for (node, claimed, left) in self.work.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            node.local.set(local.clone()).ok();
+            let tasks = [
+                tokio::spawn(claims::run(claimed, node.link.clone())).abort_handle(),
+                tokio::spawn(tell_departures(node.clone(), left)).abort_handle(),
+                tokio::spawn(member::run(node)).abort_handle(),
+            ];
+            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+        }
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        let problems = self.nodes.iter().enumerate().filter_map(|(number, node)| Some((number, node.ready().err()?)));
+        let problems: Vec<_> = problems.collect();
+        let Some((_, first)) = problems.first() else { return Ok(()) };
+        if self.nodes.len() == 1 {
+            return Err(first.clone());
+        }
+        let which = problems.iter().map(|(number, _)| *number).collect();
+        Err(StoreError::Partitions { which, all: self.nodes.len(), first: Box::new(first.clone()) })
+    }
 
     fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Stay, StoreError>> {
-        Box::pin(self.node.clone().enter(user_id, acknowledges))
+        Box::pin(self.of(user_id).clone().enter(user_id, acknowledges))
     }
 
     fn standing(&self, user_id: &str) -> Standing {
-        match self.node.users.standing(user_id, self.node.joined().number) {
+        let node = self.of(user_id);
+        match node.users.standing(user_id, node.joined().number) {
+            _ if node.moves.load(Ordering::SeqCst) => Standing::Elsewhere,
             // The store does not answer, so it need not be asked.
-            Standing::Unsure if !self.node.answers.load(Ordering::SeqCst) => Standing::Alone,
+            Standing::Unsure if !node.answers.load(Ordering::SeqCst) => Standing::Alone,
             standing => standing,
         }
     }
 
     fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
         Box::pin(async move {
-            let (node, events) = (self.node.clone(), payloads.len());
+            let (node, events) = (self.of(user_id).clone(), payloads.len());
             let question = node.asked.open();
             // A store that does not answer is not waited for.
-            if node.joined().number == 0 && !node.answers.load(Ordering::SeqCst) {
+            if node.joined().number == 0 && !node.is_there() {
                 return Err(StoreError::NotJoined);
             }
             let mut gone = 0;
-            let routed = loop {
+            let (routed, joined) = loop {
                 let joined = node.joined_after(gone).await?;
                 let body = message::events(joined.id, question.n, user_id, payloads);
                 match node.link.route(joined.id, user_id, payloads, &body).await? {
-                    Some(routed) => break routed,
+                    Some(routed) => break (routed, joined),
                     None => gone = joined.number,
                 }
             };
             let user_id = user_id.to_owned();
             let taken: Taken = Box::pin(async move {
-                let taken = question.gather(routed.heard, events, HAND_OVER).await;
+                let mut membership = node.membership.subscribe();
+                let taken = tokio::select! {
+                    biased;
+                    taken = question.gather(routed.heard, events, HAND_OVER) => taken,
+                    // Answers go to who has asked, and that is nobody any more.
+                    _ = membership.wait_for(|now| now.number != joined.number) => vec![false; events],
+                };
                 let nobody = !taken.contains(&true);
                 // Nodes have heard, so the script did not apply the cap; but the clients there had gone.
                 let uncapped = routed.heard > 0 && nobody && !routed.acknowledged;
@@ -167,15 +237,15 @@ impl Peers for Cluster {
     }
 
     fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(self.node.link.missed(user_id))
+        Box::pin(self.of(user_id).link.missed(user_id))
     }
 
     fn claim(&self, user_id: &str, entry: EntryId) {
-        self.node.claims.take(user_id, entry);
+        self.of(user_id).claims.take(user_id, entry);
     }
 
     fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(self.node.claims.flush(Some(user_id)))
+        Box::pin(self.of(user_id).claims.flush(Some(user_id)))
     }
 
     fn end_session<'a>(
@@ -183,26 +253,47 @@ impl Peers for Cluster {
         session_id: &'a str,
         but_for: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.node.link.tell_all(&message::ended(session_id, but_for)).await })
+        // Each process listens in each partition; one that is out of touch there verifies just these sessions again.
+        Box::pin(async move { self.of(session_id).link.tell_all(&message::ended(session_id, but_for)).await })
     }
 
     fn leave(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            timeout(NOTE, self.node.claims.flush(None)).await.ok();
+            let flushed = future::join_all(self.nodes.iter().map(|node| node.claims.flush(None)));
+            timeout(NOTE, flushed).await.ok();
             for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 task.abort();
             }
-            let Membership { number, id } = self.node.membership.send_replace(NOT_JOINED);
-            if number > 0
-                && let Err(error) = self.node.link.end(id).await
-            {
-                tracing::warn!(%error, "the other nodes will take this one for alive until its lease ends");
-            }
+            future::join_all(self.nodes.iter().map(|node| async {
+                let Membership { number, id } = node.membership.send_replace(NOT_JOINED);
+                if number > 0
+                    && let Err(error) = node.link.end(id).await
+                {
+                    tracing::warn!(%error, "the other nodes will take this one for alive until its lease ends");
+                }
+            }))
+            .await;
         })
     }
 }
 
 impl Node {
+    /// Takes note of whether the store has answered.
+    pub(super) fn note_answer(&self, error: Option<&StoreError>) {
+        self.moves.store(error.is_some_and(|error| self.link.moves(error)), Ordering::SeqCst);
+        self.answers.store(error.is_none(), Ordering::SeqCst);
+    }
+
+    /// Takes note that nothing is heard any more: where that is because of a move, others go on with the store.
+    pub(super) fn note_ended(&self) {
+        self.moves.store(self.link.has_moved(), Ordering::SeqCst);
+    }
+
+    /// Whether there is a store, though it may have to be found.
+    fn is_there(&self) -> bool {
+        self.answers.load(Ordering::SeqCst) || self.moves.load(Ordering::SeqCst)
+    }
+
     pub(super) fn joined(&self) -> Membership {
         *self.membership.borrow()
     }

@@ -122,7 +122,10 @@ impl Users {
     pub(super) fn standing(&self, user_id: &str, joined: u64) -> Standing {
         match self.shard(user_id).get(user_id) {
             Some(user) if user.devices == 0 || user.shared => Standing::Elsewhere,
-            Some(user) if user.registered.is_some_and(|(when, _)| when == joined) => Standing::Alone,
+            // Whoever has missed something is given that first.
+            Some(user) if user.registered.is_some_and(|(when, _)| when == joined) && user.caught_up == joined => {
+                Standing::Alone
+            }
             Some(_) => Standing::Unsure,
             None => Standing::Elsewhere,
         }
@@ -171,6 +174,10 @@ mod tests {
         users.note("a", 1, Mode::Plain, false, 0);
         assert_eq!(users.standing("a", 1), Standing::Alone);
         assert_eq!(users.standing("a", 2), Standing::Unsure);
+        users.note("a", 2, Mode::Plain, false, 0);
+        assert_eq!(users.standing("a", 2), Standing::Unsure, "something may have been missed");
+        users.caught_up("a", 2);
+        assert_eq!(users.standing("a", 2), Standing::Alone);
         users.note("a", 2, Mode::Plain, true, 0);
         assert_eq!(users.standing("a", 2), Standing::Elsewhere);
     }
@@ -196,6 +203,7 @@ mod tests {
         users.note("a", 1, Mode::Plain, true, 0);
         users.doubt_until(Instant::now() + LATELY);
         users.note("a", 2, Mode::Plain, false, 0);
+        users.caught_up("a", 2);
         users.mark_alone("a", 1);
         assert_eq!(users.standing("a", 2), Standing::Elsewhere);
         users.arrive("b", false, 2);

@@ -15,6 +15,7 @@ const AUTHORITY: Variable = Variable { plain: "REDIS_TLS_CA", file: "REDIS_TLS_C
 const CERTIFICATE: Variable = Variable { plain: "REDIS_TLS_CERT", file: "REDIS_TLS_CERT_FILE" };
 const KEY: Variable = Variable { plain: "REDIS_TLS_KEY", file: "REDIS_TLS_KEY_FILE" };
 const SERVER_NAME: &str = "REDIS_TLS_SERVER_NAME";
+const CLUSTER: &str = "REDIS_CLUSTER";
 const SENTINELS: &str = "REDIS_SENTINELS";
 const MASTER: &str = "REDIS_SENTINEL_MASTER";
 const SENTINEL_USERNAME: &str = "REDIS_SENTINEL_USERNAME";
@@ -23,7 +24,7 @@ const SENTINEL_PASSWORD: Variable = Variable { plain: "REDIS_SENTINEL_PASSWORD",
 /// What shows that somebody means to use Redis.
 const MEANT: [&str; 5] = [URL.plain, URL.file, SENTINELS, "REDIS_HOST", "STORE"];
 /// What belongs to a Redis whose place is not told.
-const BELONGS: [&str; 5] = ["REDIS_PORT", "REDIS_USERNAME", PASSWORD.plain, PASSWORD.file, "REDIS_DB"];
+const BELONGS: [&str; 6] = ["REDIS_PORT", "REDIS_USERNAME", PASSWORD.plain, PASSWORD.file, "REDIS_DB", CLUSTER];
 
 impl Reader<'_> {
     pub(super) fn store(&mut self) -> Option<StoreConfig> {
@@ -71,6 +72,7 @@ impl Reader<'_> {
         let tls = self.asks_for_tls(asks_for_tls).and_then(|asks| self.redis_tls(asks));
         let (sentinels, min_replicas) = (self.sentinels(), self.number("REDIS_MIN_REPLICAS", 0, 0, 100));
         let sentinels = sentinels?;
+        let cluster = self.is_cluster();
         let place = match (url, host) {
             (url, host) if sentinels.is_some() => {
                 let place = [
@@ -123,6 +125,7 @@ impl Reader<'_> {
         if redis.db == 0 {
             redis.db = i64::try_from(db?).ok()?;
         }
+        self.cluster(&mut redis, cluster?);
         Some(redis)
     }
 
@@ -165,12 +168,11 @@ impl Reader<'_> {
 
     /// No error shows anything of a URL: there may be a password in any part of one that is written wrongly.
     fn redis_url(&mut self, variable: &'static str, url: &str) -> Option<RedisConfig> {
-        let form = "must be redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or the same with rediss:// for TLS";
+        let form = "must be redis://[USER[:PASSWORD]@]HOST[:PORT][,HOST…][/DB], or the same with rediss:// for TLS";
         let Some((scheme, rest)) = url.split_once("://") else { return self.error(variable, form) };
         let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
         let unsupported = match scheme {
-            "redis" | "rediss" if hosts.contains(',') => Some("names several hosts"),
             "redis" | "rediss" => None,
             "redis+unix" | "unix" => Some("names a Unix socket"),
             "redis+sentinel" | "redis-sentinel" | "sentinel" => {
@@ -182,8 +184,10 @@ impl Reader<'_> {
             let only = format!("{what}, which is not supported yet: this server wants one Redis, at redis://HOST:PORT");
             return self.error(variable, only);
         }
-        // Who encrypts is nothing to the reader of URLs.
-        let info = match format!("redis://{rest}").into_connection_info() {
+        // Who encrypts is nothing to the reader of URLs, and of several hosts it would read one.
+        let (before, behind) = (&place[..place.len() - hosts.len()], &rest[place.len()..]);
+        let one = |host: &str| format!("redis://{before}{host}{behind}").into_connection_info();
+        let info = match one(hosts.split(',').next().unwrap_or_default()) {
             Ok(info) if !url.contains(['?', '#']) => info,
             _ => {
                 let escaped =
@@ -197,11 +201,17 @@ impl Reader<'_> {
         let db @ 0..=65_535 = login.db() else {
             return self.error(variable, "has no database number from 0 to 65535 at its end");
         };
+        let cluster: Option<Vec<_>> = match hosts.contains(',') {
+            false => Some(Vec::new()),
+            true => hosts.split(',').map(|host| address(one(host).ok()?.addr())).collect(),
+        };
+        let Some(cluster) = cluster else { return self.error(variable, form) };
         let text = |it: Option<&str>| it.filter(|it| !it.is_empty()).map(str::to_owned);
         Some(RedisConfig {
             username: text(login.username()),
             password: text(login.password()).map(Secret::from),
             db,
+            cluster,
             ..RedisConfig::at(host, *port)
         })
     }
@@ -216,6 +226,35 @@ impl Reader<'_> {
                 self.error("REDIS_TLS", format!("is false, and {url} asks for TLS: rediss://"))
             }
             (Some(_), _) => self.error("REDIS_TLS", "must be true or false"),
+        }
+    }
+
+    /// Whether `REDIS_CLUSTER` says that it is one, where it says anything.
+    fn is_cluster(&mut self) -> Option<Option<bool>> {
+        match self.text(CLUSTER).as_deref() {
+            None => Some(None),
+            Some("true") => Some(Some(true)),
+            Some("false") => Some(Some(false)),
+            Some(_) => self.error(CLUSTER, "must be true or false"),
+        }
+    }
+
+    /// Several hosts are those of a cluster; one may be, where that is said.
+    fn cluster(&mut self, redis: &mut RedisConfig, is_one: Option<bool>) {
+        if is_one == Some(false) && !redis.cluster.is_empty() {
+            self.error::<()>(CLUSTER, "is false, and REDIS_URL has several hosts, as only a cluster has");
+        }
+        if is_one != Some(true) && redis.cluster.is_empty() {
+            return;
+        }
+        if redis.sentinels.is_some() {
+            self.error::<()>(CLUSTER, format!("is true, and {SENTINELS} is set: a cluster has no sentinels"));
+        }
+        if redis.db != 0 {
+            self.error::<()>("REDIS_DB", "is set, be it in REDIS_URL, and a cluster has one database: 0");
+        }
+        if redis.cluster.is_empty() {
+            redis.cluster = vec![Address { host: redis.host.clone(), port: redis.port }];
         }
     }
 
@@ -286,6 +325,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+fn address(place: &ConnectionAddr) -> Option<Address> {
+    let ConnectionAddr::Tcp(host, port) = place else { return None };
+    Some(Address { host: host.clone(), port: *port })
 }
 
 /// What `REDIS_PORT` says.

@@ -1,9 +1,38 @@
 //! The system's limit of open files: raised as far as it goes, and what it leaves for connections.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::SPARE;
 
 /// What is needed for everything else: the store's connections, the listener, files of the embedded store, the log.
 const RESERVE: usize = 32;
+
+/// So many of these are for the store. A Redis Cluster has as many servers as it likes.
+const OF_THE_STORE: usize = 16;
+
+/// How many the store has.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// A file of the store's, until it is dropped.
+pub(crate) struct StoreFile(());
+
+impl StoreFile {
+    pub(crate) fn new() -> Self {
+        HELD.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for StoreFile {
+    fn drop(&mut self) {
+        HELD.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many the store has beyond those that are reserved for it.
+pub(super) fn beyond() -> usize {
+    HELD.load(Ordering::Relaxed).saturating_sub(OF_THE_STORE)
+}
 
 /// The least that is tried.
 const LEAST: usize = 16;

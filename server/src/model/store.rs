@@ -1,6 +1,6 @@
 //! What all stores have in common: how they fail, and that they say whether they answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -22,9 +22,9 @@ pub enum StoreError {
     /// It has answered something that it should never answer.
     #[error("the store gave an answer that makes no sense")]
     Senseless,
-    /// It is of a kind that spreads its keys, or only points at others.
+    /// It is of another kind than the settings say: it spreads its keys, or only points at others.
     #[error(
-        "redis runs in {0} mode; this server needs a standalone Redis, or the primary of a replicated one; REDIS_SENTINELS is for sentinels"
+        "redis runs in {0} mode, and none of the settings says so: REDIS_CLUSTER=true is for a cluster, REDIS_SENTINELS for sentinels"
     )]
     Unsupported(String),
     /// It is a copy of another, which takes no writes.
@@ -33,6 +33,9 @@ pub enum StoreError {
     /// What was to be a sentinel is something else.
     #[error("REDIS_SENTINELS names a server that is no sentinel")]
     NotSentinel,
+    /// What was to be a cluster is something else.
+    #[error("redis is no server of a Redis Cluster, and REDIS_CLUSTER, or REDIS_URL with several hosts, says so")]
+    NotCluster,
     /// The sentinels watch over something else.
     #[error("the sentinels know no primary by the name {0:?}, which is that of REDIS_SENTINEL_MASTER")]
     UnknownMaster(String),
@@ -48,6 +51,16 @@ pub enum StoreError {
     /// This node is out of touch with the others.
     #[error("this node has not joined the others")]
     NotJoined,
+    /// This node is out of touch with the others in some of the partitions over which users are spread.
+    #[error("in {} of {all} partitions ({which:?}): {first}", .which.len())]
+    Partitions {
+        /// Their numbers.
+        which: Vec<usize>,
+        /// How many there are.
+        all: usize,
+        /// What is wrong in the first of them.
+        first: Box<Self>,
+    },
     /// A subscription brings nothing of what is said.
     #[error("this node does not hear what is said to {}", match .0 { Channel::One => "it", Channel::All => "all" })]
     Deaf(Channel),
@@ -59,8 +72,11 @@ pub enum StoreError {
 impl StoreError {
     /// What anybody may be told of it: which kind of failure it is, without an address or a path (AUTH-24).
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
+    pub fn kind(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Partitions { which, all, first } => {
+                return format!("in {} of {all} partitions of users ({which:?}), {}", which.len(), first.kind()).into();
+            }
             Self::NotCopied => "the store could not copy what was written to where it has to be",
             Self::TimedOut(_)
             | Self::Redis(_)
@@ -68,6 +84,7 @@ impl StoreError {
             | Self::Database(_)
             | Self::Replica
             | Self::NotSentinel
+            | Self::NotCluster
             | Self::UnknownMaster(_) => "the store does not answer, or refuses",
             Self::Senseless => "the store gave an answer that makes no sense",
             Self::Unsupported(_) | Self::TooOld(_) => "the store is of a kind that this server cannot use",
@@ -76,7 +93,7 @@ impl StoreError {
             Self::Deaf(Channel::One) => "this server does not hear what the others tell it",
             Self::Deaf(Channel::All) => "this server does not hear what the others tell all",
             Self::Closed => "the store is closed",
-        }
+        })
     }
 }
 

@@ -69,7 +69,7 @@ async fn store(config: &Config) -> Result<(), String> {
     loop {
         match collaborators.probe.probe().await {
             Ok(()) => return Ok(()),
-            Err(error) if began.elapsed() > STORE_WITHIN => return Err(error.kind().to_owned()),
+            Err(error) if began.elapsed() > STORE_WITHIN => return Err(error.kind().into_owned()),
             Err(_) => sleep(EVERY).await,
         }
     }

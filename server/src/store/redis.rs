@@ -11,12 +11,16 @@ use about::Kind;
 use clock::Clock;
 use connect::{Connector, Locate};
 use eviction::Eviction;
-use line::{Line, Writer, Written};
+use futures_util::future;
+use line::{Line, Pair, Written};
+use lines::{Lines, Way};
+use partitions::{Partition, Partitions};
 use peers::Link;
 use scripts::Scripts;
 use sentinel::Watchers;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
+use topology::Topology;
 use uuid::Uuid;
 
 use super::Limits;
@@ -30,10 +34,14 @@ mod clock;
 mod connect;
 mod eviction;
 mod line;
+mod lines;
+pub(crate) mod partitions;
 pub(crate) mod peers;
 mod scripts;
 mod sentinel;
+mod subscriptions;
 mod tls;
+mod topology;
 
 pub use tls::{Tls, TlsError};
 
@@ -65,6 +73,9 @@ pub struct RedisConfig {
     pub tls: Option<Tls>,
     /// Who says where Redis is, in place of `host` and `port`: `REDIS_SENTINELS`.
     pub sentinels: Option<Sentinels>,
+    /// Servers of a Redis Cluster, which tell where all are, in place of `host` and `port`: `REDIS_CLUSTER`, or `REDIS_URL` with several
+    /// hosts. None where it is no cluster.
+    pub cluster: Vec<Address>,
     /// `REDIS_MIN_REPLICAS`: how many replicas must have an event before its emission is confirmed, and a session before it counts.
     pub min_replicas: u64,
 }
@@ -103,6 +114,7 @@ impl RedisConfig {
             db: 0,
             tls: None,
             sentinels: None,
+            cluster: Vec::new(),
             min_replicas: 0,
         }
     }
@@ -114,6 +126,10 @@ impl RedisConfig {
             Some(Sentinels { master, addresses, .. }) => {
                 format!("{master:?} of {} sentinels{tls}, database {}", addresses.len(), self.db)
             }
+            None if !self.cluster.is_empty() => {
+                let places: Vec<_> = self.cluster.iter().map(|it| format!("{}:{}", it.host, it.port)).collect();
+                format!("cluster of {}{tls}", places.join(", "))
+            }
             None => format!("at {}:{}{tls}, database {}", self.host, self.port, self.db),
         }
     }
@@ -121,13 +137,12 @@ impl RedisConfig {
 
 /// Queues, sessions and answers in Redis.
 pub struct RedisStore {
-    line: Line,
-    writer: Writer,
+    lines: Lines,
+    partitions: Partitions,
     scripts: Arc<Scripts>,
     eviction: Eviction,
     /// When Redis has answered the heartbeat, where it has answered the last one.
     answered: watch::Receiver<Option<Instant>>,
-    db: i64,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -147,24 +162,47 @@ impl RedisStore {
             Some(watchers) => watchers.clone(),
             None => Arc::new(Address { host: config.host.clone(), port: config.port }),
         };
-        let connector = Connector::new(place, Kind::Primary, config.username.as_deref(), config.password.as_ref());
-        let line = Line::new(connector.with_db(config.db).with_tls(config.tls.clone()));
-        let writer = Writer::new(config.min_replicas, &line);
+        let is_cluster = !config.cluster.is_empty();
+        let kind = if is_cluster { Kind::Member } else { Kind::Primary };
+        let connector = Connector::new(place, kind, config.username.as_deref(), config.password.as_ref());
+        let connector = connector.with_db(config.db).with_tls(config.tls.clone());
+        let mut tasks = Vec::new();
+        let (lines, partitions) = if is_cluster {
+            let topology = Arc::new(Topology::new(config.cluster.clone(), connector, config.min_replicas));
+            tasks.push(tokio::spawn(topology::follow(topology.clone())));
+            (Lines::Many(topology), Partitions::of_cluster())
+        } else {
+            let pair = Pair::new(connector, config.min_replicas);
+            if let Some(watchers) = watchers {
+                let both = [pair.line.clone(), pair.writer.line().clone()];
+                tasks.push(tokio::spawn(sentinel::follow(watchers, both)));
+            }
+            (Lines::One(pair), Partitions::one(config.db))
+        };
         let (clock, eviction) = (Clock::default(), Eviction::default());
-        let scripts = Arc::new(Scripts::new(limits, clock.clone()));
+        let scripts = Arc::new(Scripts::new(partitions.clone(), limits, clock.clone()));
         let (found, answered) = watch::channel(None);
-        let heartbeat = keep_trying(line.clone(), scripts.clone(), clock, eviction.clone(), found);
-        let mut tasks = vec![tokio::spawn(heartbeat)];
-        if let Some(watchers) = watchers {
-            tasks.push(tokio::spawn(sentinel::follow(watchers, [line.clone(), writer.line().clone()])));
-        }
-        Self { line, writer, scripts, eviction, answered, db: config.db, tasks }
+        tasks.push(tokio::spawn(keep_trying(lines.clone(), scripts.clone(), clock, eviction.clone(), found)));
+        Self { lines, partitions, scripts, eviction, answered, tasks }
     }
 
-    /// The way to the other nodes that share this Redis.
-    pub(crate) fn link(&self) -> Link {
-        let (line, writer, scripts) = (self.line.clone(), self.writer.clone(), self.scripts.clone());
-        Link::new(line, writer, scripts, self.eviction.clone(), self.db)
+    /// Over which partitions users are spread.
+    pub(crate) const fn partitions(&self) -> &Partitions {
+        &self.partitions
+    }
+
+    /// The ways to the other nodes that share this Redis: one for each partition.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        let link = |partition: &Partition| {
+            let way = self.lines.way(partition.slot());
+            Link::new(way, partition.clone(), self.scripts.clone(), self.eviction.clone())
+        };
+        self.partitions.iter().map(link).collect()
+    }
+
+    /// The way to what belongs to a user, or is known by another name.
+    fn way(&self, name: &str) -> Way {
+        self.lines.way(self.partitions.of(name).slot())
     }
 }
 
@@ -175,7 +213,7 @@ impl Drop for RedisStore {
 }
 
 async fn keep_trying(
-    line: Line,
+    lines: Lines,
     scripts: Arc<Scripts>,
     clock: Clock,
     eviction: Eviction,
@@ -183,7 +221,7 @@ async fn keep_trying(
 ) {
     let mut reachable = true;
     loop {
-        let answered = look(&line, &scripts, &clock, &eviction).await;
+        let answered = look(&lines, &scripts, &clock, &eviction).await;
         match &answered {
             Ok(()) if !reachable => tracing::info!("redis answers again"),
             Err(error) if reachable => tracing::warn!(%error, "redis does not answer"),
@@ -191,24 +229,41 @@ async fn keep_trying(
         }
         reachable = answered.is_ok();
         found.send_replace(reachable.then(Instant::now));
-        // An error is an answer; where there is none, the connection may be dead and nobody have said so.
-        if matches!(answered, Err(StoreError::TimedOut(_))) {
-            line.give_up();
-        }
         tokio::time::sleep(HEARTBEAT).await;
     }
 }
 
-/// Asks Redis what time it is, and whether it keeps what it is given.
-async fn look(line: &Line, scripts: &Scripts, clock: &Clock, eviction: &Eviction) -> Result<(), StoreError> {
-    let (seconds, microseconds, memory): (u64, u64, Option<(u64, String)>) = line.ask(&scripts.look()).await?;
-    clock.note((seconds, microseconds));
-    eviction.note(memory);
+/// What a server has said: the time, and its bound of memory with its policy.
+type Looked = (u64, u64, Option<(u64, String)>);
+
+/// Asks Redis what time it is, and whether it keeps what it is given. Of several servers the slowest clock counts, so that nothing is
+/// done later than it is wanted, and whichever throws away what it has.
+async fn look(lines: &Lines, scripts: &Scripts, clock: &Clock, eviction: &Eviction) -> Result<(), StoreError> {
+    let answers = future::join_all(lines.all().await.into_iter().map(|line| look_at(line, scripts))).await;
+    if answers.is_empty() {
+        return Err(StoreError::TimedOut(TIMEOUT));
+    }
+    if answers.iter().any(Result::is_err) {
+        lines.look_again();
+    }
+    let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if let Some(slowest) = answers.iter().map(|(seconds, microseconds, _)| (*seconds, *microseconds)).min() {
+        clock.note(slowest);
+    }
+    let evicts =
+        |(_, _, memory): &Looked| memory.as_ref().is_some_and(|(bound, policy)| Eviction::is_one(*bound, policy));
+    let worst = answers.iter().position(evicts).unwrap_or_default();
+    eviction.note(answers.into_iter().nth(worst).and_then(|(_, _, memory)| memory));
     Ok(())
 }
 
-fn session_key(id: &str) -> String {
-    format!("notify:session:{id}")
+async fn look_at(line: Line, scripts: &Scripts) -> Result<Looked, StoreError> {
+    let answer = line.ask(&scripts.look()).await;
+    // An error is an answer; where there is none, the connection may be dead and nobody have said so.
+    if matches!(answer, Err(StoreError::TimedOut(_))) {
+        line.give_up();
+    }
+    answer
 }
 
 /// The ids, how many nodes have heard of them, and whether somebody acknowledges.
@@ -225,11 +280,11 @@ impl OfflineQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let appended = self.writer.ask::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
+            let appended = self.way(user_id).write::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
             let (ids, ..): Appended = match appended {
                 Written::Copied(appended) => appended,
                 Written::Here((ids, ..)) => {
-                    self.line.ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
+                    self.way(user_id).ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
                     return Err(StoreError::NotCopied);
                 }
             };
@@ -244,27 +299,27 @@ impl OfflineQueue for RedisStore {
             for event in events {
                 call.arg(name(event.after)).arg(event.payload);
             }
-            self.line.ask(&call).await
+            self.way(user_id).ask(&call).await
         })
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
         Box::pin(async move {
-            let entries: Vec<Entry> = self.line.ask(&self.scripts.read(user_id)).await?;
+            let entries: Vec<Entry> = self.way(user_id).ask(&self.scripts.read(user_id)).await?;
             Ok(entries.into_iter().filter_map(queued).collect())
         })
     }
 
     fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
         Box::pin(async move {
-            let entries: Option<Vec<Entry>> = self.line.ask(&self.scripts.drain(user_id, drain)).await?;
+            let entries: Option<Vec<Entry>> = self.way(user_id).ask(&self.scripts.drain(user_id, drain)).await?;
             Ok(entries.map(|entries| entries.into_iter().filter_map(queued).collect()))
         })
     }
 
     fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.line.ask::<()>(&self.scripts.renew_drain(user_id, drain)).await {
+            if let Err(error) = self.way(user_id).ask::<()>(&self.scripts.renew_drain(user_id, drain)).await {
                 tracing::debug!(%error, "another node may take a queue for free that is on its way");
             }
         })
@@ -272,7 +327,7 @@ impl OfflineQueue for RedisStore {
 
     fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = self.line.ask::<()>(&self.scripts.release(user_id, drain)).await {
+            if let Err(error) = self.way(user_id).ask::<()>(&self.scripts.release(user_id, drain)).await {
                 tracing::debug!(%error, "others have to wait until they may drain a queue");
             }
         })
@@ -284,9 +339,9 @@ impl OfflineQueue for RedisStore {
         ids: &'a [EntryId],
         drain: Option<Uuid>,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(
-            async move { self.line.ask(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await },
-        )
+        Box::pin(async move {
+            self.way(user_id).ask(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await
+        })
     }
 }
 
@@ -298,11 +353,11 @@ impl AckQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let kept = self.writer.ask::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
+            let kept = self.way(user_id).write::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
             let (ids, ..): Appended = match kept {
                 Written::Copied(kept) => kept,
                 Written::Here((ids, ..)) => {
-                    self.line.ask::<()>(self.scripts.confirm(user_id, 0).arg(ids)).await?;
+                    self.way(user_id).ask::<()>(self.scripts.confirm(user_id, 0).arg(ids)).await?;
                     return Err(StoreError::NotCopied);
                 }
             };
@@ -318,13 +373,13 @@ impl AckQueue for RedisStore {
     ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
         Box::pin(async move {
             let call = self.scripts.backlog(user_id, &name(after), trim);
-            let (dropped, entries): (u64, Vec<Entry>) = self.line.ask(&call).await?;
+            let (dropped, entries): (u64, Vec<Entry>) = self.way(user_id).ask(&call).await?;
             Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
         })
     }
 
     fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.line.ask(self.scripts.confirm(user_id, told).arg(names(ids))).await })
+        Box::pin(async move { self.way(user_id).ask(self.scripts.confirm(user_id, told).arg(names(ids))).await })
     }
 }
 
@@ -359,28 +414,28 @@ impl SessionStore for RedisStore {
             let stored = StoredSession { user_id: session.user_id.clone(), expires_at_ms: session.expires_at_ms };
             let stored = serde_json::to_string(&stored).expect("strings and numbers are JSON");
             let mut set = redis::cmd("SET");
-            set.arg(session_key(id)).arg(stored);
+            set.arg(self.partitions.of(id).session(id)).arg(stored);
             if let Some(end) = session.expires_at_ms {
                 // Redis takes no time before its epoch; the first millisecond is past enough.
                 set.arg("PXAT").arg(end.max(1));
             }
-            self.writer.ask::<()>(&set).await?.copied()
+            self.way(id).write::<()>(&set).await?.copied()
         })
     }
 
     fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move {
             let mut del = redis::cmd("DEL");
-            del.arg(session_key(id));
-            self.writer.ask::<bool>(&del).await?.copied()
+            del.arg(self.partitions.of(id).session(id));
+            self.way(id).write::<bool>(&del).await?.copied()
         })
     }
 
     fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
         Box::pin(async move {
             let mut get = redis::cmd("GET");
-            get.arg(session_key(id));
-            let stored: Option<Vec<u8>> = self.line.ask(&get).await?;
+            get.arg(self.partitions.of(id).session(id));
+            let stored: Option<Vec<u8>> = self.way(id).ask(&get).await?;
             // One that cannot be read is as good as none: its user has to sign in again.
             let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
             Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
@@ -393,7 +448,8 @@ impl Answers for RedisStore {
         Box::pin(async move {
             // What may be thrown away keeps nobody from emitting twice.
             self.eviction.check()?;
-            let (found, said): (String, Option<String>) = self.line.ask(&self.scripts.claim_key(key, by, body)).await?;
+            let (found, said): (String, Option<String>) =
+                self.way(key).ask(&self.scripts.claim_key(key, by, body)).await?;
             match (found.as_str(), said) {
                 ("ours", part) => Ok(Claim::Ours(part)),
                 ("at work", _) => Ok(Claim::AtWork),
@@ -405,7 +461,7 @@ impl Answers for RedisStore {
     }
 
     fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.line.ask(&self.scripts.renew_key(key, by)).await })
+        Box::pin(async move { self.way(key).ask(&self.scripts.renew_key(key, by)).await })
     }
 
     fn settle<'a>(
@@ -420,7 +476,7 @@ impl Answers for RedisStore {
             Outcome::Part(part) => ("part", part.as_str()),
             Outcome::Nothing => ("nothing", ""),
         };
-        Box::pin(async move { self.line.ask(&self.scripts.settle_key(key, by, body, what, said)).await })
+        Box::pin(async move { self.way(key).ask(&self.scripts.settle_key(key, by, body, what, said)).await })
     }
 }
 

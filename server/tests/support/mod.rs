@@ -11,6 +11,7 @@ pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod sentinel;
 pub(crate) mod server;
+pub(crate) mod shards;
 
 use std::path::{Path, PathBuf};
 

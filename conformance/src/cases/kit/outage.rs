@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::control::body_for;
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
 
 /// How soon the store's state shows, how soon all works again, and how long an answer may take meanwhile.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
+
+/// How long to wait before what was refused is tried again.
+pub(crate) const AGAIN: Duration = Duration::from_millis(50);
 
 /// How a store is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,4 +98,21 @@ pub(crate) async fn in_time(answer: impl Future<Output = Outcome<Answer>>) -> Ou
 /// An emission is answered with this status, and in time.
 pub(crate) async fn answered(t: &Bench, user: &User, n: usize, status: u16) -> Outcome {
     in_time(t.control("POST", "/events", &body_for(user, n))).await?.expect_status(status)
+}
+
+/// Emits events from `first` on until one is accepted; returns its number.
+pub(crate) async fn emit_until_accepted(t: &Bench, user: &User, first: usize, deadline: Instant) -> Outcome<usize> {
+    let mut n = first;
+    loop {
+        let answer = t.control("POST", "/events", &body_for(user, n)).await?;
+        if answer.status == 202 {
+            return Ok(n);
+        }
+        answer.expect_status(503)?;
+        if Instant::now() > deadline {
+            return Err(mismatch("an event accepted by then", answer.describe()));
+        }
+        n += 1;
+        sleep(AGAIN).await;
+    }
 }

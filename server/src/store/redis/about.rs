@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Primary,
     /// One that watches over such.
     Sentinel,
+    /// One of a Redis Cluster: what it has no slot for it refuses by itself.
+    Member,
 }
 
 /// What it says; what it does not say is empty, and held against nobody.
@@ -46,11 +48,14 @@ impl About {
         if kind == Kind::Sentinel {
             return if ["", "sentinel"].contains(&self.mode.as_str()) { Ok(()) } else { Err(StoreError::NotSentinel) };
         }
+        if kind == Kind::Member && !["", "cluster"].contains(&self.mode.as_str()) {
+            return Err(StoreError::NotCluster);
+        }
         let major = self.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         match (major, self.mode.as_str(), self.role.as_str()) {
-            (_, "cluster" | "sentinel", _) => Err(StoreError::Unsupported(self.mode)),
+            (_, "cluster" | "sentinel", _) if kind == Kind::Primary => Err(StoreError::Unsupported(self.mode)),
             (Some(..OLDEST), ..) => Err(StoreError::TooOld(self.version)),
-            (_, _, "replica" | "slave") => Err(StoreError::Replica),
+            (_, _, "replica" | "slave") if kind == Kind::Primary => Err(StoreError::Replica),
             _ => Ok(()),
         }
     }

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::{StreamExt, stream::BoxStream};
 use redis::{
-    AsyncConnectionConfig, RedisConnectionInfo, RedisError, RedisResult,
+    AsyncConnectionConfig, Msg, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult,
     aio::{MultiplexedConnection, PubSub},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::mpsc,
     task::AbortHandle,
     time::timeout,
 };
@@ -18,7 +20,10 @@ use super::{
     about::{About, Kind},
     tls,
 };
-use crate::model::{BoxFuture, Secret, StoreError};
+use crate::{
+    gate::files::StoreFile,
+    model::{BoxFuture, Secret, StoreError},
+};
 
 /// Says where a server is.
 pub(super) trait Locate: Send + Sync {
@@ -53,14 +58,22 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
+/// What is said on channels, for as long as they are heard.
+pub(crate) type Heard = BoxStream<'static, Msg>;
+
 /// A connection to a server that will do. What is under way on it ends with it, answered or not.
 pub(super) struct Connection {
     pub(super) address: Address,
     commands: MultiplexedConnection,
     driver: AbortHandle,
+    _file: StoreFile,
 }
 
 impl Connection {
+    fn new(address: Address, commands: MultiplexedConnection, driver: AbortHandle) -> Self {
+        Self { address, commands, driver, _file: StoreFile::new() }
+    }
+
     pub(super) fn commands(&self) -> MultiplexedConnection {
         self.commands.clone()
     }
@@ -85,6 +98,11 @@ impl Connector {
         Self { place, kind, login, db: 0, tls: None, known: Arc::default() }
     }
 
+    /// The same to the server at this very place.
+    pub(super) fn at(&self, address: &Address) -> Self {
+        Self { place: Arc::new(address.clone()), known: Arc::default(), ..self.clone() }
+    }
+
     pub(super) fn with_db(self, db: i64) -> Self {
         Self { db, ..self }
     }
@@ -106,7 +124,7 @@ impl Connector {
             let stream = self.reach(&address).await?;
             let (mut commands, driver) = MultiplexedConnection::new_with_config(&self.login, stream, config).await?;
             let driver = tokio::spawn(driver).abort_handle();
-            let connection = Connection { address: address.clone(), commands: commands.clone(), driver };
+            let connection = Connection::new(address.clone(), commands.clone(), driver);
             About::ask(&mut commands).await.check(self.kind)?;
             // Not before: other kinds of servers know none, and would say that instead of what they are.
             if self.db != 0 {
@@ -122,13 +140,30 @@ impl Connector {
     ///
     /// # Errors
     /// Where there is none within [`CONNECT_TIMEOUT`].
-    pub(super) async fn subscribe(&self, at: &Address, channels: &[String]) -> Result<PubSub, StoreError> {
+    pub(super) async fn subscribe(&self, at: &Address, channels: &[String]) -> Result<Heard, StoreError> {
         self.in_time(async {
             let mut subscription = PubSub::new(&self.login, self.reach(at).await?).await?;
             subscription.subscribe(channels).await?;
-            Ok(subscription)
+            Ok(subscription.into_on_message().boxed())
         })
         .await
+    }
+
+    /// A connection on which the server says things by itself, as what is said on channels of its slots. The library hears of such by
+    /// version 3 of the protocol only.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) async fn open_for_pushes(
+        &self,
+        at: &Address,
+        said: mpsc::UnboundedSender<PushInfo>,
+    ) -> Result<Connection, StoreError> {
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_push_sender(said);
+        let login = self.login.clone().set_protocol(ProtocolVersion::RESP3);
+        let stream = self.reach(at).await?;
+        let (commands, driver) = MultiplexedConnection::new_with_config(&login, stream, config).await?;
+        Ok(Connection::new(at.clone(), commands, tokio::spawn(driver).abort_handle()))
     }
 
     /// Where the server is; where nobody can say, where it was.
@@ -147,7 +182,12 @@ impl Connector {
         })
     }
 
-    async fn in_time<T>(&self, connection: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    /// # Errors
+    /// Where there is no answer within [`CONNECT_TIMEOUT`].
+    pub(super) async fn in_time<T>(
+        &self,
+        connection: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         match timeout(CONNECT_TIMEOUT, connection).await {
             Ok(Err(StoreError::Redis(error))) => Err(self.explain(error)),
             Ok(outcome) => outcome,

@@ -24,6 +24,11 @@ impl Default for Eviction {
 }
 
 impl Eviction {
+    /// Whether one of such a bound and policy throws away what it is given. Without a bound there is nothing to make room for.
+    pub(super) fn is_one(bound: u64, policy: &str) -> bool {
+        policy != "noeviction" && bound > 0
+    }
+
     /// Notes what Redis has just said: its bound of memory in bytes, where it has one, and its policy; nothing where it may not say.
     pub(super) fn note(&self, memory: Option<(u64, String)>) {
         let Some((bound, policy)) = memory else {
@@ -35,8 +40,7 @@ impl Eviction {
             });
             return;
         };
-        // Without a bound there is nothing to make room for.
-        let evicts = policy != "noeviction" && bound > 0;
+        let evicts = Self::is_one(bound, &policy);
         match (self.0.evicts.swap(evicts, Ordering::SeqCst), evicts) {
             (false, true) => tracing::warn!(
                 maxmemory_policy = policy,

@@ -248,3 +248,17 @@ impl Writer {
         *copied >= mine
     }
 }
+
+/// Both ways to one server.
+#[derive(Clone)]
+pub(super) struct Pair {
+    pub(super) line: Line,
+    pub(super) writer: Writer,
+}
+
+impl Pair {
+    pub(super) fn new(connector: Connector, replicas: u64) -> Self {
+        let line = Line::new(connector);
+        Self { writer: Writer::new(replicas, &line), line }
+    }
+}

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Script, aio::PubSubStream};
+use redis::Script;
 use uuid::Uuid;
 
-use super::{Appended, Entry, Line, Scripts, Writer, Written, entry_id, eviction::Eviction, names, queued};
+pub(crate) use super::connect::Heard;
+use super::{
+    Appended, Entry, Scripts, Written, entry_id, eviction::Eviction, lines::Way, names, partitions::Partition, queued,
+};
 use crate::model::{EntryId, Queued, StoreError};
 
 /// How long a node that is not heard of counts as alive: with what comes on top, less than the 15 s of false presence that are
@@ -19,13 +22,13 @@ const EPOCH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// that all see when Redis has lost what it had.
 const RENEW: &str = r"
 local lease, epoch = KEYS[1], KEYS[2]
-local lasts, drawn, kept, begins, channel, beat, all, beat_of_all = unpack(ARGV)
+local lasts, drawn, kept, begins, channel, beat, all, beat_of_all, publish = unpack(ARGV)
 if begins == '0' and redis.call('EXISTS', lease) == 0 then return false end
 redis.call('SET', lease, '1', 'PX', lasts)
 redis.call('SET', epoch, drawn, 'NX')
 redis.call('PEXPIRE', epoch, kept)
-local heard = redis.call('PUBLISH', channel, beat)
-if all ~= '' then redis.call('PUBLISH', all, beat_of_all) end
+local heard = redis.call(publish, channel, beat)
+if all ~= '' then redis.call(publish, all, beat_of_all) end
 return {redis.call('GET', epoch), heard}
 ";
 
@@ -51,15 +54,13 @@ impl Mode {
     }
 }
 
-/// The way of one node to the others.
+/// The way of one node to the others, as far as users of one partition are concerned.
 pub(crate) struct Link {
-    line: Line,
-    writer: Writer,
+    way: Way,
+    partition: Partition,
     scripts: Arc<Scripts>,
     eviction: Eviction,
     renew: Script,
-    /// The channels of all databases are one set, so they carry the number of theirs.
-    channels: String,
 }
 
 /// A lease that holds.
@@ -91,8 +92,8 @@ pub(crate) struct Routed {
 }
 
 impl Link {
-    pub(super) fn new(line: Line, writer: Writer, scripts: Arc<Scripts>, eviction: Eviction, db: i64) -> Self {
-        Self { line, writer, scripts, eviction, renew: Script::new(RENEW), channels: format!("notify:{db}:") }
+    pub(super) fn new(way: Way, partition: Partition, scripts: Arc<Scripts>, eviction: Eviction) -> Self {
+        Self { way, partition, scripts, eviction, renew: Script::new(RENEW) }
     }
 
     /// Whether what is there will do. What is not there, or is a replica yet, may do later.
@@ -100,24 +101,17 @@ impl Link {
     /// # Errors
     /// Where it will not.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        match self.line.connector().connect().await {
-            Err(error @ (StoreError::Unsupported(_) | StoreError::TooOld(_) | StoreError::NotSentinel)) => Err(error),
-            _ => Ok(()),
-        }
+        self.way.check().await
     }
 
     /// Listens to what is said to a node, and to all.
-    pub(crate) async fn listen(&self, node: Uuid) -> Result<PubSubStream, StoreError> {
-        // At the very server that is written to.
-        let at = self.line.address().await?;
-        let channels = [self.channel(node), self.channel_of_all()];
-        let subscription = self.line.connector().subscribe(&at, &channels).await?;
-        Ok(subscription.into_on_message())
+    pub(crate) async fn listen(&self, node: Uuid) -> Result<Heard, StoreError> {
+        self.way.listen(&[self.channel(node), self.partition.channel_of_all()]).await
     }
 
     /// Begins a lease. Redis knows what it will be asked to do before anybody counts on this node.
     pub(crate) async fn begin(&self, node: Uuid) -> Result<Lease, StoreError> {
-        self.scripts.load(&self.line).await?;
+        self.scripts.load(&self.way.pair().await?.line).await?;
         self.lease(node, true, true).await?.ok_or(StoreError::Senseless)
     }
 
@@ -130,24 +124,35 @@ impl Link {
         }
     }
 
+    /// Whether an error tells that the store is there, and that what is asked for is on its way to another server of a cluster.
+    pub(crate) fn moves(&self, error: &StoreError) -> bool {
+        self.way.moves(error)
+    }
+
+    /// Whether a subscription that has ended did so because what is listened to lies elsewhere now.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.way.has_moved()
+    }
+
     /// Connects anew with the next command.
-    pub(crate) fn connect_anew(&self) {
-        self.line.give_up();
+    pub(crate) async fn connect_anew(&self) {
+        self.way.give_up().await;
     }
 
     async fn lease(&self, node: Uuid, begins: bool, to_all: bool) -> Result<Option<Lease>, StoreError> {
-        let mut call = self.renew.key(lease_key(node));
-        call.key("notify:epoch").arg(LEASE.as_millis().to_string()).arg(Uuid::new_v4().to_string());
+        let mut call = self.renew.key(self.lease_key(node));
+        call.key(self.partition.epoch()).arg(LEASE.as_millis().to_string()).arg(Uuid::new_v4().to_string());
         call.arg(EPOCH_MS).arg(u8::from(begins)).arg(self.channel(node)).arg(BEAT);
-        call.arg(if to_all { self.channel_of_all() } else { String::new() }).arg(BEAT_OF_ALL);
-        let renewed: Option<(String, u64)> = self.line.ask(&call).await?;
+        call.arg(if to_all { self.partition.channel_of_all() } else { String::new() }).arg(BEAT_OF_ALL);
+        call.arg(self.partition.publish());
+        let renewed: Option<(String, u64)> = self.way.ask(&call).await?;
         Ok(renewed.map(|(epoch, heard)| Lease { epoch, is_heard: heard > 0 }))
     }
 
     /// Ends a lease: every presence of the node is void from now on.
     pub(crate) async fn end(&self, node: Uuid) -> Result<(), StoreError> {
         let mut del = redis::cmd("DEL");
-        self.line.ask(del.arg(lease_key(node))).await
+        self.way.ask(del.arg(self.lease_key(node))).await
     }
 
     /// Notes a user as present, and tells the other nodes where the user is, if there is something to tell; `None` where the
@@ -160,9 +165,9 @@ impl Link {
         tell: Option<&str>,
     ) -> Result<Option<Entered>, StoreError> {
         let mut call = self.scripts.enter(user_id, &node.to_string(), mode);
-        let channel = if tell.is_some() { self.channel_of_one() } else { String::new() };
+        let channel = if tell.is_some() { self.partition.channel_of_one() } else { String::new() };
         call.arg(channel).arg(tell.unwrap_or_default());
-        let entered: Option<(usize, usize, bool, String)> = self.line.ask(&call).await?;
+        let entered: Option<(usize, usize, bool, String)> = self.way.ask(&call).await?;
         let Some((elsewhere, heard, acknowledged_elsewhere, newest)) = entered else { return Ok(None) };
         let newest = entry_id(&newest).ok_or(StoreError::Senseless)?;
         Ok(Some(Entered { elsewhere, heard, acknowledged_elsewhere, newest }))
@@ -171,7 +176,7 @@ impl Link {
     /// Notes a user as gone from a node.
     pub(crate) async fn leave(&self, node: Uuid, user_id: &str) -> Result<(), StoreError> {
         let call = self.scripts.leave(user_id, &node.to_string());
-        self.line.ask(&call).await
+        self.way.ask(&call).await
     }
 
     /// Stores events, and hands them with `body` to every node where the user is; `None` where the lease of this node has ended.
@@ -183,14 +188,14 @@ impl Link {
         body: &str,
     ) -> Result<Option<Routed>, StoreError> {
         self.eviction.check()?;
-        let mut call = self.scripts.route(user_id, &self.channel_of_one(), &node.to_string(), body);
-        let routed: Option<Appended> = match self.writer.ask::<Option<Appended>>(call.arg(payloads)).await? {
+        let mut call = self.scripts.route(user_id, &self.partition.channel_of_one(), &node.to_string(), body);
+        let routed: Option<Appended> = match self.way.write::<Option<Appended>>(call.arg(payloads)).await? {
             Written::Copied(routed) => routed,
             Written::Here(None) => None,
             Written::Here(Some((ids, heard, acknowledged))) => {
                 // What somebody was handed stays until it was taken; of the rest nothing shall be left.
                 if heard == 0 && !acknowledged {
-                    self.line.ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
+                    self.way.ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
                 }
                 return Err(StoreError::NotCopied);
             }
@@ -201,20 +206,20 @@ impl Link {
     /// Cuts a queue to its cap, where nobody acknowledges.
     pub(crate) async fn trim(&self, user_id: &str) -> Result<(), StoreError> {
         let call = self.scripts.append(user_id);
-        let _: Appended = self.line.ask(&call).await?;
+        let _: Appended = self.way.ask(&call).await?;
         Ok(())
     }
 
     /// Removes entries that were taken, unless somebody acknowledges; for a while they can still be [`Link::missed`].
     pub(crate) async fn claim(&self, user_id: &str, entries: &[EntryId], lately: Duration) -> Result<(), StoreError> {
         let mut call = self.scripts.claim(user_id, lately);
-        self.line.ask(call.arg(names(entries))).await
+        self.way.ask(call.arg(names(entries))).await
     }
 
     /// What is queued for a user, and what was taken lately, in the order of arrival.
     pub(crate) async fn missed(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
         let call = self.scripts.missed(user_id);
-        let entries: Vec<Entry> = self.line.ask(&call).await?;
+        let entries: Vec<Entry> = self.way.ask(&call).await?;
         let mut missed: Vec<_> = entries.into_iter().filter_map(queued).collect();
         missed.sort_by_key(|entry| entry.id);
         Ok(missed)
@@ -227,27 +232,19 @@ impl Link {
 
     /// Says something to all nodes.
     pub(crate) async fn tell_all(&self, text: &str) -> Result<(), StoreError> {
-        self.publish(&self.channel_of_all(), text).await
+        self.publish(&self.partition.channel_of_all(), text).await
     }
 
     async fn publish(&self, channel: &str, text: &str) -> Result<(), StoreError> {
-        let mut publish = redis::cmd("PUBLISH");
-        self.line.ask(publish.arg(channel).arg(text)).await
+        let mut publish = redis::cmd(self.partition.publish());
+        self.way.ask(publish.arg(channel).arg(text)).await
     }
 
     fn channel(&self, node: Uuid) -> String {
-        format!("{}{node}", self.channel_of_one())
+        format!("{}{node}", self.partition.channel_of_one())
     }
 
-    fn channel_of_one(&self) -> String {
-        format!("{}to:", self.channels)
+    fn lease_key(&self, node: Uuid) -> String {
+        format!("{}{node}", self.partition.leases())
     }
-
-    fn channel_of_all(&self) -> String {
-        format!("{}all", self.channels)
-    }
-}
-
-fn lease_key(node: Uuid) -> String {
-    format!("notify:node:{node}")
 }

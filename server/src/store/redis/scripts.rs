@@ -1,7 +1,7 @@
 //! What Redis does in one atomic step each: for a user's queue and presence, and for an idempotency key. Knows nothing
 //! of connections.
 //!
-//! A user has four keys, all in one slot: `queue`, the stream with the events; `ledger`, which counts what was lost;
+//! A user has four keys, all in one slot, as the leases are that a script looks at: `queue`, the stream with the events; `ledger`, which counts what was lost;
 //! `present`, the nodes where the user is, each with whether somebody acknowledges there; and `taken`, a stream of what
 //! was delivered lately, in which only a node that was out of touch looks. Some scripts take a fifth: `draining`, which
 //! names who is being handed the queue, or `anew`, a queue that is being put in order.
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     clock::Clock,
     line::{Line, Load},
+    partitions::Partitions,
     peers::Mode,
 };
 use crate::{
@@ -52,8 +53,8 @@ local LATE = redis.error_reply('LATE nobody waits for this any more')
 /// A key of the wrong type was damaged from outside and is started anew (QUEUE-15).
 const COMMON: &str = r"
 local queue, ledger, present, taken = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local cap, ttl, long, short = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local FIRST = 5
+local cap, ttl, long, short, leases = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local FIRST = 6
 
 local function read(key, ...)
   local answer = redis.pcall(...)
@@ -66,7 +67,7 @@ end
 local function nodes(this)
   local known, live, acks, dead = read(present, 'HGETALL', present), {}, false, {}
   for i = 1, #known, 2 do
-    if redis.call('EXISTS', 'notify:node:' .. known[i]) == 1 then
+    if redis.call('EXISTS', leases .. known[i]) == 1 then
       live[#live + 1] = known[i]
       acks = acks or (known[i + 1] == 'ack' and known[i] ~= this)
     else
@@ -144,7 +145,7 @@ end
 const APPEND: &str = r"
 local bound, channel, this, body, PAYLOADS = tonumber(ARGV[FIRST]), ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3], FIRST + 5
 if is_late(tonumber(ARGV[FIRST + 4])) then return LATE end
-if channel ~= '' and redis.call('EXISTS', 'notify:node:' .. this) == 0 then return false end
+if channel ~= '' and redis.call('EXISTS', leases .. this) == 0 then return false end
 local live, anybody, dead = nodes()
 local left, dropped, acks = account()
 local gone, ids, heard = 0, {}, 0
@@ -153,7 +154,7 @@ if left > 0 then gone = redis.call('XTRIM', queue, 'MINID', oldest()) end
 if channel ~= '' then
   local head = {'events', anybody and 1 or 0, #live, table.concat(ids, ',')}
   local text = table.concat(head, ' ') .. '\n' .. body
-  for _, node in ipairs(live) do heard = heard + redis.call('PUBLISH', channel .. node, text) end
+  for _, node in ipairs(live) do heard = heard + redis.call(PUBLISH, channel .. node, text) end
 end
 if anybody or heard > 0 then cap = bound end
 if left + #ids - gone > cap then gone = gone + redis.call('XTRIM', queue, 'MAXLEN', cap) end
@@ -330,13 +331,13 @@ return entries
 /// dead: it has to join anew.
 const ENTER: &str = r"
 local this, mode, lifetime, channel, text = unpack(ARGV, FIRST)
-if redis.call('EXISTS', 'notify:node:' .. this) == 0 then return false end
+if redis.call('EXISTS', leases .. this) == 0 then return false end
 redis.call('HSET', present, this, mode)
 redis.call('PEXPIRE', present, lifetime)
 local live, anybody = nodes(this)
 local heard, newest = 0, '0-0'
 for _, node in ipairs(live) do
-  if channel ~= '' and node ~= this then heard = heard + redis.call('PUBLISH', channel .. node, text) end
+  if channel ~= '' and node ~= this then heard = heard + redis.call(PUBLISH, channel .. node, text) end
 end
 if redis.call('TYPE', queue).ok == 'stream' then
   local about = redis.call('XINFO', 'STREAM', queue)
@@ -434,15 +435,16 @@ pub(super) struct Scripts {
     enter: Script,
     leave: Script,
     once: Script,
+    partitions: Partitions,
     limits: Limits,
     clock: Clock,
 }
 
 impl Scripts {
-    pub(super) fn new(limits: Limits, clock: Clock) -> Self {
-        let script = |code: &str| {
-            Script::new(&without_comments(&format!("local AT_A_TIME = {AT_A_TIME_BYTES}{LATENESS}{COMMON}{code}")))
-        };
+    pub(super) fn new(partitions: Partitions, limits: Limits, clock: Clock) -> Self {
+        let publish = partitions.publish();
+        let settings = format!("local AT_A_TIME, PUBLISH = {AT_A_TIME_BYTES}, '{publish}'");
+        let script = |code: &str| Script::new(&without_comments(&format!("{settings}{LATENESS}{COMMON}{code}")));
         Self {
             look: Script::new(LOOK),
             append: script(APPEND),
@@ -459,6 +461,7 @@ impl Scripts {
             enter: script(ENTER),
             leave: script(LEAVE),
             once: Script::new(&format!("{LATENESS}{ONCE}")),
+            partitions,
             limits,
             clock,
         }
@@ -521,7 +524,7 @@ impl Scripts {
     /// Takes the entry that each event came after, and its payload.
     pub(super) fn put_back(&self, user_id: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.put_back, user_id, self.bound());
-        call.key(format!("notify:{{u:{user_id}}}:anew")).arg(self.deadline());
+        call.key(self.partitions.of(user_id).key(user_id, "anew")).arg(self.deadline());
         call
     }
 
@@ -567,7 +570,7 @@ impl Scripts {
 
     fn once(&self, step: &str, key: &str, by: Uuid, body: &str, lasts: Duration) -> ScriptInvocation<'_> {
         let mut call = self.once.prepare_invoke();
-        call.key(format!("notify:once:{{{key}}}")).arg(step).arg(by.to_string()).arg(body);
+        call.key(self.partitions.of(key).once(key)).arg(step).arg(by.to_string()).arg(body);
         call.arg(lasts.as_millis().to_string());
         call
     }
@@ -606,7 +609,7 @@ impl Scripts {
 
     fn draining<'a>(&self, script: &'a Script, user_id: &str, drain: Uuid) -> ScriptInvocation<'a> {
         let mut call = self.call(script, user_id, 0);
-        call.key(format!("notify:{{u:{user_id}}}:draining")).arg(drain.to_string());
+        call.key(self.partitions.of(user_id).key(user_id, "draining")).arg(drain.to_string());
         call
     }
 
@@ -623,16 +626,16 @@ impl Scripts {
     }
 
     fn call<'a>(&self, script: &'a Script, user_id: &str, cap: usize) -> ScriptInvocation<'a> {
-        let ttl = self.limits.ttl.as_millis();
-        // The braces make one slot of a user's keys; the letters before the id keep them from being empty.
-        let mut call = script.key(format!("notify:{{u:{user_id}}}:queue"));
-        call.key(format!("notify:{{u:{user_id}}}:ledger"))
-            .key(format!("notify:{{u:{user_id}}}:present"))
-            .key(format!("notify:{{u:{user_id}}}:taken"))
+        let (ttl, partition) = (self.limits.ttl.as_millis(), self.partitions.of(user_id));
+        let mut call = script.key(partition.key(user_id, "queue"));
+        call.key(partition.key(user_id, "ledger"))
+            .key(partition.key(user_id, "present"))
+            .key(partition.key(user_id, "taken"))
             .arg(cap)
             .arg(ttl.to_string())
             .arg(REMEMBERED_MS.max(ttl).to_string())
-            .arg(DAY_MS.max(ttl).to_string());
+            .arg(DAY_MS.max(ttl).to_string())
+            .arg(partition.leases());
         call
     }
 }

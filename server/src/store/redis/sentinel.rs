@@ -78,7 +78,7 @@ impl Watchers {
     async fn switches(&self) -> impl Stream<Item = ()> + Unpin {
         for (line, address) in self.lines.iter().zip(&self.addresses) {
             if let Ok(listening) = line.connector().subscribe(address, &[SWITCH.to_owned()]).await {
-                return listening.into_on_message().map(drop).left_stream();
+                return listening.map(drop).left_stream();
             }
         }
         stream::pending().right_stream()
