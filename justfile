@@ -158,6 +158,7 @@ ci: check
     just conformance --redis container
     just conformance --profile strict,cluster,resilience --redis container --jobs 4
     just conformance --profile failover --redis local --jobs 4
+    just conformance --profile cluster --redis cluster --jobs 4
     just conformance-embedded
     just conformance-node --profile core,strict
     just conformance-nest
