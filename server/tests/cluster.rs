@@ -19,6 +19,9 @@ use support::{
     server::{INGEST_TOKEN, JWT_SECRET, LIVE, QUEUED, from_now, numbered, token},
 };
 
+/// How soon a node notices that the store has gone, or is there.
+const WELL_AGAIN: Duration = Duration::from_secs(5);
+
 async fn two_nodes() -> (LocalRedis, Node, Node) {
     let redis = LocalRedis::start().expect("redis-server is installed");
     redis.connection().await;
@@ -451,7 +454,9 @@ async fn a_redis_that_comes_back_empty_finds_everybody_where_they_were() {
     assert_eq!(on_a.live().await, 1);
     a.service.emit(numbered("nobody", 1)).await.unwrap_err();
     a.service.emit(numbered("bob", 1)).await.unwrap_err();
-    assert!(!a.is_ready().await && !b.is_ready().await);
+    for node in [&a, &b] {
+        node.until_readiness(false, WELL_AGAIN).await;
+    }
     redis.start_again();
     redis.connection().await;
     let began = Instant::now();
@@ -490,13 +495,7 @@ async fn after_a_pause_longer_than_the_lease_nothing_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_is_about_writing() {
     let (redis, a, _b) = two_nodes().await;
-    let until = async |ready: bool| {
-        let began = Instant::now();
-        while a.is_ready().await != ready {
-            assert!(began.elapsed() < Duration::from_secs(5), "readiness does not become {ready}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
+    let until = async |ready: bool| a.until_readiness(ready, WELL_AGAIN).await;
     redis.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     until(false).await;
     a.service.emit(numbered("nobody", 1)).await.unwrap_err();

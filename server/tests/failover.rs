@@ -175,28 +175,20 @@ async fn two_nodes(redis: &LocalRedis) -> (Proxy, Node, Node) {
     (name, a, b)
 }
 
-async fn until_ready(node: &Node, ready: bool) {
-    let began = Instant::now();
-    while node.is_ready().await != ready {
-        assert!(began.elapsed() < WELL_AGAIN, "readiness does not become {ready}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_brings_nothing_is_told_by_readiness_and_made_good_for() {
     let redis = LocalRedis::start().unwrap();
     let (name, a, b) = two_nodes(&redis).await;
     let (mut on_a, mut on_b) = (Client::connect(&a, "alice").await, Client::connect(&b, "alice").await);
     name.swallow(true);
-    until_ready(&b, false).await;
+    b.until_readiness(false, WELL_AGAIN).await;
     let told = http::get(&b, "/readyz").await.problem(503);
     let told = told["detail"].as_str().unwrap();
     assert!(told.starts_with("this server does not hear what the others tell"), "{told}");
     a.emit("alice", 1).await;
     assert_eq!(on_a.live().await, 1);
     name.swallow(false);
-    until_ready(&b, true).await;
+    b.until_readiness(true, WELL_AGAIN).await;
     assert_eq!(on_b.live().await, 1);
     assert_eq!(a.emit("alice", 2).await.delivery, LIVE);
     assert_eq!((on_a.live().await, on_b.live().await), (2, 2));
@@ -226,7 +218,7 @@ async fn unsubscribed(channel: impl Fn(&str) -> String) {
     assert_eq!((on_a.live().await, on_b.live().await), (1, 1));
     ended.closed().await;
     assert!(began.elapsed() < WELL_AGAIN, "{:?}", began.elapsed());
-    until_ready(&b, true).await;
+    b.until_readiness(true, WELL_AGAIN).await;
     assert_eq!(a.emit("alice", 2).await.delivery, LIVE);
     assert_eq!((on_a.live().await, on_b.live().await), (2, 2));
 }

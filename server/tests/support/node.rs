@@ -1,6 +1,9 @@
 //! A server with a runtime of its own, so that it can die without taking leave.
 
-use std::ops::Deref;
+use std::{
+    ops::Deref,
+    time::{Duration, Instant},
+};
 
 use notify_server::{Collaborators, store::redis::RedisConfig};
 use tokio::runtime::{Builder, Runtime};
@@ -43,11 +46,16 @@ impl Node {
     }
 
     pub(crate) async fn until_ready(&self) {
-        let began = std::time::Instant::now();
-        while !self.is_ready().await {
-            assert!(began.elapsed() < PATIENCE, "the node does not become ready");
+        self.until_readiness(true, PATIENCE).await;
+    }
+
+    /// Waits until it says that it is ready, or that it is not.
+    pub(crate) async fn until_readiness(&self, ready: bool, within: Duration) {
+        let began = Instant::now();
+        while self.is_ready().await != ready {
+            assert!(began.elapsed() < within, "readiness does not become {ready}");
             // It tells nobody.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
