@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long an answer may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// An HTTP answer.
 #[derive(Debug, Clone)]
