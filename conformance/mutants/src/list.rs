@@ -1181,7 +1181,7 @@ static MUTANTS: &[Mutant] = &[
     process(
         "drops-clients",
         "clients are sent away while the store is",
-        &["FAIL-06/server-pings", "FAIL-01/cut-off"],
+        &["FAIL-06/server-pings"],
         process::Fault::DropsClients,
     )
     .also(&["FAIL", "TERM"]),
