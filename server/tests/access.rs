@@ -21,7 +21,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use support::{
     PATIENCE, Scratch,
     client::Client,
-    node::Node,
+    node::{Node, served_across},
     redis::{LocalRedis, at},
     server::{INGEST_TOKEN, JWT_SECRET, LIVE, QUEUED, numbered},
     shards::{PRIMARIES, Shards},
@@ -171,12 +171,7 @@ async fn a_cluster_is_reached_by_tls_as_well() {
     let config = RedisConfig { tls: Some(tls), ..shards.config() };
     let (a, b) = tokio::join!(Node::start(&config), Node::start(&config));
     for n in 0..20 {
-        let user = format!("user-{n}");
-        assert_eq!(a.emit(&user, 1).await.delivery, QUEUED);
-        let mut on_b = Client::connect(&b, &user).await;
-        assert_eq!(on_b.queued().await, [1]);
-        assert_eq!(a.emit(&user, 2).await.delivery, LIVE);
-        assert_eq!(on_b.live().await, 2);
+        served_across(&a, &b, &format!("user-{n}")).await;
     }
     let stranger = Tls::new(Some(&stranger.pem), Some((&certificate, &key)), None).unwrap();
     let node = Node::begin(&RedisConfig { tls: Some(stranger), ..shards.config() }, |_| {}).await;

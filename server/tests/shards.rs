@@ -17,7 +17,7 @@ use support::{
     PATIENCE,
     client::{Client, number},
     http,
-    node::Node,
+    node::{Node, served_across},
     redis::{LocalRedis, at},
     server::{LIVE, QUEUED, from_now, numbered, token},
     shards::{PRIMARIES, Shards},
@@ -58,11 +58,7 @@ async fn users_are_spread_and_nodes_hear_each_other_in_each_partition() {
     let (a, b) = two_nodes(&shards.config()).await;
     for n in 0..40 {
         let user = format!("user-{n}");
-        assert_eq!(a.emit(&user, 1).await.delivery, QUEUED);
-        let mut on_b = Client::connect(&b, &user).await;
-        assert_eq!(on_b.queued().await, [1]);
-        assert_eq!(a.emit(&user, 2).await.delivery, LIVE);
-        assert_eq!(on_b.live().await, 2);
+        let on_b = served_across(&a, &b, &user).await;
         on_b.leave().await;
         b.until_stored(&user, 0).await;
         assert_eq!(a.emit(&user, 3).await.delivery, QUEUED);

@@ -56,8 +56,9 @@ pub(super) struct ChurnArgs {
     /// Of a hundred stays of devices, how many read slowly, at 16 to 400 kB/s.
     #[arg(long, default_value_t = 12, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     slow: u8,
-    /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; with --redis cluster also primary and migrate; a fault of the servers or of
-    /// Redis may have a mean time of its own, as in kill=30s [default: all with acknowledgements, else none].
+    /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; with --redis cluster also primary
+    /// and migrate; a fault of the servers or of Redis may have a mean time of its own, as in kill=30s
+    /// [default: all with acknowledgements, else none].
     #[arg(long, value_name = "KIND[=TIME]", value_delimiter = ',')]
     faults: Vec<String>,
     /// The mean time between two faults of the servers or of Redis that have none of their own.

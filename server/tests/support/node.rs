@@ -8,7 +8,12 @@ use std::{
 use notify_server::{Collaborators, store::redis::RedisConfig};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{PATIENCE, http, server::Server};
+use super::{
+    PATIENCE,
+    client::Client,
+    http,
+    server::{LIVE, QUEUED, Server},
+};
 
 pub(crate) struct Node {
     runtime: Option<Runtime>,
@@ -87,4 +92,14 @@ impl Drop for Node {
             runtime.shutdown_background();
         }
     }
+}
+
+/// An event waits for the user's client at another node, and the next one finds it there.
+pub(crate) async fn served_across(from: &Node, at: &Node, user: &str) -> Client {
+    assert_eq!(from.emit(user, 1).await.delivery, QUEUED);
+    let mut client = Client::connect(at, user).await;
+    assert_eq!(client.queued().await, [1]);
+    assert_eq!(from.emit(user, 2).await.delivery, LIVE);
+    assert_eq!(client.live().await, 2);
+    client
 }
