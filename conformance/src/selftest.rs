@@ -128,6 +128,11 @@ impl Fate {
     pub fn survived(&self) -> Vec<&str> {
         self.mutant.killed_by.iter().filter(|case| !self.failed.contains(*case)).map(String::as_str).collect()
     }
+
+    /// Whether it went as its entry says.
+    pub fn stands(&self) -> bool {
+        self.survived().is_empty() && self.unexplained.is_empty()
+    }
 }
 
 impl Mutant {
@@ -179,7 +184,7 @@ impl Matrix {
         self.red_without_mutant.is_empty()
             && self.idle.is_empty()
             && !self.fates.is_empty()
-            && self.fates.iter().all(|fate| fate.survived().is_empty() && fate.unexplained.is_empty())
+            && self.fates.iter().all(Fate::stands)
     }
 }
 

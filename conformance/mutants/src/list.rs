@@ -453,8 +453,13 @@ static MUTANTS: &[Mutant] = &[
         door::Fault::DrainedThoughRefused,
     )
     .also(&["CONF-05", "EMIT", "EVENT", "QUEUE", "ROOM-05"]),
-    door("live-overtakes", "live events overtake the queue", &["QUEUE-11/before-live"], door::Fault::LiveOvertakes)
-        .also(&["EVENT-07", "QUEUE-01", "QUEUE-13", "ROOM-05"]),
+    door(
+        "live-overtakes",
+        "live events overtake the queue",
+        &["QUEUE-11/before-live", "QUEUE-11/before-live-polled"],
+        door::Fault::LiveOvertakes,
+    )
+    .also(&["EVENT-07", "QUEUE-01", "QUEUE-13", "ROOM-05"]),
     door(
         "cleared-before-sent",
         "the queue is cleared before the client is in",
@@ -1181,7 +1186,7 @@ static MUTANTS: &[Mutant] = &[
     process(
         "drops-clients",
         "clients are sent away while the store is",
-        &["FAIL-06/server-pings"],
+        &["FAIL-01/cut-off", "FAIL-06/server-pings"],
         process::Fault::DropsClients,
     )
     .also(&["FAIL", "TERM"]),

@@ -1,5 +1,7 @@
 //! SPEC 15: a store that is away in each of the ways in which it can be, and what one node does meanwhile and after.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -53,6 +55,9 @@ pub(super) const CASES: &[Case] = &[
 
 const OWN: &[Need] = &[Need::OwnServer];
 
+/// How long the store stays away once the server has noticed.
+const LASTS: Duration = Duration::from_secs(3);
+
 /// Whether the event was stored: a full store may have found a place for it.
 async fn refused_or_stored(t: &Bench, user: &User, n: usize, away: Away) -> Outcome<bool> {
     let answer = in_time(t.control("POST", "/events", &body_for(user, n))).await?;
@@ -78,6 +83,8 @@ async fn outlived(t: Bench, away: Away) -> Outcome {
         receives(&mut device, [n]).await?;
     }
     readiness(t, 503, began + SOON).await?;
+    // Who sends its clients away may do so only when it has looked again, or when something of its own has run out.
+    device.expect_silence(LASTS).await?;
     let stored = refused_or_stored(t, &bob, 3, away).await?;
     t.http("GET", "/healthz", &[], None::<String>).await?.expect_status(200)?;
     answered(t, &alice, 5, 202).await?;

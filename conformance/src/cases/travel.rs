@@ -17,7 +17,7 @@ use crate::{
     bench::{Bench, Emission, User},
     case::{Case, Need},
     client::Transport,
-    expect::{self, Outcome, mismatch},
+    expect::{self, Outcome},
     fixtures,
 };
 
@@ -277,12 +277,11 @@ async fn soon(t: Bench, transport: Transport) -> Outcome {
         let began = Instant::now();
         t.emit_numbered(&alice, n, n).await?;
         receives(&mut device, [n]).await?;
-        if began.elapsed() < SOON {
-            return Ok(());
-        }
         took.push(began.elapsed());
     }
-    Err(mismatch(format!("one of five events within {SOON:?}"), format!("{took:?}")))
+    took.sort();
+    // Who sends by a clock is in time now and then; who is disturbed is late now and then.
+    expect::that(took[2] < SOON, format!("three of five events within {SOON:?}"), format!("{took:?}"))
 }
 
 async fn time_goes_on(t: Bench) -> Outcome {

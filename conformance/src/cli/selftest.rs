@@ -119,6 +119,10 @@ fn conclude(matrix: &Matrix, reports: &[Choice]) -> u8 {
         let idle: Vec<_> = matrix.idle.iter().map(String::as_str).collect();
         println!("  not yet proven able to fail by any mutant: {}", idle.join(", "));
     }
+    // Of a long run only the end is read, as in a log that is cut.
+    for fate in matrix.fates.iter().filter(|fate| !fate.stands()) {
+        tell(fate);
+    }
     let killed = matrix.fates.iter().filter(|fate| fate.survived().is_empty()).count();
     let unexplained: usize = matrix.fates.iter().map(|fate| fate.unexplained.len()).sum();
     println!(
