@@ -14,6 +14,7 @@ use crate::{
     cluster::{Cluster, Peers},
     config::{Config, StoreConfig},
     gate::{Bounds, Gate},
+    grants::{Grants, Telling},
     http::{self, Control, Health, credential::Credentials},
     local,
     model::{AckQueue, Answers, BoxFuture, OfflineQueue, Probe, SessionStore, StoreError},
@@ -25,7 +26,6 @@ use crate::{
     },
     origins::{self, Guard, Origins},
     proxies::TrustedProxies,
-    rights::{Rights, Telling},
     rules::{Rules, Standard},
     socketio::{
         Heartbeat, Lines, Sessions,
@@ -177,7 +177,7 @@ pub struct App {
     /// How many there may be.
     pub(crate) gate: Arc<Gate>,
     /// For whoever ends sessions on this node by another way than the routes.
-    pub rights: Rights,
+    pub grants: Grants,
     /// The other nodes, to take leave of them in the end.
     pub peers: Option<Arc<dyn Peers>>,
 }
@@ -187,21 +187,21 @@ impl App {
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = namespace::build(with.connect_timeout, with.heartbeat);
-        let (acknowledging, rights) = (Acknowledging::default(), Rights::new(with.sessions.clone()));
+        let (acknowledging, grants) = (Acknowledging::default(), Grants::new(with.sessions.clone()));
         let roster = Roster::new();
         let sockets = Sockets::new(roster.clone(), acknowledging.clone());
         let deliver = (with.wrap_deliver)(Arc::new(sockets));
         let peers = with.peers;
         let service =
             NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver, peers.clone());
-        let here = local::Here { service: service.clone(), rights: rights.clone() };
+        let here = local::Here { service: service.clone(), grants: grants.clone() };
         let door = Door {
             tokens: with.tokens.clone(),
             sessions: with.sessions,
             service: service.clone(),
             rules: with.rules,
             acks: AckSetup { store: with.acks, timeout: with.ack_timeout, acknowledging },
-            rights: rights.clone(),
+            grants: grants.clone(),
             roster: roster.clone(),
             devices_per_user: with.bounds.devices_per_user,
         };
@@ -217,7 +217,7 @@ impl App {
         let (sessions, lines) = (Arc::<Sessions>::default(), Arc::new(lines));
         let transport = transport::Transport { engine, sessions, lines };
         let session_store =
-            Arc::new(Telling { store: with.session_store, rights: rights.clone(), peers: peers.clone() });
+            Arc::new(Telling { store: with.session_store, grants: grants.clone(), peers: peers.clone() });
         let probe = match &peers {
             Some(peers) => Arc::new(Ready { probe: with.probe, peers: peers.clone() }),
             None => with.probe,
@@ -253,6 +253,6 @@ impl App {
             peers.join(Arc::new(here));
         }
         let keep_alive = with.keep_alive;
-        Self { router, control, metrics, service, io, roster, keep_alive, gate, rights, peers }
+        Self { router, control, metrics, service, io, roster, keep_alive, gate, grants, peers }
     }
 }

@@ -10,14 +10,14 @@ use serde_json::value::RawValue;
 
 use crate::model::{BoxFuture, EntryId, Queued, StoreError};
 
-mod asked;
-mod claims;
 mod ear;
 mod inbox;
 mod lanes;
 mod member;
 mod message;
 mod node;
+mod removals;
+mod replies;
 mod users;
 mod word;
 
@@ -47,13 +47,13 @@ pub trait Peers: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked. The client has to be refused then.
-    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Stay, StoreError>>;
+    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Presence, StoreError>>;
 
     /// Where an event for a user has to go. Asks nobody.
-    fn standing(&self, user_id: &str) -> Standing;
+    fn destination(&self, user_id: &str) -> Destination;
 
     /// Stores events, and hands them to every node where the user is, this one included, in one atomic step: all nodes see
-    /// the events of a user in one order. What it returns is to be awaited when the user's turn was given back.
+    /// the events of a user in one order. What it returns is to be awaited when the user's lock was let go.
     ///
     /// # Errors
     /// Where the store cannot be asked.
@@ -66,9 +66,9 @@ pub trait Peers: Send + Sync + 'static {
     fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>>;
 
     /// Tells that a transport has taken an event that was stored: no connect is given it any more, unless somebody acknowledges.
-    fn claim(&self, user_id: &str, entry: EntryId);
+    fn remove(&self, user_id: &str, entry: EntryId);
 
-    /// Completes when whatever was claimed for a user has left the queue, or the store could not.
+    /// Completes when whatever was removed for a user has left the queue, or the store could not.
     fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()>;
 
     /// Tells every node that a session has ended, for everybody or for everybody but its owner.
@@ -90,7 +90,7 @@ pub type Sessions<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
 
 /// What the other nodes ask of this one.
 pub trait Local: Send + Sync + 'static {
-    /// Hands events to the clients that a user has here, within the user's turn; for each event, whether a client has it.
+    /// Hands events to the clients that a user has here, under the user's lock; for each event, whether a client has it.
     fn receive<'a>(&'a self, user_id: &'a str, events: Vec<Arrived>) -> BoxFuture<'a, Vec<bool>>;
 
     /// Completes when whatever was begun for the user here has been done, and what was not sent is in the queue.
@@ -128,9 +128,9 @@ pub type Taken = BoxFuture<'static, Vec<bool>>;
 
 /// Where an event has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Destination {
     /// The user is here and nowhere else: clients that do not acknowledge can be handed it without anybody being asked.
-    Alone,
+    Here,
     /// It has to be routed.
     Elsewhere,
     /// It is to be routed; where that is impossible, it is as if the user were alone: the other nodes have no store either.
@@ -138,7 +138,7 @@ pub enum Standing {
 }
 
 /// The presence of one client of a user on this node. Ends when it is dropped.
-pub struct Stay {
+pub struct Presence {
     /// The newest entry of the user's queue when it began: whatever is not newer is in the queue, or was not for this client.
     pub newest: EntryId,
     /// Whether clients on other nodes acknowledge.
@@ -146,8 +146,8 @@ pub struct Stay {
     end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-impl Stay {
-    /// A stay; `end` is called once, when it ends.
+impl Presence {
+    /// A presence; `end` is called once, when it ends.
     pub fn new(newest: EntryId, acknowledged_elsewhere: bool, end: impl FnOnce() + Send + 'static) -> Self {
         Self { newest, acknowledged_elsewhere, end: Mutex::new(Some(Box::new(end))) }
     }
@@ -162,7 +162,7 @@ impl Stay {
     }
 }
 
-impl Drop for Stay {
+impl Drop for Presence {
     fn drop(&mut self) {
         self.end();
     }

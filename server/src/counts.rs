@@ -46,7 +46,7 @@ pub(crate) struct Counts {
     pub(crate) from_queue: [Counter; 2],
     /// What the cap, its age or damage has cost, and a client was told.
     pub(crate) dropped: Counter,
-    pub(crate) put_back: Counter,
+    pub(crate) reinserted: Counter,
     pub(crate) store: Histogram,
     pub(crate) store_errors: Counter,
     pub(crate) key_lookups_failed: Counter,
@@ -64,7 +64,7 @@ impl Counts {
             unacknowledged_closes: Counter::new(),
             from_queue: [const { Counter::new() }; 2],
             dropped: Counter::new(),
-            put_back: Counter::new(),
+            reinserted: Counter::new(),
             store: Histogram::new(),
             store_errors: Counter::new(),
             key_lookups_failed: Counter::new(),

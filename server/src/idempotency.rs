@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
+    locks::KeyedLocks,
     model::{Answers, Claim, Outcome, StoreError},
-    turns::Turns,
 };
 
 /// How often a claim is renewed while its request is at work.
@@ -67,7 +67,7 @@ pub(crate) trait Failure: From<StoreError> + From<Refused> {
 #[derive(Clone)]
 pub(crate) struct Idempotency {
     answers: Arc<dyn Answers>,
-    turns: Turns,
+    key_locks: KeyedLocks,
     node: Uuid,
     /// What the store could not be told yet, by key, with the body: it waits for the store to answer again.
     untold: Arc<Mutex<HashMap<String, (String, Outcome)>>>,
@@ -75,7 +75,7 @@ pub(crate) struct Idempotency {
 
 impl Idempotency {
     pub(crate) fn new(answers: Arc<dyn Answers>) -> Self {
-        Self { answers, turns: Turns::new(), node: Uuid::new_v4(), untold: Arc::default() }
+        Self { answers, key_locks: KeyedLocks::new(), node: Uuid::new_v4(), untold: Arc::default() }
     }
 
     /// The answer of the first time, or that of the work, which is then kept. The work is given what was done of it before, if
@@ -86,7 +86,7 @@ impl Idempotency {
         work: impl FnOnce(Option<String>) -> F,
     ) -> Result<String, E> {
         let until = Instant::now() + PATIENCE;
-        let _turn = self.turns.take_within(&key, PATIENCE, usize::MAX).await.ok_or(Refused::AtWork)?;
+        let _lock = self.key_locks.lock_within(&key, PATIENCE, usize::MAX).await.ok_or(Refused::AtWork)?;
         self.tell(&key).await?;
         let mut pause = LOOKED_AT_AFTER;
         let before = loop {
@@ -117,7 +117,7 @@ impl Idempotency {
         result
     }
 
-    /// Tells the store what became of the last request with a key, where it does not know. Within the turn of the key.
+    /// Tells the store what became of the last request with a key, where it does not know. Under the lock of the key.
     async fn tell(&self, key: &str) -> Result<(), StoreError> {
         let Some((body, outcome)) = self.untold().get(key).cloned() else { return Ok(()) };
         self.answers.settle(key, self.node, &body, &outcome).await?;
@@ -128,7 +128,7 @@ impl Idempotency {
     async fn tell_later(self, key: String) {
         loop {
             sleep(RETRY).await;
-            let _turn = self.turns.take(&key).await;
+            let _lock = self.key_locks.lock(&key).await;
             if self.tell(&key).await.is_ok() {
                 return;
             }

@@ -4,7 +4,7 @@
 //! has the picture of these modules, and follows one event and one connect through them.
 //!
 //! - [`app`] puts the parts together, [`serve`] runs them, [`config`] reads the settings, [`dev`] makes some up, [`logs`] says what is logged.
-//! - [`socketio`] lets clients in by [`auth`], hands them events and closes those who break the protocol; [`rights`] closes the
+//! - [`socketio`] lets clients in by [`auth`], hands them events and closes those who break the protocol; [`grants`] closes the
 //!   connections of those whose token or session ends; [`origins`] keeps strange browsers out; [`proxies`] tells who is behind a proxy.
 //! - [`gate`] bounds how many there may be, and who goes for whom.
 //! - [`notifications`] is the injectable service, [`rules`] its decisions, [`http`] its routes.
@@ -21,23 +21,23 @@ mod counts;
 pub mod dev;
 mod frame;
 pub mod gate;
+pub mod grants;
 pub mod http;
 pub mod idempotency;
 mod json;
 mod local;
+mod locks;
 pub mod logs;
 pub mod model;
 pub mod notifications;
 pub mod ops;
 pub mod origins;
 pub mod proxies;
-pub mod rights;
 pub mod rules;
 pub mod run;
 pub mod serve;
 pub mod socketio;
 pub mod store;
-mod turns;
 
 pub use app::{App, Collaborators};
 pub use config::Config;

@@ -1,16 +1,16 @@
-//! What the other nodes ask of this one: passes it on to the service and to `rights`, which do not know that there are
+//! What the other nodes ask of this one: passes it on to the service and to `grants`, which do not know that there are
 //! nodes over Redis. Does nothing itself.
 
 use crate::{
     cluster::{Arrived, Local, Sessions},
+    grants::Grants,
     model::{BoxFuture, StoreError},
     notifications::NotificationsService,
-    rights::Rights,
 };
 
 pub(crate) struct Here {
     pub(crate) service: NotificationsService,
-    pub(crate) rights: Rights,
+    pub(crate) grants: Grants,
 }
 
 impl Local for Here {
@@ -27,10 +27,10 @@ impl Local for Here {
     }
 
     fn end_session(&self, session_id: &str, but_for: Option<&str>) {
-        self.rights.end_session(session_id, but_for);
+        self.grants.end_session(session_id, but_for);
     }
 
     fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.rights.verify_all(which))
+        Box::pin(self.grants.verify_all(which))
     }
 }

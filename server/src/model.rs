@@ -12,7 +12,7 @@ pub use answers::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim, Outcome};
 pub use event::{Draft, EventType, Metadata, MetadataError, Outgoing, Payload, Sent};
 pub use futures_util::future::BoxFuture;
 pub use queue::{
-    AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Returned, may_have_more,
+    AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Reinserted, may_have_more,
 };
 pub use secret::Secret;
 pub(crate) use session::now_ms;

@@ -1,10 +1,10 @@
 //! The injectable service: emits events to whoever is connected, and queues them for whoever is not. Knows nothing of
 //! HTTP or Socket.IO: clients are behind [`Deliver`], other nodes behind [`Peers`].
 //!
-//! An event first tries the fast path (`at_once`), which waits for nothing. Else `hand_over_in_turn` takes the user's
+//! An event first tries the fast path (`fast_path`), which waits for nothing. Else `hand_over_locked` takes the user's
 //! lock and chooses one of three ways: `deliver_or_queue`, `keep_and_deliver`, and `route` (in `nodes`). A connect is
 //! `admit`, which returns an [`Admission`] with the queue and the lock (`admission`); the end of a connection is
-//! `take_back`. `drains` has the queues that are on their way to plain clients, `in_flight` the stored events that are.
+//! `reinsert_unsent`. `drains` has the queues that are on their way to plain clients, `in_flight` the stored events that are.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,26 +19,26 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::{
-    cluster::{Peers, Standing, Stay},
+    cluster::{Destination, Peers, Presence},
     counts::{COUNTS, Outcome},
+    locks::{KeyedGuard, KeyedLocks},
     model::{
-        AckQueue, Backlog, BoxFuture, Draft, EntryId, EventType, OfflineQueue, Outgoing, Returned, Sent, StoreError,
+        AckQueue, Backlog, BoxFuture, Draft, EntryId, EventType, OfflineQueue, Outgoing, Reinserted, Sent, StoreError,
         may_have_more,
     },
     rules::Rules,
-    turns::{Turn, Turns},
 };
 
 mod admission;
-mod at_once;
 mod drains;
+mod fast_path;
 mod in_flight;
 mod nodes;
 
 use admission::HandingOver;
 pub use admission::{Admission, Loss};
-pub(crate) use at_once::Emission;
 use drains::Drains;
+pub(crate) use fast_path::Emission;
 use in_flight::InFlight;
 
 /// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.
@@ -49,7 +49,7 @@ pub trait Deliver: Send + Sync + 'static {
     fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool;
 
     /// Completes with true when some client of the room has room for an event, and with false where none will soon.
-    fn room<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, bool> {
+    fn waits_for_room<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, bool> {
         Box::pin(async { false })
     }
 
@@ -173,11 +173,11 @@ struct Inner {
     deliver: Arc<dyn Deliver>,
     /// Where there are other nodes.
     peers: Option<Arc<dyn Peers>>,
-    turns: Turns,
+    user_locks: KeyedLocks,
     drains: Drains,
     in_flight: InFlight,
     /// Events of connections that broke, by user, until the store has them: it may not answer.
-    taken_back: Mutex<HashMap<String, Vec<Unsent>>>,
+    to_reinsert: Mutex<HashMap<String, Vec<Unsent>>>,
     /// The users for whom a task is at work that was begun by `catch_up_later`.
     catching_up: Mutex<HashSet<String>>,
 }
@@ -191,18 +191,18 @@ impl NotificationsService {
         deliver: Arc<dyn Deliver>,
         peers: Option<Arc<dyn Peers>>,
     ) -> Self {
-        let (turns, drains) = (Turns::new(), Drains::new(queue.clone()));
-        let (in_flight, taken_back, catching_up) = (InFlight::default(), Mutex::default(), Mutex::default());
+        let (user_locks, drains) = (KeyedLocks::new(), Drains::new(queue.clone()));
+        let (in_flight, to_reinsert, catching_up) = (InFlight::default(), Mutex::default(), Mutex::default());
         let service = Self(Arc::new(Inner {
             rules,
             queue,
             acks,
             deliver,
             peers,
-            turns,
+            user_locks,
             drains,
             in_flight,
-            taken_back,
+            to_reinsert,
             catching_up,
         }));
         let inner = Arc::downgrade(&service.0);
@@ -271,7 +271,7 @@ impl NotificationsService {
     /// # Errors
     /// Where the event could be neither delivered nor queued.
     pub async fn emit(&self, draft: Draft) -> Result<Receipt, EmitError> {
-        match self.emit_at_once(draft, Haste::Now) {
+        match self.try_emit(draft, Haste::Now) {
             Emission::Done(receipt) => Ok(receipt),
             Emission::Waits(prepared) => self.emit_prepared(prepared).await,
         }
@@ -287,7 +287,7 @@ impl NotificationsService {
         for (place, draft) in drafts.into_iter().enumerate() {
             let (recipient, event) = self.prepare(draft);
             // Where one has to wait, those after it wait with it, or they would overtake it.
-            match !waiting.contains_key(&recipient) && self.0.hand_at_once(&recipient, &event, Haste::Soon) {
+            match !waiting.contains_key(&recipient) && self.0.try_fast_path(&recipient, &event, Haste::Soon) {
                 true => accepted.push((place, receipt(&event, Delivery::Live))),
                 false => waiting.entry(recipient).or_default().push((place, event)),
             }
@@ -308,15 +308,15 @@ impl NotificationsService {
         }
     }
 
-    /// Lets a verified user in: from here until the welcome nothing else happens to the user, so that whatever is emitted
+    /// Lets a verified user in: from here until the queue was handed over nothing else happens to the user, so that whatever is emitted
     /// meanwhile comes after what was queued (QUEUE-11) and is neither lost nor doubled.
     ///
     /// # Errors
     /// Where the queue cannot be read. The client has to be refused then: were it let in, what is queued would lie there
     /// until the next connect, and could grow too old.
     pub async fn admit(&self, user_id: &str) -> Result<Admission, StoreError> {
-        let stay = self.announce(user_id, false).await?;
-        let (room, turn) = self.enter(user_id).await?;
+        let presence = self.announce(user_id, false).await?;
+        let (room, lock) = self.enter(user_id).await?;
         self.0.clear(user_id).await;
         // While another client acknowledges, handing over is not delivering.
         let (entries, handing_over) = match self.0.deliver.acknowledged(&room) {
@@ -327,7 +327,7 @@ impl NotificationsService {
             },
         };
         let backlog = Backlog { entries, dropped: 0 };
-        Ok(Admission::new(room, backlog, handing_over, stay, turn))
+        Ok(Admission::new(room, backlog, handing_over, presence, lock))
     }
 
     /// The same for a client that acknowledges.
@@ -335,17 +335,17 @@ impl NotificationsService {
     /// # Errors
     /// Where the queue cannot be read.
     pub async fn admit_acknowledging(&self, user_id: &str) -> Result<Admission, StoreError> {
-        let stay = self.announce(user_id, true).await?;
-        let (room, turn) = self.enter(user_id).await?;
+        let presence = self.announce(user_id, true).await?;
+        let (room, lock) = self.enter(user_id).await?;
         self.0.clear(user_id).await;
-        let elsewhere = stay.as_ref().is_some_and(|stay| stay.acknowledged_elsewhere);
+        let elsewhere = presence.as_ref().is_some_and(|presence| presence.acknowledged_elsewhere);
         let trim = !elsewhere && !self.0.deliver.acknowledged(&room);
         let backlog = self.0.acks.backlog(user_id, EntryId::default(), trim).await?;
-        Ok(Admission::new(room, backlog, HandingOver::Keeps, stay, turn))
+        Ok(Admission::new(room, backlog, HandingOver::Keeps, presence, lock))
     }
 
-    /// Tells the other nodes, where there are any. Not within the turn: they wait for theirs.
-    async fn announce(&self, user_id: &str, acknowledges: bool) -> Result<Option<Arc<Stay>>, StoreError> {
+    /// Tells the other nodes, where there are any. Not under the lock: they wait for theirs.
+    async fn announce(&self, user_id: &str, acknowledges: bool) -> Result<Option<Arc<Presence>>, StoreError> {
         match &self.0.peers {
             Some(peers) => Ok(Some(Arc::new(peers.enter(user_id, acknowledges).await?))),
             None => Ok(None),
@@ -354,21 +354,21 @@ impl NotificationsService {
 
     /// Takes the lock, and first queues what a connection that has just broken was not sent: this one may be its
     /// successor.
-    async fn enter(&self, user_id: &str) -> Result<(String, Turn), StoreError> {
-        let turn = self.0.turns.take(user_id).await;
+    async fn enter(&self, user_id: &str) -> Result<(String, KeyedGuard), StoreError> {
+        let lock = self.0.user_locks.lock(user_id).await;
         let room = self.0.rules.room(user_id);
-        self.0.put_back(user_id, &room).await?;
-        Ok((room, turn))
+        self.0.reinsert(user_id, &room).await?;
+        Ok((room, lock))
     }
 
     /// Queues what clients that are gone were handed and nobody was sent. It was accepted, so this is tried until it
     /// succeeds.
-    pub(crate) async fn take_back(&self, user_id: &str) {
+    pub(crate) async fn reinsert_unsent(&self, user_id: &str) {
         let room = self.0.rules.room(user_id);
         loop {
             {
-                let _turn = self.0.turns.take(user_id).await;
-                match self.0.put_back(user_id, &room).await {
+                let _lock = self.0.user_locks.lock(user_id).await;
+                match self.0.reinsert(user_id, &room).await {
                     Ok(()) => return,
                     Err(error) => tracing::warn!(%error, "unsent events could not be queued yet"),
                 }
@@ -403,7 +403,7 @@ impl NotificationsService {
         let room = self.0.rules.room(user_id);
         while let Some(given) = self.0.deliver.asks_store(&room) {
             let outcome = {
-                let _turn = self.0.turns.take(user_id).await;
+                let _lock = self.0.user_locks.lock(user_id).await;
                 self.0.give(user_id, &room, given).await
             };
             match outcome {
@@ -423,7 +423,7 @@ impl NotificationsService {
 
     async fn hand_over(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
         let types: Vec<_> = events.iter().map(|(place, event)| (*place, event.event_type)).collect();
-        let outcomes = self.hand_over_in_turn(recipient, events).await;
+        let outcomes = self.hand_over_locked(recipient, events).await;
         let accepted: HashSet<_> = outcomes.iter().filter(|(_, it)| it.is_ok()).map(|(place, _)| *place).collect();
         for (_, event_type) in types.into_iter().filter(|(place, _)| !accepted.contains(place)) {
             COUNTS.event(event_type, Outcome::Refused);
@@ -431,19 +431,19 @@ impl NotificationsService {
         outcomes
     }
 
-    async fn hand_over_in_turn(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
-        let Some(turn) = self.0.turns.take_within(recipient, WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
+    async fn hand_over_locked(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
+        let Some(lock) = self.0.user_locks.lock_within(recipient, WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
             return vec![(events[0].0, Err(EmitError::Busy))];
         };
         let room = self.0.rules.room(recipient);
         let acknowledged = self.0.deliver.acknowledged(&room);
-        match self.0.peers.as_ref().map(|peers| (peers, peers.standing(recipient))) {
+        match self.0.peers.as_ref().map(|peers| (peers, peers.destination(recipient))) {
             None if acknowledged => self.0.keep_and_deliver(recipient, &room, &events).await,
             None => self.0.deliver_or_queue(recipient, &room, &events).await,
-            Some((_, Standing::Alone)) if !acknowledged => self.0.deliver_or_queue(recipient, &room, &events).await,
-            Some((peers, standing)) => {
-                let may_be_alone = standing == Standing::Unsure && !acknowledged;
-                self.0.route(&**peers, recipient, &room, &events, turn, may_be_alone).await
+            Some((_, Destination::Here)) if !acknowledged => self.0.deliver_or_queue(recipient, &room, &events).await,
+            Some((peers, destination)) => {
+                let may_be_alone = destination == Destination::Unsure && !acknowledged;
+                self.0.route(&**peers, recipient, &room, &events, lock, may_be_alone).await
             }
         }
     }
@@ -452,7 +452,7 @@ impl NotificationsService {
 /// What became of each event, by its place; of those that failed together, the first tells for all.
 type Outcomes = Vec<(usize, Result<Receipt, EmitError>)>;
 
-/// What is done within the turn of a user.
+/// What is done under the lock of a user.
 impl Inner {
     /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
     async fn deliver_or_queue(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
@@ -464,7 +464,7 @@ impl Inner {
             if self.deliver.deliver(room, event, haste) {
                 outcomes.push((*place, Ok(receipt(event, Delivery::Live))));
                 left.next();
-            } else if !timeout_at(deadline, self.deliver.room(room)).await.unwrap_or(false) {
+            } else if !timeout_at(deadline, self.deliver.waits_for_room(room)).await.unwrap_or(false) {
                 break;
             }
         }
@@ -505,7 +505,7 @@ impl Inner {
         let mut outcomes = Vec::with_capacity(events.len());
         for ((place, event), id) in events.iter().zip(kept) {
             // Whoever is behind is given it from the store.
-            timeout_at(deadline, self.deliver.room(room)).await.ok();
+            timeout_at(deadline, self.deliver.waits_for_room(room)).await.ok();
             let live = self.deliver.deliver_stored(room, event, id, None, haste);
             outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
         }
@@ -515,7 +515,7 @@ impl Inner {
     /// Hands over what the store holds to the clients that ask for it, who have all up to the entry `given`. False
     /// where the queue is on its way to another device.
     async fn give(&self, user_id: &str, room: &str, given: EntryId) -> Result<bool, StoreError> {
-        self.put_back(user_id, room).await?;
+        self.reinsert(user_id, room).await?;
         if self.deliver.acknowledged(room) {
             let backlog = self.acks.backlog(user_id, given, false).await?;
             self.deliver.give_kept(room, &backlog);
@@ -532,7 +532,7 @@ impl Inner {
 
     /// Puts back into the queue what was taken back from clients that are gone, then appends these, which are newer.
     async fn enqueue(&self, user_id: &str, room: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        self.put_back(user_id, room).await?;
+        self.reinsert(user_id, room).await?;
         let ids = match self.deliver.acknowledged(room) {
             true => self.acks.keep(user_id, payloads).await?,
             false => self.queue.append(user_id, payloads).await?,
@@ -540,10 +540,10 @@ impl Inner {
         if ids.len() == payloads.len() { Ok(ids) } else { Err(StoreError::Senseless) }
     }
 
-    /// Puts back into the queue what was taken back from clients that are gone. Within the user's turn.
-    async fn put_back(&self, user_id: &str, room: &str) -> Result<(), StoreError> {
+    /// Puts back into the queue what was taken back from clients that are gone. Under the user's lock.
+    async fn reinsert(&self, user_id: &str, room: &str) -> Result<(), StoreError> {
         let unsent = {
-            let mut all = self.taken_back();
+            let mut all = self.to_reinsert();
             let fresh = self.deliver.take_unsent(room);
             if fresh.is_empty() && !all.contains_key(user_id) {
                 return Ok(());
@@ -553,10 +553,10 @@ impl Inner {
             unsent.extend(fresh);
             unsent.clone()
         };
-        let events = unsent.iter().map(|it| Returned { payload: it.event.json(), after: it.after });
-        self.queue.put_back(user_id, &events.collect::<Vec<_>>()).await?;
-        COUNTS.put_back.add(unsent.len() as u64);
-        self.taken_back().remove(user_id);
+        let events = unsent.iter().map(|it| Reinserted { payload: it.event.json(), after: it.after });
+        self.queue.reinsert(user_id, &events.collect::<Vec<_>>()).await?;
+        COUNTS.reinserted.add(unsent.len() as u64);
+        self.to_reinsert().remove(user_id);
         // Whoever is here came later, or was handed it as well.
         self.deliver.owe(room);
         Ok(())
@@ -567,9 +567,9 @@ impl Inner {
         self.catching_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn taken_back(&self) -> MutexGuard<'_, HashMap<String, Vec<Unsent>>> {
+    fn to_reinsert(&self) -> MutexGuard<'_, HashMap<String, Vec<Unsent>>> {
         // Every change is a single call, so a panic elsewhere cannot have left it half done.
-        self.taken_back.lock().unwrap_or_else(PoisonError::into_inner)
+        self.to_reinsert.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

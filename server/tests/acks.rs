@@ -213,7 +213,7 @@ async fn a_plain_client_beside_one_that_acknowledges_receives_everything_and_rem
     let (ack, _) = careful.asking_live().await;
     let mut late = Client::connect(&server, "alice").await;
     assert_eq!(late.queued().await, [1]);
-    // Once this has had its turn, the welcome of the late one is over.
+    // Once this has had its turn, the late one has been handed its queue.
     assert_eq!(server.emit("alice", 2).await.delivery, LIVE);
     assert_eq!(server.stored("alice").await.0, [1, 2]);
     careful.acknowledge(ack).await;

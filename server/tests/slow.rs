@@ -155,7 +155,7 @@ async fn who_leaves_and_closes_while_the_user_is_busy_is_owed_what_was_not_sent(
     for n in 1..=3 {
         assert_eq!(server.emit("alice", n).await.delivery, LIVE);
     }
-    // Whoever is being let in has the user's turn; until then the three cannot go back.
+    // Whoever is being let in holds the user's lock; until then the three cannot go back.
     let busy = server.service.admit("alice").await.expect("the store answers");
     session.send("41/notifications,\u{1e}1".to_owned()).await;
     session.closed().await;

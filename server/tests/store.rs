@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
     model::{
-        AT_A_TIME_BYTES, AckQueue, Answers, Claim, EntryId, KEPT_AT_MOST, OfflineQueue, Outcome, Probe, Returned,
+        AT_A_TIME_BYTES, AckQueue, Answers, Claim, EntryId, KEPT_AT_MOST, OfflineQueue, Outcome, Probe, Reinserted,
         Session, SessionStore, may_have_more,
     },
     store::{
@@ -335,16 +335,16 @@ async fn names_are_not_given_twice(open: Open<'_>) {
     }
 }
 
-async fn put_back(store: &dyn Store, user: &str, events: &[(u64, EntryId)]) {
+async fn reinsert(store: &dyn Store, user: &str, events: &[(u64, EntryId)]) {
     let payloads: Vec<_> = events.iter().map(|(number, _)| number.to_string()).collect();
-    let returned = payloads.iter().zip(events).map(|(payload, (_, after))| Returned { payload, after: *after });
-    store.put_back(user, &returned.collect::<Vec<_>>()).await.expect("the store answers");
+    let returned = payloads.iter().zip(events).map(|(payload, (_, after))| Reinserted { payload, after: *after });
+    store.reinsert(user, &returned.collect::<Vec<_>>()).await.expect("the store answers");
 }
 
 async fn what_goes_back_goes_before_what_is_newer(open: Open<'_>) {
     const NOTHING: EntryId = EntryId(0, 0);
     let store = open(limits(50, DAY));
-    put_back(&*store, "alice", &[(1, NOTHING), (2, NOTHING)]).await;
+    reinsert(&*store, "alice", &[(1, NOTHING), (2, NOTHING)]).await;
     assert_eq!(read(&*store, "alice").await, [1, 2]);
     let bobs = keep(&*store, "bob", [9]).await;
     let mut kept = Vec::new();
@@ -352,7 +352,7 @@ async fn what_goes_back_goes_before_what_is_newer(open: Open<'_>) {
         kept.extend(keep(&*store, "alice", [number]).await);
     }
     let second = store.read("alice").await.unwrap()[1].id;
-    put_back(&*store, "alice", &[(3, second), (4, second), (7, kept[1]), (8, kept[1]), (10, kept[2])]).await;
+    reinsert(&*store, "alice", &[(3, second), (4, second), (7, kept[1]), (8, kept[1]), (10, kept[2])]).await;
     assert_eq!(read(&*store, "alice").await, (1..=10).collect::<Vec<_>>());
     // What was there before has kept its name, and what comes next is newer than all.
     store.confirm("alice", &kept, 0).await.unwrap();
@@ -365,17 +365,17 @@ async fn what_goes_back_twice_is_there_once(open: Open<'_>) {
     let store = open(limits(50, DAY));
     let kept = [keep(&*store, "alice", [1]).await[0], keep(&*store, "alice", [4]).await[0]];
     for _ in 0..2 {
-        put_back(&*store, "alice", &[(2, kept[0]), (5, kept[1])]).await;
+        reinsert(&*store, "alice", &[(2, kept[0]), (5, kept[1])]).await;
     }
-    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])]).await;
+    reinsert(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])]).await;
     assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 2, 3, 4, 5], 0));
 }
 
 async fn what_goes_back_is_evicted_by_nothing_but_what_is_queued_later(open: Open<'_>) {
     let store = open(limits(3, DAY));
     let kept = [keep(&*store, "alice", [1]).await[0], keep(&*store, "alice", [4]).await[0]];
-    put_back(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])]).await;
-    put_back(&*store, "alice", &[(6, kept[1])]).await;
+    reinsert(&*store, "alice", &[(2, kept[0]), (3, kept[0]), (5, kept[1])]).await;
+    reinsert(&*store, "alice", &[(6, kept[1])]).await;
     assert_eq!(backlog(&*store, "alice", false).await, (vec![1, 2, 3, 4, 5, 6], 0));
     append(&*store, "alice", [7]).await;
     assert_eq!(backlog(&*store, "alice", false).await, (vec![5, 6, 7], 4));
@@ -385,7 +385,7 @@ async fn what_goes_back_is_bounded_all_the_same(open: Open<'_>) {
     let store = open(limits(3, DAY));
     let many = KEPT_AT_MOST as u64 + 10;
     let events: Vec<_> = (0..many).map(|number| (number, EntryId(0, 0))).collect();
-    put_back(&*store, "alice", &events).await;
+    reinsert(&*store, "alice", &events).await;
     assert_eq!(backlog(&*store, "alice", false).await, ((10..many).collect(), 10));
 }
 

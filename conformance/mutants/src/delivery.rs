@@ -131,7 +131,7 @@ impl Deliver for Faulty {
             Fault::LingersOn if !taken => self.seen(room).is_some_and(|(at, _)| at.elapsed() < LINGERS),
             Fault::OneHoldsUpAll => {
                 // Somebody is there, who has no room and may have some in a while.
-                let room = pin!(self.deliver.room(room)).poll(&mut Context::from_waker(Waker::noop()));
+                let room = pin!(self.deliver.waits_for_room(room)).poll(&mut Context::from_waker(Waker::noop()));
                 if !taken && room.is_pending() {
                     *self.held_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HELD_UP);
                 }
@@ -146,11 +146,11 @@ impl Deliver for Faulty {
         }
     }
 
-    fn room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
+    fn waits_for_room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
         match self.fault {
             // It would be offered the same again and again.
             Fault::NeverLive | Fault::QueuedAsWell => Box::pin(async { false }),
-            _ => self.deliver.room(room),
+            _ => self.deliver.waits_for_room(room),
         }
     }
 

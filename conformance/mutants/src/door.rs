@@ -220,7 +220,7 @@ impl Door {
             if claims.is_err() {
                 if let Some(admission) = admission {
                     socket.join(admission.room.clone());
-                    self.welcome(&socket, admission).await;
+                    self.hand_queue(&socket, admission).await;
                     tokio::time::sleep(DAWDLE).await;
                 }
                 socket.disconnect().ok();
@@ -230,7 +230,7 @@ impl Door {
         let Some(admission) = admission else { return };
         if self.fault == Fault::JoinsLate {
             let room = admission.room.clone();
-            self.welcome(&socket, admission).await;
+            self.hand_queue(&socket, admission).await;
             tokio::time::sleep(DAWDLE).await;
             socket.join(room);
             return;
@@ -244,17 +244,17 @@ impl Door {
             return;
         }
         if self.fault != Fault::LiveOvertakes {
-            return self.welcome(&socket, admission).await;
+            return self.hand_queue(&socket, admission).await;
         }
         drop(admission);
         tokio::time::sleep(DAWDLE).await;
         let user: Option<String> = socket.extensions.get();
         if let Ok(late) = service.admit(&user.unwrap_or_default()).await {
-            self.welcome(&socket, late).await;
+            self.hand_queue(&socket, late).await;
         }
     }
 
-    async fn welcome(&self, socket: &SocketRef, admission: Admission) {
+    async fn hand_queue(&self, socket: &SocketRef, admission: Admission) {
         let mut sent = false;
         let give = |payloads: &[Box<serde_json::value::RawValue>]| {
             sent = true;
@@ -266,7 +266,7 @@ impl Door {
             }
             socket.emit("queued.events", &[payloads]).is_ok()
         };
-        admission.welcome(give).await;
+        admission.hand_queue(give).await;
         if self.fault == Fault::EmptySent && !sent {
             socket.emit("queued.events", &[[(); 0]]).ok();
         }
@@ -295,7 +295,7 @@ impl Door {
     async fn drain(&self, service: &NotificationsService, auth: &Value) {
         let Some(user) = claimed(auth) else { return };
         if let Ok(admission) = service.admit(&user).await {
-            admission.welcome(|_| true).await;
+            admission.hand_queue(|_| true).await;
         }
     }
 

@@ -972,14 +972,14 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["CLUSTER-07", "CLUSTER-08", "CLUSTER-12"]),
     node!(
-        "claims-nothing",
+        "removes-nothing",
         "what a client at another node has taken stays in the queue",
         ["CLUSTER-02/delivered-elsewhere"],
         ClaimsNothing
     )
     .also(&["CLUSTER"]),
     node!(
-        "claims-beforehand",
+        "removes-beforehand",
         "what is handed to a node is taken from the store first",
         ["CLUSTER-07/comes-again", "CLUSTER-12/acknowledging"],
         ClaimsBeforehand

@@ -144,7 +144,7 @@ fn around(place: &Place, sound: Collaborators, credential: String) -> App {
                 service: app.service.clone(),
                 credential,
                 sessions,
-                rights: app.rights.clone(),
+                grants: app.grants.clone(),
                 io: app.io.clone(),
                 upgrades: routes::Upgrades::default(),
                 one_at_a_time: Arc::default(),

@@ -11,7 +11,7 @@ use std::{
 
 use notify_server::{
     Collaborators,
-    cluster::{Arrived, Local, Peers, Sessions, Standing, Stay, Taken},
+    cluster::{Arrived, Destination, Local, Peers, Presence, Sessions, Taken},
     model::{AckQueue, BoxFuture, EntryId, OfflineQueue, Queued, StoreError},
 };
 
@@ -159,19 +159,19 @@ impl Peers for Faulty {
         }
     }
 
-    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Stay, StoreError>> {
+    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Presence, StoreError>> {
         match self.fault {
-            Fault::Unseen => Box::pin(async { Ok(Stay::new(EntryId(0, 0), false, || {})) }),
+            Fault::Unseen => Box::pin(async { Ok(Presence::new(EntryId(0, 0), false, || {})) }),
             Fault::EntersAsPlain => self.peers.enter(user_id, false),
             _ => self.peers.enter(user_id, acknowledges),
         }
     }
 
-    fn standing(&self, user_id: &str) -> Standing {
+    fn destination(&self, user_id: &str) -> Destination {
         match self.fault {
-            Fault::PresenceIgnored => Standing::Alone,
-            Fault::AlwaysAsks => Standing::Elsewhere,
-            _ => self.peers.standing(user_id),
+            Fault::PresenceIgnored => Destination::Here,
+            Fault::AlwaysAsks => Destination::Elsewhere,
+            _ => self.peers.destination(user_id),
         }
     }
 
@@ -227,9 +227,9 @@ impl Peers for Faulty {
         }
     }
 
-    fn claim(&self, user_id: &str, entry: EntryId) {
+    fn remove(&self, user_id: &str, entry: EntryId) {
         if self.fault != Fault::ClaimsNothing {
-            self.peers.claim(user_id, entry);
+            self.peers.remove(user_id, entry);
         }
     }
 

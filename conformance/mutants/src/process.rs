@@ -14,7 +14,7 @@ use crate::queue::made_up;
 use notify_server::{
     App, Collaborators,
     cluster::Peers,
-    model::{BoxFuture, EntryId, OfflineQueue, Probe, Queued, Returned, StoreError},
+    model::{BoxFuture, EntryId, OfflineQueue, Probe, Queued, Reinserted, StoreError},
 };
 use socketioxide::SocketIo;
 use tokio::signal::unix::Signal;
@@ -141,11 +141,11 @@ impl OfflineQueue for Ending {
         self.queue.append(user_id, payloads)
     }
 
-    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         if self.ending.load(Ordering::SeqCst) {
             return Box::pin(async { Ok(()) });
         }
-        self.queue.put_back(user_id, events)
+        self.queue.reinsert(user_id, events)
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {

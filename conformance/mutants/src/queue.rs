@@ -7,7 +7,7 @@ use std::{
 };
 use uuid::Uuid;
 
-use notify_server::model::{BoxFuture, EntryId, OfflineQueue, Queued, Returned, StoreError};
+use notify_server::model::{BoxFuture, EntryId, OfflineQueue, Queued, Reinserted, StoreError};
 
 /// The cap of the contract.
 const CAP: usize = 50;
@@ -117,7 +117,7 @@ impl OfflineQueue for Faulty {
         })
     }
 
-    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             match self.fault {
                 Fault::NothingStored => Ok(()),
@@ -125,7 +125,7 @@ impl OfflineQueue for Faulty {
                     let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
                     self.queue.append(user_id, &payloads).await.map(drop)
                 }
-                _ => self.queue.put_back(user_id, events).await,
+                _ => self.queue.reinsert(user_id, events).await,
             }
         })
     }

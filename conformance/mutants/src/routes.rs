@@ -16,8 +16,8 @@ use axum::{
 };
 use notify_server::{
     NotificationsService,
+    grants::Grants,
     model::{Draft, EventType, SessionStore},
-    rights::Rights,
 };
 use serde_json::Value;
 use socketioxide::SocketIo;
@@ -120,7 +120,7 @@ pub(crate) struct Surroundings {
     pub(crate) service: NotificationsService,
     pub(crate) credential: String,
     pub(crate) sessions: Arc<dyn SessionStore>,
-    pub(crate) rights: Rights,
+    pub(crate) grants: Grants,
     pub(crate) io: SocketIo,
     pub(crate) upgrades: Upgrades,
     /// Whose turn it is.
@@ -159,7 +159,7 @@ impl Surroundings {
     async fn revoke(&self, path: &str) -> Response {
         let id = path.trim_start_matches("/sessions/");
         if self.fault == Fault::RevocationToldTooEarly {
-            self.rights.end_session(id, None);
+            self.grants.end_session(id, None);
             tokio::time::sleep(LATER).await;
         }
         match self.sessions.revoke_session(id).await {

@@ -8,8 +8,8 @@ use crate::queue::made_up;
 use notify_server::{
     Collaborators,
     model::{
-        AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Session,
-        SessionStore, StoreError,
+        AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted,
+        Session, SessionStore, StoreError,
     },
 };
 
@@ -118,8 +118,8 @@ impl OfflineQueue for Failing<dyn OfflineQueue> {
         Box::pin(async move { self.written(self.store.append(user_id, payloads).await, made_up(payloads)).await })
     }
 
-    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.written(self.store.put_back(user_id, events).await, ()).await })
+    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.written(self.store.reinsert(user_id, events).await, ()).await })
     }
 
     fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {

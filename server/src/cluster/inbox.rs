@@ -58,7 +58,7 @@ impl Node {
                     tokio::spawn(self.clone().confirm_shared(from, n, user));
                 }
             }
-            Some(Message::Took { n, taken }) => self.asked.answer(n, taken),
+            Some(Message::Took { n, taken }) => self.replies.answer(n, taken),
             Some(Message::Ended { session, but_for }) => {
                 if let Some(local) = self.local() {
                     local.end_session(&session, but_for.as_deref());
@@ -75,14 +75,14 @@ impl Node {
             let Delivery { number, from, n, alone, events } = delivery;
             if !alone {
                 // Another node may be out of touch, and has to find them in the store.
-                self.claims.share(Some(&user_id));
+                self.removals.share(Some(&user_id));
             }
             let taken = self.hand_over(&user_id, events).await;
             if alone {
                 self.users.mark_alone(&user_id, number);
             }
             if from == self.joined().id {
-                self.asked.answer(n, taken);
+                self.replies.answer(n, taken);
                 continue;
             }
             let node = self.clone();

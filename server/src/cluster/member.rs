@@ -11,9 +11,9 @@ use tokio::time::{sleep_until, timeout};
 use uuid::Uuid;
 
 use super::{
-    claims::LATELY,
     ear::Ear,
     node::{Membership, NOT_JOINED, Node},
+    removals::LATELY,
     word::Word,
 };
 use crate::{
@@ -103,7 +103,7 @@ pub(super) async fn run(node: Arc<Node>) {
         node.note_answer(None);
         if former.is_some() {
             // What had a gap here may have had one elsewhere, too.
-            node.claims.share(None);
+            node.removals.share(None);
             node.users.doubt_until(Instant::now() + LATELY);
         }
         node.membership.send_replace(Membership { number, id });

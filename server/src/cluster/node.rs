@@ -18,19 +18,18 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Local, Peers, Standing, Stay, Taken,
-    asked::Asked,
-    claims,
-    claims::Claims,
+    Destination, Local, Peers, Presence, Taken,
     inbox::Inbox,
-    member, message,
+    member, message, removals,
+    removals::Removals,
+    replies::PendingReplies,
     users::Users,
     word::{Word, Words},
 };
 use crate::{
+    locks::KeyedLocks,
     model::{BoxFuture, EntryId, Queued, StoreError},
     store::redis::{RedisStore, partitions::Partitions, peers::Link},
-    turns::Turns,
 };
 
 /// How long an emitter waits for the nodes to hand over what they were given. It is in the store meanwhile.
@@ -51,7 +50,7 @@ pub struct Cluster {
 }
 
 /// What a node works on, once it has begun.
-type Work = (Arc<Node>, claims::Work, mpsc::UnboundedReceiver<String>);
+type Work = (Arc<Node>, removals::Work, mpsc::UnboundedReceiver<String>);
 
 /// A stretch of time in which nothing that was said to this node was missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +67,8 @@ pub(super) struct Node {
     /// Whether it is told of the end of a session.
     pub(super) is_told_of: Box<dyn Fn(&str) -> bool + Send + Sync>,
     pub(super) users: Users,
-    pub(super) asked: Asked,
-    pub(super) claims: Claims,
+    pub(super) replies: PendingReplies,
+    pub(super) removals: Removals,
     pub(super) inbox: Inbox,
     pub(super) membership: watch::Sender<Membership>,
     /// Whether the store has answered the last heartbeat, and whether everybody here is known to have missed nothing.
@@ -82,7 +81,7 @@ pub(super) struct Node {
     unheard: Mutex<Option<StoreError>>,
     local: OnceLock<Arc<dyn Local>>,
     /// One at a time tells the store of a user, so that it hears of changes in their order.
-    telling: Turns,
+    telling: KeyedLocks,
     leaving: mpsc::UnboundedSender<String>,
     words: Arc<Words>,
     /// When the process began, by which all partitions keep time.
@@ -113,14 +112,14 @@ impl Cluster {
 
 impl Node {
     fn new(link: Link, is_told_of: Box<dyn Fn(&str) -> bool + Send + Sync>, words: Arc<Words>, began: Instant) -> Work {
-        let (claims, claimed) = Claims::new();
+        let (removals, taken) = Removals::new();
         let (leaving, left) = mpsc::unbounded_channel();
         let node = Self {
             link: Arc::new(link),
             is_told_of,
             users: Users::new(),
-            asked: Asked::default(),
-            claims,
+            replies: PendingReplies::default(),
+            removals,
             inbox: Inbox::default(),
             membership: watch::Sender::new(NOT_JOINED),
             answers: AtomicBool::new(false),
@@ -128,12 +127,12 @@ impl Node {
             moves: AtomicBool::new(false),
             unheard: Mutex::default(),
             local: OnceLock::new(),
-            telling: Turns::new(),
+            telling: KeyedLocks::new(),
             leaving,
             words,
             began,
         };
-        (Arc::new(node), claimed, left)
+        (Arc::new(node), taken, left)
     }
 
     /// Logs something about this node.
@@ -162,10 +161,10 @@ impl Peers for Cluster {
     }
 
     fn join(&self, local: Arc<dyn Local>) {
-        for (node, claimed, left) in self.work.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for (node, taken, left) in self.work.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             node.local.set(local.clone()).ok();
             let tasks = [
-                tokio::spawn(claims::run(claimed, node.link.clone())).abort_handle(),
+                tokio::spawn(removals::run(taken, node.link.clone())).abort_handle(),
                 tokio::spawn(tell_departures(node.clone(), left)).abort_handle(),
                 tokio::spawn(member::run(node)).abort_handle(),
             ];
@@ -184,24 +183,24 @@ impl Peers for Cluster {
         Err(StoreError::Partitions { which, all: self.nodes.len(), first: Box::new(first.clone()) })
     }
 
-    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Stay, StoreError>> {
+    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Presence, StoreError>> {
         Box::pin(self.of(user_id).clone().enter(user_id, acknowledges))
     }
 
-    fn standing(&self, user_id: &str) -> Standing {
+    fn destination(&self, user_id: &str) -> Destination {
         let node = self.of(user_id);
-        match node.users.standing(user_id, node.joined().number) {
-            _ if node.moves.load(Ordering::SeqCst) => Standing::Elsewhere,
+        match node.users.destination(user_id, node.joined().number) {
+            _ if node.moves.load(Ordering::SeqCst) => Destination::Elsewhere,
             // The store does not answer, so it need not be asked.
-            Standing::Unsure if !node.answers.load(Ordering::SeqCst) => Standing::Alone,
-            standing => standing,
+            Destination::Unsure if !node.answers.load(Ordering::SeqCst) => Destination::Here,
+            destination => destination,
         }
     }
 
     fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
         Box::pin(async move {
             let (node, events) = (self.of(user_id).clone(), payloads.len());
-            let question = node.asked.open();
+            let question = node.replies.open();
             // A store that does not answer is not waited for.
             if node.joined().number == 0 && !node.is_there() {
                 return Err(StoreError::NotJoined);
@@ -240,12 +239,12 @@ impl Peers for Cluster {
         Box::pin(self.of(user_id).link.missed(user_id))
     }
 
-    fn claim(&self, user_id: &str, entry: EntryId) {
-        self.of(user_id).claims.take(user_id, entry);
+    fn remove(&self, user_id: &str, entry: EntryId) {
+        self.of(user_id).removals.take(user_id, entry);
     }
 
     fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(self.of(user_id).claims.flush(Some(user_id)))
+        Box::pin(self.of(user_id).removals.flush(Some(user_id)))
     }
 
     fn end_session<'a>(
@@ -259,7 +258,7 @@ impl Peers for Cluster {
 
     fn leave(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let flushed = future::join_all(self.nodes.iter().map(|node| node.claims.flush(None)));
+            let flushed = future::join_all(self.nodes.iter().map(|node| node.removals.flush(None)));
             timeout(NOTE, flushed).await.ok();
             for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 task.abort();
@@ -315,31 +314,31 @@ impl Node {
         self.local.get()
     }
 
-    async fn enter(self: Arc<Self>, user_id: &str, acknowledges: bool) -> Result<Stay, StoreError> {
+    async fn enter(self: Arc<Self>, user_id: &str, acknowledges: bool) -> Result<Presence, StoreError> {
         let mut joined = self.joined_after(0).await?;
         self.users.arrive(user_id, acknowledges, joined.number);
         // The client counts from here on. Where this future is dropped, `departs` goes with it and undoes that.
         let (node, user) = (self.clone(), user_id.to_owned());
-        let departs = Stay::new(EntryId(0, 0), false, move || {
+        let departs = Presence::new(EntryId(0, 0), false, move || {
             node.users.depart(&user, acknowledges);
             node.leaving.send(user).ok();
         });
-        let question = self.asked.open();
+        let question = self.replies.open();
         let (newest, acknowledged_elsewhere, heard) = loop {
             let tell = message::shared(Some((joined.id, question.n)), user_id);
-            let turn = self.telling.take(user_id).await;
+            let lock = self.telling.lock(user_id).await;
             if let Some(entered) = self.register(user_id, Some(&tell)).await? {
                 break entered;
             }
-            drop(turn);
+            drop(lock);
             joined = self.joined_after(joined.number).await?;
         };
-        // Not within anybody's turn: the other nodes may be waiting for this one.
+        // Under nobody's lock: the other nodes may be waiting for this one.
         question.gather(heard, 0, NOTE).await;
-        Ok(Stay::new(newest, acknowledged_elsewhere, move || departs.end()))
+        Ok(Presence::new(newest, acknowledged_elsewhere, move || departs.end()))
     }
 
-    /// Tells the store that a user is here, and takes note of where else. Within the user's turn of telling.
+    /// Tells the store that a user is here, and takes note of where else. Under the user's lock of telling.
     async fn register(&self, user_id: &str, tell: Option<&str>) -> Result<Option<(EntryId, bool, usize)>, StoreError> {
         let (joined, heard) = (self.joined(), self.users.heard(user_id));
         let Some(mode) = self.users.mode(user_id) else { return Ok(None) };
@@ -353,7 +352,7 @@ impl Node {
     /// # Errors
     /// Where the store cannot be asked.
     pub(super) async fn tell_of(&self, user_id: &str, anew: bool) -> Result<(), StoreError> {
-        let _turn = self.telling.take(user_id).await;
+        let _lock = self.telling.lock(user_id).await;
         let joined = self.joined();
         let told = self.users.registered(user_id, joined.number);
         match self.users.mode(user_id) {
@@ -365,7 +364,7 @@ impl Node {
             None => {
                 if told.is_some() {
                     // Or the next node would read a queue that still has what a client here was given.
-                    self.claims.flush(Some(user_id)).await;
+                    self.removals.flush(Some(user_id)).await;
                     self.link.leave(joined.id, user_id).await?;
                 }
                 self.users.left(user_id);

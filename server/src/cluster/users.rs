@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use super::Standing;
+use super::Destination;
 use crate::store::redis::peers::Mode;
 
 /// Into how many parts the users are divided, so that a look at one hardly ever waits for another.
@@ -119,15 +119,15 @@ impl Users {
         self.change(user_id, |user| user.shared &= user.heard > number || self.is_in_doubt());
     }
 
-    pub(super) fn standing(&self, user_id: &str, joined: u64) -> Standing {
+    pub(super) fn destination(&self, user_id: &str, joined: u64) -> Destination {
         match self.shard(user_id).get(user_id) {
-            Some(user) if user.devices == 0 || user.shared => Standing::Elsewhere,
+            Some(user) if user.devices == 0 || user.shared => Destination::Elsewhere,
             // Whoever has missed something is given that first.
             Some(user) if user.registered.is_some_and(|(when, _)| when == joined) && user.caught_up == joined => {
-                Standing::Alone
+                Destination::Here
             }
-            Some(_) => Standing::Unsure,
-            None => Standing::Elsewhere,
+            Some(_) => Destination::Unsure,
+            None => Destination::Elsewhere,
         }
     }
 
@@ -163,23 +163,23 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::claims::LATELY, *};
+    use super::{super::removals::LATELY, *};
 
     #[test]
     fn a_user_is_alone_only_by_what_the_store_has_said_in_this_membership() {
         let users = Users::new();
-        assert_eq!(users.standing("a", 1), Standing::Elsewhere);
+        assert_eq!(users.destination("a", 1), Destination::Elsewhere);
         users.arrive("a", false, 1);
-        assert_eq!(users.standing("a", 1), Standing::Unsure);
+        assert_eq!(users.destination("a", 1), Destination::Unsure);
         users.note("a", 1, Mode::Plain, false, 0);
-        assert_eq!(users.standing("a", 1), Standing::Alone);
-        assert_eq!(users.standing("a", 2), Standing::Unsure);
+        assert_eq!(users.destination("a", 1), Destination::Here);
+        assert_eq!(users.destination("a", 2), Destination::Unsure);
         users.note("a", 2, Mode::Plain, false, 0);
-        assert_eq!(users.standing("a", 2), Standing::Unsure, "something may have been missed");
+        assert_eq!(users.destination("a", 2), Destination::Unsure, "something may have been missed");
         users.caught_up("a", 2);
-        assert_eq!(users.standing("a", 2), Standing::Alone);
+        assert_eq!(users.destination("a", 2), Destination::Here);
         users.note("a", 2, Mode::Plain, true, 0);
-        assert_eq!(users.standing("a", 2), Standing::Elsewhere);
+        assert_eq!(users.destination("a", 2), Destination::Elsewhere);
     }
 
     #[test]
@@ -189,11 +189,11 @@ mod tests {
         let heard = users.heard("a");
         users.mark_shared("a", 5);
         users.note("a", 1, Mode::Plain, false, heard);
-        assert_eq!(users.standing("a", 1), Standing::Elsewhere);
+        assert_eq!(users.destination("a", 1), Destination::Elsewhere);
         users.mark_alone("a", 4);
-        assert_eq!(users.standing("a", 1), Standing::Elsewhere, "the message is older");
+        assert_eq!(users.destination("a", 1), Destination::Elsewhere, "the message is older");
         users.mark_alone("a", 6);
-        assert_eq!(users.standing("a", 1), Standing::Alone);
+        assert_eq!(users.destination("a", 1), Destination::Here);
     }
 
     #[test]
@@ -205,13 +205,13 @@ mod tests {
         users.note("a", 2, Mode::Plain, false, 0);
         users.caught_up("a", 2);
         users.mark_alone("a", 1);
-        assert_eq!(users.standing("a", 2), Standing::Elsewhere);
+        assert_eq!(users.destination("a", 2), Destination::Elsewhere);
         users.arrive("b", false, 2);
         users.note("b", 2, Mode::Plain, false, 0);
-        assert_eq!(users.standing("b", 2), Standing::Alone, "nobody has seen the user elsewhere");
+        assert_eq!(users.destination("b", 2), Destination::Here, "nobody has seen the user elsewhere");
         users.doubt_until(Instant::now());
         users.mark_alone("a", 2);
-        assert_eq!(users.standing("a", 2), Standing::Alone);
+        assert_eq!(users.destination("a", 2), Destination::Here);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) async fn one(
         let emit = async move |service: NotificationsService, _| Ok(to_json(&service.emit(draft).await?));
         return once(&control, permit, Some(Keyed::new(&key, &text)), emit).await;
     }
-    match control.service.emit_at_once(draft, Haste::Now) {
+    match control.service.try_emit(draft, Haste::Now) {
         Emission::Done(receipt) => Ok(accepted(to_json(&receipt))),
         Emission::Waits(prepared) => {
             let emit =

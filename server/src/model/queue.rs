@@ -19,7 +19,7 @@ pub struct EntryId(pub u64, pub u64);
 
 /// An event that was accepted, and handed to a client that nobody has seen it sent to: it goes back into the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Returned<'a> {
+pub struct Reinserted<'a> {
     /// The payload.
     pub payload: &'a str,
     /// The newest entry of the queue that clients here had been given before it: whatever is newer was accepted later.
@@ -51,7 +51,7 @@ pub trait OfflineQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
             self.append(user_id, &payloads).await.map(drop)

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::drains::Drain;
 use crate::{
-    cluster::Stay,
+    cluster::Presence,
     counts::COUNTS,
+    locks::KeyedGuard,
     model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
-    turns::Turn,
 };
 
 /// A user who is about to be connected.
@@ -23,8 +23,8 @@ pub struct Admission {
     has_more: bool,
     loss: Loss,
     handing_over: HandingOver,
-    stay: Option<Arc<Stay>>,
-    turn: Turn,
+    presence: Option<Arc<Presence>>,
+    lock: KeyedGuard,
 }
 
 /// What it means that a client is handed the queue.
@@ -54,8 +54,8 @@ impl Admission {
         room: String,
         backlog: Backlog,
         handing_over: HandingOver,
-        stay: Option<Arc<Stay>>,
-        turn: Turn,
+        presence: Option<Arc<Presence>>,
+        lock: KeyedGuard,
     ) -> Self {
         let ids: Vec<EntryId> = backlog.entries.iter().map(|entry| entry.id).collect();
         let has_more = may_have_more(&backlog.entries);
@@ -66,22 +66,22 @@ impl Admission {
         }
         let dropped = backlog.dropped + damaged as u64;
         let loss = Loss { complete: dropped == 0, dropped, counted: backlog.dropped };
-        Self { room, payloads, ids, has_more, loss, handing_over, stay, turn }
+        Self { room, payloads, ids, has_more, loss, handing_over, presence, lock }
     }
 
     /// The presence of the user on this node, where there are others: to be held for as long as the client is here.
     #[must_use]
-    pub fn stay(&self) -> Option<Arc<Stay>> {
-        self.stay.clone()
+    pub fn presence(&self) -> Option<Arc<Presence>> {
+        self.presence.clone()
     }
 
     /// Up to which entry of the queue the client needs nothing more once it was handed this: what is not newer comes
     /// with it, or had been delivered to somebody else before.
     pub(crate) fn newest(&self) -> EntryId {
         let queued = self.ids.last().copied().unwrap_or_default();
-        match (&self.handing_over, &self.stay) {
+        match (&self.handing_over, &self.presence) {
             (HandingOver::IsOwed, _) => EntryId::default(),
-            (_, Some(stay)) if !self.has_more => stay.newest.max(queued),
+            (_, Some(presence)) if !self.has_more => presence.newest.max(queued),
             _ => queued,
         }
     }
@@ -98,20 +98,20 @@ impl Admission {
 
     /// Hands over what was queued to a plain client, by `send`, which says whether the client has taken it; then
     /// removes it from the queue. To be called when the client has joined its room. What the client has not taken stays
-    /// queued. For doors that know at once what was taken; the server's own uses `welcome_later`.
-    pub async fn welcome(self, send: impl FnOnce(&[Box<RawValue>]) -> bool) {
+    /// queued. For doors that know at once what was taken; the server's own uses `hand_queue_until_sent`.
+    pub async fn hand_queue(self, send: impl FnOnce(&[Box<RawValue>]) -> bool) {
         if self.ids.is_empty() || (!self.payloads.is_empty() && !send(&self.payloads)) {
             return;
         }
         if let HandingOver::Delivers(drain) = self.handing_over {
             drain.complete().await;
         }
-        drop(self.turn);
+        drop(self.lock);
     }
 
     /// The same where it takes a while until the client has taken it. `send` is given what is to be called then, if
     /// anything is; where that is dropped without having been called, the queue is free for somebody else.
-    pub(crate) fn welcome_later(self, send: impl FnOnce(&[Box<RawValue>], Option<Sent>)) {
+    pub(crate) fn hand_queue_until_sent(self, send: impl FnOnce(&[Box<RawValue>], Option<Sent>)) {
         if self.ids.is_empty() {
             return;
         }
@@ -126,16 +126,16 @@ impl Admission {
             (true, None) => {}
             (false, sent) => send(&self.payloads, sent),
         }
-        drop(self.turn);
+        drop(self.lock);
     }
 
     /// Hands over what was queued, and what was lost, to a client that acknowledges. Nothing is removed before it does.
-    pub fn welcome_kept(self, send: impl FnOnce(&[Box<RawValue>], Vec<EntryId>, Loss)) {
+    pub fn hand_kept_queue(self, send: impl FnOnce(&[Box<RawValue>], Vec<EntryId>, Loss)) {
         if !self.ids.is_empty() || !self.loss.complete {
             COUNTS.from_queue[1].add(self.payloads.len() as u64);
             send(&self.payloads, self.ids, self.loss);
         }
-        drop(self.turn);
+        drop(self.lock);
     }
 }
 

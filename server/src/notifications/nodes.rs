@@ -7,8 +7,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt};
 use crate::{
     cluster::{Arrived, Peers},
+    locks::KeyedGuard,
     model::{EntryId, Sent, StoreError},
-    turns::Turn,
 };
 
 /// How long a connect waits for other clients of the user to take the stored events that they were handed.
@@ -24,11 +24,11 @@ impl Inner {
         recipient: &str,
         room: &str,
         events: &[(usize, Outgoing)],
-        turn: Turn,
+        lock: KeyedGuard,
         may_be_alone: bool,
     ) -> Outcomes {
         let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
-        let routed = match self.put_back(recipient, room).await {
+        let routed = match self.reinsert(recipient, room).await {
             Ok(()) => peers.route(recipient, &payloads).await,
             Err(error) => Err(error),
         };
@@ -36,7 +36,7 @@ impl Inner {
             Ok(taken) => {
                 // This node hands them over as well, and needs the lock for that. And two nodes with the locks of one
                 // user would wait for each other.
-                drop(turn);
+                drop(lock);
                 let taken = taken.await.into_iter().map(|taken| if taken { Delivery::Live } else { Delivery::Queued });
                 events.iter().zip(taken).map(|((place, event), how)| (*place, Ok(receipt(event, how)))).collect()
             }
@@ -49,7 +49,7 @@ impl Inner {
     }
 
     /// Completes when the stored events that plain clients here have taken are out of the queue, which would be handed
-    /// to the next client else; or when a client takes too long. Within the turn, so that nothing is added.
+    /// to the next client else; or when a client takes too long. Under the lock, so that nothing is added.
     pub(super) async fn clear(&self, user_id: &str) {
         if let Some(peers) = &self.peers {
             timeout(LANDING, self.in_flight.landed(user_id)).await.ok();
@@ -65,7 +65,7 @@ impl Inner {
                 // Lives as long as this closure, which the last connection lets go of when it has sent the event, or
                 // never will.
                 let _ = &flight;
-                peers.claim(&user, entry);
+                peers.remove(&user, entry);
             })
         });
         self.deliver.deliver_stored(room, event, entry, sent, Haste::Now)
@@ -75,13 +75,13 @@ impl Inner {
 impl NotificationsService {
     /// Hands over what was stored and handed to this node; for each event, whether a client has it.
     pub(crate) async fn receive(&self, user_id: &str, events: Vec<Arrived>) -> Vec<bool> {
-        let _turn = self.0.turns.take(user_id).await;
+        let _lock = self.0.user_locks.lock(user_id).await;
         let room = self.0.rules.room(user_id);
         let deadline = Instant::now() + WAITS_FOR_ROOM;
         let mut taken = Vec::with_capacity(events.len());
         for Arrived { entry, payload, acknowledged } in events {
             // Where there is none, it stays in the store; whoever is behind is given it from there.
-            timeout_at(deadline, self.0.deliver.room(&room)).await.ok();
+            timeout_at(deadline, self.0.deliver.waits_for_room(&room)).await.ok();
             taken.push(match Outgoing::read(payload.get()) {
                 Some(event) => self.0.hand_stored(user_id, &room, &event, entry, acknowledged),
                 None => false,
@@ -93,7 +93,7 @@ impl NotificationsService {
     /// Completes when whatever was begun for a user is done, and what was not sent to clients that are gone is queued.
     pub(crate) async fn settle(&self, user_id: &str) {
         match self.enter(user_id).await {
-            Ok((_, _turn)) => self.0.clear(user_id).await,
+            Ok((_, _lock)) => self.0.clear(user_id).await,
             Err(error) => tracing::warn!(%error, "unsent events could not be queued yet"),
         }
     }
@@ -101,7 +101,7 @@ impl NotificationsService {
     /// Hands over what was missed, to each client what it was not given yet.
     pub(crate) async fn catch_up(&self, user_id: &str) -> Result<(), StoreError> {
         let Some(peers) = &self.0.peers else { return Ok(()) };
-        let (room, _turn) = self.enter(user_id).await?;
+        let (room, _lock) = self.enter(user_id).await?;
         let acknowledged = self.0.deliver.acknowledged(&room);
         for entry in peers.missed(user_id).await? {
             // Damaged ones are told and removed by the next drain.

@@ -150,7 +150,7 @@ fn events(text: &mut Text) {
     text.counter(
         "notify_returned_events_total",
         "Live events that went back to a queue because their connection broke.",
-        one(&COUNTS.put_back),
+        one(&COUNTS.reinserted),
     );
 }
 

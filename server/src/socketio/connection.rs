@@ -37,9 +37,9 @@ use super::{
 use crate::{
     frame::Frame,
     gate::{Gate, Rate, Reason},
+    grants::Close,
     model::Outgoing,
     notifications::Haste,
-    rights::Close,
 };
 
 /// How many pieces one write takes.

@@ -16,11 +16,11 @@ use super::{
     outbox::{Handed, Shared},
 };
 use crate::{
-    cluster::Stay,
+    cluster::Presence,
     frame,
+    grants::Grant,
     model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
     notifications::{Admission, Haste, Loss},
-    rights::Grant,
 };
 
 /// How many events may wait for the acknowledgement of one client.
@@ -41,7 +41,7 @@ pub(crate) struct Device {
     /// What it rests on.
     grant: Mutex<Grant>,
     /// Its presence, where there are other nodes.
-    stay: Option<Arc<Stay>>,
+    presence: Option<Arc<Presence>>,
     /// The newest entry of the queue that it was given, or that is noted for it.
     newest: Mutex<EntryId>,
 }
@@ -56,27 +56,28 @@ impl Device {
         admission: &Admission,
     ) -> Arc<Self> {
         let acks = acks.map(|setup| AckTracker::start(user_id.clone(), setup, &connection));
-        let (membership, stay, newest) = (connection.membership(), admission.stay(), Mutex::new(admission.newest()));
+        let (membership, presence, newest) =
+            (connection.membership(), admission.presence(), Mutex::new(admission.newest()));
         let (gone, grant) = (AtomicBool::new(false), Mutex::new(grant));
-        Arc::new(Self { user_id, connection, membership, gone, acks, grant, stay, newest })
+        Arc::new(Self { user_id, connection, membership, gone, acks, grant, presence, newest })
     }
 
     /// Hands over what was queued. `ask_store` is called when it has caught up and the store has something that it was not given.
-    pub(crate) fn welcome(&self, admission: Admission, ask_store: Arc<dyn Fn() + Send + Sync>) {
+    pub(crate) fn hand_queue(&self, admission: Admission, ask_store: Arc<dyn Fn() + Send + Sync>) {
         self.connection.serve(self.acks.clone(), ask_store);
         if admission.has_more() {
-            // Within the user's turn, which ends with what follows, so that nothing live comes in between.
+            // Under the user's lock, which ends with what follows, so that nothing live comes in between.
             self.connection.miss_stored(self.membership);
         }
         match &self.acks {
             Some(acks) => {
-                admission.welcome_kept(|payloads, ids, loss| {
+                admission.hand_kept_queue(|payloads, ids, loss| {
                     self.ask(acks, payloads.iter().map(|payload| payload.get()), ids, loss);
                 });
             }
             None => {
                 let owed = admission.is_owed();
-                admission.welcome_later(|payloads, sent| {
+                admission.hand_queue_until_sent(|payloads, sent| {
                     let frame = frame::queued_events(payloads.iter().map(|payload| payload.get()), "");
                     self.connection.offer_queue(self.membership, frame, sent.map_or(Handed::Kept, Handed::Stored));
                 });
@@ -118,8 +119,8 @@ impl Device {
 
     /// Is here no more, and what it was not sent is queued: ends its presence.
     pub(crate) fn end(&self) {
-        if let Some(stay) = &self.stay {
-            stay.end();
+        if let Some(presence) = &self.presence {
+            presence.end();
         }
     }
 

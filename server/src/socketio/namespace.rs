@@ -1,5 +1,5 @@
 //! The namespace `/notifications`, by the library's handlers. [`admit`] says who is let in, before the CONNECT is
-//! answered; [`welcome`] hands over the queue, after that; [`Here`] sees to what is left when the client goes. Answers
+//! answered; [`on_connected`] hands over the queue, after that; [`Here`] sees to what is left when the client goes. Answers
 //! `ping` and `auth.refresh`. Knows nothing of transports.
 
 use std::{
@@ -27,8 +27,8 @@ use crate::{
     counts::COUNTS,
     frame::NAMESPACE,
     gate::Reason,
+    grants::{Grant, Grants},
     notifications::{Admission, NotificationsService},
-    rights::{Grant, Rights},
     rules::Rules,
 };
 
@@ -105,12 +105,12 @@ pub(crate) struct Door {
     pub(crate) service: NotificationsService,
     pub(crate) rules: Arc<dyn Rules>,
     pub(crate) acks: AckSetup,
-    pub(crate) rights: Rights,
+    pub(crate) grants: Grants,
     pub(crate) roster: Roster,
     pub(crate) devices_per_user: usize,
 }
 
-/// A client between `admit` and `welcome`; the library's socket holds it.
+/// A client between `admit` and `on_connected`; the library's socket holds it.
 type Pending = Arc<Mutex<Option<Guest>>>;
 
 struct Guest {
@@ -137,15 +137,15 @@ pub(crate) fn build(connect_timeout: Duration, heartbeat: Heartbeat) -> (SocketI
 /// Opens the namespace (TRANS-05).
 pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
     let host = door.clone();
-    let welcome = move |socket: SocketRef| {
+    let on_connected = move |socket: SocketRef| {
         let door = host.clone();
-        async move { welcome(door, socket).await }
+        async move { on_connected(door, socket).await }
     };
     let admit = move |socket: SocketRef, TryData(auth): TryData<Box<RawValue>>| {
         let door = door.clone();
         async move { admit(&door, &socket, auth.map(|auth| Presented::read(auth.get())).unwrap_or_default()).await }
     };
-    io.ns(NAMESPACE, welcome.with(admit));
+    io.ns(NAMESPACE, on_connected.with(admit));
     let may_leave = async |socket: SocketRef| match connection_of(&socket) {
         Some(connection) if connection.was_evicted() => Ok(()),
         // What the library says of namespaces that do not exist.
@@ -175,7 +175,7 @@ async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Presented) -> Result<
     Ok(())
 }
 
-/// What a client may ask for. It may ask as soon as it has the answer to its CONNECT, so the welcome is too late for this.
+/// What a client may ask for. It may ask as soon as it has the answer to its CONNECT, so `on_connected` is too late for this.
 fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
     let pong = door.rules.pong();
     socket.on("ping", async move |ack: AckSender| {
@@ -216,7 +216,7 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Presented) -> Result<Gue
         tracing::warn!(%error, "a queue could not be read");
         Refusal::Unavailable
     })?;
-    // Within the user's turn, so that none who come at once are overlooked.
+    // Under the user's lock, so that none who come at once are overlooked.
     if door.roster.of(&admission.room).len() >= door.devices_per_user {
         connection.refused(Reason::Devices);
         return Err(Refusal::Unavailable);
@@ -244,7 +244,7 @@ impl Door {
             return Err(Refusal::TokenInvalid);
         }
         // First, so that a revocation while the session is verified is not missed.
-        let grant = self.rights.grant(&user_id, &session_id, self.tokens.ends_at_ms(token), connection);
+        let grant = self.grants.grant(&user_id, &session_id, self.tokens.ends_at_ms(token), connection);
         loop {
             let end = self.sessions.verify(&session_id, &user_id).await?;
             if grant.confirm(end) {
@@ -266,7 +266,7 @@ impl Door {
 
 /// After the CONNECT was answered: joins the one room (ROOM-01), and hands over what was queued (QUEUE-09), while whatever
 /// is emitted meanwhile waits for its turn (QUEUE-11). It is sent when the client has the answer.
-async fn welcome(door: Arc<Door>, socket: SocketRef) {
+async fn on_connected(door: Arc<Door>, socket: SocketRef) {
     let pending: Option<Pending> = socket.extensions.remove();
     let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(Guest { device, admission }) = guest else { return };
@@ -278,7 +278,7 @@ async fn welcome(door: Arc<Door>, socket: SocketRef) {
     }
     let (service, user_id) = (door.service.clone(), device.user_id.clone());
     let ask_store = Arc::new(move || service.catch_up_later(&user_id));
-    device.welcome(admission, ask_store);
+    device.hand_queue(admission, ask_store);
 }
 
 /// Goes with the library's socket, so that whatever ends that ends the device. A handler for it would not do: the library forgets
@@ -297,7 +297,7 @@ impl Drop for Here {
         runtime.spawn(async move {
             // What it was handed and its transport has not taken goes back; it stays in the roster until that is done.
             if device.has_unsent() {
-                door.service.take_back(&device.user_id).await;
+                door.service.reinsert_unsent(&device.user_id).await;
             }
             door.roster.leave(&room, &device);
             device.end();

@@ -1,4 +1,4 @@
-//! Which devices are here, by room: each from its welcome until what it was not sent is queued. The library may have
+//! Which devices are here, by room: each from when it has its queue until what it was not sent is queued. The library may have
 //! forgotten its socket before that, so the library's rooms would not do. Knows nothing of what devices are handed.
 
 use std::{

@@ -39,7 +39,7 @@ impl Sockets {
         Self { roster, acknowledging, handed: AtomicU64::new(0) }
     }
 
-    /// An event that these are about to be handed, which no store has. Only within the user's turn: nobody is given anything else
+    /// An event that these are about to be handed, which no store has. Only under the user's lock: nobody is given anything else
     /// meanwhile.
     fn shared(&self, event: &Outgoing, here: &[Arc<Device>]) -> Arc<Shared> {
         let after = here.iter().map(|device| device.newest()).max().unwrap_or_default();
@@ -62,9 +62,9 @@ pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &Notification
     // roster until the rest is queued, so that what is emitted meanwhile is queued behind it.
     join_all(here.iter().map(async |device| device.connection.close_when_sent(FLUSH_TIMEOUT).await)).await;
     let users: HashSet<&str> = here.iter().map(|device| &*device.user_id).collect();
-    let queued = users.into_iter().map(async |user_id| service.take_back(user_id).await);
+    let queued = users.into_iter().map(async |user_id| service.reinsert_unsent(user_id).await);
     let queued = timeout(within, join_all(queued)).await.is_ok();
-    // Then those that were not welcomed yet.
+    // Then those that were not handed their queue yet.
     timeout(within, io.close()).await.is_ok() && queued
 }
 
@@ -95,7 +95,7 @@ impl Deliver for Sockets {
         taken
     }
 
-    fn room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
+    fn waits_for_room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
         Box::pin(poll_fn(|cx| {
             let mut outcome = Poll::Ready(false);
             for device in self.roster.of(room).iter() {

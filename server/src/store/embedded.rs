@@ -23,7 +23,7 @@ use crate::{
     counts::COUNTS,
     model::{
         ANSWER_TTL, AT_A_TIME_BYTES, AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, KEPT_AT_MOST, OfflineQueue,
-        Outcome, Probe, Queued, Returned, Session, SessionStore, StoreError, now_ms,
+        Outcome, Probe, Queued, Reinserted, Session, SessionStore, StoreError, now_ms,
     },
 };
 
@@ -160,7 +160,7 @@ impl OfflineQueue for EmbeddedStore {
         Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
     }
 
-    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         let user_id = user_id.to_owned();
         let (limits, last) = (self.kept(), self.last.clone());
         // What the cap would cost at once need not be written; it is counted all the same. Here no answer is lost, so nothing twice.
@@ -168,7 +168,7 @@ impl OfflineQueue for EmbeddedStore {
         let events: Vec<_> = events[surplus..].iter().map(|it| (it.payload.to_owned(), it.after.0)).collect();
         Box::pin(self.change(move |transaction| {
             count_lost(transaction, &user_id, surplus as u64)?;
-            put_back(transaction, &user_id, &events, limits, &last)
+            reinsert(transaction, &user_id, &events, limits, &last)
         }))
     }
 
@@ -353,7 +353,7 @@ fn append(
 
 /// Puts events back, each before whatever is newer than the entry that it came after. What is there already was put back before,
 /// and the answer was lost.
-fn put_back(
+fn reinsert(
     transaction: &WriteTransaction,
     user_id: &str,
     events: &[(String, u64)],

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::Limits;
 use crate::model::{
-    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Secret,
+    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Secret,
     Session, SessionStore, StoreError,
 };
 
@@ -284,7 +284,9 @@ impl OfflineQueue for RedisStore {
             let (ids, ..): Appended = match appended {
                 Written::Copied(appended) => appended,
                 Written::Here((ids, ..)) => {
-                    self.way(user_id).ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
+                    self.way(user_id)
+                        .ask::<()>(self.scripts.remove_delivered(user_id, Duration::ZERO).arg(ids))
+                        .await?;
                     return Err(StoreError::NotCopied);
                 }
             };
@@ -292,10 +294,10 @@ impl OfflineQueue for RedisStore {
         })
     }
 
-    fn put_back<'a>(&'a self, user_id: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.eviction.check()?;
-            let mut call = self.scripts.put_back(user_id);
+            let mut call = self.scripts.reinsert(user_id);
             for event in events {
                 call.arg(name(event.after)).arg(event.payload);
             }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use notify_server::model::{
-    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Session,
+    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
     SessionStore, StoreError,
 };
 use uuid::Uuid;
@@ -66,10 +66,10 @@ impl OfflineQueue for Fragile<dyn OfflineQueue> {
         })
     }
 
-    fn put_back<'a>(&'a self, user: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn reinsert<'a>(&'a self, user: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.outage.check()?;
-            self.inner.put_back(user, events).await
+            self.inner.reinsert(user, events).await
         })
     }
 

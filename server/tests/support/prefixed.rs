@@ -1,7 +1,7 @@
 //! A store of one test within a store of many: every key has a prefix.
 
 use notify_server::model::{
-    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Returned, Session,
+    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
     SessionStore, StoreError,
 };
 
@@ -23,8 +23,8 @@ impl<S: OfflineQueue> OfflineQueue for Prefixed<S> {
         Box::pin(async move { self.inner.append(&self.key(user), payloads).await })
     }
 
-    fn put_back<'a>(&'a self, user: &'a str, events: &'a [Returned<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.inner.put_back(&self.key(user), events).await })
+    fn reinsert<'a>(&'a self, user: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.inner.reinsert(&self.key(user), events).await })
     }
 
     fn read<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {

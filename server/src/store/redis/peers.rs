@@ -195,7 +195,7 @@ impl Link {
             Written::Here(Some((ids, heard, acknowledged))) => {
                 // What somebody was handed stays until it was taken; of the rest nothing shall be left.
                 if heard == 0 && !acknowledged {
-                    self.way.ask::<()>(self.scripts.claim(user_id, Duration::ZERO).arg(ids)).await?;
+                    self.way.ask::<()>(self.scripts.remove_delivered(user_id, Duration::ZERO).arg(ids)).await?;
                 }
                 return Err(StoreError::NotCopied);
             }
@@ -211,8 +211,13 @@ impl Link {
     }
 
     /// Removes entries that were taken, unless somebody acknowledges; for a while they can still be [`Link::missed`].
-    pub(crate) async fn claim(&self, user_id: &str, entries: &[EntryId], lately: Duration) -> Result<(), StoreError> {
-        let mut call = self.scripts.claim(user_id, lately);
+    pub(crate) async fn remove_delivered(
+        &self,
+        user_id: &str,
+        entries: &[EntryId],
+        lately: Duration,
+    ) -> Result<(), StoreError> {
+        let mut call = self.scripts.remove_delivered(user_id, lately);
         self.way.ask(call.arg(names(entries))).await
     }
 

@@ -1,4 +1,4 @@
-//! Locks by key, a *turn* each: by user, so that whatever happens to a user's queue and sockets happens in one order
+//! Locks by key: by user, so that whatever happens to a user's queue and sockets happens in one order
 //! (the user lock of ARCHITECTURE.md); by user once more, for what the store is told of presence; and by idempotency
 //! key.
 
@@ -19,7 +19,7 @@ type Keys = HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>;
 
 /// A lock for each key; strangers never wait for each other. Nobody holds two of one set, so nobody waits in a circle.
 #[derive(Clone)]
-pub(crate) struct Turns(Arc<Shards>);
+pub(crate) struct KeyedLocks(Arc<Shards>);
 
 struct Shards {
     keys: Vec<Mutex<Keys>>,
@@ -28,50 +28,50 @@ struct Shards {
 }
 
 /// A lock that is held; let go when dropped. The lock goes before the place, in the order of the fields.
-pub(crate) struct Turn {
+pub(crate) struct KeyedGuard {
     _held: OwnedMutexGuard<()>,
     _place: Place,
 }
 
 /// Somebody who holds a lock or waits for it, and may give up.
 struct Place {
-    turns: Turns,
+    locks: KeyedLocks,
     key: Arc<str>,
 }
 
-impl Turns {
+impl KeyedLocks {
     pub(crate) fn new() -> Self {
         let keys = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self(Arc::new(Shards { keys, hasher: RandomState::new() }))
     }
 
-    /// Waits for the turn of a key.
-    pub(crate) async fn take(&self, key: &str) -> Turn {
-        let place = Place { turns: self.clone(), key: key.into() };
+    /// Waits for the lock of a key.
+    pub(crate) async fn lock(&self, key: &str) -> KeyedGuard {
+        let place = Place { locks: self.clone(), key: key.into() };
         let lock = self.shard(key).entry(place.key.clone()).or_default().clone();
-        Turn { _held: lock.lock_owned().await, _place: place }
+        KeyedGuard { _held: lock.lock_owned().await, _place: place }
     }
 
     /// The same within a time, and where no more than so many wait already.
-    pub(crate) async fn take_within(&self, key: &str, within: Duration, waiting: usize) -> Option<Turn> {
+    pub(crate) async fn lock_within(&self, key: &str, within: Duration, waiting: usize) -> Option<KeyedGuard> {
         let many = self.shard(key).get(key).is_some_and(|lock| Arc::strong_count(lock) > waiting);
         if many {
             return None;
         }
-        timeout(within, self.take(key)).await.ok()
+        timeout(within, self.lock(key)).await.ok()
     }
 
-    /// The turn of a key, where it is free.
-    pub(crate) fn try_take(&self, key: &str) -> Option<Turn> {
+    /// The lock of a key, where it is free.
+    pub(crate) fn try_lock(&self, key: &str) -> Option<KeyedGuard> {
         let mut keys = self.shard(key);
         if keys.contains_key(key) {
             return None;
         }
-        let place = Place { turns: self.clone(), key: key.into() };
+        let place = Place { locks: self.clone(), key: key.into() };
         let lock = Arc::<tokio::sync::Mutex<()>>::default();
         let held = lock.clone().try_lock_owned().ok()?;
         keys.insert(place.key.clone(), lock);
-        Some(Turn { _held: held, _place: place })
+        Some(KeyedGuard { _held: held, _place: place })
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Keys> {
@@ -83,7 +83,7 @@ impl Turns {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut keys = self.turns.shard(&self.key);
+        let mut keys = self.locks.shard(&self.key);
         // Whoever else holds or waits has a share of the lock.
         if keys.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             keys.remove(&self.key);
@@ -98,20 +98,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_turn_is_waited_for_by_its_own_key_alone_and_leaves_nothing_behind() {
-        let turns = Turns::new();
-        let first = turns.take("a").await;
-        assert!(turns.take("b").now_or_never().is_some());
-        assert!(turns.take("a").now_or_never().is_none());
-        assert!(turns.try_take("a").is_none());
-        assert!(turns.try_take("b").is_some());
+    async fn a_lock_is_waited_for_by_its_own_key_alone_and_leaves_nothing_behind() {
+        let locks = KeyedLocks::new();
+        let first = locks.lock("a").await;
+        assert!(locks.lock("b").now_or_never().is_some());
+        assert!(locks.lock("a").now_or_never().is_none());
+        assert!(locks.try_lock("a").is_none());
+        assert!(locks.try_lock("b").is_some());
         let waiting = tokio::spawn({
-            let turns = turns.clone();
-            async move { drop(turns.take("a").await) }
+            let locks = locks.clone();
+            async move { drop(locks.lock("a").await) }
         });
         tokio::task::yield_now().await;
         drop(first);
         waiting.await.unwrap();
-        assert!(turns.0.keys.iter().all(|keys| keys.lock().unwrap().is_empty()));
+        assert!(locks.0.keys.iter().all(|keys| keys.lock().unwrap().is_empty()));
     }
 }

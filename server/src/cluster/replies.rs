@@ -18,7 +18,7 @@ type Answer = Vec<bool>;
 
 /// The questions of this node that are open.
 #[derive(Clone, Default)]
-pub(super) struct Asked(Arc<Inner>);
+pub(super) struct PendingReplies(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -30,16 +30,16 @@ struct Inner {
 pub(super) struct Question {
     pub(super) n: u64,
     answers: mpsc::UnboundedReceiver<Answer>,
-    asked: Asked,
+    replies: PendingReplies,
 }
 
-impl Asked {
+impl PendingReplies {
     /// To be called before the question is asked: its answers may come at once.
     pub(super) fn open(&self) -> Question {
         let n = self.0.last.fetch_add(1, Ordering::Relaxed);
         let (sender, answers) = mpsc::unbounded_channel();
         self.lock().insert(n, sender);
-        Question { n, answers, asked: self.clone() }
+        Question { n, answers, replies: self.clone() }
     }
 
     pub(super) fn answer(&self, n: u64, answer: Answer) {
@@ -72,7 +72,7 @@ impl Question {
 
 impl Drop for Question {
     fn drop(&mut self) {
-        self.asked.lock().remove(&self.n);
+        self.replies.lock().remove(&self.n);
     }
 }
 
@@ -82,15 +82,15 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_gathered_and_nothing_is_left_behind() {
-        let asked = Asked::default();
-        let (one, other) = (asked.open(), asked.open());
-        asked.answer(one.n, vec![false, true]);
-        asked.answer(other.n, vec![true, true]);
-        asked.answer(one.n, vec![false, false]);
+        let replies = PendingReplies::default();
+        let (one, other) = (replies.open(), replies.open());
+        replies.answer(one.n, vec![false, true]);
+        replies.answer(other.n, vec![true, true]);
+        replies.answer(one.n, vec![false, false]);
         assert_eq!(one.gather(2, 2, Duration::from_secs(60)).await, [false, true]);
         // One of two nodes stays silent.
         assert_eq!(other.gather(2, 3, Duration::ZERO).await, [true, true, false]);
-        asked.answer(0, vec![true]);
-        assert!(asked.lock().is_empty());
+        replies.answer(0, vec![true]);
+        assert!(replies.lock().is_empty());
     }
 }

@@ -29,16 +29,16 @@ pub(crate) trait Close: Send + Sync + 'static {
     fn close(&self);
 }
 
-/// All rights of this node.
+/// All grants of this node.
 #[derive(Clone)]
-pub struct Rights {
+pub struct Grants {
     inner: Arc<Mutex<Inner>>,
     sessions: Arc<dyn VerifySession>,
 }
 
 #[derive(Default)]
 struct Inner {
-    rights: HashMap<u64, Right>,
+    grants: HashMap<u64, Entry>,
     by_session: HashMap<String, Vec<u64>>,
     /// Those with a token that ends, by when.
     by_end: BTreeSet<(i64, u64)>,
@@ -48,7 +48,7 @@ struct Inner {
     looking: bool,
 }
 
-struct Right {
+struct Entry {
     user_id: String,
     session_id: String,
     ends_at_ms: Option<i64>,
@@ -62,13 +62,13 @@ struct Right {
     doubted: bool,
 }
 
-/// Holds a right for as long as it is not dropped.
+/// Holds a grant for as long as it is not dropped.
 pub(crate) struct Grant {
-    rights: Rights,
+    grants: Grants,
     id: u64,
 }
 
-impl Rights {
+impl Grants {
     pub(crate) fn new(sessions: Arc<dyn VerifySession>) -> Self {
         Self { inner: Arc::default(), sessions }
     }
@@ -89,7 +89,7 @@ impl Rights {
         inner.by_end.extend(ends_at_ms.map(|end| (end, id)));
         let (user_id, session_id) = (user_id.to_owned(), session_id.to_owned());
         let connection = Arc::downgrade(connection);
-        let right = Right {
+        let entry = Entry {
             user_id,
             session_id,
             ends_at_ms,
@@ -99,11 +99,11 @@ impl Rights {
             verified: false,
             doubted: false,
         };
-        inner.rights.insert(id, right);
+        inner.grants.insert(id, entry);
         if !std::mem::replace(&mut inner.looking, true) {
             tokio::spawn(look(Arc::downgrade(&self.inner), self.sessions.clone()));
         }
-        Grant { rights: self.clone(), id }
+        Grant { grants: self.clone(), id }
     }
 
     /// Closes every connection that rests on this session, but for its owner's, where it has one still: for those it is asked until when it
@@ -116,11 +116,11 @@ impl Rights {
         self.close(|inner| {
             let mut connections = Vec::new();
             for id in inner.of_session(session_id) {
-                let Some(right) = inner.rights.get_mut(&id) else { continue };
-                match (right.verified, whose(&right.user_id)) {
-                    (true, true) => connections.extend(right.connection.upgrade()),
+                let Some(entry) = inner.grants.get_mut(&id) else { continue };
+                match (entry.verified, whose(&entry.user_id)) {
+                    (true, true) => connections.extend(entry.connection.upgrade()),
                     (true, false) => inner.look_at(id, Some(now_ms())),
-                    (false, _) => right.doubted = true,
+                    (false, _) => entry.doubted = true,
                 }
             }
             connections
@@ -133,7 +133,7 @@ impl Rights {
     /// Where nobody could say of one of them.
     pub(crate) async fn verify_all(&self, which: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<(), StoreError> {
         let all: HashSet<_> =
-            self.lock().rights.values().map(Right::session).filter(|(session_id, _)| which(session_id)).collect();
+            self.lock().grants.values().map(Entry::session).filter(|(session_id, _)| which(session_id)).collect();
         let verified =
             stream::iter(all).map(|(session_id, user_id)| async move { self.verify(&session_id, &user_id).await });
         // All of them, whatever the first says.
@@ -165,19 +165,19 @@ impl Rights {
             let mut inner = self.lock();
             let later = inner.by_look.split_off(&(now_ms.saturating_add(1), 0));
             let due = std::mem::replace(&mut inner.by_look, later);
-            due.into_iter().filter_map(|(_, id)| inner.rights.get(&id)).map(Right::session).collect()
+            due.into_iter().filter_map(|(_, id)| inner.grants.get(&id)).map(Entry::session).collect()
         };
         let looks = stream::iter(due).for_each_concurrent(AT_ONCE, |(session_id, user_id)| {
-            let rights = &self;
+            let grants = &self;
             async move {
-                let Err(error) = rights.verify(&session_id, &user_id).await else { return };
+                let Err(error) = grants.verify(&session_id, &user_id).await else { return };
                 tracing::warn!(%error, "a session could not be verified again");
-                rights.close(|inner| {
+                grants.close(|inner| {
                     let mut ended = Vec::new();
                     for id in inner.of_session(&session_id) {
-                        let Some(right) = inner.rights.get(&id) else { continue };
-                        match right.session_ends_at_ms {
-                            Some(end) if end <= now_ms => ended.extend(right.connection.upgrade()),
+                        let Some(entry) = inner.grants.get(&id) else { continue };
+                        match entry.session_ends_at_ms {
+                            Some(end) if end <= now_ms => ended.extend(entry.connection.upgrade()),
                             _ => inner.look_at(id, Some(now_ms)),
                         }
                     }
@@ -194,8 +194,8 @@ impl Rights {
             // They go from the order here, and from the rest when their connections have closed.
             let later = inner.by_end.split_off(&(now_ms.saturating_add(1), 0));
             let expired = std::mem::replace(&mut inner.by_end, later);
-            let rights = expired.into_iter().filter_map(|(_, id)| inner.rights.get(&id));
-            rights.filter_map(|right| right.connection.upgrade()).collect()
+            let grants = expired.into_iter().filter_map(|(_, id)| inner.grants.get(&id));
+            grants.filter_map(|entry| entry.connection.upgrade()).collect()
         });
     }
 
@@ -213,7 +213,7 @@ impl Rights {
     }
 }
 
-impl Right {
+impl Entry {
     fn session(&self) -> (String, String) {
         (self.session_id.clone(), self.user_id.clone())
     }
@@ -226,8 +226,8 @@ impl Inner {
 
     /// Has a session asked for then.
     fn look_at(&mut self, id: u64, at_ms: Option<i64>) {
-        let Some(right) = self.rights.get_mut(&id) else { return };
-        if let Some(former) = std::mem::replace(&mut right.look_at_ms, at_ms) {
+        let Some(entry) = self.grants.get_mut(&id) else { return };
+        if let Some(former) = std::mem::replace(&mut entry.look_at_ms, at_ms) {
             self.by_look.remove(&(former, id));
         }
         self.by_look.extend(at_ms.map(|at| (at, id)));
@@ -235,8 +235,8 @@ impl Inner {
 
     /// A session was found right, until then.
     fn session_ends_at(&mut self, id: u64, user_id: &str, end_ms: Option<i64>) {
-        let Some(right) = self.rights.get_mut(&id).filter(|right| right.user_id == user_id) else { return };
-        right.session_ends_at_ms = end_ms;
+        let Some(entry) = self.grants.get_mut(&id).filter(|entry| entry.user_id == user_id) else { return };
+        entry.session_ends_at_ms = end_ms;
         self.look_at(id, end_ms);
     }
 }
@@ -244,10 +244,10 @@ impl Inner {
 impl Grant {
     /// The session was found right, until then. False where something was said of its end meanwhile, so that it has to be asked for again.
     pub(crate) fn confirm(&self, session_ends_at_ms: Option<i64>) -> bool {
-        let mut inner = self.rights.lock();
-        let Some(right) = inner.rights.get_mut(&self.id) else { return true };
-        right.verified = !std::mem::take(&mut right.doubted);
-        let (verified, user_id) = (right.verified, right.user_id.clone());
+        let mut inner = self.grants.lock();
+        let Some(entry) = inner.grants.get_mut(&self.id) else { return true };
+        entry.verified = !std::mem::take(&mut entry.doubted);
+        let (verified, user_id) = (entry.verified, entry.user_id.clone());
         inner.session_ends_at(self.id, &user_id, session_ends_at_ms);
         verified
     }
@@ -255,18 +255,18 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let mut inner = self.rights.lock();
-        let Some(right) = inner.rights.remove(&self.id) else { return };
-        if let Some(end) = right.ends_at_ms {
+        let mut inner = self.grants.lock();
+        let Some(entry) = inner.grants.remove(&self.id) else { return };
+        if let Some(end) = entry.ends_at_ms {
             inner.by_end.remove(&(end, self.id));
         }
-        if let Some(at) = right.look_at_ms {
+        if let Some(at) = entry.look_at_ms {
             inner.by_look.remove(&(at, self.id));
         }
-        if let Some(ids) = inner.by_session.get_mut(&right.session_id) {
+        if let Some(ids) = inner.by_session.get_mut(&entry.session_id) {
             ids.retain(|id| *id != self.id);
             if ids.is_empty() {
-                inner.by_session.remove(&right.session_id);
+                inner.by_session.remove(&entry.session_id);
             }
         }
     }
@@ -274,10 +274,10 @@ impl Drop for Grant {
 
 async fn look(inner: Weak<Mutex<Inner>>, sessions: Arc<dyn VerifySession>) {
     while let Some(inner) = inner.upgrade() {
-        let (rights, now_ms) = (Rights { inner, sessions: sessions.clone() }, now_ms());
-        rights.end_expired(now_ms);
+        let (grants, now_ms) = (Grants { inner, sessions: sessions.clone() }, now_ms());
+        grants.end_expired(now_ms);
         // A store that is slow holds up no other end.
-        tokio::spawn(rights.look(now_ms));
+        tokio::spawn(grants.look(now_ms));
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -285,13 +285,13 @@ async fn look(inner: Weak<Mutex<Inner>>, sessions: Arc<dyn VerifySession>) {
 /// A store of sessions that tells when one ends.
 pub(crate) struct Telling {
     pub(crate) store: Arc<dyn SessionStore>,
-    pub(crate) rights: Rights,
+    pub(crate) grants: Grants,
     pub(crate) peers: Option<Arc<dyn Peers>>,
 }
 
 impl Telling {
     async fn end(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError> {
-        self.rights.end_session(session_id, but_for);
+        self.grants.end_session(session_id, but_for);
         match &self.peers {
             Some(peers) => peers.end_session(session_id, but_for).await,
             None => Ok(()),
@@ -350,8 +350,8 @@ mod tests {
         }
     }
 
-    fn rights() -> Rights {
-        Rights::new(Arc::new(Until(Mutex::new(Ok(None)))))
+    fn grants() -> Grants {
+        Grants::new(Arc::new(Until(Mutex::new(Ok(None)))))
     }
 
     fn closed(connections: &[&Arc<AtomicBool>]) -> Vec<bool> {
@@ -360,82 +360,82 @@ mod tests {
 
     #[tokio::test]
     async fn only_those_of_the_session_are_closed() {
-        let rights = rights();
+        let grants = grants();
         let connections: [Arc<AtomicBool>; 4] = Default::default();
         let [one, same, other, gone] = connections.each_ref();
-        let grants = [
-            rights.grant("alice", "s", None, one),
-            rights.grant("alice", "s", None, same),
-            rights.grant("alice", "t", None, other),
+        let held = [
+            grants.grant("alice", "s", None, one),
+            grants.grant("alice", "s", None, same),
+            grants.grant("alice", "t", None, other),
         ];
-        assert!(grants.iter().all(|grant| grant.confirm(None)));
-        drop(rights.grant("alice", "s", None, gone));
-        rights.end_session("s", Some("alice"));
+        assert!(held.iter().all(|grant| grant.confirm(None)));
+        drop(grants.grant("alice", "s", None, gone));
+        grants.end_session("s", Some("alice"));
         assert_eq!(closed(&[one, same, other, gone]), [false, false, false, false]);
-        rights.end_session("s", None);
+        grants.end_session("s", None);
         assert_eq!(closed(&[one, same, other, gone]), [true, true, false, false]);
-        rights.end_session("t", Some("bob"));
+        grants.end_session("t", Some("bob"));
         assert_eq!(closed(&[other]), [true]);
     }
 
     #[tokio::test]
     async fn while_a_session_is_verified_its_end_is_a_doubt_and_closes_nothing() {
-        let rights = rights();
+        let grants = grants();
         let connection = Arc::<AtomicBool>::default();
-        let grant = rights.grant("alice", "s", None, &connection);
-        rights.end_session("s", None);
+        let grant = grants.grant("alice", "s", None, &connection);
+        grants.end_session("s", None);
         assert_eq!(closed(&[&connection]), [false]);
         assert!(!grant.confirm(None), "to be asked for again");
         assert!(grant.confirm(None));
-        rights.end_session("s", None);
+        grants.end_session("s", None);
         assert_eq!(closed(&[&connection]), [true]);
     }
 
     #[tokio::test]
     async fn only_those_that_have_ended_are_closed_and_nothing_is_left_behind() {
-        let rights = rights();
+        let grants = grants();
         let connections: [Arc<AtomicBool>; 3] = Default::default();
         let [ended, lasting, endless] = connections.each_ref();
         let end = now_ms() + 1_000_000;
-        let grants = [
-            rights.grant("alice", "s", Some(end), ended),
-            rights.grant("alice", "s", Some(end + 1), lasting),
-            rights.grant("alice", "s", None, endless),
+        let held = [
+            grants.grant("alice", "s", Some(end), ended),
+            grants.grant("alice", "s", Some(end + 1), lasting),
+            grants.grant("alice", "s", None, endless),
         ];
-        rights.end_expired(end);
+        grants.end_expired(end);
         assert_eq!(closed(&[ended, lasting, endless]), [true, false, false]);
-        drop(grants);
-        assert!(rights.lock().rights.is_empty() && rights.lock().by_session.is_empty());
+        drop(held);
+        assert!(grants.lock().grants.is_empty() && grants.lock().by_session.is_empty());
     }
 
     #[tokio::test]
     async fn a_session_that_ends_is_asked_for_and_what_is_known_counts_where_nobody_can_say() {
         let now = now_ms();
         let sessions = Arc::new(Until(Mutex::new(Ok(Some(now + 60_000)))));
-        let rights = Rights::new(sessions.clone());
+        let grants = Grants::new(sessions.clone());
         let connections: [Arc<AtomicBool>; 2] = Default::default();
         let [ending, endless] = connections.each_ref();
-        let grants = [rights.grant("alice", "s", None, ending), rights.grant("alice", "s", None, endless)];
-        assert!(grants[0].confirm(Some(now)) && grants[1].confirm(None));
-        rights.clone().look(now - 1).await;
-        rights.clone().look(now).await;
+        let held = [grants.grant("alice", "s", None, ending), grants.grant("alice", "s", None, endless)];
+        assert!(held[0].confirm(Some(now)) && held[1].confirm(None));
+        grants.clone().look(now - 1).await;
+        grants.clone().look(now).await;
         assert_eq!(closed(&[ending, endless]), [false, false], "it was given more time");
         // Both are known to end then.
         *sessions.0.lock().unwrap() = Err(());
-        rights.clone().look(now + 59_999).await;
-        rights.end_session("s", Some("alice"));
-        rights.clone().look(now_ms()).await;
+        grants.clone().look(now + 59_999).await;
+        grants.end_session("s", Some("alice"));
+        grants.clone().look(now_ms()).await;
         assert_eq!(closed(&[ending, endless]), [false, false], "nobody could say whether it has changed");
-        rights.clone().look(now + 60_000).await;
+        grants.clone().look(now + 60_000).await;
         assert_eq!(closed(&[ending, endless]), [true, true]);
         *sessions.0.lock().unwrap() = Ok(Some(now));
         let replaced = Arc::<AtomicBool>::default();
-        let grant = rights.grant("alice", "t", None, &replaced);
+        let grant = grants.grant("alice", "t", None, &replaced);
         assert!(grant.confirm(None));
-        rights.end_session("t", Some("alice"));
-        rights.clone().look(now_ms()).await;
+        grants.end_session("t", Some("alice"));
+        grants.clone().look(now_ms()).await;
         assert_eq!(closed(&[&replaced]), [true], "it was given less");
-        drop((grants, grant));
-        assert!(rights.lock().by_look.is_empty());
+        drop((held, grant));
+        assert!(grants.lock().by_look.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 //! `hand_over` in `notifications.rs`.
 
 use super::{Delivery, EmitError, Haste, Inner, NotificationsService, Outgoing, Receipt, receipt};
-use crate::{cluster::Standing, model::Draft};
+use crate::{cluster::Destination, model::Draft};
 
 /// What became of an event at once.
 pub(crate) enum Emission {
@@ -21,9 +21,9 @@ pub(crate) struct Prepared {
 
 impl NotificationsService {
     /// Emits an event where that needs no waiting.
-    pub(crate) fn emit_at_once(&self, draft: Draft, haste: Haste) -> Emission {
+    pub(crate) fn try_emit(&self, draft: Draft, haste: Haste) -> Emission {
         let (recipient, event) = self.prepare(draft);
-        match self.0.hand_at_once(&recipient, &event, haste) {
+        match self.0.try_fast_path(&recipient, &event, haste) {
             true => Emission::Done(receipt(&event, Delivery::Live)),
             false => Emission::Waits(Prepared { recipient, event }),
         }
@@ -40,9 +40,9 @@ impl NotificationsService {
 impl Inner {
     /// Hands over an event where that needs no waiting: nothing else happens to the recipient just now, whose clients are all
     /// here, acknowledge nothing and have room.
-    pub(super) fn hand_at_once(&self, recipient: &str, event: &Outgoing, haste: Haste) -> bool {
-        let Some(_turn) = self.turns.try_take(recipient) else { return false };
-        let all_here = self.peers.as_ref().is_none_or(|peers| peers.standing(recipient) == Standing::Alone);
+    pub(super) fn try_fast_path(&self, recipient: &str, event: &Outgoing, haste: Haste) -> bool {
+        let Some(_lock) = self.user_locks.try_lock(recipient) else { return false };
+        let all_here = self.peers.as_ref().is_none_or(|peers| peers.destination(recipient) == Destination::Here);
         let room = self.rules.room(recipient);
         all_here && !self.deliver.acknowledged(&room) && self.deliver.deliver(&room, event, haste)
     }

@@ -34,14 +34,14 @@ enum Word {
     Flush(Option<String>, oneshot::Sender<()>),
 }
 
-/// The way to the task that claims. It is only gone when the node is.
+/// The way to the task that removes. It is only gone when the node is.
 #[derive(Clone)]
-pub(super) struct Claims(mpsc::UnboundedSender<Word>);
+pub(super) struct Removals(mpsc::UnboundedSender<Word>);
 
 /// What the task works on.
 pub(super) struct Work(mpsc::UnboundedReceiver<Word>);
 
-impl Claims {
+impl Removals {
     pub(super) fn new() -> (Self, Work) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), Work(receiver))
@@ -66,16 +66,16 @@ impl Claims {
     }
 }
 
-/// Claims for as long as it is polled: for each user one step at a time, side by side for different ones.
+/// Removes for as long as it is polled: for each user one step at a time, side by side for different ones.
 pub(super) async fn run(Work(mut incoming): Work, link: Arc<Link>) {
     let (mut pending, mut shared) = (Pending::default(), Recently::new());
-    let mut under_way: FuturesUnordered<BoxFuture<'_, Claimed>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'_, Removed>> = FuturesUnordered::new();
     let mut words = Vec::new();
     loop {
         tokio::select! {
             many = incoming.recv_many(&mut words, AT_ONCE) => if many == 0 { return },
-            Some((user_id, entries, claimed)) = under_way.next() => match claimed {
-                Ok(()) => pending.claimed(&user_id),
+            Some((user_id, entries, removed)) = under_way.next() => match removed {
+                Ok(()) => pending.removed(&user_id),
                 Err(error) => {
                     tracing::warn!(%error, events = entries.len(), "delivered events could not be removed yet");
                     pending.failed(user_id, entries, Instant::now());
@@ -92,22 +92,22 @@ pub(super) async fn run(Work(mut incoming): Work, link: Arc<Link>) {
         }
         for (user_id, entries) in pending.ready(Instant::now()) {
             let lately = if shared.has(&user_id, Instant::now()) { LATELY } else { Duration::ZERO };
-            under_way.push(Box::pin(claim(&link, user_id, entries, lately)));
+            under_way.push(Box::pin(remove(&link, user_id, entries, lately)));
         }
     }
 }
 
-/// What was claimed of whom, and whether the store could.
-type Claimed = (String, Vec<EntryId>, Result<(), StoreError>);
+/// What was removed of whom, and whether the store could.
+type Removed = (String, Vec<EntryId>, Result<(), StoreError>);
 
-async fn claim(link: &Link, user_id: String, entries: Vec<EntryId>, lately: Duration) -> Claimed {
-    let claimed = link.claim(&user_id, &entries, lately).await;
-    (user_id, entries, claimed)
+async fn remove(link: &Link, user_id: String, entries: Vec<EntryId>, lately: Duration) -> Removed {
+    let removed = link.remove_delivered(&user_id, &entries, lately).await;
+    (user_id, entries, removed)
 }
 
 /// Of one user: what was taken and is still in the queue, and who waits for that.
 #[derive(Default)]
-struct Claim {
+struct Removal {
     entries: Vec<EntryId>,
     /// The store is being asked, or is not to be asked before a time.
     rests: bool,
@@ -119,7 +119,7 @@ struct Claim {
 
 #[derive(Default)]
 struct Pending {
-    users: HashMap<String, Claim>,
+    users: HashMap<String, Removal>,
     ready: Vec<String>,
     /// In the order of their times, which are all as far away.
     retries: VecDeque<(Instant, String)>,
@@ -127,9 +127,9 @@ struct Pending {
 
 impl Pending {
     fn take(&mut self, user_id: String, entry: EntryId) {
-        let claim = self.users.entry(user_id.clone()).or_default();
-        claim.entries.push(entry);
-        if claim.entries.len() == 1 && !claim.under_way && !claim.rests {
+        let removal = self.users.entry(user_id.clone()).or_default();
+        removal.entries.push(entry);
+        if removal.entries.len() == 1 && !removal.under_way && !removal.rests {
             self.ready.push(user_id);
         }
     }
@@ -151,10 +151,10 @@ impl Pending {
         };
         match self.users.get_mut(&user_id) {
             None => drop(done.send(())),
-            Some(claim) if claim.under_way && claim.entries.is_empty() => claim.waiting.push(done),
-            Some(claim) => {
-                claim.waiting_next.push(done);
-                if std::mem::take(&mut claim.rests) {
+            Some(removal) if removal.under_way && removal.entries.is_empty() => removal.waiting.push(done),
+            Some(removal) => {
+                removal.waiting_next.push(done);
+                if std::mem::take(&mut removal.rests) {
                     // Its time in the order of retries passes without effect.
                     self.ready.push(user_id);
                 }
@@ -165,29 +165,30 @@ impl Pending {
     /// What the store is to be asked now.
     fn ready(&mut self, now: Instant) -> Vec<(String, Vec<EntryId>)> {
         while let Some((_, user_id)) = self.retries.pop_front_if(|(due, _)| *due <= now) {
-            if let Some(claim) = self.users.get_mut(&user_id)
-                && std::mem::take(&mut claim.rests)
+            if let Some(removal) = self.users.get_mut(&user_id)
+                && std::mem::take(&mut removal.rests)
             {
                 self.ready.push(user_id);
             }
         }
         let mut ready = Vec::with_capacity(self.ready.len());
         for user_id in self.ready.drain(..) {
-            let Some(claim) = self.users.get_mut(&user_id).filter(|it| !it.under_way && !it.entries.is_empty()) else {
+            let Some(removal) = self.users.get_mut(&user_id).filter(|it| !it.under_way && !it.entries.is_empty())
+            else {
                 continue;
             };
-            claim.under_way = true;
-            claim.waiting = std::mem::take(&mut claim.waiting_next);
-            ready.push((user_id, std::mem::take(&mut claim.entries)));
+            removal.under_way = true;
+            removal.waiting = std::mem::take(&mut removal.waiting_next);
+            ready.push((user_id, std::mem::take(&mut removal.entries)));
         }
         ready
     }
 
-    fn claimed(&mut self, user_id: &str) {
-        let Some(claim) = self.users.get_mut(user_id) else { return };
-        claim.under_way = false;
-        tell(&mut claim.waiting);
-        if claim.entries.is_empty() {
+    fn removed(&mut self, user_id: &str) {
+        let Some(removal) = self.users.get_mut(user_id) else { return };
+        removal.under_way = false;
+        tell(&mut removal.waiting);
+        if removal.entries.is_empty() {
             self.users.remove(user_id);
         } else {
             self.ready.push(user_id.to_owned());
@@ -195,14 +196,14 @@ impl Pending {
     }
 
     fn failed(&mut self, user_id: String, mut entries: Vec<EntryId>, now: Instant) {
-        let claim = self.users.entry(user_id.clone()).or_default();
-        claim.under_way = false;
-        entries.append(&mut claim.entries);
-        claim.entries = entries;
-        claim.rests = true;
+        let removal = self.users.entry(user_id.clone()).or_default();
+        removal.under_way = false;
+        entries.append(&mut removal.entries);
+        removal.entries = entries;
+        removal.rests = true;
         // The store could not; nobody waits for it to be able to.
-        tell(&mut claim.waiting);
-        tell(&mut claim.waiting_next);
+        tell(&mut removal.waiting);
+        tell(&mut removal.waiting_next);
         self.retries.push_back((now + RETRY, user_id));
     }
 
@@ -280,10 +281,10 @@ mod tests {
         pending.flush(Some("bob".into()), done);
         assert_eq!(users(pending.ready(now)), ["bob"]);
         assert!(flushed.try_recv().is_err());
-        pending.claimed("bob");
+        pending.removed("bob");
         assert_eq!(flushed.try_recv(), Ok(()));
         assert_eq!(users(pending.ready(now + RETRY)), ["alice"]);
-        pending.claimed("alice");
+        pending.removed("alice");
         assert!(pending.users.is_empty() && pending.retries.is_empty());
     }
 
@@ -298,10 +299,10 @@ mod tests {
         pending.take("alice".into(), EntryId(2, 0));
         let (done, mut flushed) = oneshot::channel();
         pending.flush(Some("alice".into()), done);
-        pending.claimed("alice");
+        pending.removed("alice");
         assert!(flushed.try_recv().is_err(), "the second is still in the queue");
         assert_eq!(users(pending.ready(now)), ["alice"]);
-        pending.claimed("alice");
+        pending.removed("alice");
         assert_eq!(flushed.try_recv(), Ok(()));
     }
 

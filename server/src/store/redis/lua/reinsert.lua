@@ -1,0 +1,85 @@
+-- Puts events back, each behind the entry that it came after and before those that are newer. A stream grows at its end only, so one
+-- with entries that are newer is written anew, with their names: somebody may be about to acknowledge them. What went back
+-- behind the same entry before comes first; the very same is there already, and the answer was lost.
+
+local EVENTS, anew = FIRST + 1, KEYS[5]
+if is_late(tonumber(ARGV[FIRST])) then return LATE end
+
+local function parts(id)
+  local time, counter = string.match(id, '(%d+)-(%d+)')
+  return tonumber(time), tonumber(counter)
+end
+local function is_newer(one, other)
+  local time, counter = parts(one)
+  local than_time, than_counter = parts(other)
+  return time > than_time or (time == than_time and counter > than_counter)
+end
+local function place(entry)
+  local fields = entry[2]
+  return fields[3] == 'after' and fields[4] or entry[1]
+end
+-- So many names between two others, and as far apart as can be: more may come back. Where the second leaves no room in its
+-- millisecond, behind whatever the clock names in the one before.
+local function between(one, other, many)
+  local since, past = parts(one)
+  local time, high = parts(other)
+  local low, names = 0, {}
+  if high <= many then time, low, high = time - 1, 1e12, 2e12 end
+  if since == time then low = math.max(low, past) end
+  local step = math.floor((high - low) / (many + 1))
+  for i = 1, many do names[i] = string.format('%.0f-%.0f', time, low + i * step) end
+  return names
+end
+
+local left, dropped, acks = account()
+local held, known, all, back, at, last = {}, {}, {}, {}, 0, '0-0'
+if left > 0 then held = redis.call('XRANGE', queue, oldest(), '+') end
+for _, entry in ipairs(held) do known[entry[2][2] or ''] = true end
+
+-- Adds an entry of the stream to `all`; before it what comes back in front of it, under names between the last entry's
+-- and its own.
+local function follow(entry)
+  local names = between(last, entry[1], #back)
+  for i, event in ipairs(back) do
+    if is_newer(names[i], last) and is_newer(entry[1], names[i]) then event[1], last = names[i], names[i] end
+    all[#all + 1] = event
+  end
+  all[#all + 1], back, last = entry, {}, entry[1]
+end
+
+for i = EVENTS, #ARGV, 2 do
+  if not known[ARGV[i + 1]] then
+    while held[at + 1] and not is_newer(place(held[at + 1]), ARGV[i]) do
+      at = at + 1
+      follow(held[at])
+    end
+    back[#back + 1] = {false, {'payload', ARGV[i + 1], 'after', ARGV[i]}}
+  end
+end
+if #back == 0 and #all == at then return end
+local reorders = held[at + 1] and #back > 0 or #all > at
+for i = at + 1, #held do follow(held[i]) end
+for _, event in ipairs(back) do all[#all + 1] = event end
+
+if reorders then
+  for _, entry in ipairs(all) do
+    if entry[1] then redis.call('XADD', anew, entry[1], unpack(entry[2])) end
+  end
+  local about = redis.call('XINFO', 'STREAM', queue)
+  for i = 1, #about, 2 do
+    if about[i] == 'last-generated-id' then redis.call('XSETID', anew, about[i + 1]) end
+  end
+  redis.call('RENAME', anew, queue)
+end
+-- Where there is no room after all, it goes to the end rather than nowhere.
+local added = 0
+for _, entry in ipairs(all) do
+  if not entry[1] then
+    add(added, unpack(entry[2]))
+    added = added + 1
+  end
+end
+redis.call('XTRIM', queue, 'MINID', oldest())
+if #all > cap then redis.call('XTRIM', queue, 'MAXLEN', cap) end
+redis.call('PEXPIRE', queue, ttl)
+note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks)
