@@ -21,7 +21,7 @@ use crate::{
     notifications::{Deliver, NotificationsService},
     ops::{
         api,
-        metrics::{self, Watched},
+        metrics::{self, Observed},
         requests,
     },
     origins::{self, Guard, Origins},
@@ -222,14 +222,14 @@ impl App {
             Some(peers) => Arc::new(Ready { probe: with.probe, peers: peers.clone() }),
             None => with.probe,
         };
-        let watched = Watched {
+        let observed = Observed {
             roster: roster.clone(),
             gate: gate.clone(),
             probe: probe.clone(),
             tokens: with.tokens.clone(),
             peers: peers.clone(),
         };
-        let metrics = metrics::routes(watched);
+        let metrics = metrics::routes(observed);
         let health = http::health(Health { probe, tokens: with.tokens });
         let names = middleware::from_fn(requests::name);
         let control = http::routes(Control::new(service.clone(), session_store, with.answers, with.credentials))

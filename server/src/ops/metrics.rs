@@ -25,7 +25,7 @@ use crate::{
 
 /// What is looked at when somebody asks.
 #[derive(Clone)]
-pub(crate) struct Watched {
+pub(crate) struct Observed {
     pub(crate) roster: Roster,
     pub(crate) gate: Arc<Gate>,
     pub(crate) probe: Arc<dyn Probe>,
@@ -34,20 +34,20 @@ pub(crate) struct Watched {
 }
 
 /// The one route.
-pub(crate) fn routes(watched: Watched) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(watched)
+pub(crate) fn routes(observed: Observed) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(observed)
 }
 
-async fn metrics(State(watched): State<Watched>) -> impl IntoResponse {
-    let text = written(&watched).await;
+async fn metrics(State(observed): State<Observed>) -> impl IntoResponse {
+    let text = written(&observed).await;
     (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-async fn written(watched: &Watched) -> String {
+async fn written(observed: &Observed) -> String {
     let mut text = Text(String::with_capacity(8 * 1024));
     let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     text.gauge("notify_build_info", "Which version this is.", [(version, 1)]);
-    clients(&mut text, watched);
+    clients(&mut text, observed);
     events(&mut text);
     let refused = REFUSALS.iter().zip(&COUNTS.refused_connects);
     text.counter(
@@ -63,19 +63,19 @@ async fn written(watched: &Watched) -> String {
     );
     text.histogram("notify_store_seconds", "How long calls to the store took.", &COUNTS.store);
     text.counter("notify_store_errors_total", "Calls to the store that failed.", one(&COUNTS.store_errors));
-    let ready = watched.probe.probe().await.is_ok();
+    let ready = observed.probe.probe().await.is_ok();
     text.gauge("notify_store_ready", "Whether the store answers.", [(String::new(), u64::from(ready))]);
     text.gauge(
         "notify_keys_ready",
         "Whether there is a key to verify tokens with.",
-        [(String::new(), u64::from(watched.tokens.is_ready()))],
+        [(String::new(), u64::from(observed.tokens.is_ready()))],
     );
     text.counter(
         "notify_key_lookups_failed_total",
         "Times that keys could not be read, or fetched.",
         one(&COUNTS.key_lookups_failed),
     );
-    if let Some(peers) = &watched.peers {
+    if let Some(peers) = &observed.peers {
         let joined = peers.ready().is_ok();
         text.gauge(
             "notify_cluster_joined",
@@ -87,9 +87,9 @@ async fn written(watched: &Watched) -> String {
     text.0
 }
 
-fn clients(text: &mut Text, watched: &Watched) {
+fn clients(text: &mut Text, observed: &Observed) {
     let (mut by_transport, mut behind, mut events, mut bytes) = ([0; 2], 0, 0, 0);
-    for device in watched.roster.all() {
+    for device in observed.roster.all() {
         let waiting = device.connection.waiting();
         by_transport[usize::from(waiting.polls)] += 1;
         behind += u64::from(waiting.behind);
@@ -104,7 +104,7 @@ fn clients(text: &mut Text, watched: &Watched) {
     text.gauge("notify_clients_behind", "Clients that read more slowly than events come.", [(String::new(), behind)]);
     text.gauge("notify_waiting_events", "Events that no transport has taken yet.", [(String::new(), events)]);
     text.gauge("notify_waiting_bytes", "How much they are.", [(String::new(), bytes)]);
-    let (connections, pending, most) = watched.gate.numbers();
+    let (connections, pending, most) = observed.gate.numbers();
     text.gauge("notify_connections", "Connections that are open, whatever for.", [(String::new(), connections)]);
     text.gauge("notify_connections_pending", "Clients that were not let in yet.", [(String::new(), pending)]);
     text.gauge("notify_connections_max", "How many connections there may be.", [(String::new(), most)]);

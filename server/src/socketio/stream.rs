@@ -22,9 +22,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
 
 use super::{
     LEAVING_PACKET,
+    client_frames::ClientFrames,
     connection::{Connection, Stream},
     follower::Follower,
-    tap::Tap,
 };
 
 /// How long a client that was closed may take to read what the system has taken for it.
@@ -59,9 +59,9 @@ fn said(packet: &str) -> Vec<u8> {
 
 /// A stream that ends with an error where the client breaks the protocol or the session is closed; the library closes the
 /// connection then.
-pub(super) struct Watched {
+pub(super) struct ClientStream {
     connection: Arc<Connection>,
-    tap: Tap,
+    frames: ClientFrames,
     /// What was read before the library was asked, and is still to be judged.
     early: Vec<u8>,
     /// What the library is to read.
@@ -71,7 +71,7 @@ pub(super) struct Watched {
     was_told: bool,
 }
 
-impl Watched {
+impl ClientStream {
     /// Attaches a stream, from which this was read already.
     pub(super) fn new(
         connection: Arc<Connection>,
@@ -81,7 +81,7 @@ impl Watched {
     ) -> Self {
         connection.attach(stream, follower);
         let judged = Bytes::new();
-        Self { connection, tap: Tap::default(), early, judged, held_bytes: 0, was_told: false }
+        Self { connection, frames: ClientFrames::default(), early, judged, held_bytes: 0, was_told: false }
     }
 
     /// Reads until there is a whole message; false where the client says nothing more.
@@ -109,7 +109,7 @@ impl Watched {
                 self.connection.end();
                 return Poll::Ready(Ok(false));
             }
-            if let Err(violation) = self.tap.feed(&early, &self.connection, &mut judged) {
+            if let Err(violation) = self.frames.feed(&early, &self.connection, &mut judged) {
                 tracing::debug!(%violation, "a connection is closed");
                 violation.count(&self.connection);
                 self.connection.end();
@@ -123,7 +123,7 @@ impl Watched {
 
     /// Tells how much of a message is held, where that has changed by much.
     fn hold(&mut self) {
-        let bytes = self.tap.held_bytes() & !(HELD_STEP - 1);
+        let bytes = self.frames.held_bytes() & !(HELD_STEP - 1);
         if bytes != self.held_bytes {
             self.held_bytes = bytes;
             self.connection.early.holds(bytes);
@@ -131,7 +131,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for ClientStream {
     fn drop(&mut self) {
         let may_read_out = self.connection.was_closed() && !self.connection.was_evicted();
         if let (Some(stream), true, Ok(runtime)) = (self.connection.detach(), may_read_out, Handle::try_current()) {
@@ -140,7 +140,7 @@ impl Drop for Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.judged.is_empty() && !ready!(self.read(cx, buf))? {
             return Poll::Ready(Ok(()));
@@ -151,7 +151,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.connection.write(cx, buf)
     }
@@ -208,7 +208,7 @@ mod tests {
         let connection = Connection::for_tests();
         assert!(connection.enter("0/notifications,"));
         let stuck = Stuck { takes: answer.len() + 10, end };
-        let mut stream = Watched::new(connection.clone(), Box::new(stuck), Follower::default(), Vec::new());
+        let mut stream = ClientStream::new(connection.clone(), Box::new(stuck), Follower::default(), Vec::new());
         stream.write_all(answer).await.unwrap();
         let queue = frame::queued_events([r#"{"eventId":"1"}"#].into_iter(), "");
         assert!(connection.offer_queue(connection.membership(), queue, Handed::Kept));

@@ -22,7 +22,7 @@ use super::{
     follower::Follower,
     packet::judge,
     polling::Answer,
-    stream::Watched,
+    stream::ClientStream,
     upgrade,
 };
 use crate::{
@@ -263,7 +263,7 @@ impl Transport {
                 (read, follower) = (said, Follower::of_upgrade());
             }
             // Boxed, for the library's tasks have room for several of what they are given.
-            let stream = Box::new(Watched::new(connection, stream, follower, read));
+            let stream = Box::new(ClientStream::new(connection, stream, follower, read));
             engine.oneshot((stream, handshake)).await.ok();
         });
         let headers = [

@@ -22,7 +22,7 @@ const MAX_CONTROL_BYTES: u64 = 125;
 
 /// Follows the frames of one direction of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Tap {
+pub(crate) struct ClientFrames {
     /// The beginning of a header, until it is complete.
     header: Vec<u8>,
     frame: Option<Frame>,
@@ -46,14 +46,14 @@ struct Message {
     payload: Vec<u8>,
 }
 
-impl Tap {
+impl ClientFrames {
     /// How much is held of a message that has begun.
     pub(crate) fn held_bytes(&self) -> usize {
         self.message.as_ref().map_or(0, |message| message.payload.capacity())
     }
 
     /// Takes the next bytes, and adds to `judged` the messages that they complete. After a violation the connection is to be closed and
-    /// the tap is of no further use.
+    /// this is of no further use.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -168,9 +168,9 @@ mod tests {
     /// What the library reads. Fed whole, and byte by byte: nothing must depend on how the bytes come in.
     fn judged(bytes: &[u8]) -> Result<Vec<u8>, Violation> {
         let (mut whole, mut bytewise) = (Vec::new(), Vec::new());
-        let fate = Tap::default().feed(bytes, &Connection::for_tests(), &mut whole);
-        let (mut tap, session) = (Tap::default(), Connection::for_tests());
-        assert_eq!(fate, bytes.iter().try_for_each(|byte| tap.feed(&[*byte], &session, &mut bytewise)));
+        let fate = ClientFrames::default().feed(bytes, &Connection::for_tests(), &mut whole);
+        let (mut frames, session) = (ClientFrames::default(), Connection::for_tests());
+        assert_eq!(fate, bytes.iter().try_for_each(|byte| frames.feed(&[*byte], &session, &mut bytewise)));
         assert_eq!(whole, bytewise);
         fate.map(|()| whole)
     }
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_close_frame_means_that_nothing_more_can_be_handed_over() {
         let session = Connection::for_tests();
-        Tap::default().feed(&frame(0x88, b""), &session, &mut Vec::new()).unwrap();
+        ClientFrames::default().feed(&frame(0x88, b""), &session, &mut Vec::new()).unwrap();
         assert!(session.has_left(session.membership()));
     }
 }
