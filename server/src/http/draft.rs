@@ -88,10 +88,10 @@ fn one_by_members(body: &RawValue) -> Result<Draft, Vec<Fault>> {
 
 fn batch_by_members(body: &RawValue) -> Result<Vec<Draft>, Vec<Fault>> {
     let Ok(events) = serde_json::from_str::<Vec<&RawValue>>(body.get()) else {
-        return Err(vec![Fault::new("", "the body has to be an array of events")]);
+        return Err(vec![Fault::new("", "has to be an array of events")]);
     };
     if events.is_empty() || events.len() > MAX_BATCH {
-        return Err(vec![Fault::new("", format!("a batch has 1 to {MAX_BATCH} events"))]);
+        return Err(vec![Fault::new("", format!("has to have 1 to {MAX_BATCH} events"))]);
     }
     let (mut drafts, mut faults) = (Vec::with_capacity(events.len()), Vec::new());
     for (place, event) in events.into_iter().enumerate() {
@@ -145,7 +145,10 @@ impl<'a> Members<'a> {
     pub(crate) fn of(json: &'a RawValue, place: String) -> Result<Self, Vec<Fault>> {
         match serde_json::from_str(json.get()) {
             Ok(object) => Ok(Self { object, place, faults: Vec::new() }),
-            Err(_) => Err(vec![Fault::new(place, "has to be an object, the names of whose members are Unicode text")]),
+            Err(_) if json.get().starts_with('{') => {
+                Err(vec![Fault::new(place, "has members whose names are no Unicode text")])
+            }
+            Err(_) => Err(vec![Fault::new(place, "has to be an object")]),
         }
     }
 
@@ -249,6 +252,27 @@ mod tests {
         assert_eq!(pointers(one(json!({}))), ["/eventType", "/actorId", "/resourceId"]);
         assert_eq!(pointers(one(json!([]))), [""]);
         assert_eq!(pointers(one(json!(["record.accessed", "a", "r", {}]))), [""]);
+    }
+
+    #[test]
+    fn a_body_that_is_none_or_no_batch_is_told_what_it_has_to_be() {
+        let told = |problem: Option<Problem>| serde_json::to_value(problem.unwrap()).unwrap()["detail"].clone();
+        let many = Value::Array(vec![event(); MAX_BATCH + 1]).to_string();
+        for (body, what) in [
+            ("[]", "the body has to be an object"),
+            ("5", "the body has to be an object"),
+            (r#"{"\ud83d":1}"#, "the body has members whose names are no Unicode text"),
+        ] {
+            assert_eq!(told(super::one(body.as_bytes()).err()), what, "{body}");
+        }
+        for (body, what) in [
+            ("{}", "the body has to be an array of events"),
+            ("[]", "the body has to have 1 to 1000 events"),
+            (&*many, "the body has to have 1 to 1000 events"),
+            ("[5]", "/0 has to be an object"),
+        ] {
+            assert_eq!(told(super::batch(body.as_bytes()).err()), what, "{body}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Problem {
     #[must_use]
     pub fn faults(errors: Vec<Fault>) -> Self {
         let detail = match errors.as_slice() {
-            [only] if only.pointer.is_empty() => only.detail.clone(),
+            [only] if only.pointer.is_empty() => format!("the body {}", only.detail),
             [only] => format!("{} {}", only.pointer, only.detail),
             many => format!("{} members are wrong", many.len()),
         };
