@@ -173,7 +173,7 @@ async fn what_no_replica_has_is_refused_and_taken_back() {
     let fleet = Fleet::start().await;
     let config = RedisConfig { min_replicas: 2, ..fleet.config() };
     let (a, b) = two_nodes(&config).await;
-    assert_eq!(a.emit("alice", 1).await.delivery, QUEUED);
+    assert_eq!(a.emit_copied("alice", 1).await.delivery, QUEUED);
     fleet.servers[1].pause();
     let began = Instant::now();
     let refused = emit_over_http(&a, "alice").await;

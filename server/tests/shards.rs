@@ -35,7 +35,7 @@ async fn user_of_each(shards: &Shards, node: &Node) -> BTreeMap<usize, (String, 
     let mut users = BTreeMap::new();
     for n in 0.. {
         let user = format!("user-{n}");
-        assert_eq!(node.emit(&user, 0).await.delivery, QUEUED);
+        assert_eq!(node.emit_copied(&user, 0).await.delivery, QUEUED);
         let (primary, key) = shards.find(&format!("notify:{{*}}:u:{user}:queue")).await.unwrap();
         users.entry(primary).or_insert((user, key));
         if users.len() == PRIMARIES {
@@ -231,7 +231,7 @@ async fn what_a_replica_had_to_have_outlives_its_primary() {
     // Nobody copies what the new primary is given, and of the others it is copied.
     let (of_it, of_another) = (&users[&gone].0, &users[&1].0);
     assert!(a.service.emit(numbered(of_it, 1)).await.is_err());
-    assert_eq!(a.emit(of_another, 1).await.delivery, QUEUED);
+    assert_eq!(a.emit_copied(of_another, 1).await.delivery, QUEUED);
     shards.servers[gone].start_again();
     let began = Instant::now();
     while a.service.emit(numbered(of_it, 2)).await.is_err() {

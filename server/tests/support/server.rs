@@ -159,6 +159,18 @@ impl Server {
         self.service.emit(numbered(user, n)).await.expect("the store answers")
     }
 
+    /// Emits an event with a number to a user until it is accepted: what a replica has to have is refused where it takes a second to
+    /// have it, as on a disk that is busy.
+    pub(crate) async fn emit_copied(&self, user: &str, n: u64) -> Receipt {
+        let began = std::time::Instant::now();
+        loop {
+            match self.service.emit(numbered(user, n)).await {
+                Ok(receipt) => return receipt,
+                Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+            }
+        }
+    }
+
     /// Tells the server to stop; completes when it has, and leaves its store behind.
     pub(crate) async fn stop(self) -> Scratch {
         self.begin_to_stop();
