@@ -6,6 +6,7 @@ mod doctor;
 mod init;
 mod interrupt;
 mod selftest;
+mod site;
 mod trial;
 
 use std::{collections::BTreeSet, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
@@ -63,6 +64,14 @@ enum Command {
         /// Write the comparison: json=FILE.
         #[arg(long, value_name = "KIND=FILE", value_parser = comparison_report)]
         report: Option<PathBuf>,
+    },
+    /// Write a folder for any web server: several implementations side by side, by the JSON reports of their runs.
+    Site {
+        /// The folder; what it has by the same names is overwritten.
+        folder: PathBuf,
+        /// The reports. A page of the same name beside one, `a.html` beside `a.json`, is shown with it.
+        #[arg(required = true)]
+        reports: Vec<PathBuf>,
     },
     /// Prove that the cases can fail: run them against broken versions of the reference.
     Selftest {
@@ -190,6 +199,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::List(select) => list(&select),
         Command::Explain { id } => explain(&id),
         Command::Compare { a, b, report } => compare::tell(&a, &b, report.as_ref()),
+        Command::Site { folder, reports } => site::write(&folder, &reports),
         Command::Selftest { ground, at_once, mutant, profile, named, any_within, seed, proven, report } => {
             let seed = seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
             let any = any_within.map(|within| Any { seed, within });

@@ -32,6 +32,7 @@ pub mod report;
 pub mod runner;
 pub mod select;
 pub mod selftest;
+pub mod site;
 pub mod spec;
 pub mod target;
 pub mod template;

@@ -1,0 +1,4 @@
+// Hides the sentences that all hold.
+document.getElementById('apart').addEventListener('change', ({ target }) => {
+  document.querySelector('.held').classList.toggle('only-apart', target.checked);
+});
