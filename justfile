@@ -149,6 +149,18 @@ api:
     cargo build --quiet --bin notify-server
     server/deploy/api.sh "${CARGO_TARGET_DIR:-target}/debug/notify-server"
 
+# Make what the suite is run from without a compiler: static binaries in an archive, packages for npm, an image; and use each
+dist:
+    cargo build --quiet --bin notify-server
+    conformance/dist/build.sh "${CARGO_TARGET_DIR:-target}/packages"
+    conformance/dist/check.sh "${CARGO_TARGET_DIR:-target}/packages" "${CARGO_TARGET_DIR:-target}/debug/notify-server"
+
+# The same with the binaries of every day, which are not static: packing and use, without another build of everything
+dist-check:
+    cargo build --quiet --bin notify-server --bin notify-conformance --bin notify-load
+    conformance/dist/build.sh "${CARGO_TARGET_DIR:-target}/packages-debug" "${CARGO_TARGET_DIR:-target}/debug"
+    conformance/dist/check.sh "${CARGO_TARGET_DIR:-target}/packages-debug" "${CARGO_TARGET_DIR:-target}/debug/notify-server"
+
 # Make the image notify-redis:local from this machine's redis-server, where none can be pulled
 redis-image:
     conformance/redis-image/build.sh notify-redis:local
@@ -167,6 +179,7 @@ ci: check
     just interop fixtures/targets/nest.toml
     just deploy
     just api
+    just dist-check
     just load-smoke
     just selftest-node --redis local --at-once 4
     just selftest --named --redis local --at-once 4
