@@ -975,14 +975,14 @@ static MUTANTS: &[Mutant] = &[
         "removes-nothing",
         "what a client at another node has taken stays in the queue",
         ["CLUSTER-02/delivered-elsewhere"],
-        ClaimsNothing
+        RemovesNothing
     )
     .also(&["CLUSTER"]),
     node!(
         "removes-beforehand",
         "what is handed to a node is taken from the store first",
         ["CLUSTER-07/comes-again", "CLUSTER-12/acknowledging"],
-        ClaimsBeforehand
+        RemovesBeforehand
     )
     .also(&["CLUSTER"]),
     node!("puts-back", "what nobody at a node has taken is queued again", ["CLUSTER-06/leaves"], PutsBack)

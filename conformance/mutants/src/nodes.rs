@@ -29,9 +29,9 @@ pub(crate) enum Fault {
     /// Where the user is is asked in the store for every event.
     AlwaysAsks,
     /// What a client has taken stays in the store.
-    ClaimsNothing,
+    RemovesNothing,
     /// What is handed to it is taken from the store first, whoever would have to acknowledge it.
-    ClaimsBeforehand,
+    RemovesBeforehand,
     /// What no client here has taken is put into the queue, where it is.
     PutsBack,
     /// Every other event is handed over late.
@@ -228,7 +228,7 @@ impl Peers for Faulty {
     }
 
     fn remove(&self, user_id: &str, entry: EntryId) {
-        if self.fault != Fault::ClaimsNothing {
+        if self.fault != Fault::RemovesNothing {
             self.peers.remove(user_id, entry);
         }
     }
@@ -281,7 +281,7 @@ impl Local for Here {
         Box::pin(async move {
             match self.fault {
                 Fault::Deaf => return vec![false; events.len()],
-                Fault::ClaimsBeforehand => {
+                Fault::RemovesBeforehand => {
                     let entries: Vec<_> = events.iter().map(|event| event.entry).collect();
                     self.stores.acks.confirm(user_id, &entries, 0).await.ok();
                 }

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_claimed_waits_until_it_is_due_or_asked_for() {
+    fn what_could_not_be_removed_waits_until_it_is_due_or_asked_for() {
         let (mut pending, now) = (Pending::default(), Instant::now());
         for user in ["alice", "bob"] {
             pending.take(user.into(), EntryId(1, 0));
