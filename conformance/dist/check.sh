@@ -28,8 +28,7 @@ done
 reader() {
   mkdir "$work/$1"
   cd "$work/$1"
-  tar --extract --gzip --file "$out"/notify-conformance-*-linux-*[0-9x].tar.gz --strip-components 1 --directory "$work" --wildcards '*/notify-conformance'
-  "$work/notify-conformance" init --output notify.toml >/dev/null
+  "$work/unpacked/notify-conformance" init --output notify.toml >/dev/null
   # The lines marked EDIT: where it runs, and its sessions, whose tables stand there as comments.
   sed -i -e "s|^url = .*|url = \"http://127.0.0.1:$port\"|" -e 's/^capabilities = .*/capabilities = ["polling", "sessions", "event-id"]/' \
     -e '/^# \[sessions/,/^$/s/^# //' notify.toml
@@ -39,11 +38,12 @@ few=(--only 'AUTH-01/*' --only 'QUEUE-03/exactly-50' --only 'EVENT-02/*')
 report() { printf '%-8s %s\n' "$1" "$(grep --max-count 1 'MUST .* CONFORMANT$' "$work/$1/printed")"; }
 
 (cd "$out" && sha256sum --check --quiet SHA256SUMS)
+mkdir "$work/unpacked"
+tar --extract --gzip --file "$out"/notify-conformance-*-linux-*[0-9x].tar.gz --strip-components 1 --directory "$work/unpacked"
 
 reader archive
-tar --extract --gzip --file "$out"/notify-conformance-*-linux-*[0-9x].tar.gz --strip-components 1
-./notify-load --version
-./notify-conformance run --target notify.toml "${few[@]}" >printed
+"$work/unpacked/notify-load" --version
+"$work/unpacked/notify-conformance" run --target notify.toml "${few[@]}" >printed
 report archive
 
 reader npm
@@ -64,7 +64,7 @@ reader action
 mkdir runner
 touch summary outputs
 env RUNNER_TEMP="$PWD/runner" GITHUB_OUTPUT="$PWD/outputs" GITHUB_STEP_SUMMARY="$PWD/summary" npm_config_offline=true \
-  TARGET=notify.toml PROFILE=core BASELINE= REPORTS=reports ARGS="${few[*]//\'/}" PACKAGE="$(echo "$out"/*.tgz)" \
+  TARGET=notify.toml PROFILE=core BASELINE= REPORTS=reports ARGS="${few[*]}" PACKAGE="$(echo "$out"/*.tgz)" \
   "$here/../action/run.sh" >printed
 ls reports/report.json reports/report.xml reports/report.html reports/badge.svg >/dev/null
 grep -qx 'exit-code=0' outputs
