@@ -15,7 +15,10 @@ use std::{
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout, timeout_at},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -178,8 +181,8 @@ struct Inner {
     in_flight: InFlight,
     /// Events of connections that broke, by user, until the store has them: it may not answer.
     to_reinsert: Mutex<HashMap<String, Vec<Unsent>>>,
-    /// The users for whom a task is at work that was begun by `catch_up_later`.
-    catching_up: Mutex<HashSet<String>>,
+    /// The users for whom a task is at work that was begun by `catch_up_later`; how it is told that a queue is on its way no more.
+    catching_up: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 impl NotificationsService {
@@ -208,7 +211,11 @@ impl NotificationsService {
         let inner = Arc::downgrade(&service.0);
         service.0.drains.on_release(Box::new(move |user_id| {
             if let Some(inner) = inner.upgrade() {
-                Self(inner).catch_up_later(user_id);
+                let waits = inner.catching_up().get(user_id).cloned();
+                match waits {
+                    Some(waits) => waits.notify_one(),
+                    None => Self(inner).catch_up_later(user_id),
+                }
             }
         }));
         service
@@ -382,16 +389,16 @@ impl NotificationsService {
     /// that holds its own lock.
     pub(crate) fn catch_up_later(&self, user_id: &str) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        // One at a time for each user.
-        if self.0.catching_up().insert(user_id.to_owned()) {
+        let released = Arc::new(Notify::new());
+        if self.0.begins_to_catch_up(user_id, &released) {
             let (service, user_id) = (self.clone(), user_id.to_owned());
             runtime.spawn(async move {
                 loop {
-                    service.catch_up_with_store(&user_id).await;
+                    service.catch_up_with_store(&user_id, &released).await;
                     service.0.catching_up().remove(&user_id);
                     // Somebody may have asked just before.
                     let asks = service.0.deliver.asks_store(&service.0.rules.room(&user_id));
-                    if asks.is_none() || !service.0.catching_up().insert(user_id.clone()) {
+                    if asks.is_none() || !service.0.begins_to_catch_up(&user_id, &released) {
                         return;
                     }
                 }
@@ -399,7 +406,7 @@ impl NotificationsService {
         }
     }
 
-    async fn catch_up_with_store(&self, user_id: &str) {
+    async fn catch_up_with_store(&self, user_id: &str, released: &Notify) {
         let room = self.0.rules.room(user_id);
         while let Some(given) = self.0.deliver.asks_store(&room) {
             let outcome = {
@@ -409,10 +416,14 @@ impl NotificationsService {
             match outcome {
                 Ok(true) => return,
                 // It is on its way elsewhere. A node that dies tells nobody.
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "a client has to wait for what it has missed"),
+                Ok(false) => {
+                    timeout(RETRY, released.notified()).await.ok();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a client has to wait for what it has missed");
+                    tokio::time::sleep(RETRY).await;
+                }
             }
-            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -562,7 +573,17 @@ impl Inner {
         Ok(())
     }
 
-    fn catching_up(&self) -> MutexGuard<'_, HashSet<String>> {
+    /// One at a time for each user: whether there is none.
+    fn begins_to_catch_up(&self, user_id: &str, released: &Arc<Notify>) -> bool {
+        let mut catching_up = self.catching_up();
+        let is_first = !catching_up.contains_key(user_id);
+        if is_first {
+            catching_up.insert(user_id.to_owned(), released.clone());
+        }
+        is_first
+    }
+
+    fn catching_up(&self) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {
         // No change can panic half way.
         self.catching_up.lock().unwrap_or_else(PoisonError::into_inner)
     }

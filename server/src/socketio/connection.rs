@@ -42,6 +42,9 @@ use crate::{
     notifications::Haste,
 };
 
+/// How much of what the library says is kept while the client takes nothing: enough for all the packets that it keeps itself.
+const LIBRARY_BYTES: usize = 16 * 1024;
+
 /// How many pieces one write takes.
 const AT_ONCE: usize = 64;
 
@@ -144,7 +147,10 @@ struct State {
     acks: Option<AckTracker>,
     /// Asks the store for what the client has missed.
     ask_store: Option<Arc<dyn Fn() + Send + Sync>>,
-    /// The library, where it waits to write.
+    /// What the library has written and the stream has not taken; it goes out before any further packet of ours. Were the library to
+    /// wait instead, it would not get to the end of a session that it has closed: its last word would be behind.
+    from_library: Vec<u8>,
+    /// The library, where it waits to write all the same.
     engine_waker: Option<Waker>,
     /// Somebody looks whether it goes on.
     watched: bool,
@@ -174,7 +180,7 @@ enum Link {
 
 impl State {
     fn is_blocked(&self) -> bool {
-        !self.outbox.is_empty() || self.engine_waker.is_some()
+        !self.outbox.is_empty() || !self.from_library.is_empty() || self.engine_waker.is_some()
     }
 
     fn has_unsent(&self) -> bool {
@@ -506,8 +512,11 @@ impl Connection {
         let cx = &mut Context::from_waker(&waker);
         loop {
             if !state.outbox.is_within_packet() {
-                // The library waits to write: its pings and answers take turns with events. Its `write` comes back
-                // here.
+                // The library's pings and answers take turns with events.
+                if !self.flush_from_library(state, cx) {
+                    return;
+                }
+                // It waits to write. Its `write` comes back here.
                 if let Some(library) = state.engine_waker.take() {
                     library.wake();
                     return;
@@ -542,6 +551,33 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Writes what is kept of the library's; whether nothing is left.
+    fn flush_from_library(self: &Arc<Self>, state: &mut State, cx: &mut Context<'_>) -> bool {
+        while !state.from_library.is_empty() {
+            let Link::WebSocket(stream) = &mut state.link else { return false };
+            if state.closed || state.ended {
+                return false;
+            }
+            match Pin::new(stream).poll_write(cx, &state.from_library) {
+                Poll::Ready(Ok(bytes @ 1..)) => {
+                    state.from_library.drain(..bytes);
+                    self.goes_on(state);
+                }
+                Poll::Ready(_) => {
+                    self.end_in(state);
+                    self.reader.wake();
+                    return false;
+                }
+                Poll::Pending => {
+                    self.watch(state);
+                    return false;
+                }
+            }
+        }
+        state.from_library = Vec::new();
+        true
     }
 
     /// Everything was taken: tells who waits for that, and asks the store where it has more for the client.
@@ -728,6 +764,7 @@ impl Connection {
         self.depart();
         let mut state = self.lock();
         state.engine_waker = None;
+        state.from_library = Vec::new();
         match std::mem::replace(&mut state.link, Link::Gone) {
             Link::WebSocket(stream) => Some(stream),
             Link::Polling | Link::Gone => None,
@@ -764,24 +801,25 @@ impl Connection {
         if state.follower.says_goodbye(buf) {
             self.end_in(&mut state);
         }
-        if state.outbox.is_within_packet() {
-            self.flush(&mut state);
-            if state.outbox.is_within_packet() {
-                return self.wait_to_write(&mut state, cx);
-            }
-        }
         if let Some(swallowed) = state.follower.swallows(buf) {
             if swallowed.is_ping {
                 self.say(&mut state, PONG.into());
             }
             return Poll::Ready(Ok(swallowed.bytes));
         }
+        let has_to_wait = |state: &State| state.outbox.is_within_packet() || !state.from_library.is_empty();
+        if has_to_wait(&state) {
+            self.flush(&mut state);
+        }
+        if has_to_wait(&state) {
+            return self.keep(&mut state, cx, buf);
+        }
         let waker = Waker::from(self.clone());
         let Link::WebSocket(stream) = &mut state.link else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         let Poll::Ready(written) = Pin::new(stream).poll_write(&mut Context::from_waker(&waker), buf) else {
-            return self.wait_to_write(&mut state, cx);
+            return self.keep(&mut state, cx, buf);
         };
         if let Ok(bytes) = written {
             let passed = state.follower.feed(&buf[..bytes]);
@@ -794,14 +832,21 @@ impl Connection {
         Poll::Ready(written)
     }
 
-    fn wait_to_write(self: &Arc<Self>, state: &mut State, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+    /// Keeps what the library writes until the stream takes it; where that is too much, the library waits.
+    fn keep(self: &Arc<Self>, state: &mut State, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if state.ended {
             return Poll::Ready(Err(closed()));
         }
         self.begin_to_wait(state);
-        state.engine_waker = Some(cx.waker().clone());
         self.watch(state);
-        Poll::Pending
+        if state.from_library.len() + buf.len() > LIBRARY_BYTES {
+            state.engine_waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.from_library.extend_from_slice(buf);
+        let passed = state.follower.feed(buf);
+        self.note(state, passed);
+        Poll::Ready(Ok(buf.len()))
     }
 
     /// What the library has said, however it went.

@@ -202,21 +202,41 @@ mod tests {
         }
     }
 
-    /// The library writes in a task of its own, and lets go of the stream when that is done.
-    async fn a_write_ends_with_the_line(end: Result<(), io::ErrorKind>) {
+    const PING: &[u8] = b"\x81\x012";
+
+    /// A client that was let in, on a line that takes the beginning of its queue.
+    async fn in_the_midst_of_a_queue(end: Result<(), io::ErrorKind>) -> (Arc<Connection>, ClientStream) {
         let answer = b"\x81\x1c40/notifications,{\"sid\":\"x\"}";
         let connection = Connection::for_tests();
         assert!(connection.enter("0/notifications,"));
         let stuck = Stuck { takes: answer.len() + 10, end };
         let mut stream = ClientStream::new(connection.clone(), Box::new(stuck), Follower::default(), Vec::new());
+        // The first is kept from the client.
+        stream.write_all(PING).await.unwrap();
         stream.write_all(answer).await.unwrap();
         let queue = frame::queued_events([r#"{"eventId":"1"}"#].into_iter(), "");
         assert!(connection.offer_queue(connection.membership(), queue, Handed::Kept));
+        (connection, stream)
+    }
 
+    #[tokio::test]
+    async fn the_library_need_not_wait_with_what_it_says_and_its_last_word_is_heard_at_once() {
+        let (connection, mut stream) = in_the_midst_of_a_queue(Ok(())).await;
+        for _ in 0..10 {
+            stream.write_all(PING).await.unwrap();
+        }
+        assert!(!connection.has_left(connection.membership()));
+        stream.write_all(b"\x88\x00").await.unwrap_err();
+        assert!(connection.has_left(connection.membership()));
+    }
+
+    /// The library writes in a task of its own, and lets go of the stream when that is done.
+    async fn a_write_ends_with_the_line(end: Result<(), io::ErrorKind>) {
+        let (connection, mut stream) = in_the_midst_of_a_queue(end).await;
         let cx = &mut Context::from_waker(Waker::noop());
-        assert!(Pin::new(&mut stream).poll_write(cx, b"\x8a\x00").is_pending(), "it is in the midst of the queue");
+        while Pin::new(&mut stream).poll_write(cx, PING).is_ready() {}
         let (mut reads, mut writes) = tokio::io::split(stream);
-        let writes = tokio::spawn(async move { writes.write_all(b"\x8a\x00").await });
+        let writes = tokio::spawn(async move { writes.write_all(PING).await });
         tokio::task::yield_now().await;
         // However it ends.
         reads.read_to_end(&mut Vec::new()).await.ok();

@@ -131,6 +131,13 @@ impl Client {
         }
     }
 
+    /// Waits for a ping, before which nothing else is due, and answers it.
+    pub(crate) async fn pinged(&mut self) {
+        let next = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a ping was due");
+        assert!(matches!(&next, Some(Ok(Message::Text(text))) if text.as_str() == "2"), "{next:?}");
+        self.send("3").await;
+    }
+
     /// The next event: its name and its arguments.
     pub(crate) async fn event(&mut self) -> (String, Vec<Value>) {
         let packet = self.message().await.expect("an event was due");
