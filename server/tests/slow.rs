@@ -264,6 +264,11 @@ enum Going<'a> {
     Binary,
 }
 
+/// An event that breaks no rule of the protocol's, and with which the library closes the connection.
+fn too_many_attachments() -> String {
+    format!("4511-/notifications,[\"x\"{}]", r#",{"_placeholder":true,"num":0}"#.repeat(11))
+}
+
 #[tokio::test]
 async fn a_queue_that_is_on_its_way_is_another_devices_as_soon_as_the_first_goes_however_it_does() {
     /// With what each has, more than the system takes on its way.
@@ -275,7 +280,7 @@ async fn a_queue_that_is_on_its_way_is_another_devices_as_soon_as_the_first_goes
         with.heartbeat = Heartbeat { interval: Duration::from_millis(20), timeout: 3 * PATIENCE };
     })
     .await;
-    let too_many = format!("4511-/notifications,[\"x\"{}]", r#",{"_placeholder":true,"num":0}"#.repeat(11));
+    let too_many = too_many_attachments();
     let says = ["41/notifications,", "1", "no packet", "2probe", "5", "42[", "b", &too_many].map(Going::Says);
     // Of a reset either who reads or who writes learns first.
     let ways = [Going::Reset; 8].into_iter().chain([Going::HalfClosed, Going::CloseFrame, Going::Binary]).chain(says);
@@ -304,6 +309,42 @@ async fn a_queue_that_is_on_its_way_is_another_devices_as_soon_as_the_first_goes
         let queued = timeout(PATIENCE, second.queued()).await.unwrap_or_else(|_| panic!("{way:?}: nothing comes"));
         // What was live for the first as well was not sent to it.
         assert!(queued.iter().copied().filter(|n| *n <= QUEUE).eq(1..=QUEUE), "{way:?}: {queued:?}");
+        drop(kept);
+    }
+}
+
+#[tokio::test]
+async fn so_is_one_in_the_answer_to_a_poll() {
+    const QUEUE: u64 = 60;
+    let limits = Limits { max_events: 100, ttl: DAY };
+    let server = Server::with_limits(limits, |with| with.patience = 3 * PATIENCE).await;
+    let too_many = too_many_attachments();
+    let says = ["41/notifications,", "1", "no packet", "2probe", "5", "42[", "bAAAA", &too_many].map(Some);
+    // `None`: it breaks off.
+    for (round, says) in says.into_iter().chain([None]).enumerate() {
+        println!("{says:?}");
+        let user = format!("user-{round}");
+        for n in 1..=QUEUE {
+            server.service.emit(numbered_of(&user, n, 60_000)).await.expect("the store answers");
+        }
+        let first = Polling::open(&server).await;
+        first.send(format!("40/notifications,{}", serde_json::json!({"token": server.token(&user).await}))).await;
+        assert!(first.poll().await.unwrap()[0].starts_with("40/notifications,"));
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        stream.write_all(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", first.path).as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 10_000]).await.unwrap();
+        let mut second = Client::connect(&server, &user).await;
+        server.emit(&user, QUEUE + 1).await;
+        assert_eq!(second.live().await, QUEUE + 1);
+        match says {
+            Some(packet) => drop(first.send(packet.to_owned()).await),
+            None => reset(&stream),
+        }
+        let kept = says.is_some().then_some(stream);
+        let queued = timeout(PATIENCE, second.queued()).await.unwrap_or_else(|_| panic!("{says:?}: nothing comes"));
+        assert!(queued.iter().copied().filter(|n| *n <= QUEUE).eq(1..=QUEUE), "{says:?}: {queued:?}");
         drop(kept);
     }
 }
