@@ -821,7 +821,14 @@ static MUTANTS: &[Mutant] = &[
     queue!(
         "cleared-when-read",
         "a queue is removed as soon as it is read to be handed over",
-        ["SLOW-07/broken", "SLOW-07/broken-polling", "SLOW-08/one-device", "SLOW-08/one-device-polling"],
+        [
+            "SLOW-07/broken",
+            "SLOW-07/broken-polling",
+            "SLOW-08/one-device",
+            "SLOW-08/one-device-polling",
+            "SLOW-08/closed",
+            "SLOW-08/closed-polling",
+        ],
         ClearedWhenRead
     )
     .also(&["ORDER", "QUEUE", "SLOW"]),

@@ -90,6 +90,13 @@ pub(super) const CASES: &[Case] = &[
         at_one_node
     ),
     over!(Polling, "SLOW-08/one-device-polling", "nor is one on its way to a polling device", at_one_node),
+    over!(
+        WebSocket,
+        "SLOW-08/closed",
+        "it is another's as well where the first is closed for what it says",
+        closed_for_what_it_says
+    ),
+    over!(Polling, "SLOW-08/closed-polling", "so it is where a polling device is", closed_for_what_it_says),
     case!(
         "CLUSTER-03/on-its-way",
         "nor is one that is on its way to a device handed over at the other node",
@@ -304,29 +311,55 @@ async fn whole_queue(t: &Bench, user: &User) -> Outcome<Vec<Value>> {
     Ok(queued)
 }
 
+/// How a connection ends.
+#[derive(Debug, Clone, Copy)]
+enum Going {
+    /// The line is cut.
+    Breaks,
+    /// The client says this, behind a question whose answer the server cannot get through.
+    Says(&'static str),
+}
+
 async fn at_one_node(t: Bench, transport: Transport) -> Outcome {
-    one_device(&t, &t, transport).await
+    one_device(&t, &t, transport, Going::Breaks).await
+}
+
+/// It leaves, breaks the protocol (TRANS-06), connects a second time (TRANS-08).
+async fn closed_for_what_it_says(t: Bench, transport: Transport) -> Outcome {
+    let one = |packet| one_device(&t, &t, transport, Going::Says(packet));
+    tokio::try_join!(one("1"), one("42/notifications,{"), one("40/notifications,")).map(drop)
 }
 
 async fn at_two_nodes(t: Bench) -> Outcome {
     let (a, b) = t.two_nodes().await?;
     // Several, for of a line that breaks a server may learn where it reads or where it writes.
-    let one = || one_device(&a, &b, Transport::WebSocket);
+    let one = || one_device(&a, &b, Transport::WebSocket, Going::Breaks);
     tokio::try_join!(one(), one(), one(), one()).map(drop)
 }
 
 /// While the queue is on its way to a device of one node, another comes to the other; or both to the same.
-async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport) -> Outcome {
+async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport, going: Going) -> Outcome {
     let alice = user_with_queue(t, CAP, LARGE_TEXT).await?;
-    let (slow, line) = attempt(t, &alice, transport, false, BRISK / 4).await?;
+    let (mut slow, line) = attempt(t, &alice, transport, false, BRISK / 4).await?;
     under_way(&line).await?;
     let mut other = elsewhere.connect_raw(&alice, Transport::WebSocket).await?;
     t.emit_numbered(&alice, CAP + 1, CAP + 1).await?;
     // Had it been given the queue, that would come first.
     receives(&mut other, [CAP + 1]).await?;
     other.expect_silence(QUIET).await?;
-    line.cut();
-    drop(slow);
+    let still_open = match (going, slow.wire()) {
+        (Going::Says(packet), Some(wire)) => {
+            let asked = wire.send(r#"42/notifications,7["ping"]"#).await;
+            asked.map_err(|error| inconclusive(format!("it cannot ask: {error}")))?;
+            // What breaks the protocol may be answered with 400.
+            let _ = wire.send(packet).await;
+            Some(slow)
+        }
+        _ => {
+            line.cut();
+            None
+        }
+    };
     let queued = match other.next(HELD_UP).await {
         Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
             args.into_iter().next().and_then(|array| array.as_array().cloned()).unwrap_or_default()
@@ -335,6 +368,7 @@ async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport) -> Outco
         None if may_be_over(t, &line).await? => return Ok(()),
         None => whole_queue(t, &alice).await?,
     };
+    drop(still_open);
     other.disconnect().await;
     // What the other device had live may have been on its way to the first as well.
     let old: Vec<_> = numbers(&queued).into_iter().filter(|n| *n <= CAP as u64).collect();
