@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use self::{
-    check::{Promise, Violation},
+    check::{Kind, Promise, Violation},
     contents::Contents,
     device::Device,
     dice::{Part, dice},
@@ -41,6 +41,7 @@ use self::{
 use crate::{
     bench::{Bench, Suite},
     expect::Outcome,
+    instance::Changes,
 };
 
 /// How long everything that was accepted may take to arrive once nothing fails any more.
@@ -73,6 +74,8 @@ pub struct Workload {
     pub acknowledging: bool,
     /// What fails.
     pub faults: Faults,
+    /// Where primaries do: how many replicas must have what is written.
+    pub min_replicas: u8,
     /// The mean time between two faults of the servers or of Redis that have none of their own.
     pub fault_every: Duration,
 }
@@ -84,6 +87,8 @@ pub struct Report {
     pub records: Vec<Record>,
     /// What was wrong, by time.
     pub violations: Vec<Violation>,
+    /// How many accepted events were lost with a primary, where that is allowed.
+    pub forgotten: usize,
     /// How much of everything there was.
     pub tally: Tally,
     /// The first thing that the suite itself could not do: then there is no verdict.
@@ -171,7 +176,7 @@ async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
         true => {
             let of_its_own = [FaultKind::RedisRestart, FaultKind::Primary, FaultKind::Migrate];
             let own_redis = of_its_own.iter().any(|kind| workload.faults.contains_key(kind));
-            System::start(bench, workload.nodes, own_redis).await?
+            System::start(bench, workload.nodes, own_redis, &workload.changes()).await?
         }
         false => System::shared(bench),
     };
@@ -228,15 +233,31 @@ async fn on(bench: &Bench, workload: &Workload) -> Outcome<Report> {
     devices.shutdown().await;
     failed?;
     let records = history.records();
-    let promise = Promise { acknowledging: workload.acknowledging, one_node: workload.nodes == 1, within: WITHIN };
+    let promise = Promise {
+        acknowledging: workload.acknowledging,
+        one_node: workload.nodes == 1,
+        replicated: workload.min_replicas > 0,
+        within: WITHIN,
+    };
     let own_fault = records.iter().find_map(|record| match &record.what {
         What::OwnFault { why } => Some(why.clone()),
         _ => None,
     });
-    Ok(Report { violations: check::check(&records, promise), tally: Tally::of(&records), own_fault, records })
+    let (forgotten, violations): (Vec<_>, Vec<_>) =
+        check::check(&records, promise).into_iter().partition(|violation| violation.kind == Kind::Forgotten);
+    Ok(Report { violations, forgotten: forgotten.len(), tally: Tally::of(&records), own_fault, records })
 }
 
 impl Workload {
+    /// The settings of the servers.
+    fn changes(&self) -> Changes {
+        let mut changes = Changes::default();
+        if self.faults.contains_key(&FaultKind::Primary) {
+            changes.set.insert("REDIS_MIN_REPLICAS".to_owned(), self.min_replicas.to_string());
+        }
+        changes
+    }
+
     fn choices(&self) -> Choices {
         let often = |way: &Way| if *way == Way::WebSocket { 3 } else { 1 };
         let ways = self.ways.iter().flat_map(|way| std::iter::repeat_n(*way, often(way))).collect();

@@ -457,9 +457,7 @@ fn until_said(lines: &mut impl BufRead, part: &str) -> String {
 
 /// What a run by URL says of a server with these secrets.
 fn by_url(ingest_token: &str, jwt_secret: &str) -> (i32, String) {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = probe.local_addr().expect("its address").port().to_string();
-    drop(probe);
+    let port = notify_conformance::ports::free_port().expect("a port").to_string();
     let data = tempfile::tempdir().expect("a folder");
     let mut server = server_that_runs("127.0.0.1", &port, data.path(), ingest_token, jwt_secret);
     let said = run(&["run", "--target", &format!("http://127.0.0.1:{port}"), "--only", "AUTH-01,EMIT-02,CONF-07"]);

@@ -97,7 +97,7 @@ fn received(on: Connection, n: u64, queued: Option<usize>) -> What {
 }
 
 fn kinds(records: &[Record], acknowledging: bool) -> Vec<Kind> {
-    let promise = Promise { acknowledging, one_node: true, within: WITHIN };
+    let promise = Promise { acknowledging, one_node: true, replicated: true, within: WITHIN };
     check(records, promise).into_iter().map(|violation| violation.kind).collect()
 }
 

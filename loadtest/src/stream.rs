@@ -85,8 +85,9 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
         let warmup = Order { duration: settings.warmup, reports: Vec::new(), ..order.clone() };
         Attack::new(warmup, Arc::clone(&emitting) as Arc<dyn Deed>).carry_out().await?;
         drained(&post).await;
-        post.begin();
     }
+    post.begin();
+    let counts_from = Instant::now();
     let attack = Attack::new(order, emitting);
     let redis_before = ground.redis_cpu_s().await;
     let watching =
@@ -125,7 +126,7 @@ pub async fn run(ground: &Ground, settings: &Settings, shape: Shape) -> Result<M
         ));
     }
     measured.beside = beside.end();
-    measured.beside.extend(receivers.told(&post, begun.elapsed()));
+    measured.beside.extend(receivers.told(&post, counts_from.elapsed()));
     measured.connections = shape.devices.len();
     measured.users = shape.users;
     measured.rss_before = rss_before;

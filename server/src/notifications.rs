@@ -465,28 +465,37 @@ type Outcomes = Vec<(usize, Result<Receipt, EmitError>)>;
 
 /// What is done under the lock of a user.
 impl Inner {
-    /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
-    async fn deliver_or_queue(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
+    /// Hands events over for as long as a client takes them: how the first of them went, and what is left. Once one has to be queued,
+    /// those after it follow it there, or they would overtake it.
+    async fn deliver_some<'a>(
+        &self,
+        room: &str,
+        events: &'a [(usize, Outgoing)],
+    ) -> (Outcomes, &'a [(usize, Outgoing)]) {
         let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
-        let mut outcomes = Vec::with_capacity(events.len());
-        let mut left = events.iter().peekable();
-        while let Some((place, event)) = left.peek() {
-            // Once one has to be queued, those after it follow it there, or they would overtake it.
+        let (mut outcomes, mut left) = (Vec::with_capacity(events.len()), events);
+        while let Some(((place, event), behind)) = left.split_first() {
             if self.deliver.deliver(room, event, haste) {
                 outcomes.push((*place, Ok(receipt(event, Delivery::Live))));
-                left.next();
+                left = behind;
             } else if !timeout_at(deadline, self.deliver.waits_for_room(room)).await.unwrap_or(false) {
                 break;
             }
         }
-        let left: Vec<_> = left.collect();
+        (outcomes, left)
+    }
+
+    /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
+    async fn deliver_or_queue(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
+        let (mut outcomes, left) = self.deliver_some(room, events).await;
         if left.is_empty() {
             return outcomes;
         }
+        let haste = haste(events);
         let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json()).collect();
         match self.enqueue(recipient, room, &payloads).await {
             Ok(ids) => {
-                for ((place, event), entry) in left.into_iter().zip(ids) {
+                for ((place, event), entry) in left.iter().zip(ids) {
                     // For whoever is behind; and for whoever has caught up while the store was at work.
                     let sent = self.drains.removes(recipient, entry);
                     let live = self.deliver.deliver_stored(room, event, entry, Some(sent), haste);

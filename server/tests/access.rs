@@ -21,6 +21,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use support::{
     PATIENCE, Scratch,
     client::Client,
+    free_port,
     node::{Node, served_across},
     redis::{LocalRedis, at},
     server::{INGEST_TOKEN, JWT_SECRET, LIVE, QUEUED, numbered},
@@ -85,7 +86,7 @@ fn secured(scratch: &Scratch, shows: &Identity, wants: Option<&Authority>) -> Ve
 impl Secured {
     async fn start(shows: &Identity, wants: Option<&Authority>) -> Self {
         let scratch = Scratch::new();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let settings = [vec!["--tls-port".to_owned(), port.to_string()], secured(&scratch, shows, wants)].concat();
         let redis = LocalRedis::start_with(&settings.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         redis.connection().await;

@@ -2,12 +2,16 @@
 
 mod support;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use notify_server::{
+    cluster::{Destination, Local, Peers, Presence, Taken},
     model::{BoxFuture, EntryId, OfflineQueue, Outgoing, Queued, StoreError},
     notifications::{Deliver, Haste},
 };
@@ -356,5 +360,64 @@ struct Nobody;
 impl Deliver for Nobody {
     fn deliver(&self, _: &str, _: &Outgoing, _: Haste) -> bool {
         false
+    }
+}
+
+/// Other nodes that cannot be reached, for this reason, by one who may be the only one to know the user.
+struct Unreachable(StoreError);
+
+impl Peers for Unreachable {
+    fn join(&self, _: Arc<dyn Local>) {}
+
+    fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn enter<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Result<Presence, StoreError>> {
+        Box::pin(async { Ok(Presence::new(EntryId::default(), false, || {})) })
+    }
+
+    fn destination(&self, _: &str) -> Destination {
+        Destination::Unsure
+    }
+
+    fn route<'a>(&'a self, _: &'a str, _: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
+        Box::pin(async { Err(self.0.clone()) })
+    }
+
+    fn missed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn remove(&self, _: &str, _: EntryId) {}
+
+    fn flush<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    fn end_session<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// Were it stored once more, it would come twice where the store has it and the answer was lost.
+#[tokio::test]
+async fn what_could_not_be_routed_is_handed_over_here_or_refused_and_not_stored_once_more() {
+    for (error, delivers) in [(StoreError::TimedOut(Duration::ZERO), true), (StoreError::NotCopied, false)] {
+        let peers = Arc::new(Unreachable(error));
+        let server = Server::with(|with| with.peers = Some(peers)).await;
+        let emit = |n| server.service.emit(numbered("alice", n));
+        emit(1).await.unwrap_err();
+        let mut alice = Client::connect(&server, "alice").await;
+        match delivers {
+            true => assert_eq!((emit(2).await.unwrap().delivery, alice.live().await), (LIVE, 2)),
+            false => drop(emit(2).await.unwrap_err()),
+        }
+        alice.quiet().await;
+        assert_eq!(server.stored("alice").await.0, [0; 0]);
     }
 }

@@ -277,7 +277,7 @@ async fn a_queue_that_is_on_its_way_is_another_devices_as_soon_as_the_first_goes
     let server = Server::with_limits(limits, |with| {
         // Longer than this test waits for anything: nothing here is to come of it.
         with.patience = 3 * PATIENCE;
-        with.heartbeat = Heartbeat { interval: Duration::from_millis(20), timeout: 3 * PATIENCE };
+        with.heartbeat = Heartbeat { interval: Duration::from_millis(250), timeout: 3 * PATIENCE };
     })
     .await;
     let too_many = too_many_attachments();

@@ -67,6 +67,11 @@ impl Bench {
         self.suite.redis.as_ref().is_some_and(|redis| redis.cluster_addresses().is_some())
     }
 
+    /// Whether the run's Redis is behind sentinels.
+    pub fn is_behind_sentinels(&self) -> bool {
+        self.suite.redis.as_ref().is_some_and(|redis| redis.sentinels().is_some())
+    }
+
     /// A Redis Cluster of the case's own, with a replica of each primary.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ use super::{
 
 /// How long after a cut the server may still believe in the connection.
 const UNNOTICED_US: u64 = 2_000_000;
+/// How long before a primary's end, or after it was decided on, what it has accepted may be lost with it.
+const LAST_MOMENTS_US: u64 = 1_000_000;
 /// How long it may where nobody tells it: until the heartbeat of SPEC 1 fails.
 pub(super) const HALF_OPEN_FOR: Duration = Duration::from_secs(60);
 
@@ -29,6 +31,8 @@ pub struct Promise {
     pub acknowledging: bool,
     /// There is one node: it does one thing after the other (CLUSTER-17).
     pub one_node: bool,
+    /// What is accepted has reached a replica (FAILOVER-06). Otherwise the last of it may be lost with a primary.
+    pub replicated: bool,
     /// How long an event may take to a user who is connected, while nothing fails.
     pub within: Duration,
 }
@@ -56,10 +60,12 @@ pub enum Kind {
     Dropped,
     /// A connection ended that its device wished to keep, and nothing had failed.
     Cut,
+    /// An accepted event was lost with the primary that had it, where no replica need have had it: no violation, but to be counted.
+    Forgotten,
 }
 
 impl Kind {
-    /// All of them.
+    /// All that are violations.
     pub const ALL: [Self; 9] = [
         Self::Lost,
         Self::Duplicated,
@@ -85,6 +91,7 @@ impl fmt::Display for Kind {
             Self::Altered => "altered",
             Self::Dropped => "dropped",
             Self::Cut => "cut",
+            Self::Forgotten => "forgotten",
         })
     }
 }
@@ -127,13 +134,16 @@ struct Fault {
     to_us: u64,
     /// The node that could not reach the store while others could.
     cut_off: Option<usize>,
+    /// A primary was killed.
+    of_primary: bool,
 }
 
 fn faults(records: &[Record]) -> Vec<Fault> {
     let fault = |record: &Record| match &record.what {
         What::Fault { name, until_us } => {
             let cut_off = record.node.filter(|_| name == FaultKind::RedisCut.name());
-            Some(Fault { from_us: record.at_us, to_us: *until_us, cut_off })
+            let of_primary = name == FaultKind::Primary.name();
+            Some(Fault { from_us: record.at_us, to_us: *until_us, cut_off, of_primary })
         }
         _ => None,
     };
@@ -355,9 +365,12 @@ impl<'a> Line<'a> {
             let from_queue = |it: &Arrival<'_>| it.queued && !self.in_its_turn(it);
             let twice =
                 before.iter().find(|first| (from_queue(first) || from_queue(&it)) && !self.side_by_side(first, &it));
+            // A replica that takes over may not know yet that it was delivered.
+            let may_again = before.iter().any(|first| self.is_with_a_primary(first.at_us));
             let says = match (self.promise.acknowledging, twice) {
                 _ if again_here => Some("twice on one connection"),
                 (true, _) => None,
+                (false, _) if may_again => None,
                 (false, _) if again_on_device => Some("twice to one device"),
                 (false, Some(first)) if first.queued && it.queued => Some("in two queued.events"),
                 (false, Some(_)) => Some("live and in queued.events"),
@@ -469,7 +482,11 @@ impl<'a> Line<'a> {
         for (n, it) in &self.accepted {
             match first.get(n) {
                 None if !self.promise.acknowledging && self.excused(*n, it, &last_on) => {}
-                None => found.push((it.at_us, *n, Kind::Lost, format!("event {n} was accepted and never came"))),
+                None => {
+                    let may_be = !self.promise.replicated && self.is_with_a_primary(it.at_us);
+                    let kind = if may_be { Kind::Forgotten } else { Kind::Lost };
+                    found.push((it.at_us, *n, kind, format!("event {n} was accepted and never came")));
+                }
                 Some(came_us) => {
                     if let Some((on, due_us)) = self.overdue(*n, it.at_us, *came_us, &pace) {
                         let late = Duration::from_micros(came_us - due_us) + self.promise.within;
@@ -482,6 +499,11 @@ impl<'a> Line<'a> {
         for (at_us, n, kind, says) in found {
             self.tell(at_us, Some(n), kind, says);
         }
+    }
+
+    /// Whether a primary that was killed may have been the only one to know of it: it is, as soon as the fault begins.
+    fn is_with_a_primary(&self, at_us: u64) -> bool {
+        self.faults.iter().any(|fault| fault.of_primary && fault.from_us.abs_diff(at_us) <= LAST_MOMENTS_US)
     }
 
     /// Every connected device receives every live event that was emitted after it had connected: before any that was accepted
@@ -647,8 +669,12 @@ mod tests {
         What::Broken { on, how: "cut".into() }
     }
 
-    /// A second lies between any two.
     fn found(acknowledging: bool, line: &[What]) -> Vec<(Kind, Option<u64>)> {
+        found_where(acknowledging, true, line)
+    }
+
+    /// A second lies between any two.
+    fn found_where(acknowledging: bool, replicated: bool, line: &[What]) -> Vec<(Kind, Option<u64>)> {
         let records: Vec<_> = (0..)
             .zip(line)
             .map(|(second, what)| Record {
@@ -658,7 +684,7 @@ mod tests {
                 what: what.clone(),
             })
             .collect();
-        let promise = Promise { acknowledging, one_node: true, within: Duration::from_millis(2_500) };
+        let promise = Promise { acknowledging, one_node: true, replicated, within: Duration::from_millis(2_500) };
         check(&records, promise).into_iter().map(|violation| (violation.kind, violation.n)).collect()
     }
 
@@ -713,6 +739,23 @@ mod tests {
     }
 
     #[test]
+    fn with_a_primary_may_go_what_no_replica_had_and_what_was_known_of_deliveries() {
+        let fault = What::Fault { name: FaultKind::Primary.name().into(), until_us: 20_000_000 };
+        let line = [queued(1), idle(), queued(2), fault, queued(3), idle(), queued(4)];
+        let forgotten = [2, 3].map(|n| (Kind::Forgotten, Some(n)));
+        let lost = [1, 4].map(|n| (Kind::Lost, Some(n)));
+        assert_eq!(found_where(true, false, &line), [lost[0], forgotten[0], forgotten[1], lost[1]]);
+        assert!(found(true, &line).iter().all(|(kind, _)| *kind == Kind::Lost), "a replica had it");
+        let fault = || What::Fault { name: FaultKind::Primary.name().into(), until_us: 20_000_000 };
+        let again = |between: &[What]| {
+            let before = [queued(1), connected(ON), from_queue(ON, 1)];
+            found(false, &[&before, between, &[What::Left(ON), connected(AGAIN), from_queue(AGAIN, 1)]].concat())
+        };
+        assert_eq!(again(&[fault()]), []);
+        assert_eq!(again(&[idle(), fault()]), [(Kind::Duplicated, Some(1))], "the replicas knew");
+    }
+
+    #[test]
     fn each_device_gets_a_live_event() {
         let line = [connected(ON), connected(OTHER), accepted(1), live(ON, 1), live(OTHER, 1)];
         assert_eq!(found(false, &line), []);
@@ -726,7 +769,8 @@ mod tests {
             Record { at_us: second * 1_000_000, user, node: Some(*node), what: what.clone() }
         };
         let records: Vec<_> = (0..).zip(line).map(record).collect();
-        let promise = Promise { acknowledging: false, one_node, within: Duration::from_millis(2_500) };
+        let promise =
+            Promise { acknowledging: false, one_node, replicated: true, within: Duration::from_millis(2_500) };
         check(&records, promise).into_iter().map(|violation| (violation.kind, violation.n)).collect()
     }
 

@@ -19,7 +19,7 @@ pub enum FaultKind {
     RedisCut,
     /// Redis ends, and starts again with its data.
     RedisRestart,
-    /// A primary of a Redis Cluster is killed, and comes back as a replica once it has a successor.
+    /// A primary is killed, and comes back as a replica once it has a successor.
     Primary,
     /// A slot of a Redis Cluster that holds something moves to another primary.
     Migrate,
@@ -27,7 +27,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    const ALL: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::Cut,
         Self::HalfOpen,
         Self::Kill,
@@ -37,10 +37,6 @@ impl FaultKind {
         Self::Primary,
         Self::Migrate,
     ];
-
-    /// Those of a single Redis.
-    pub const OF_ONE_REDIS: [Self; 6] =
-        [Self::Cut, Self::HalfOpen, Self::Kill, Self::RedisPause, Self::RedisCut, Self::RedisRestart];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {

@@ -23,25 +23,26 @@ pub(super) struct System {
 }
 
 impl System {
-    /// Starts `nodes` servers on one database; with `own_redis` on a Redis that nobody else uses and that keeps its data, or on such a
-    /// Redis Cluster where the run has one.
+    /// Starts `nodes` servers with these settings on one database; with `own_redis` on a Redis that nobody else uses and that keeps its
+    /// data, or with replicas where the run's has some.
     ///
     /// # Errors
     /// Where anything of it cannot be started.
-    pub(super) async fn start(bench: &Bench, nodes: usize, own_redis: bool) -> Outcome<Self> {
+    pub(super) async fn start(bench: &Bench, nodes: usize, own_redis: bool, changes: &Changes) -> Outcome<Self> {
         let redis = match own_redis {
             true if bench.is_on_shards() => Some(bench.own_shards().await?),
+            true if bench.is_behind_sentinels() => Some(bench.own_fleet().await?),
             true => Some(bench.own_redis(true).await?),
             false => None,
         };
         let first = match &redis {
-            Some(redis) => bench.own_server_on(redis).await?,
-            None => bench.own_server_with(&Changes::default(), None).await?,
+            Some(redis) => bench.own_server_on_with(redis, changes).await?,
+            None => bench.own_server_with(changes, None).await?,
         };
         let mut all = vec![first];
         for _ in 1..nodes {
             all[0].database()?;
-            all.push(all[0].node_beside().await?);
+            all.push(all[0].node_beside_with(changes).await?);
         }
         Ok(Self { nodes: all, redis })
     }

@@ -15,6 +15,7 @@ use crate::{
         way::Way,
     },
     exit, ground,
+    redis::RedisChoice,
     target::Target,
 };
 
@@ -56,11 +57,15 @@ pub(super) struct ChurnArgs {
     /// Of a hundred stays of devices, how many read slowly, at 16 to 400 kB/s.
     #[arg(long, default_value_t = 12, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     slow: u8,
-    /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; with --redis cluster also primary
-    /// and migrate; a fault of the servers or of Redis may have a mean time of its own, as in kill=30s
-    /// [default: all with acknowledgements, else none].
+    /// What fails: cut, half-open, kill, redis-pause, redis-cut, redis-restart, all or none; with --redis sentinel or cluster primary
+    /// in place of redis-restart, with --redis cluster also migrate; a fault of the servers or of Redis may have a mean time of
+    /// its own, as in kill=30s [default: all with acknowledgements, else none].
     #[arg(long, value_name = "KIND[=TIME]", value_delimiter = ',')]
     faults: Vec<String>,
+    /// Where primaries fail: how many replicas must have an event before it is accepted (REDIS_MIN_REPLICAS). With 0, what was
+    /// accepted within a second of a primary's end may be lost, and is counted.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=2))]
+    min_replicas: u8,
     /// The mean time between two faults of the servers or of Redis that have none of their own.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = time)]
     fault_every: Duration,
@@ -91,7 +96,18 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn faults(names: &[String]) -> Result<Faults, String> {
+/// Whether it can happen to such a Redis.
+fn happens_to(kind: FaultKind, redis: Option<&RedisChoice>) -> bool {
+    let has_replicas = matches!(redis, Some(RedisChoice::Sentinel | RedisChoice::Cluster));
+    match kind {
+        FaultKind::RedisRestart => !has_replicas,
+        FaultKind::Primary => has_replicas,
+        FaultKind::Migrate => redis == Some(&RedisChoice::Cluster),
+        _ => true,
+    }
+}
+
+fn faults(names: &[String], redis: Option<&RedisChoice>) -> Result<Faults, String> {
     let mut faults = Faults::new();
     for name in names {
         let (name, own) = match name.split_once('=') {
@@ -100,7 +116,7 @@ fn faults(names: &[String]) -> Result<Faults, String> {
         };
         match name {
             "all" if own.is_none() => {
-                for kind in FaultKind::OF_ONE_REDIS {
+                for kind in FaultKind::ALL.into_iter().filter(|kind| happens_to(*kind, redis)) {
                     // What has a time of its own keeps it.
                     faults.entry(kind).or_insert(None);
                 }
@@ -110,6 +126,10 @@ fn faults(names: &[String]) -> Result<Faults, String> {
                 let kind = FaultKind::from_str(name).map_err(|why| format!("{why}, all, none"))?;
                 if own.is_some() && kind.is_of_devices() {
                     return Err(format!("{kind} happens to each device by itself, and has no time"));
+                }
+                if !happens_to(kind, redis) {
+                    let redis = redis.unwrap_or(&RedisChoice::Auto);
+                    return Err(format!("{kind} cannot happen to the Redis of --redis {redis}"));
                 }
                 faults.insert(kind, own);
             }
@@ -132,10 +152,8 @@ impl ChurnArgs {
 
     fn workload(&self) -> Result<Workload, String> {
         let acknowledging = self.mode == Mode::Ack;
-        let mut faults = faults(&self.faults).map_err(|why| format!("--faults: {why}"))?;
-        if self.faults.is_empty() && acknowledging {
-            faults.extend(FaultKind::OF_ONE_REDIS.map(|kind| (kind, None)));
-        }
+        let names = if self.faults.is_empty() && acknowledging { &["all".to_owned()] } else { &*self.faults };
+        let faults = faults(names, self.ground.redis.as_ref()).map_err(|why| format!("--faults: {why}"))?;
         Ok(Workload {
             seed: self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
             duration: self.duration,
@@ -147,6 +165,7 @@ impl ChurnArgs {
             slow_percent: u32::from(self.slow),
             acknowledging,
             faults,
+            min_replicas: self.min_replicas,
             fault_every: self.fault_every,
         })
     }
@@ -223,6 +242,12 @@ fn conclude(args: &ChurnArgs, workload: &Workload, report: &Report) -> u8 {
          faults",
         tally.connections, tally.broken, tally.polling, tally.upgraded, tally.upgrades_failed, tally.slow, tally.faults
     );
+    if report.forgotten > 0 {
+        println!(
+            "  forgotten {} accepted events with a primary, of which no replica need have had them",
+            report.forgotten
+        );
+    }
     if let Some(why) = &report.own_fault {
         return no_verdict(&format!("the suite itself failed, and so the history says nothing: {why}"));
     }
@@ -314,12 +339,18 @@ mod tests {
 
     #[test]
     fn a_fault_may_have_a_time_of_its_own() {
-        let read = |text: &str| faults(&text.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let on = |text: &str, redis| faults(&text.split(',').map(str::to_owned).collect::<Vec<_>>(), redis);
+        let read = |text| on(text, None);
         let own = read("kill=30s,redis-restart=2m,cut").expect("right");
         assert_eq!(own[&FaultKind::Kill], Some(Duration::from_secs(30)));
         assert_eq!((own[&FaultKind::Cut], own.len()), (None, 3));
         let all = read("kill=30s,all").expect("right");
-        assert_eq!((all[&FaultKind::Kill], all.len()), (Some(Duration::from_secs(30)), FaultKind::OF_ONE_REDIS.len()));
+        assert_eq!((all[&FaultKind::Kill], all.len()), (Some(Duration::from_secs(30)), 6));
+        let cluster = on("all", Some(&RedisChoice::Cluster)).expect("right");
+        assert!(cluster.contains_key(&FaultKind::Migrate) && !cluster.contains_key(&FaultKind::RedisRestart));
+        let sentinel = on("all", Some(&RedisChoice::Sentinel)).expect("right");
+        assert!(sentinel.contains_key(&FaultKind::Primary) && !sentinel.contains_key(&FaultKind::Migrate));
+        assert!(on("primary=3s", Some(&RedisChoice::Local)).is_err_and(|why| why.contains("--redis local")));
         assert!(read("none").expect("right").is_empty());
         for wrong in ["flood", "cut=3s", "kill=", "kill=often", "all=3s"] {
             assert!(read(wrong).is_err(), "{wrong}");

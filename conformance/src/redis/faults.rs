@@ -162,12 +162,15 @@ impl RedisServer {
         told(self.shards()?.move_slot(key).await)
     }
 
-    /// Kills a primary of the cluster; once it has a successor, and `rests` later, it comes back as a replica.
+    /// Kills the primary, or one of the cluster; once it has a successor, and `rests` later, it comes back as a replica.
     ///
     /// # Errors
     /// Where it has no successor in time, or does not come back.
     pub async fn fail_over(&self, rests: Duration) -> Result<(), RedisError> {
-        told(self.shards()?.fail_over(rests).await)
+        match &self.source {
+            Source::Fleet(fleet) => told(fleet.fail_over(rests).await),
+            _ => told(self.shards()?.fail_over(rests).await),
+        }
     }
 
     /// Moves a slot that holds something to another primary.

@@ -35,20 +35,17 @@ impl Fleet {
         std::fs::create_dir_all(&folder).map_err(|error| format!("no folder for sentinels: {error}"))?;
         let mut fleet = Self { servers: Vec::new(), sentinels: Vec::new(), ports: Vec::new(), folder };
         for _ in 0..3 {
-            fleet.servers.push(local::start(password, databases, false, &[]).await?);
+            let more = ["--masterauth", password, "--repl-diskless-sync-delay", "0"];
+            fleet.servers.push(local::start(password, databases, false, &more).await?);
         }
         let primary = fleet.servers[0].1.clone();
         for (index, (_, address)) in fleet.servers.iter().enumerate() {
             let patience = Patience::new(START_LIMIT, "a redis-server that answers");
-            while tell(address, &["CONFIG", "SET", "masterauth", password, "repl-diskless-sync-delay", "0"])
-                .await
-                .is_err()
-            {
+            while tell(address, &["PING"]).await.is_err() {
                 patience.rest().await?;
             }
             if index > 0 {
-                let port = primary.port.to_string();
-                tell(address, &["REPLICAOF", &primary.host, &port]).await.map_err(|error| error.to_string())?;
+                follow(address, &primary).await?;
             }
         }
         for n in 0..3 {
@@ -63,11 +60,7 @@ impl Fleet {
             }
         }
         for (_, address) in fleet.others() {
-            let patience = Patience::new(START_LIMIT, "a replica that has what its primary has");
-            let has_it = |about: String| about.contains("master_link_status:up");
-            while !ask(address, &["INFO", "replication"]).await.is_ok_and(has_it) {
-                patience.rest().await?;
-            }
+            until_copied(address).await?;
         }
         Ok(fleet)
     }
@@ -109,18 +102,53 @@ impl Fleet {
     /// Waits until most sentinels say that another than the first is the primary.
     pub(super) async fn until_failed_over(&self) -> Result<(), String> {
         let patience = Patience::new(FAILOVER_LIMIT, "a failover");
-        loop {
-            let mut told = 0;
-            for port in &self.ports {
-                let answer: RedisResult<(String, u16)> =
-                    ask(&self.sentinel(*port), &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await;
-                told += usize::from(answer.is_ok_and(|(_, port)| port != self.first().1.port));
-            }
-            if 2 * told > self.ports.len() {
-                return Ok(());
-            }
+        while self.primary().await.is_none_or(|primary| primary == 0) {
             patience.rest().await?;
         }
+        Ok(())
+    }
+
+    /// Kills the primary, and has it come back as a replica a while after it has a successor.
+    pub(super) async fn fail_over(&self, rests: Duration) -> Result<(), String> {
+        let patience = Patience::new(START_LIMIT, "sentinels that tell of one primary");
+        let victim = loop {
+            match self.primary().await {
+                Some(primary) => break primary,
+                None => patience.rest().await?,
+            }
+        };
+        let (server, address) = &self.servers[victim];
+        server.stop().await;
+        let patience = Patience::new(FAILOVER_LIMIT, "a failover");
+        let successor = loop {
+            match self.primary().await.filter(|primary| *primary != victim) {
+                Some(primary) => break &self.servers[primary].1,
+                None => patience.rest().await?,
+            }
+        };
+        sleep(rests).await;
+        server.begin().await?;
+        let patience = Patience::new(START_LIMIT, "a redis-server that answers");
+        // It is empty. The sentinels would say the same to it some ten seconds later.
+        while follow(address, successor).await.is_err() {
+            patience.rest().await?;
+        }
+        until_copied(address).await
+    }
+
+    /// Which of the servers is the primary, as most sentinels tell.
+    async fn primary(&self) -> Option<usize> {
+        let mut told = vec![0; self.servers.len()];
+        for port in &self.ports {
+            let answer: RedisResult<(String, u16)> =
+                ask(&self.sentinel(*port), &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await;
+            if let Ok((_, port)) = answer
+                && let Some(of) = self.servers.iter().position(|(_, address)| address.port == port)
+            {
+                told[of] += 1;
+            }
+        }
+        told.iter().position(|told| 2 * told > self.ports.len())
     }
 
     pub(super) async fn stop(&self) {
@@ -138,6 +166,22 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Makes a server the replica of another.
+async fn follow(replica: &RedisAddress, primary: &RedisAddress) -> Result<(), String> {
+    let port = primary.port.to_string();
+    tell(replica, &["REPLICAOF", &primary.host, &port]).await.map_err(|error| error.to_string())
+}
+
+/// Waits until a replica has what its primary has.
+pub(super) async fn until_copied(replica: &RedisAddress) -> Result<(), String> {
+    let patience = Patience::new(FAILOVER_LIMIT, "a replica that has what its primary has");
+    let has_it = |about: String| about.contains("master_link_status:up");
+    while !ask(replica, &["INFO", "replication"]).await.is_ok_and(has_it) {
+        patience.rest().await?;
+    }
+    Ok(())
 }
 
 /// Something is waited for, and not for ever.

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     RedisAddress, START_LIMIT,
-    fleet::{Patience, ask, tell},
+    fleet::{Patience, ask, tell, until_copied},
     local::{self, Local},
 };
 use crate::ports::free_port;
@@ -182,12 +182,7 @@ impl Shards {
         }
         sleep(rests).await;
         server.begin().await?;
-        let patience = Patience::new(FAILOVER_LIMIT, "a former primary that is a replica");
-        let has_it = |about: String| about.contains("master_link_status:up");
-        while !ask(address, &["INFO", "replication"]).await.is_ok_and(has_it) {
-            patience.rest().await?;
-        }
-        Ok(())
+        until_copied(address).await
     }
 
     /// The other server of the same part.

@@ -17,7 +17,7 @@ const LANDING: Duration = Duration::from_millis(150);
 impl Inner {
     /// Stores events and has every node where the recipient is hand them over, this one included, by
     /// [`NotificationsService::receive`]. Where the store fails and the recipient may be on this node only
-    /// (`may_be_alone`), they are handed over here.
+    /// (`may_be_alone`), they are handed over here. They are not stored once more: the store may have them.
     pub(super) async fn route(
         &self,
         peers: &dyn Peers,
@@ -40,10 +40,17 @@ impl Inner {
                 let taken = taken.await.into_iter().map(|taken| if taken { Delivery::Live } else { Delivery::Queued });
                 events.iter().zip(taken).map(|((place, event), how)| (*place, Ok(receipt(event, how)))).collect()
             }
-            Err(_) if may_be_alone => self.deliver_or_queue(recipient, room, events).await,
             Err(error) => {
-                tracing::warn!(%error, events = events.len(), "events could not be routed");
-                vec![(events[0].0, Err(error.into()))]
+                let has_them = matches!(error, StoreError::NotCopied);
+                let (mut outcomes, left) = match may_be_alone && !has_them {
+                    true => self.deliver_some(room, events).await,
+                    false => (Vec::new(), events),
+                };
+                if let Some((place, _)) = left.first() {
+                    tracing::warn!(%error, events = left.len(), "events could not be routed");
+                    outcomes.push((*place, Err(error.into())));
+                }
+                outcomes
             }
         }
     }

@@ -13,12 +13,33 @@ pub(crate) mod sentinel;
 pub(crate) mod server;
 pub(crate) mod shards;
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use serde_json::Value;
 
 /// Long enough for anything that is to happen.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// A port for a server that is about to start. Not of those that the system chooses itself: one that is free now would soon be that of
+/// some outgoing connection. Nor of those that the suite hands out.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 10_000;
+    const COUNT: u32 = 5_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Each process begins somewhere else.
+        let number = process::id().wrapping_mul(199).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = FIRST + u16::try_from(number).expect("below the count");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// A directory that is removed when it is dropped.
 pub(crate) struct Scratch(PathBuf);

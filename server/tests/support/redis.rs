@@ -7,9 +7,9 @@ use std::{
 };
 
 use notify_server::store::redis::RedisConfig;
-use redis::{FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, FromRedisValue, aio::MultiplexedConnection};
 
-use super::{PATIENCE, Scratch};
+use super::{PATIENCE, Scratch, free_port};
 
 /// Stopped when it is dropped. Keeps nothing on the disk.
 pub(crate) struct LocalRedis {
@@ -30,8 +30,7 @@ impl LocalRedis {
     }
 
     fn start_in(scratch: Scratch, arguments: &[&str]) -> io::Result<Self> {
-        // The port is free now, and nobody is likely to take it in between.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port();
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         Ok(Self { child: spawn(port, &arguments, &scratch)?, port, arguments, scratch })
     }
@@ -105,7 +104,9 @@ impl LocalRedis {
         let client = redis::Client::open(("127.0.0.1", self.port)).expect("this is an address");
         let began = Instant::now();
         loop {
-            match client.get_multiplexed_async_connection().await {
+            // On a busy machine some answers take longer than the library waits for them.
+            let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+            match client.get_multiplexed_async_connection_with_config(&patient).await {
                 Ok(connection) => return connection,
                 Err(error) => assert!(began.elapsed() < PATIENCE, "{error}"),
             }

@@ -8,7 +8,7 @@ use std::{
 use notify_server::store::redis::{Address, RedisConfig, Sentinels};
 
 use super::{
-    PATIENCE, Scratch,
+    PATIENCE, Scratch, free_port,
     redis::{LocalRedis, at},
 };
 
@@ -30,7 +30,7 @@ impl Fleet {
         let servers = vec![primary.replica().await, primary.replica().await];
         let scratch = Scratch::new();
         let begin = |n: usize| {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
+            let port = free_port();
             let file = scratch.path().join(format!("sentinel-{n}.conf"));
             let settings = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {} 2\n\

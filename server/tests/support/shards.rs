@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use notify_server::store::redis::{Address, RedisConfig};
 
 use super::{
-    PATIENCE,
+    PATIENCE, free_port,
     redis::{LocalRedis, at},
 };
 
@@ -138,9 +138,4 @@ impl Shards {
             }
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("it has an address").port()
 }
