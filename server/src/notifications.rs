@@ -7,7 +7,7 @@
 //! `reinsert_unsent`. `drains` has the queues that are on their way to plain clients, `in_flight` the stored events that are.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -584,12 +584,13 @@ impl Inner {
 
     /// One at a time for each user: whether there is none.
     fn begins_to_catch_up(&self, user_id: &str, released: &Arc<Notify>) -> bool {
-        let mut catching_up = self.catching_up();
-        let is_first = !catching_up.contains_key(user_id);
-        if is_first {
-            catching_up.insert(user_id.to_owned(), released.clone());
+        match self.catching_up().entry(user_id.to_owned()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(released.clone());
+                true
+            }
         }
-        is_first
     }
 
     fn catching_up(&self) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {

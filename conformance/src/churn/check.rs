@@ -18,10 +18,10 @@ use super::{
 
 /// How long after a cut the server may still believe in the connection.
 const UNNOTICED_US: u64 = 2_000_000;
-/// How long before a primary's end, or after it was decided on, what it has accepted may be lost with it.
-const LAST_MOMENTS_US: u64 = 1_000_000;
 /// How long it may where nobody tells it: until the heartbeat of SPEC 1 fails.
 pub(super) const HALF_OPEN_FOR: Duration = Duration::from_secs(60);
+/// How long before a primary's end, or after it was decided on, what it has accepted may be lost with it.
+const LAST_MOMENTS_US: u64 = 1_000_000;
 
 /// What is promised.
 #[derive(Debug, Clone, Copy)]

@@ -511,11 +511,9 @@ impl Connection {
         let waker = Waker::from(self.clone());
         let cx = &mut Context::from_waker(&waker);
         loop {
-            if !state.outbox.is_within_packet() {
-                // The library's pings and answers take turns with events.
-                if !self.flush_from_library(state, cx) {
-                    return;
-                }
+            // The library's pings and answers take turns with events.
+            let is_librarys = !state.outbox.is_within_packet() && !state.from_library.is_empty();
+            if !state.outbox.is_within_packet() && !is_librarys {
                 // It waits to write. Its `write` comes back here.
                 if let Some(library) = state.engine_waker.take() {
                     library.wake();
@@ -532,11 +530,21 @@ impl Connection {
                 return;
             }
             let Link::WebSocket(stream) = &mut state.link else { return };
-            let mut slices = [IoSlice::new(&[]); AT_ONCE];
-            let count = state.outbox.slices(&mut slices);
-            match Pin::new(stream).poll_write_vectored(cx, &slices[..count]) {
+            let written = if is_librarys {
+                Pin::new(stream).poll_write(cx, &state.from_library)
+            } else {
+                let mut slices = [IoSlice::new(&[]); AT_ONCE];
+                let count = state.outbox.slices(&mut slices);
+                Pin::new(stream).poll_write_vectored(cx, &slices[..count])
+            };
+            match written {
                 Poll::Ready(Ok(bytes @ 1..)) => {
-                    state.outbox.taken(bytes);
+                    if is_librarys {
+                        // Whoever has nothing kept has no memory for it, either.
+                        state.from_library = state.from_library.split_off(bytes);
+                    } else {
+                        state.outbox.taken(bytes);
+                    }
                     self.goes_on(state);
                 }
                 Poll::Ready(_) => {
@@ -551,33 +559,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    /// Writes what is kept of the library's; whether nothing is left.
-    fn flush_from_library(self: &Arc<Self>, state: &mut State, cx: &mut Context<'_>) -> bool {
-        while !state.from_library.is_empty() {
-            let Link::WebSocket(stream) = &mut state.link else { return false };
-            if state.closed || state.ended {
-                return false;
-            }
-            match Pin::new(stream).poll_write(cx, &state.from_library) {
-                Poll::Ready(Ok(bytes @ 1..)) => {
-                    state.from_library.drain(..bytes);
-                    self.goes_on(state);
-                }
-                Poll::Ready(_) => {
-                    self.end_in(state);
-                    self.reader.wake();
-                    return false;
-                }
-                Poll::Pending => {
-                    self.watch(state);
-                    return false;
-                }
-            }
-        }
-        state.from_library = Vec::new();
-        true
     }
 
     /// Everything was taken: tells who waits for that, and asks the store where it has more for the client.
