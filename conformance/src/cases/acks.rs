@@ -22,6 +22,7 @@ const SHORT: &str = "1";
 const CLOSED_BY: Duration = Duration::from_secs(6);
 
 const TIMEOUT: &[Need] = &[Need::Setting("ack_timeout_seconds")];
+const TIMEOUT_AND_POLLING: &[Need] = &[Need::Setting("ack_timeout_seconds"), Need::Capability("polling")];
 const OWN: &[Need] = &[Need::OwnServer];
 
 pub(super) const CASES: &[Case] = &[
@@ -35,7 +36,16 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-06/same-payload", "what comes again is what came before", same_payload),
     case!("ACK-07/order", "what comes again comes in order, older ones first", order),
     case!("ACK-08/only-that", "an acknowledgement is for that event alone", only_that),
-    case!("ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", timeout).needs(TIMEOUT),
+    over!(
+        WebSocket,
+        "ACK-09/timeout",
+        "a client that acknowledges nothing is closed, and served again",
+        timeout
+    )
+    .needs(TIMEOUT),
+    over!(Polling, "ACK-09/timeout-polling", "so is a polling client", timeout).needs(TIMEOUT_AND_POLLING),
+    over!(Upgraded, "ACK-09/timeout-upgraded", "so is one that has upgraded", timeout).needs(TIMEOUT_AND_POLLING),
+    case!("ACK-09/queue", "so is one that does not acknowledge its queue", queue_unacknowledged).needs(TIMEOUT),
     case!("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", half_open)
         .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
     case!("ACK-10/kill", "what was not acknowledged survives a kill -9", kill).needs(OWN),
@@ -201,10 +211,21 @@ async fn only_that(t: Bench) -> Outcome {
     in_the_end(&t, &alice, &[1, 3, 5]).await
 }
 
-async fn timeout(t: Bench) -> Outcome {
+/// Of several events, which go in one packet.
+async fn queue_unacknowledged(t: Bench) -> Outcome {
     let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
     let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 2).await?;
     let mut device = join(&t, &alice).await?;
+    device.expect_delivery("queued.events").await?;
+    device.expect_closed(CLOSED_BY).await?;
+    in_the_end(&t, &alice, &[1, 2]).await
+}
+
+async fn timeout(t: Bench, transport: Transport) -> Outcome {
+    let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
+    let alice = t.user().await?;
+    let mut device = connect(&t, &alice, t.opening(transport), true).await?;
     t.emit_numbered(&alice, 1, 2).await?;
     let first = live_event(&mut device, 1).await?;
     live_event(&mut device, 2).await?;

@@ -489,6 +489,13 @@ async fn wrong_types(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut bystander = t.connect_raw(&alice, Transport::WebSocket).await?;
     fixtures_of(t.clone(), Transport::WebSocket, "AUTH-25").await?;
+    // Right in everything but where it stands.
+    let right = t.token(&alice).await?;
+    for wrong in [json!([right]), json!({"token": right}), json!([{"token": right}])] {
+        let mut device =
+            t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": wrong}))).await?;
+        device.expect_refused().await.map_err(|fault| fault.of("for a right token within an array or an object"))?;
+    }
     // Right in everything but its size.
     let pad = "x".repeat(80_000);
     let claims = json!({"userId": alice.id, "sessionId": alice.session, "exp": token::now() + 600, "pad": pad});

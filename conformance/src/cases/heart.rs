@@ -47,8 +47,10 @@ const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capabi
 pub(super) const CASES: &[Case] = &[
     over!(WebSocket, "HEART-01/websocket", "a WebSocket client is pinged, again and again", pinged),
     over!(Polling, "HEART-01/polling", "so is a polling client", pinged),
+    over!(Upgraded, "HEART-01/upgraded", "so is one that has upgraded", pinged),
     over!(WebSocket, "HEART-02/websocket", "a WebSocket client that answers no ping is closed", mute),
     over!(Polling, "HEART-02/polling", "so is a polling client that polls on", mute),
+    over!(Upgraded, "HEART-02/upgraded", "so is one that has upgraded", mute),
     over!(WebSocket, "HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", dead)
         .needs(CONTROL),
     over!(Polling, "HEART-02/dead-line-polling", "so is a polling client", dead).needs(CONTROL_AND_POLLING),
@@ -270,7 +272,7 @@ async fn heart_as_set(t: &Bench, interval: u64, timeout: u64) -> Outcome {
 
 async fn wrong(t: Bench) -> Outcome {
     let names = ["PING_INTERVAL_SECONDS", "PING_TIMEOUT_SECONDS"];
-    for value in ["0", "-1", "1.5", "soon"] {
+    for value in ["0", "-1", "1.5", "0x10", "1e1", "soon"] {
         let set = names.iter().map(|name| ((*name).to_owned(), value.to_owned())).collect();
         let output = gives_up(&t, &Changes { set, ..Changes::default() }).await?;
         for name in names {

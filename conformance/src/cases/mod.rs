@@ -18,6 +18,10 @@ macro_rules! over {
         case!($id, $title, $story($crate::client::Transport::Polling $($(, $more)+)?))
             .needs(&[$crate::case::Need::Capability("polling")])
     };
+    (Upgraded, $id:literal, $title:expr, $story:ident $(($($more:expr),+))?) => {
+        case!($id, $title, $story($crate::client::Transport::Upgraded $($(, $more)+)?))
+            .needs(&[$crate::case::Need::Capability("polling")])
+    };
 }
 
 mod acks;

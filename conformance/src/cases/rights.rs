@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::kit::QUIET;
+use super::kit::{QUIET, acks};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -25,6 +25,7 @@ pub(super) const CASES: &[Case] = &[
         .also(&["EXPIRY-02", "EXPIRY-08"]),
     over!(Polling, "EXPIRY-01/polling", "a polling session ends with its token", expires)
         .also(&["EXPIRY-02", "EXPIRY-08"]),
+    over!(Upgraded, "EXPIRY-01/upgraded", "so does one that was upgraded", expires),
     case!("EXPIRY-03/refresh", "auth.refresh takes a fresh token in every form", refresh).also(&["EXPIRY-04"]),
     case!("EXPIRY-05/refused", "auth.refresh refuses what a CONNECT would, with the same code", refused)
         .also(&["EXPIRY-07"]),
@@ -32,6 +33,7 @@ pub(super) const CASES: &[Case] = &[
     over!(WebSocket, "REVOKE-01/websocket", "a revocation closes every connection of the session", revoked)
         .also(&["REVOKE-02"]),
     over!(Polling, "REVOKE-01/polling", "so it does over polling", revoked).also(&["REVOKE-02"]),
+    over!(Upgraded, "REVOKE-01/upgraded", "so it does to one that was upgraded", revoked),
     case!(
         "REVOKE-03/refreshed",
         "a refreshed connection ends with the session of its new token",
@@ -74,9 +76,16 @@ fn until_before(exp: i64) -> Duration {
 }
 
 async fn expires(t: Bench, transport: Transport) -> Outcome {
+    let acknowledging = async { if t.target().declares("ack") { expires_as(&t, transport, true).await } else { Ok(()) } };
+    tokio::try_join!(expires_as(&t, transport, false), acknowledging).map(drop)
+}
+
+async fn expires_as(t: &Bench, transport: Transport, ack: bool) -> Outcome {
     let alice = t.user().await?;
     let exp = token::now() + LIFE_S;
-    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, transport).await?;
+    let auth = json!({"token": lasting(t, &alice, LIFE_S).await?, "ack": ack});
+    let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
+    device.expect_accepted().await?;
     device.expect_silence(until_before(exp)).await?;
     device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
     t.emit_numbered(&alice, 1, 1).await?;
@@ -153,7 +162,10 @@ async fn another_user(t: Bench) -> Outcome {
 async fn revoked(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
     let other = t.user_named(&alice.id).await?;
-    let mut devices = [t.connect_raw(&alice, transport).await?, t.connect_raw(&alice, transport).await?];
+    let mut devices = vec![t.connect_raw(&alice, transport).await?, t.connect_raw(&alice, transport).await?];
+    if t.target().declares("ack") {
+        devices.push(acks::connect(&t, &alice, t.opening(transport), true).await?);
+    }
     let mut stays = t.connect_raw(&other, transport).await?;
     t.revoke_session(&alice.session).await?;
     for device in &mut devices {
@@ -191,7 +203,9 @@ async fn while_connecting(t: Bench) -> Outcome {
     for _ in 0..20 {
         let alice = t.user().await?;
         let auth = json!({"token": t.token(&alice).await?});
-        let attempt = t.attempt_raw(t.opening(Transport::WebSocket), Some(auth));
+        // Opened before, or the revocation would mostly be through before the CONNECT is sent.
+        let wire = t.open(t.opening(Transport::WebSocket)).await?;
+        let attempt = Client::over_wire(wire, Some(auth));
         let (device, revoked) = tokio::join!(attempt, t.revoke_session(&alice.session));
         revoked?;
         let mut device = device?;

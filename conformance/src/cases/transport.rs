@@ -51,7 +51,14 @@ pub(super) const CASES: &[Case] = &[
         "a polling session that never sends CONNECT is closed within 10 s",
         silent
     ),
-    case!("TRANS-09/refused", "a connection whose CONNECT was refused is closed within 10 s", refused_is_closed),
+    over!(Upgraded, "TRANS-09/silent-upgraded", "so is one that upgrades and never sends it", silent),
+    over!(
+        WebSocket,
+        "TRANS-09/refused",
+        "a connection whose CONNECT was refused is closed within 10 s",
+        refused_is_closed
+    ),
+    over!(Polling, "TRANS-09/refused-polling", "so is a polling session", refused_is_closed),
     case!("TRANS-10/bad-requests", "requests that are not Engine.IO 4 are answered with 400", bad_requests),
     over!(WebSocket, "TRANS-11/websocket", "a message over maxPayload closes its WebSocket and no other", too_large),
     over!(Polling, "TRANS-11/polling", "a message over maxPayload closes its polling session and no other", too_large),
@@ -254,7 +261,7 @@ async fn second_at_once(t: Bench, transport: Transport) -> Outcome {
     let connect = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&alice).await?})));
     let connect = format!("4{}", connect.encode());
     match transport {
-        Transport::WebSocket => {
+        Transport::WebSocket | Transport::Upgraded => {
             send(&wire, &connect).await?;
             // The server may have closed by then, which is what it has to do.
             let _ = wire.send(&connect).await;
@@ -272,8 +279,8 @@ async fn silent(t: Bench, transport: Transport) -> Outcome {
     closed(&mut wire, UNAUTHENTICATED).await
 }
 
-async fn refused_is_closed(t: Bench) -> Outcome {
-    let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": "x"}))).await?;
+async fn refused_is_closed(t: Bench, transport: Transport) -> Outcome {
+    let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "x"}))).await?;
     device.expect_refused().await?;
     device.expect_closed(UNAUTHENTICATED).await
 }

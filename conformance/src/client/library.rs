@@ -131,6 +131,7 @@ fn builder(
     let transport = match opening.transport {
         Transport::Polling => TransportType::Polling,
         Transport::WebSocket => TransportType::Websocket,
+        Transport::Upgraded => TransportType::WebsocketUpgrade,
     };
     let mut builder = ClientBuilder::new(&opening.base)
         .namespace(NAMESPACE)

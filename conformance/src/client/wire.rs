@@ -29,6 +29,8 @@ pub enum Transport {
     Polling,
     /// WebSocket from the first byte.
     WebSocket,
+    /// HTTP long-polling for the open packet, and WebSocket from then on.
+    Upgraded,
 }
 
 /// How to open a connection.
@@ -195,8 +197,9 @@ impl Wire {
     pub async fn open(opening: Opening, transcript: Transcript) -> Result<Self, WireError> {
         let (feed, inbox) = mpsc::unbounded_channel();
         let telling = Telling { feed, seen: watch::Sender::default() };
+        let upgrades = opening.transport == Transport::Upgraded;
         let (handshake, link) = match opening.transport {
-            Transport::Polling => {
+            Transport::Polling | Transport::Upgraded => {
                 let (handshake, poller) = limited(polling::open(&opening, telling.clone(), &transcript)).await?;
                 (handshake, Link::Polling(poller))
             }
@@ -205,7 +208,11 @@ impl Wire {
                 (handshake, Link::WebSocket(sender))
             }
         };
-        Ok(Self { handshake, opening, link, inbox, telling, transcript })
+        let mut wire = Self { handshake, opening, link, inbox, telling, transcript };
+        if upgrades {
+            wire.upgrade().await?;
+        }
+        Ok(wire)
     }
 
     /// What has passed so far, and a way to wait for more.

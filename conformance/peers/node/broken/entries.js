@@ -7,5 +7,6 @@ import { further } from './further.js';
 import { http } from './http.js';
 import { right } from './right.js';
 import { strict } from './strict.js';
+import { upgraded } from './upgraded.js';
 
-export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...right];
+export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...upgraded, ...right];
