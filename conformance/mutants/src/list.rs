@@ -544,7 +544,9 @@ static MUTANTS: &[Mutant] = &[
         &[
             "TRANS-09/silent",
             "TRANS-09/silent-polling",
+            "TRANS-09/silent-upgraded",
             "TRANS-09/refused",
+            "TRANS-09/refused-polling",
             "TRANS-14/left",
             "TRANS-14/left-polling",
             "LIMIT-03/no-more-time",
@@ -777,7 +779,7 @@ static MUTANTS: &[Mutant] = &[
     setting(
         "never-impatient",
         "a client may leave acknowledgements out for an hour",
-        &["ACK-09/timeout", "ACK-09/half-open"],
+        &["ACK-09/timeout", "ACK-09/timeout-polling", "ACK-09/timeout-upgraded", "ACK-09/queue", "ACK-09/half-open"],
         |config| {
             config.ack_timeout = Duration::from_secs(3_600);
         },
@@ -859,14 +861,14 @@ static MUTANTS: &[Mutant] = &[
     Mutant::new(
         "unpinged",
         "WebSocket clients are not pinged",
-        &["HEART-01/websocket", "HEART-03/websocket"],
+        &["HEART-01/websocket", "HEART-01/upgraded", "HEART-03/websocket"],
         Place::Line(relay::Fault::NoPings),
     )
     .also(&["ACK", "HEART", "ORDER", "SLOW"]),
     Mutant::new(
         "pongs-made-up",
         "a WebSocket client that is pinged counts as having answered",
-        &["HEART-02/websocket", "HEART-02/dead-line"],
+        &["HEART-02/websocket", "HEART-02/upgraded", "HEART-02/dead-line"],
         Place::Line(relay::Fault::PongsMadeUp),
     )
     .also(&["ACK", "HEART", "ORDER", "SLOW"]),
@@ -901,8 +903,13 @@ static MUTANTS: &[Mutant] = &[
         routes::Fault::ConnectHoldsUp,
     )
     .also(&["*"]),
-    ends!("endless", "a connection outlives its token", ["EXPIRY-01/websocket", "EXPIRY-01/polling"], Never)
-        .also(&["EXPIRY-03", "EXPIRY-05"]),
+    ends!(
+        "endless",
+        "a connection outlives its token",
+        ["EXPIRY-01/websocket", "EXPIRY-01/polling", "EXPIRY-01/upgraded"],
+        Never
+    )
+    .also(&["EXPIRY-03", "EXPIRY-05"]),
     ends!("ended-too-early", "a connection ends before its token", ["EXPIRY-01/websocket"], TooEarly).also(&["EXPIRY"]),
     ends!("refresh-without-effect", "auth.refresh changes nothing", ["EXPIRY-03/refresh"], OfTheFirst),
     rule!("anybody-refreshes", "auth.refresh takes another user's token", ["EXPIRY-06/another-user"], AnybodyRefreshes),
@@ -923,7 +930,7 @@ static MUTANTS: &[Mutant] = &[
     routes(
         "revocation-untold",
         "a revocation closes no connection",
-        &["REVOKE-01/websocket", "REVOKE-01/polling"],
+        &["REVOKE-01/websocket", "REVOKE-01/polling", "REVOKE-01/upgraded"],
         routes::Fault::RevocationUntold,
     )
     .also(&["EMIT-09", "EMIT-13", "REVOKE-03", "REVOKE-04"]),

@@ -36,13 +36,8 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-06/same-payload", "what comes again is what came before", same_payload),
     case!("ACK-07/order", "what comes again comes in order, older ones first", order),
     case!("ACK-08/only-that", "an acknowledgement is for that event alone", only_that),
-    over!(
-        WebSocket,
-        "ACK-09/timeout",
-        "a client that acknowledges nothing is closed, and served again",
-        timeout
-    )
-    .needs(TIMEOUT),
+    over!(WebSocket, "ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", timeout)
+        .needs(TIMEOUT),
     over!(Polling, "ACK-09/timeout-polling", "so is a polling client", timeout).needs(TIMEOUT_AND_POLLING),
     over!(Upgraded, "ACK-09/timeout-upgraded", "so is one that has upgraded", timeout).needs(TIMEOUT_AND_POLLING),
     case!("ACK-09/queue", "so is one that does not acknowledge its queue", queue_unacknowledged).needs(TIMEOUT),

@@ -492,8 +492,7 @@ async fn wrong_types(t: Bench) -> Outcome {
     // Right in everything but where it stands.
     let right = t.token(&alice).await?;
     for wrong in [json!([right]), json!({"token": right}), json!([{"token": right}])] {
-        let mut device =
-            t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": wrong}))).await?;
+        let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": wrong}))).await?;
         device.expect_refused().await.map_err(|fault| fault.of("for a right token within an array or an object"))?;
     }
     // Right in everything but its size.

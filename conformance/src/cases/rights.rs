@@ -76,7 +76,8 @@ fn until_before(exp: i64) -> Duration {
 }
 
 async fn expires(t: Bench, transport: Transport) -> Outcome {
-    let acknowledging = async { if t.target().declares("ack") { expires_as(&t, transport, true).await } else { Ok(()) } };
+    let acknowledging =
+        async { if t.target().declares("ack") { expires_as(&t, transport, true).await } else { Ok(()) } };
     tokio::try_join!(expires_as(&t, transport, false), acknowledging).map(drop)
 }
 

@@ -200,7 +200,9 @@ impl Wire {
         let upgrades = opening.transport == Transport::Upgraded;
         let (handshake, link) = match opening.transport {
             Transport::Polling | Transport::Upgraded => {
-                let (handshake, poller) = limited(polling::open(&opening, telling.clone(), &transcript)).await?;
+                // A ping may come before the upgrade, which is not what a mute client on a WebSocket is about.
+                let polled = Opening { answers_pings: opening.answers_pings || upgrades, ..opening.clone() };
+                let (handshake, poller) = limited(polling::open(&polled, telling.clone(), &transcript)).await?;
                 (handshake, Link::Polling(poller))
             }
             Transport::WebSocket => {
