@@ -10,7 +10,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::{
@@ -86,7 +86,7 @@ impl Idempotency {
         work: impl FnOnce(Option<String>) -> F,
     ) -> Result<String, E> {
         let until = Instant::now() + PATIENCE;
-        let _lock = self.key_locks.lock_within(&key, PATIENCE, usize::MAX).await.ok_or(Refused::AtWork)?;
+        let _lock = timeout(PATIENCE, self.key_locks.lock(&key)).await.map_err(|_| Refused::AtWork)?;
         self.tell(&key).await?;
         let mut pause = LOOKED_AT_AFTER;
         let before = loop {

@@ -1,15 +1,13 @@
-//! Locks by key: by user, so that whatever happens to a user's queue and sockets happens in one order
-//! (the user lock of ARCHITECTURE.md); by user once more, for what the store is told of presence; and by idempotency
-//! key.
+//! Locks by key: by user, for what the store is told of presence; and by idempotency key. The user lock stands in
+//! `notifications/users.rs`.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use tokio::{sync::OwnedMutexGuard, time::timeout};
+use tokio::sync::OwnedMutexGuard;
 
 /// Into how many parts the keys are divided, so that a look at one hardly ever waits for another.
 const SHARDS: usize = 64;
@@ -52,28 +50,6 @@ impl KeyedLocks {
         KeyedGuard { _held: lock.lock_owned().await, _place: place }
     }
 
-    /// The same within a time, and where no more than so many wait already.
-    pub(crate) async fn lock_within(&self, key: &str, within: Duration, waiting: usize) -> Option<KeyedGuard> {
-        let many = self.shard(key).get(key).is_some_and(|lock| Arc::strong_count(lock) > waiting);
-        if many {
-            return None;
-        }
-        timeout(within, self.lock(key)).await.ok()
-    }
-
-    /// The lock of a key, where it is free.
-    pub(crate) fn try_lock(&self, key: &str) -> Option<KeyedGuard> {
-        let mut keys = self.shard(key);
-        if keys.contains_key(key) {
-            return None;
-        }
-        let place = Place { locks: self.clone(), key: key.into() };
-        let lock = Arc::<tokio::sync::Mutex<()>>::default();
-        let held = lock.clone().try_lock_owned().ok()?;
-        keys.insert(place.key.clone(), lock);
-        Some(KeyedGuard { _held: held, _place: place })
-    }
-
     fn shard(&self, key: &str) -> MutexGuard<'_, Keys> {
         let hash = self.0.hasher.hash_one(key) as usize;
         // Every change is a single call, so a panic elsewhere cannot have left it half done.
@@ -103,8 +79,6 @@ mod tests {
         let first = locks.lock("a").await;
         assert!(locks.lock("b").now_or_never().is_some());
         assert!(locks.lock("a").now_or_never().is_none());
-        assert!(locks.try_lock("a").is_none());
-        assert!(locks.try_lock("b").is_some());
         let waiting = tokio::spawn({
             let locks = locks.clone();
             async move { drop(locks.lock("a").await) }

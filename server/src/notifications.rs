@@ -4,27 +4,24 @@
 //! An event first tries the fast path (`fast_path`), which waits for nothing. Else `hand_over_locked` takes the user's
 //! lock and chooses one of three ways: `deliver_or_queue`, `keep_and_deliver`, and `route` (in `nodes`). A connect is
 //! `admit`, which returns an [`Admission`] with the queue and the lock (`admission`); the end of a connection is
-//! `reinsert_unsent`. `drains` has the queues that are on their way to plain clients, `in_flight` the stored events that are.
+//! `reinsert_unsent`. `users` has what is known of
+//! each user, `drains` the queues that are on their way to plain clients.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::{
     cluster::{Destination, Peers, Presence},
     counts::{COUNTS, Outcome},
-    locks::{KeyedGuard, KeyedLocks},
     model::{
         AckQueue, Backlog, BoxFuture, Draft, EntryId, EventType, OfflineQueue, Outgoing, Reinserted, Sent, StoreError,
         may_have_more,
@@ -35,14 +32,15 @@ use crate::{
 mod admission;
 mod drains;
 mod fast_path;
-mod in_flight;
 mod nodes;
+mod users;
 
 use admission::HandingOver;
 pub use admission::{Admission, Loss};
 use drains::Drains;
 pub(crate) use fast_path::Emission;
-use in_flight::InFlight;
+pub(crate) use users::User;
+use users::{UserGuard, Users};
 
 /// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.
 pub trait Deliver: Send + Sync + 'static {
@@ -176,13 +174,8 @@ struct Inner {
     deliver: Arc<dyn Deliver>,
     /// Where there are other nodes.
     peers: Option<Arc<dyn Peers>>,
-    user_locks: KeyedLocks,
+    users: Users,
     drains: Drains,
-    in_flight: InFlight,
-    /// Events of connections that broke, by user, until the store has them: it may not answer.
-    to_reinsert: Mutex<HashMap<String, Vec<Unsent>>>,
-    /// The users for whom a task is at work that was begun by `catch_up_later`; how it is told that a queue is on its way no more.
-    catching_up: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 impl NotificationsService {
@@ -194,28 +187,14 @@ impl NotificationsService {
         deliver: Arc<dyn Deliver>,
         peers: Option<Arc<dyn Peers>>,
     ) -> Self {
-        let (user_locks, drains) = (KeyedLocks::new(), Drains::new(queue.clone()));
-        let (in_flight, to_reinsert, catching_up) = (InFlight::default(), Mutex::default(), Mutex::default());
-        let service = Self(Arc::new(Inner {
-            rules,
-            queue,
-            acks,
-            deliver,
-            peers,
-            user_locks,
-            drains,
-            in_flight,
-            to_reinsert,
-            catching_up,
-        }));
+        let (users, drains) = (Users::new(rules.clone()), Drains::new(queue.clone()));
+        let service = Self(Arc::new(Inner { rules, queue, acks, deliver, peers, users, drains }));
         let inner = Arc::downgrade(&service.0);
-        service.0.drains.on_release(Box::new(move |user_id| {
-            if let Some(inner) = inner.upgrade() {
-                let waits = inner.catching_up().get(user_id).cloned();
-                match waits {
-                    Some(waits) => waits.notify_one(),
-                    None => Self(inner).catch_up_later(user_id),
-                }
+        service.0.drains.on_release(Box::new(move |user| {
+            if let Some(inner) = inner.upgrade()
+                && !user.tell_released()
+            {
+                Self(inner).catch_up_later(user);
             }
         }));
         service
@@ -323,18 +302,18 @@ impl NotificationsService {
     /// until the next connect, and could grow too old.
     pub async fn admit(&self, user_id: &str) -> Result<Admission, StoreError> {
         let presence = self.announce(user_id, false).await?;
-        let (room, lock) = self.enter(user_id).await?;
-        self.0.clear(user_id).await;
+        let lock = self.enter(user_id).await?;
+        self.0.clear(&lock.user).await;
         // While another client acknowledges, handing over is not delivering.
-        let (entries, handing_over) = match self.0.deliver.acknowledged(&room) {
+        let (entries, handing_over) = match self.0.deliver.acknowledged(&lock.user.room) {
             true => (self.0.queue.read(user_id).await?, HandingOver::Keeps),
-            false => match self.0.drains.begin(user_id).await? {
+            false => match self.0.drains.begin(&lock.user).await? {
                 Some((entries, drain)) => (entries, HandingOver::Delivers(drain)),
                 None => (Vec::new(), HandingOver::IsOwed),
             },
         };
         let backlog = Backlog { entries, dropped: 0 };
-        Ok(Admission::new(room, backlog, handing_over, presence, lock))
+        Ok(Admission::new(lock, backlog, handing_over, presence))
     }
 
     /// The same for a client that acknowledges.
@@ -343,12 +322,12 @@ impl NotificationsService {
     /// Where the queue cannot be read.
     pub async fn admit_acknowledging(&self, user_id: &str) -> Result<Admission, StoreError> {
         let presence = self.announce(user_id, true).await?;
-        let (room, lock) = self.enter(user_id).await?;
-        self.0.clear(user_id).await;
+        let lock = self.enter(user_id).await?;
+        self.0.clear(&lock.user).await;
         let elsewhere = presence.as_ref().is_some_and(|presence| presence.acknowledged_elsewhere);
-        let trim = !elsewhere && !self.0.deliver.acknowledged(&room);
+        let trim = !elsewhere && !self.0.deliver.acknowledged(&lock.user.room);
         let backlog = self.0.acks.backlog(user_id, EntryId::default(), trim).await?;
-        Ok(Admission::new(room, backlog, HandingOver::Keeps, presence, lock))
+        Ok(Admission::new(lock, backlog, HandingOver::Keeps, presence))
     }
 
     /// Tells the other nodes, where there are any. Not under the lock: they wait for theirs.
@@ -361,21 +340,19 @@ impl NotificationsService {
 
     /// Takes the lock, and first queues what a connection that has just broken was not sent: this one may be its
     /// successor.
-    async fn enter(&self, user_id: &str) -> Result<(String, KeyedGuard), StoreError> {
-        let lock = self.0.user_locks.lock(user_id).await;
-        let room = self.0.rules.room(user_id);
-        self.0.reinsert(user_id, &room).await?;
-        Ok((room, lock))
+    async fn enter(&self, user_id: &str) -> Result<UserGuard, StoreError> {
+        let lock = self.0.users.get(user_id).lock().await;
+        self.0.reinsert(&lock.user).await?;
+        Ok(lock)
     }
 
     /// Queues what clients that are gone were handed and nobody was sent. It was accepted, so this is tried until it
     /// succeeds.
-    pub(crate) async fn reinsert_unsent(&self, user_id: &str) {
-        let room = self.0.rules.room(user_id);
+    pub(crate) async fn reinsert_unsent(&self, user: &Arc<User>) {
         loop {
             {
-                let _lock = self.0.user_locks.lock(user_id).await;
-                match self.0.reinsert(user_id, &room).await {
+                let _lock = user.lock().await;
+                match self.0.reinsert(user).await {
                     Ok(()) => return,
                     Err(error) => tracing::warn!(%error, "unsent events could not be queued yet"),
                 }
@@ -387,18 +364,17 @@ impl NotificationsService {
     /// For clients that have taken all that they were handed, while the store holds more for them: has that read and
     /// handed over, by a task. Does not wait, and looks at no connection before it returns: it may be called by one
     /// that holds its own lock.
-    pub(crate) fn catch_up_later(&self, user_id: &str) {
+    pub(crate) fn catch_up_later(&self, user: &Arc<User>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let released = Arc::new(Notify::new());
-        if self.0.begins_to_catch_up(user_id, &released) {
-            let (service, user_id) = (self.clone(), user_id.to_owned());
+        if user.begins_to_catch_up() {
+            let (service, user) = (self.clone(), user.clone());
             runtime.spawn(async move {
                 loop {
-                    service.catch_up_with_store(&user_id, &released).await;
-                    service.0.catching_up().remove(&user_id);
+                    service.catch_up_with_store(&user).await;
+                    user.has_caught_up();
                     // Somebody may have asked just before.
-                    let asks = service.0.deliver.asks_store(&service.0.rules.room(&user_id));
-                    if asks.is_none() || !service.0.begins_to_catch_up(&user_id, &released) {
+                    let asks = service.0.deliver.asks_store(&user.room);
+                    if asks.is_none() || !user.begins_to_catch_up() {
                         return;
                     }
                 }
@@ -406,18 +382,17 @@ impl NotificationsService {
         }
     }
 
-    async fn catch_up_with_store(&self, user_id: &str, released: &Notify) {
-        let room = self.0.rules.room(user_id);
-        while let Some(given) = self.0.deliver.asks_store(&room) {
+    async fn catch_up_with_store(&self, user: &Arc<User>) {
+        while let Some(given) = self.0.deliver.asks_store(&user.room) {
             let outcome = {
-                let _lock = self.0.user_locks.lock(user_id).await;
-                self.0.give(user_id, &room, given).await
+                let _lock = user.lock().await;
+                self.0.give(user, given).await
             };
             match outcome {
                 Ok(true) => return,
                 // It is on its way elsewhere. A node that dies tells nobody.
                 Ok(false) => {
-                    timeout(RETRY, released.notified()).await.ok();
+                    timeout(RETRY, user.released()).await.ok();
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a client has to wait for what it has missed");
@@ -443,18 +418,18 @@ impl NotificationsService {
     }
 
     async fn hand_over_locked(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
-        let Some(lock) = self.0.user_locks.lock_within(recipient, WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
+        let user = self.0.users.get(recipient);
+        let Some(lock) = user.lock_within(WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
             return vec![(events[0].0, Err(EmitError::Busy))];
         };
-        let room = self.0.rules.room(recipient);
-        let acknowledged = self.0.deliver.acknowledged(&room);
+        let acknowledged = self.0.deliver.acknowledged(&user.room);
         match self.0.peers.as_ref().map(|peers| (peers, peers.destination(recipient))) {
-            None if acknowledged => self.0.keep_and_deliver(recipient, &room, &events).await,
-            None => self.0.deliver_or_queue(recipient, &room, &events).await,
-            Some((_, Destination::Here)) if !acknowledged => self.0.deliver_or_queue(recipient, &room, &events).await,
+            None if acknowledged => self.0.keep_and_deliver(&user, &events).await,
+            None => self.0.deliver_or_queue(&user, &events).await,
+            Some((_, Destination::Here)) if !acknowledged => self.0.deliver_or_queue(&user, &events).await,
             Some((peers, destination)) => {
                 let may_be_alone = destination == Destination::Unsure && !acknowledged;
-                self.0.route(&**peers, recipient, &room, &events, lock, may_be_alone).await
+                self.0.route(&**peers, lock, &events, may_be_alone).await
             }
         }
     }
@@ -486,19 +461,19 @@ impl Inner {
     }
 
     /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
-    async fn deliver_or_queue(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
-        let (mut outcomes, left) = self.deliver_some(room, events).await;
+    async fn deliver_or_queue(&self, user: &Arc<User>, events: &[(usize, Outgoing)]) -> Outcomes {
+        let (mut outcomes, left) = self.deliver_some(&user.room, events).await;
         if left.is_empty() {
             return outcomes;
         }
         let haste = haste(events);
         let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json()).collect();
-        match self.enqueue(recipient, room, &payloads).await {
+        match self.enqueue(user, &payloads).await {
             Ok(ids) => {
                 for ((place, event), entry) in left.iter().zip(ids) {
                     // For whoever is behind; and for whoever has caught up while the store was at work.
-                    let sent = self.drains.removes(recipient, entry);
-                    let live = self.deliver.deliver_stored(room, event, entry, Some(sent), haste);
+                    let sent = self.drains.removes(user, entry);
+                    let live = self.deliver.deliver_stored(&user.room, event, entry, Some(sent), haste);
                     outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
                 }
             }
@@ -511,9 +486,9 @@ impl Inner {
     }
 
     /// For a user of whom somebody acknowledges: stored first, so that it is there until somebody has.
-    async fn keep_and_deliver(&self, recipient: &str, room: &str, events: &[(usize, Outgoing)]) -> Outcomes {
+    async fn keep_and_deliver(&self, user: &User, events: &[(usize, Outgoing)]) -> Outcomes {
         let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
-        let kept = match self.acks.keep(recipient, &payloads).await {
+        let kept = match self.acks.keep(&user.id, &payloads).await {
             Ok(ids) if ids.len() == events.len() => ids,
             Ok(_) => return vec![(events[0].0, Err(StoreError::Senseless.into()))],
             Err(error) => {
@@ -525,8 +500,8 @@ impl Inner {
         let mut outcomes = Vec::with_capacity(events.len());
         for ((place, event), id) in events.iter().zip(kept) {
             // Whoever is behind is given it from the store.
-            timeout_at(deadline, self.deliver.waits_for_room(room)).await.ok();
-            let live = self.deliver.deliver_stored(room, event, id, None, haste);
+            timeout_at(deadline, self.deliver.waits_for_room(&user.room)).await.ok();
+            let live = self.deliver.deliver_stored(&user.room, event, id, None, haste);
             outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
         }
         outcomes
@@ -534,73 +509,45 @@ impl Inner {
 
     /// Hands over what the store holds to the clients that ask for it, who have all up to the entry `given`. False
     /// where the queue is on its way to another device.
-    async fn give(&self, user_id: &str, room: &str, given: EntryId) -> Result<bool, StoreError> {
-        self.reinsert(user_id, room).await?;
-        if self.deliver.acknowledged(room) {
-            let backlog = self.acks.backlog(user_id, given, false).await?;
-            self.deliver.give_kept(room, &backlog);
+    async fn give(&self, user: &Arc<User>, given: EntryId) -> Result<bool, StoreError> {
+        self.reinsert(user).await?;
+        if self.deliver.acknowledged(&user.room) {
+            let backlog = self.acks.backlog(&user.id, given, false).await?;
+            self.deliver.give_kept(&user.room, &backlog);
             return Ok(true);
         }
-        let Some((entries, drain)) = self.drains.begin(user_id).await? else { return Ok(false) };
+        let Some((entries, drain)) = self.drains.begin(user).await? else { return Ok(false) };
         let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
         let more = may_have_more(&entries);
         let payloads: Vec<&str> =
             entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
-        self.deliver.give_queue(room, &payloads, newest, more, drain.when_sent());
+        self.deliver.give_queue(&user.room, &payloads, newest, more, drain.when_sent());
         Ok(true)
     }
 
     /// Puts back into the queue what was taken back from clients that are gone, then appends these, which are newer.
-    async fn enqueue(&self, user_id: &str, room: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        self.reinsert(user_id, room).await?;
-        let ids = match self.deliver.acknowledged(room) {
-            true => self.acks.keep(user_id, payloads).await?,
-            false => self.queue.append(user_id, payloads).await?,
+    async fn enqueue(&self, user: &Arc<User>, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.reinsert(user).await?;
+        let ids = match self.deliver.acknowledged(&user.room) {
+            true => self.acks.keep(&user.id, payloads).await?,
+            false => self.queue.append(&user.id, payloads).await?,
         };
         if ids.len() == payloads.len() { Ok(ids) } else { Err(StoreError::Senseless) }
     }
 
     /// Puts back into the queue what was taken back from clients that are gone. Under the user's lock.
-    async fn reinsert(&self, user_id: &str, room: &str) -> Result<(), StoreError> {
-        let unsent = {
-            let mut all = self.to_reinsert();
-            let fresh = self.deliver.take_unsent(room);
-            if fresh.is_empty() && !all.contains_key(user_id) {
-                return Ok(());
-            }
-            // It stays here until the store has it: whoever waits for that may give up.
-            let unsent = all.entry(user_id.to_owned()).or_default();
-            unsent.extend(fresh);
-            unsent.clone()
-        };
-        let events = unsent.iter().map(|it| Reinserted { payload: it.event.json(), after: it.after });
-        self.queue.reinsert(user_id, &events.collect::<Vec<_>>()).await?;
-        COUNTS.reinserted.add(unsent.len() as u64);
-        self.to_reinsert().remove(user_id);
-        // Whoever is here came later, or was handed it as well.
-        self.deliver.owe(room);
-        Ok(())
-    }
-
-    /// One at a time for each user: whether there is none.
-    fn begins_to_catch_up(&self, user_id: &str, released: &Arc<Notify>) -> bool {
-        match self.catching_up().entry(user_id.to_owned()) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(place) => {
-                place.insert(released.clone());
-                true
-            }
+    async fn reinsert(&self, user: &Arc<User>) -> Result<(), StoreError> {
+        let unsent = user.keep_unsent(self.deliver.take_unsent(&user.room));
+        if unsent.is_empty() {
+            return Ok(());
         }
-    }
-
-    fn catching_up(&self) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {
-        // No change can panic half way.
-        self.catching_up.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn to_reinsert(&self) -> MutexGuard<'_, HashMap<String, Vec<Unsent>>> {
-        // Every change is a single call, so a panic elsewhere cannot have left it half done.
-        self.to_reinsert.lock().unwrap_or_else(PoisonError::into_inner)
+        let events = unsent.iter().map(|it| Reinserted { payload: it.event.json(), after: it.after });
+        self.queue.reinsert(&user.id, &events.collect::<Vec<_>>()).await?;
+        COUNTS.reinserted.add(unsent.len() as u64);
+        user.has_stored_unsent();
+        // Whoever is here came later, or was handed it as well.
+        self.deliver.owe(&user.room);
+        Ok(())
     }
 }
 

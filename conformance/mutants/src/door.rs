@@ -155,7 +155,7 @@ impl Door {
             _ => &claims.user_id,
         };
         let admission = service.admit(user).await.map_err(|_| "unavailable".to_owned())?;
-        if socket.within(admission.room.clone()).sockets().len() >= self.devices_per_user {
+        if socket.within(admission.room().to_owned()).sockets().len() >= self.devices_per_user {
             return Err("unavailable".to_owned());
         }
         if self.fault == Fault::ClearedBeforeSent {
@@ -219,7 +219,7 @@ impl Door {
             }
             if claims.is_err() {
                 if let Some(admission) = admission {
-                    socket.join(admission.room.clone());
+                    socket.join(admission.room().to_owned());
                     self.hand_queue(&socket, admission).await;
                     tokio::time::sleep(DAWDLE).await;
                 }
@@ -229,15 +229,15 @@ impl Door {
         }
         let Some(admission) = admission else { return };
         if self.fault == Fault::JoinsLate {
-            let room = admission.room.clone();
+            let room = admission.room().to_owned();
             self.hand_queue(&socket, admission).await;
             tokio::time::sleep(DAWDLE).await;
             socket.join(room);
             return;
         }
-        let alone = socket.within(admission.room.clone()).sockets().is_empty();
+        let alone = socket.within(admission.room().to_owned()).sockets().is_empty();
         if alone || self.fault != Fault::FirstDeviceOnly {
-            socket.join(admission.room.clone());
+            socket.join(admission.room().to_owned());
         }
         if !socket.connected() {
             socket.leave_all();

@@ -6,25 +6,25 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::drains::Drain;
+use super::{
+    drains::Drain,
+    users::{User, UserGuard},
+};
 use crate::{
     cluster::Presence,
     counts::COUNTS,
-    locks::KeyedGuard,
     model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
 };
 
 /// A user who is about to be connected.
 pub struct Admission {
-    /// The one room that the client joins (ROOM-01).
-    pub room: String,
     payloads: Vec<Box<RawValue>>,
     ids: Vec<EntryId>,
     has_more: bool,
     loss: Loss,
     handing_over: HandingOver,
     presence: Option<Arc<Presence>>,
-    lock: KeyedGuard,
+    lock: UserGuard,
 }
 
 /// What it means that a client is handed the queue.
@@ -51,11 +51,10 @@ pub struct Loss {
 
 impl Admission {
     pub(crate) fn new(
-        room: String,
+        lock: UserGuard,
         backlog: Backlog,
         handing_over: HandingOver,
         presence: Option<Arc<Presence>>,
-        lock: KeyedGuard,
     ) -> Self {
         let ids: Vec<EntryId> = backlog.entries.iter().map(|entry| entry.id).collect();
         let has_more = may_have_more(&backlog.entries);
@@ -66,7 +65,18 @@ impl Admission {
         }
         let dropped = backlog.dropped + damaged as u64;
         let loss = Loss { complete: dropped == 0, dropped, counted: backlog.dropped };
-        Self { room, payloads, ids, has_more, loss, handing_over, presence, lock }
+        Self { payloads, ids, has_more, loss, handing_over, presence, lock }
+    }
+
+    /// The one room that the client joins (ROOM-01).
+    #[must_use]
+    pub fn room(&self) -> &str {
+        &self.lock.user.room
+    }
+
+    /// Who it is.
+    pub(crate) fn user(&self) -> &Arc<User> {
+        &self.lock.user
     }
 
     /// The presence of the user on this node, where there are others: to be held for as long as the client is here.

@@ -3,14 +3,15 @@
 //! taken later (`deliver_or_queue`). Knows nothing of how a client is reached.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle};
 use uuid::Uuid;
 
+use super::users::User;
 use crate::model::{EntryId, OfflineQueue, Queued, Sent, StoreError};
 
 /// How long to wait before the store is asked again.
@@ -23,7 +24,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 1_024;
 
 /// Called with a user whose queue is not on its way any more, be it delivered or not.
-pub(crate) type Released = Box<dyn Fn(&str) + Send + Sync>;
+pub(crate) type Released = Box<dyn Fn(&Arc<User>) + Send + Sync>;
 
 /// The queues that are on their way from this node. Cheap to clone.
 #[derive(Clone)]
@@ -31,15 +32,14 @@ pub(crate) struct Drains(Arc<Inner>);
 
 struct Inner {
     queue: Arc<dyn OfflineQueue>,
-    under_way: Mutex<HashSet<String>>,
     released: OnceLock<Released>,
-    removals: OnceLock<mpsc::UnboundedSender<(String, EntryId)>>,
+    removals: OnceLock<mpsc::UnboundedSender<(Arc<str>, EntryId)>>,
 }
 
 impl Drains {
     pub(crate) fn new(queue: Arc<dyn OfflineQueue>) -> Self {
-        let (under_way, released, removals) = Default::default();
-        Self(Arc::new(Inner { queue, under_way, released, removals }))
+        let (released, removals) = Default::default();
+        Self(Arc::new(Inner { queue, released, removals }))
     }
 
     /// Has this called whenever a queue is on its way no more: another device may be owed it.
@@ -48,31 +48,31 @@ impl Drains {
     }
 
     /// Reads a queue that nobody else is given meanwhile, on whatever node. `None` where somebody else is.
-    pub(crate) async fn begin(&self, user_id: &str) -> Result<Option<(Vec<Queued>, Drain)>, StoreError> {
-        if !self.lock().insert(user_id.to_owned()) {
+    pub(crate) async fn begin(&self, user: &Arc<User>) -> Result<Option<(Vec<Queued>, Drain)>, StoreError> {
+        if !user.begins_to_drain() {
             return Ok(None);
         }
         // From here on it is released when this is dropped.
         let mut drain = Drain {
             drains: self.clone(),
-            user_id: user_id.to_owned(),
+            user: user.clone(),
             name: Uuid::new_v4(),
             ids: Vec::new(),
             stage: Stage::Asking,
             renewal: None,
         };
-        let Some(entries) = self.0.queue.drain(user_id, drain.name).await? else {
+        let Some(entries) = self.0.queue.drain(&user.id, drain.name).await? else {
             drain.stage = Stage::Nothing;
             return Ok(None);
         };
         drain.ids = entries.iter().map(|entry| entry.id).collect();
         drain.stage = if entries.is_empty() { Stage::Nothing } else { Stage::UnderWay };
         if !entries.is_empty() {
-            let (queue, user, name) = (self.0.queue.clone(), user_id.to_owned(), drain.name);
+            let (queue, user, name) = (self.0.queue.clone(), user.clone(), drain.name);
             let renewal = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(RENEW_EVERY).await;
-                    queue.renew_drain(&user, name).await;
+                    queue.renew_drain(&user.id, name).await;
                 }
             });
             drain.renewal = Some(renewal.abort_handle());
@@ -81,13 +81,13 @@ impl Drains {
     }
 
     /// What is to be called when a transport has taken an event of a user's that was stored.
-    pub(crate) fn removes(&self, user_id: &str, entry: EntryId) -> Sent {
-        let (drains, user_id) = (self.clone(), user_id.to_owned());
-        Arc::new(move || drains.remove(user_id.clone(), entry))
+    pub(crate) fn removes(&self, user: &Arc<User>, entry: EntryId) -> Sent {
+        let (drains, user) = (self.clone(), user.clone());
+        Arc::new(move || drains.remove(user.id.clone(), entry))
     }
 
     /// Removes an entry, and does not wait. Many at a time go in one step.
-    fn remove(&self, user_id: String, entry: EntryId) {
+    fn remove(&self, user_id: Arc<str>, entry: EntryId) {
         let sender = self.0.removals.get_or_init(|| {
             let (sender, removals) = mpsc::unbounded_channel();
             tokio::spawn(remove_gathered(self.0.queue.clone(), removals));
@@ -96,17 +96,12 @@ impl Drains {
         // The task ends with the runtime, and everything else then, too.
         sender.send((user_id, entry)).ok();
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        // No change can panic half way.
-        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-async fn remove_gathered(queue: Arc<dyn OfflineQueue>, mut removals: mpsc::UnboundedReceiver<(String, EntryId)>) {
+async fn remove_gathered(queue: Arc<dyn OfflineQueue>, mut removals: mpsc::UnboundedReceiver<(Arc<str>, EntryId)>) {
     let mut gathered = Vec::new();
     while removals.recv_many(&mut gathered, AT_ONCE).await > 0 {
-        let mut by_user: HashMap<String, Vec<EntryId>> = HashMap::new();
+        let mut by_user: HashMap<Arc<str>, Vec<EntryId>> = HashMap::new();
         for (user_id, entry) in gathered.drain(..) {
             by_user.entry(user_id).or_default().push(entry);
         }
@@ -127,7 +122,7 @@ async fn remove(queue: &dyn OfflineQueue, user_id: &str, ids: &[EntryId], drain:
 /// A queue that was read to be handed over. Released when it is dropped.
 pub(crate) struct Drain {
     drains: Drains,
-    user_id: String,
+    user: Arc<User>,
     /// Names it among all drains of all nodes.
     name: Uuid,
     ids: Vec<EntryId>,
@@ -151,7 +146,7 @@ impl Drain {
         if self.stage != Stage::UnderWay {
             return;
         }
-        remove(&*self.drains.0.queue, &self.user_id, &self.ids, Some(self.name)).await;
+        remove(&*self.drains.0.queue, &self.user.id, &self.ids, Some(self.name)).await;
         self.stage = Stage::Removed;
     }
 
@@ -175,18 +170,18 @@ impl Drop for Drain {
         // Without a runtime nobody waits for it.
         let (Stage::Asking | Stage::UnderWay | Stage::Removed, Ok(runtime)) = (self.stage, Handle::try_current())
         else {
-            self.drains.lock().remove(&self.user_id);
+            self.user.drains_no_more();
             return;
         };
-        let (drains, user_id, name) = (self.drains.clone(), std::mem::take(&mut self.user_id), self.name);
+        let (drains, user, name) = (self.drains.clone(), self.user.clone(), self.name);
         let is_noted = self.stage != Stage::Removed;
         runtime.spawn(async move {
             if is_noted {
-                drains.0.queue.release(&user_id, name).await;
+                drains.0.queue.release(&user.id, name).await;
             }
-            drains.lock().remove(&user_id);
+            user.drains_no_more();
             if let Some(released) = drains.0.released.get() {
-                released(&user_id);
+                released(&user);
             }
         });
     }

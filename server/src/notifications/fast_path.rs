@@ -41,9 +41,9 @@ impl Inner {
     /// Hands over an event where that needs no waiting: nothing else happens to the recipient just now, whose clients are all
     /// here, acknowledge nothing and have room.
     pub(super) fn try_fast_path(&self, recipient: &str, event: &Outgoing, haste: Haste) -> bool {
-        let Some(_lock) = self.user_locks.try_lock(recipient) else { return false };
+        let Some(lock) = self.users.get(recipient).try_lock() else { return false };
+        let room = &lock.user.room;
         let all_here = self.peers.as_ref().is_none_or(|peers| peers.destination(recipient) == Destination::Here);
-        let room = self.rules.room(recipient);
-        all_here && !self.deliver.acknowledged(&room) && self.deliver.deliver(&room, event, haste)
+        all_here && !self.deliver.acknowledged(room) && self.deliver.deliver(room, event, haste)
     }
 }

@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt};
+use super::{
+    Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt,
+    users::{User, UserGuard},
+};
 use crate::{
     cluster::{Arrived, Peers},
-    locks::KeyedGuard,
     model::{EntryId, Sent, StoreError},
 };
 
@@ -21,15 +23,14 @@ impl Inner {
     pub(super) async fn route(
         &self,
         peers: &dyn Peers,
-        recipient: &str,
-        room: &str,
+        lock: UserGuard,
         events: &[(usize, Outgoing)],
-        lock: KeyedGuard,
         may_be_alone: bool,
     ) -> Outcomes {
         let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
-        let routed = match self.reinsert(recipient, room).await {
-            Ok(()) => peers.route(recipient, &payloads).await,
+        let user = lock.user.clone();
+        let routed = match self.reinsert(&user).await {
+            Ok(()) => peers.route(&user.id, &payloads).await,
             Err(error) => Err(error),
         };
         match routed {
@@ -43,7 +44,7 @@ impl Inner {
             Err(error) => {
                 let has_them = matches!(error, StoreError::NotCopied);
                 let (mut outcomes, left) = match may_be_alone && !has_them {
-                    true => self.deliver_some(room, events).await,
+                    true => self.deliver_some(&user.room, events).await,
                     false => (Vec::new(), events),
                 };
                 if let Some((place, _)) = left.first() {
@@ -57,40 +58,39 @@ impl Inner {
 
     /// Completes when the stored events that plain clients here have taken are out of the queue, which would be handed
     /// to the next client else; or when a client takes too long. Under the lock, so that nothing is added.
-    pub(super) async fn clear(&self, user_id: &str) {
+    pub(super) async fn clear(&self, user: &User) {
         if let Some(peers) = &self.peers {
-            timeout(LANDING, self.in_flight.landed(user_id)).await.ok();
-            peers.flush(user_id).await;
+            timeout(LANDING, user.landed()).await.ok();
+            peers.flush(&user.id).await;
         }
     }
 
     /// Offers a stored event to the clients of a room. Where nobody acknowledges, it is removed once one was sent it.
-    fn hand_stored(&self, user_id: &str, room: &str, event: &Outgoing, entry: EntryId, acknowledged: bool) -> bool {
+    fn hand_stored(&self, user: &Arc<User>, event: &Outgoing, entry: EntryId, acknowledged: bool) -> bool {
         let sent = self.peers.as_ref().filter(|_| !acknowledged).map(|peers| -> Sent {
-            let (peers, user, flight) = (peers.clone(), user_id.to_owned(), self.in_flight.begin(user_id));
+            let (peers, user, flight) = (peers.clone(), user.clone(), user.takes_off());
             Arc::new(move || {
                 // Lives as long as this closure, which the last connection lets go of when it has sent the event, or
                 // never will.
                 let _ = &flight;
-                peers.remove(&user, entry);
+                peers.remove(&user.id, entry);
             })
         });
-        self.deliver.deliver_stored(room, event, entry, sent, Haste::Now)
+        self.deliver.deliver_stored(&user.room, event, entry, sent, Haste::Now)
     }
 }
 
 impl NotificationsService {
     /// Hands over what was stored and handed to this node; for each event, whether a client has it.
     pub(crate) async fn receive(&self, user_id: &str, events: Vec<Arrived>) -> Vec<bool> {
-        let _lock = self.0.user_locks.lock(user_id).await;
-        let room = self.0.rules.room(user_id);
+        let lock = self.0.users.get(user_id).lock().await;
         let deadline = Instant::now() + WAITS_FOR_ROOM;
         let mut taken = Vec::with_capacity(events.len());
         for Arrived { entry, payload, acknowledged } in events {
             // Where there is none, it stays in the store; whoever is behind is given it from there.
-            timeout_at(deadline, self.0.deliver.waits_for_room(&room)).await.ok();
+            timeout_at(deadline, self.0.deliver.waits_for_room(&lock.user.room)).await.ok();
             taken.push(match Outgoing::read(payload.get()) {
-                Some(event) => self.0.hand_stored(user_id, &room, &event, entry, acknowledged),
+                Some(event) => self.0.hand_stored(&lock.user, &event, entry, acknowledged),
                 None => false,
             });
         }
@@ -100,7 +100,7 @@ impl NotificationsService {
     /// Completes when whatever was begun for a user is done, and what was not sent to clients that are gone is queued.
     pub(crate) async fn settle(&self, user_id: &str) {
         match self.enter(user_id).await {
-            Ok((_, _lock)) => self.0.clear(user_id).await,
+            Ok(lock) => self.0.clear(&lock.user).await,
             Err(error) => tracing::warn!(%error, "unsent events could not be queued yet"),
         }
     }
@@ -108,12 +108,12 @@ impl NotificationsService {
     /// Hands over what was missed, to each client what it was not given yet.
     pub(crate) async fn catch_up(&self, user_id: &str) -> Result<(), StoreError> {
         let Some(peers) = &self.0.peers else { return Ok(()) };
-        let (room, _lock) = self.enter(user_id).await?;
-        let acknowledged = self.0.deliver.acknowledged(&room);
+        let lock = self.enter(user_id).await?;
+        let acknowledged = self.0.deliver.acknowledged(&lock.user.room);
         for entry in peers.missed(user_id).await? {
             // Damaged ones are told and removed by the next drain.
             if let Some(event) = Outgoing::read(&entry.payload) {
-                self.0.hand_stored(user_id, &room, &event, entry.id, acknowledged);
+                self.0.hand_stored(&lock.user, &event, entry.id, acknowledged);
             }
         }
         Ok(())

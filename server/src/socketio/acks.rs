@@ -19,6 +19,7 @@ use super::connection::Connection;
 use crate::{
     counts::COUNTS,
     model::{AckQueue, EntryId},
+    notifications::User,
 };
 
 /// How long to wait before the store is asked again to remove what was acknowledged.
@@ -100,7 +101,7 @@ struct Pending {
 
 impl AckTracker {
     /// Begins to wait for what a client acknowledges.
-    pub(crate) fn start(user_id: String, setup: &AckSetup, connection: &Arc<Connection>) -> Self {
+    pub(crate) fn start(user: Arc<User>, setup: &AckSetup, connection: &Arc<Connection>) -> Self {
         let state = State {
             first: 1,
             pending: VecDeque::new(),
@@ -113,7 +114,7 @@ impl AckTracker {
         };
         let inner = Inner { state: Mutex::new(state), changed: Notify::new(), timeout: setup.timeout };
         let tracker = Self(Arc::new(inner));
-        tokio::spawn(run(tracker.clone(), user_id, setup.store.clone(), Arc::downgrade(connection)));
+        tokio::spawn(run(tracker.clone(), user, setup.store.clone(), Arc::downgrade(connection)));
         tracker
     }
 
@@ -216,13 +217,13 @@ struct Next {
     here: bool,
 }
 
-async fn run(tracker: AckTracker, user_id: String, store: Arc<dyn AckQueue>, connection: Weak<Connection>) {
+async fn run(tracker: AckTracker, user: Arc<User>, store: Arc<dyn AckQueue>, connection: Weak<Connection>) {
     loop {
         // Before the look, so that what happens in between is noticed.
         let changed = tracker.0.changed.notified();
         let Next { done, told, due, here } = tracker.next();
         if !done.is_empty() || told > 0 {
-            match store.confirm(&user_id, &done, told).await {
+            match store.confirm(&user.id, &done, told).await {
                 Ok(()) => {
                     if let Some(connection) = connection.upgrade() {
                         // There is room for more now.

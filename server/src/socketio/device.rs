@@ -20,7 +20,7 @@ use crate::{
     frame,
     grants::Grant,
     model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
-    notifications::{Admission, Haste, Loss},
+    notifications::{Admission, Haste, Loss, User},
 };
 
 /// How many events may wait for the acknowledgement of one client.
@@ -31,7 +31,7 @@ const PORTION: usize = 256;
 const PORTION_BYTES: usize = 512 * 1024;
 
 pub(crate) struct Device {
-    pub(crate) user_id: String,
+    pub(crate) user: Arc<User>,
     pub(crate) connection: Arc<Connection>,
     /// Which of the connection's memberships of the namespace it is, and whether the library has dropped its socket.
     membership: u32,
@@ -49,17 +49,16 @@ pub(crate) struct Device {
 impl Device {
     /// A client that is about to be given what `admission` holds.
     pub(crate) fn new(
-        user_id: String,
         connection: Arc<Connection>,
         acks: Option<&AckSetup>,
         grant: Grant,
         admission: &Admission,
     ) -> Arc<Self> {
-        let acks = acks.map(|setup| AckTracker::start(user_id.clone(), setup, &connection));
+        let acks = acks.map(|setup| AckTracker::start(admission.user().clone(), setup, &connection));
         let (membership, presence, newest) =
             (connection.membership(), admission.presence(), Mutex::new(admission.newest()));
-        let (gone, grant) = (AtomicBool::new(false), Mutex::new(grant));
-        Arc::new(Self { user_id, connection, membership, gone, acks, grant, presence, newest })
+        let (user, gone, grant) = (admission.user().clone(), AtomicBool::new(false), Mutex::new(grant));
+        Arc::new(Self { user, connection, membership, gone, acks, grant, presence, newest })
     }
 
     /// Hands over what was queued. `ask_store` is called when it has caught up and the store has something that it was not given.

@@ -217,12 +217,12 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Presented) -> Result<Gue
         Refusal::Unavailable
     })?;
     // Under the user's lock, so that none who come at once are overlooked.
-    if door.roster.of(&admission.room).len() >= door.devices_per_user {
+    if door.roster.of(admission.room()).len() >= door.devices_per_user {
         connection.refused(Reason::Devices);
         return Err(Refusal::Unavailable);
     }
     let acks = auth.acknowledges.then_some(&door.acks);
-    Ok(Guest { device: Device::new(user_id, connection, acks, grant, &admission), admission })
+    Ok(Guest { device: Device::new(connection, acks, grant, &admission), admission })
 }
 
 impl Door {
@@ -258,7 +258,7 @@ impl Door {
         let no_headers = HeaderMap::new();
         let token = find_token(token, &no_headers)?;
         let (_, grant) =
-            self.verify(token, &device.connection, |user| self.rules.may_refresh(&device.user_id, user)).await?;
+            self.verify(token, &device.connection, |user| self.rules.may_refresh(&device.user.id, user)).await?;
         device.renew(grant);
         Ok(())
     }
@@ -270,14 +270,13 @@ async fn on_connected(door: Arc<Door>, socket: SocketRef) {
     let pending: Option<Pending> = socket.extensions.remove();
     let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(Guest { device, admission }) = guest else { return };
-    let here = Here { door: door.clone(), device: device.clone(), room: admission.room.clone() };
-    door.roster.enter(&here.room, device.clone());
-    socket.extensions.insert(Arc::new(here));
+    door.roster.enter(admission.room(), device.clone());
+    socket.extensions.insert(Arc::new(Here { door: door.clone(), device: device.clone() }));
     if !socket.connected() {
         return;
     }
-    let (service, user_id) = (door.service.clone(), device.user_id.clone());
-    let ask_store = Arc::new(move || service.catch_up_later(&user_id));
+    let (service, user) = (door.service.clone(), device.user.clone());
+    let ask_store = Arc::new(move || service.catch_up_later(&user));
     device.hand_queue(admission, ask_store);
 }
 
@@ -286,20 +285,19 @@ async fn on_connected(door: Arc<Door>, socket: SocketRef) {
 struct Here {
     door: Arc<Door>,
     device: Arc<Device>,
-    room: String,
 }
 
 impl Drop for Here {
     fn drop(&mut self) {
         self.device.leave();
         let Ok(runtime) = Handle::try_current() else { return };
-        let (door, device, room) = (self.door.clone(), self.device.clone(), std::mem::take(&mut self.room));
+        let (door, device) = (self.door.clone(), self.device.clone());
         runtime.spawn(async move {
             // What it was handed and its transport has not taken goes back; it stays in the roster until that is done.
             if device.has_unsent() {
-                door.service.reinsert_unsent(&device.user_id).await;
+                door.service.reinsert_unsent(&device.user).await;
             }
-            door.roster.leave(&room, &device);
+            door.roster.leave(&device.user.room, &device);
             device.end();
         });
     }

@@ -2,7 +2,7 @@
 //! closes them all in the end. Knows nothing of transports.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     future::poll_fn,
     sync::{
         Arc,
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
     model::{Backlog, BoxFuture, EntryId, Outgoing, Sent},
-    notifications::{Deliver, Haste, NotificationsService, Unsent},
+    notifications::{Deliver, Haste, NotificationsService, Unsent, User},
 };
 
 /// Among how many devices an event is written by whoever emits it. Where there are more, the flusher does it, and whatever else
@@ -61,8 +61,8 @@ pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &Notification
     // First what was handed over is sent, for the store may be away and could not take it back. The devices stay in the
     // roster until the rest is queued, so that what is emitted meanwhile is queued behind it.
     join_all(here.iter().map(async |device| device.connection.close_when_sent(FLUSH_TIMEOUT).await)).await;
-    let users: HashSet<&str> = here.iter().map(|device| &*device.user_id).collect();
-    let queued = users.into_iter().map(async |user_id| service.reinsert_unsent(user_id).await);
+    let users: HashMap<&str, &Arc<User>> = here.iter().map(|device| (&*device.user.id, &device.user)).collect();
+    let queued = users.into_values().map(async |user| service.reinsert_unsent(user).await);
     let queued = timeout(within, join_all(queued)).await.is_ok();
     // Then those that were not handed their queue yet.
     timeout(within, io.close()).await.is_ok() && queued

@@ -1,0 +1,300 @@
+//! Who is here, or is being dealt with: one object for each user, found by one look-up, with the user lock
+//! (ARCHITECTURE.md) and all that is under way. A user with whom nobody has to do is forgotten. Knows nothing of stores
+//! and of clients.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, OwnedMutexGuard},
+    time::timeout,
+};
+
+use super::Unsent;
+use crate::rules::Rules;
+
+/// Into how many parts the users are divided, so that a look at one hardly ever waits for another.
+const SHARDS: usize = 64;
+
+type Known = HashMap<Arc<str>, Weak<User>>;
+
+/// All of them. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Users(Arc<Shards>);
+
+struct Shards {
+    rules: Arc<dyn Rules>,
+    known: Vec<Mutex<Known>>,
+    // Randomly keyed, so that nobody outside can choose ids that share a shard.
+    hasher: RandomState,
+}
+
+/// One of them, for as long as somebody has hold of this.
+pub(crate) struct User {
+    pub(crate) id: Arc<str>,
+    /// The one room that the user's clients join (ROOM-01).
+    pub(crate) room: String,
+    lock: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
+    /// Told when nothing is in flight any more.
+    landed: Notify,
+    /// Told when the queue is on its way no more.
+    released: Notify,
+    users: Users,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many stored events connections were handed that their transports have not taken.
+    in_flight: usize,
+    /// Whether the queue is on its way from this node.
+    drains: bool,
+    /// Whether a task reads for clients what the store has for them.
+    catches_up: bool,
+    /// Events of connections that broke, until the store has them: it may not answer.
+    unsent: Vec<Unsent>,
+    /// Has the user remembered, whoever lets go, while there is something unsent.
+    keeps: Option<Arc<User>>,
+}
+
+/// The user lock, held until this is dropped: whatever happens to a user's queue and sockets happens in one order.
+pub(crate) struct UserGuard {
+    _held: OwnedMutexGuard<()>,
+    pub(crate) user: Arc<User>,
+}
+
+/// A stored event on its way. Dropped when it has arrived, or never will.
+pub(super) struct Flight(Arc<User>);
+
+impl Users {
+    pub(super) fn new(rules: Arc<dyn Rules>) -> Self {
+        let known = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self(Arc::new(Shards { rules, known, hasher: RandomState::new() }))
+    }
+
+    /// The one object for a user.
+    pub(super) fn get(&self, id: &str) -> Arc<User> {
+        let mut known = self.shard(id);
+        if let Some(user) = known.get(id).and_then(Weak::upgrade) {
+            return user;
+        }
+        let user = Arc::new(User {
+            id: id.into(),
+            room: self.0.rules.room(id),
+            lock: Arc::default(),
+            state: Mutex::default(),
+            landed: Notify::new(),
+            released: Notify::new(),
+            users: self.clone(),
+        });
+        known.insert(user.id.clone(), Arc::downgrade(&user));
+        user
+    }
+
+    fn shard(&self, id: &str) -> MutexGuard<'_, Known> {
+        let hash = self.0.hasher.hash_one(id) as usize;
+        // Every change is a single call, so a panic elsewhere cannot have left it half done.
+        self.0.known[hash % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl User {
+    /// Waits for the user lock. Strangers never wait for each other, and nobody holds two, so nobody waits in a circle.
+    pub(super) async fn lock(self: &Arc<Self>) -> UserGuard {
+        UserGuard { _held: self.lock.clone().lock_owned().await, user: self.clone() }
+    }
+
+    /// The same within a time, and where no more than so many wait already.
+    pub(super) async fn lock_within(self: &Arc<Self>, within: Duration, waiting: usize) -> Option<UserGuard> {
+        // Whoever holds it or waits for it has a share.
+        if Arc::strong_count(&self.lock) > waiting {
+            return None;
+        }
+        timeout(within, self.lock()).await.ok()
+    }
+
+    /// The user lock, where nobody holds it and nobody waits for it.
+    pub(super) fn try_lock(self: &Arc<Self>) -> Option<UserGuard> {
+        let held = self.lock.clone().try_lock_owned().ok()?;
+        Some(UserGuard { _held: held, user: self.clone() })
+    }
+
+    /// Counts a stored event that connections are handed.
+    pub(super) fn takes_off(self: &Arc<Self>) -> Flight {
+        self.state().in_flight += 1;
+        Flight(self.clone())
+    }
+
+    /// Completes when no stored event is in flight, so that a connect can wait until there are none.
+    pub(super) async fn landed(&self) {
+        loop {
+            // Before the look, so that what lands in between is noticed.
+            let landed = self.landed.notified();
+            if self.state().in_flight == 0 {
+                return;
+            }
+            landed.await;
+        }
+    }
+
+    /// Whether the queue was not on its way before; from now on it is.
+    pub(super) fn begins_to_drain(&self) -> bool {
+        !std::mem::replace(&mut self.state().drains, true)
+    }
+
+    /// The queue is on its way no more.
+    pub(super) fn drains_no_more(&self) {
+        self.state().drains = false;
+    }
+
+    /// Whether nobody was catching up for this user; from now on somebody is.
+    pub(super) fn begins_to_catch_up(&self) -> bool {
+        !std::mem::replace(&mut self.state().catches_up, true)
+    }
+
+    /// Nobody catches up any more.
+    pub(super) fn has_caught_up(&self) {
+        self.state().catches_up = false;
+    }
+
+    /// Tells whoever catches up that the queue is on its way no more; false where nobody does.
+    pub(super) fn tell_released(&self) -> bool {
+        let catches_up = self.state().catches_up;
+        if catches_up {
+            self.released.notify_one();
+        }
+        catches_up
+    }
+
+    /// Completes when the queue is on its way no more.
+    pub(super) async fn released(&self) {
+        self.released.notified().await;
+    }
+
+    /// Remembers what was taken back from clients that are gone, behind what came back before: all of it. It stays here until the
+    /// store has it ([`User::has_stored_unsent`]): whoever waits for that may give up.
+    pub(super) fn keep_unsent(self: &Arc<Self>, fresh: Vec<Unsent>) -> Vec<Unsent> {
+        let mut state = self.state();
+        state.unsent.extend(fresh);
+        if !state.unsent.is_empty() {
+            state.keeps = Some(self.clone());
+        }
+        state.unsent.clone()
+    }
+
+    /// The store has all of it. Under the user lock, so that nothing was added.
+    pub(super) fn has_stored_unsent(&self) {
+        let mut state = self.state();
+        state.unsent.clear();
+        let kept = state.keeps.take();
+        drop(state);
+        drop(kept);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No change can panic half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let mut known = self.users.shard(&self.id);
+        // Another one may have taken the place by now.
+        if known.get(&self.id).is_some_and(|user| user.as_ptr() == std::ptr::from_ref(self)) {
+            known.remove(&self.id);
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.in_flight -= 1;
+        if state.in_flight == 0 {
+            self.0.landed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::{
+        model::{Draft, EntryId, EventType, Payload},
+        rules::Standard,
+    };
+
+    fn users() -> Users {
+        Users::new(Arc::new(Standard))
+    }
+
+    fn nobody_is_known(users: &Users) -> bool {
+        users.0.known.iter().all(|known| known.lock().unwrap().is_empty())
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_waited_for_by_its_own_user_alone_and_nothing_is_left_behind() {
+        let users = users();
+        let first = users.get("a").lock().await;
+        assert!(users.get("b").lock().now_or_never().is_some());
+        assert!(users.get("a").lock().now_or_never().is_none());
+        assert!(users.get("a").try_lock().is_none());
+        assert!(users.get("b").try_lock().is_some());
+        let waiting = tokio::spawn({
+            let user = users.get("a");
+            async move { drop(user.lock().await) }
+        });
+        tokio::task::yield_now().await;
+        drop(first);
+        waiting.await.unwrap();
+        assert!(nobody_is_known(&users));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait_for_a_lock() {
+        let users = users();
+        let user = users.get("a");
+        let minute = Duration::from_secs(60);
+        let held = user.lock().await;
+        assert!(matches!(user.lock_within(minute, 1).now_or_never(), Some(None)), "it is told at once");
+        assert!(user.lock_within(minute, 2).now_or_never().is_none(), "it waits");
+        drop(held);
+        assert!(user.lock_within(minute, 1).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_user_has_landed_with_the_last_event() {
+        let users = users();
+        let user = users.get("alice");
+        let (one, other) = (user.takes_off(), user.takes_off());
+        assert!(users.get("bob").landed().now_or_never().is_some());
+        drop(one);
+        assert!(user.landed().now_or_never().is_none());
+        let waiting = user.landed();
+        drop(other);
+        waiting.await;
+    }
+
+    #[test]
+    fn a_user_is_remembered_until_the_store_has_what_came_back() {
+        let users = users();
+        let draft = Draft {
+            event_type: EventType::RecordAccessed,
+            actor_id: "actor".into(),
+            resource_id: "alice".into(),
+            metadata: Default::default(),
+        };
+        let unsent = Unsent { event: Payload::now(draft).into(), after: EntryId::default() };
+        assert_eq!(users.get("alice").keep_unsent(vec![unsent.clone()]).len(), 1);
+        assert_eq!(users.get("alice").keep_unsent(vec![unsent]).len(), 2);
+        users.get("alice").has_stored_unsent();
+        assert!(nobody_is_known(&users));
+    }
+}
