@@ -91,16 +91,23 @@ load-smoke:
     #!/usr/bin/env bash
     set -euo pipefail
     cargo build --quiet --bin notify-load
-    smoke() {
-        "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$2" --target "$1.toml" \
-            --connections 20 --duration 2s --warmup 200ms --assert missing==0 "${@:3}"
+    load() {
+        "${CARGO_TARGET_DIR:-target}/debug/notify-load" "$2" --target "$1.toml" --connections 20 --duration 2s --warmup 200ms "${@:3}"
     }
+    smoke() { load "$@" --assert missing==0; }
     embedded=fixtures/targets/reference-embedded
     smoke "$embedded" unicast --rate 200 --assert duplicated==0
     smoke "$embedded" unicast --rate 200 --batch 10 --assert duplicated==0
     smoke "$embedded" fanout --rate 20 --assert duplicated==0
     smoke "$embedded" ack --rate 100
+    smoke "$embedded" mixed --rate 200
+    smoke "$embedded" offline
     smoke "$embedded" storm
+    smoke "$embedded" handshake
+    smoke "$embedded" churn --rate 50
+    smoke "$embedded" soak --rate 200
+    smoke "$embedded" ramp --rate 4000 --bound 200ms
+    load "$embedded" idle
     smoke "$embedded" slow --rate 100 --slow-rate 16kB --misbehaving 5 --assert refused==0
     smoke fixtures/targets/reference unicast --rate 200 --assert duplicated==0 --across --redis local
     if [[ $(node --version) == v20.* ]]; then

@@ -190,7 +190,7 @@ mod tests {
         for (text, named) in [
             (
                 "p98<20ms",
-                "no figure \"p98\"; there are rate, accepted_rate, p50, p90, p99, p999, max, missing, duplicated, refused, cpu_per_100k, rss_per_connection",
+                "no figure \"p98\"; there are rate, accepted_rate, p50, p90, p99, p999, max, missing, duplicated, refused, cpu_per_100k, rss_per_connection, idle_cpu, kernel_per_connection",
             ),
             ("<20ms", "no figure \"\""),
             ("p99", "no operator in \"p99\"; there are <, <=, >, >=, == and !="),

@@ -45,6 +45,8 @@ enum Command {
     Ack(RunArgs),
     /// As unicast, gently and for long: watches the server's memory.
     Soak(RunArgs),
+    /// Connections that do nothing but answer pings: what each costs.
+    Idle(RunArgs),
     /// The highest rate at which p99 stays under --bound and nothing is lost.
     Ramp(RunArgs),
     /// Several targets back to back, in alternating order, over several rounds: medians, and ratios to one of them.
@@ -66,6 +68,7 @@ pub async fn run(cli: Cli) -> u8 {
         Command::Handshake(args) => run::run(Kind::Handshake, args).await,
         Command::Churn(args) => run::run(Kind::Churn, args).await,
         Command::Slow(args) => run::run(Kind::Slow, args).await,
+        Command::Idle(args) => run::run(Kind::Idle, args).await,
         Command::Ack(args) => run::run(Kind::Ack, args).await,
         Command::Soak(args) => run::run(Kind::Soak, args).await,
         Command::Ramp(args) => run::run(Kind::Ramp, args).await,

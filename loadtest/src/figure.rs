@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::{results::Results, units};
+use crate::{
+    results::{Counts, Results},
+    units,
+};
 
 /// One figure of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,10 @@ pub enum Figure {
     CpuPer100k,
     /// The server's memory for each connection.
     RssPerConnection,
+    /// The server's CPU seconds in a second for each connection that does nothing.
+    IdleCpu,
+    /// The kernel's memory for each connection.
+    KernelPerConnection,
 }
 
 /// What a figure counts; decides its units.
@@ -50,7 +57,7 @@ pub enum Kind {
 
 impl Figure {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Rate,
         Self::AcceptedRate,
         Self::P50,
@@ -63,6 +70,8 @@ impl Figure {
         Self::Refused,
         Self::CpuPer100k,
         Self::RssPerConnection,
+        Self::IdleCpu,
+        Self::KernelPerConnection,
     ];
 
     /// Its name in an assertion.
@@ -80,6 +89,8 @@ impl Figure {
             Self::Refused => "refused",
             Self::CpuPer100k => "cpu_per_100k",
             Self::RssPerConnection => "rss_per_connection",
+            Self::IdleCpu => "idle_cpu",
+            Self::KernelPerConnection => "kernel_per_connection",
         }
     }
 
@@ -94,8 +105,8 @@ impl Figure {
             Self::Rate | Self::AcceptedRate => Kind::Rate,
             Self::P50 | Self::P90 | Self::P99 | Self::P999 | Self::Max => Kind::Latency,
             Self::Missing | Self::Duplicated | Self::Refused => Kind::Count,
-            Self::CpuPer100k => Kind::Seconds,
-            Self::RssPerConnection => Kind::Bytes,
+            Self::CpuPer100k | Self::IdleCpu => Kind::Seconds,
+            Self::RssPerConnection | Self::KernelPerConnection => Kind::Bytes,
         }
     }
 
@@ -109,6 +120,7 @@ impl Figure {
         let (latency, counts, resources) = (&results.latency, &results.counts, &results.resources);
         let of_latency = |us: u64| (latency.count > 0).then_some(us as f64);
         match self {
+            Self::Rate | Self::Missing | Self::Duplicated | Self::Refused if is_idle(results) => None,
             Self::Rate => Some(rate(results)),
             Self::AcceptedRate => Some(results.rates.accepted_per_s).filter(|per_s| *per_s > 0.0),
             Self::P50 => of_latency(latency.p50_us),
@@ -121,6 +133,8 @@ impl Figure {
             Self::Refused => Some(counts.refused as f64),
             Self::CpuPer100k => resources.server_cpu_s_per_100k,
             Self::RssPerConnection => resources.server_rss_per_connection_bytes,
+            Self::IdleCpu => resources.server_idle_cpu_s,
+            Self::KernelPerConnection => resources.kernel_per_connection_bytes,
         }
     }
 
@@ -156,6 +170,8 @@ impl Figure {
             Self::Refused => "refused",
             Self::CpuPer100k => "server CPU per 100,000",
             Self::RssPerConnection => "server memory per connection",
+            Self::IdleCpu => "server CPU per idle connection and second",
+            Self::KernelPerConnection => "kernel memory per connection",
         }
     }
 }
@@ -169,6 +185,11 @@ impl fmt::Display for Figure {
 /// Whether the scenario only connects, so that its rate is one of connects.
 pub fn only_connects(results: &Results) -> bool {
     results.counts.expected == 0 && results.counts.delivered == 0 && results.counts.handshakes > 0
+}
+
+/// Whether nothing happens in the scenario: it has costs, and no rate.
+pub fn is_idle(results: &Results) -> bool {
+    results.counts == Counts::default()
 }
 
 fn rate(results: &Results) -> f64 {
@@ -194,6 +215,17 @@ mod tests {
         assert_eq!(Figure::P99.of(&results), Some(1_720.0));
         results.latency.count = 0;
         assert_eq!(Figure::P99.of(&results), None);
+    }
+
+    #[test]
+    fn where_nothing_happens_there_are_costs_only() {
+        let mut results = sample::good();
+        results.counts = Counts::default();
+        (results.latency.count, results.rates, results.resources.server_cpu_s_per_100k) = (0, Default::default(), None);
+        results.resources.server_idle_cpu_s = Some(1.52e-6);
+        let told: Vec<_> = Figure::ALL.into_iter().filter(|figure| figure.of(&results).is_some()).collect();
+        assert_eq!(told, [Figure::RssPerConnection, Figure::IdleCpu]);
+        assert_eq!(Figure::IdleCpu.show(1.52e-6), "1.52 µs");
     }
 
     #[test]

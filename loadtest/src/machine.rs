@@ -33,6 +33,23 @@ fn parse_stat(stat: &str, ticks_per_second: f64, page_bytes: u64) -> Option<Usag
     Some(Usage { cpu_s: (number(14)? + number(15)?) as f64 / ticks_per_second, rss_bytes: number(24)? * page_bytes })
 }
 
+/// Memory that the kernel holds for its own objects and for what TCP has not handed on, of the whole machine. Both ends of a
+/// connection on this machine are in it.
+pub fn kernel_bytes() -> Option<u64> {
+    let (memory, sockets) = (fs::read_to_string("/proc/meminfo").ok()?, fs::read_to_string("/proc/net/sockstat").ok()?);
+    Some(parse_slab(&memory)? + parse_tcp_pages(&sockets)? * rustix::param::page_size() as u64)
+}
+
+fn parse_slab(memory: &str) -> Option<u64> {
+    let kib = memory.lines().find_map(|line| line.strip_prefix("Slab:"))?;
+    Some(kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+fn parse_tcp_pages(sockets: &str) -> Option<u64> {
+    let tcp = sockets.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    tcp.rsplit_once(" mem ")?.1.trim().parse().ok()
+}
+
 /// How many cores this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -88,6 +105,16 @@ mod tests {
         assert_eq!(parse_stat(stat, 100.0, 4_096), Some(Usage { cpu_s: 3.0, rss_bytes: 40_960 }));
         assert_eq!(parse_stat("42 (x) S 1", 100.0, 4_096), None);
         assert!(usage(None).is_some_and(|own| own.rss_bytes > 100_000));
+    }
+
+    #[test]
+    fn what_the_kernel_holds_is_read_from_what_it_tells() {
+        assert_eq!(parse_slab("MemFree:  5 kB\nSlab:             915268 kB\n"), Some(915_268 * 1024));
+        assert_eq!(
+            parse_tcp_pages("sockets: used 95\nTCP: inuse 66 orphan 0 tw 1 alloc 66 mem 12\nUDP: inuse 0 mem 7\n"),
+            Some(12)
+        );
+        assert_eq!((parse_slab(""), parse_tcp_pages("TCP: inuse 1")), (None, None));
     }
 
     #[test]

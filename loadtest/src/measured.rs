@@ -44,6 +44,10 @@ pub struct Measured {
     pub rss_connected: Option<u64>,
     /// At the end.
     pub rss_end: Option<u64>,
+    /// Memory of the kernel before they were, in bytes, where the scenario looks at it.
+    pub kernel_before: Option<u64>,
+    /// With them.
+    pub kernel_connected: Option<u64>,
     /// The rate that was found, where the scenario looks for one.
     pub rate: Option<f64>,
     /// Steps, where there are several.
@@ -107,18 +111,24 @@ impl Measured {
     /// What it cost.
     pub fn resources(&self) -> Resources {
         let cores = machine::cores() as f64;
-        let per_connection = match (self.rss_before, self.rss_connected, self.connections) {
+        let per_connection = |before: Option<u64>, connected: Option<u64>| match (before, connected, self.connections) {
             (Some(before), Some(connected), 1..) => Some((connected as f64 - before as f64) / self.connections as f64),
             _ => None,
         };
         let done = self.done();
+        let is_idle = self.counts == Counts::default() && self.connections > 0;
         Resources {
             server_cpu_s: self.server_cpu_s,
             server_cpu_s_per_100k: self.server_cpu_s.filter(|_| done > 0).map(|cpu| cpu * 100_000.0 / done as f64),
+            server_idle_cpu_s: self
+                .server_cpu_s
+                .filter(|_| is_idle)
+                .map(|cpu| cpu / self.watched_s.max(1e-6) / self.connections as f64),
             server_rss_before_bytes: self.rss_before,
             server_rss_connected_bytes: self.rss_connected,
             server_rss_end_bytes: self.rss_end,
-            server_rss_per_connection_bytes: per_connection,
+            server_rss_per_connection_bytes: per_connection(self.rss_before, self.rss_connected),
+            kernel_per_connection_bytes: per_connection(self.kernel_before, self.kernel_connected),
             client_cpu_s: self.client_cpu_s,
             client_cpu_share: self.client_cpu_s / self.watched_s.max(1e-6) / cores,
             client_was_bottleneck: self.client_was_bottleneck(cores),
@@ -146,6 +156,8 @@ impl Measured {
             missing: self.counts.missing,
             server_cpu_s_per_100k: resources.server_cpu_s_per_100k,
             server_rss_per_connection_bytes: resources.server_rss_per_connection_bytes,
+            server_idle_cpu_s: resources.server_idle_cpu_s,
+            kernel_per_connection_bytes: resources.kernel_per_connection_bytes,
             held,
         }
     }
@@ -184,5 +196,21 @@ mod tests {
         let resources = measured.resources();
         assert_eq!(resources.server_cpu_s_per_100k, Some(4.0));
         assert_eq!(resources.server_rss_per_connection_bytes, Some(20_000.0));
+        assert_eq!((resources.server_idle_cpu_s, resources.kernel_per_connection_bytes), (None, None));
+    }
+
+    #[test]
+    fn what_does_nothing_costs_by_the_second() {
+        let measured = Measured {
+            server_cpu_s: Some(0.12),
+            watched_s: 60.0,
+            connections: 1_000,
+            kernel_before: Some(1_000_000),
+            kernel_connected: Some(6_000_000),
+            ..Measured::default()
+        };
+        let resources = measured.resources();
+        assert_eq!(resources.server_idle_cpu_s, Some(2e-6));
+        assert_eq!(resources.kernel_per_connection_bytes, Some(5_000.0));
     }
 }

@@ -222,6 +222,12 @@ pub struct Resources {
     pub server_rss_end_bytes: Option<u64>,
     /// (connected − before) ÷ connections.
     pub server_rss_per_connection_bytes: Option<f64>,
+    /// The server's CPU seconds in a second, for each connection, where nothing was emitted.
+    #[serde(default)]
+    pub server_idle_cpu_s: Option<f64>,
+    /// The kernel's memory for each connection, both ends of it, where the scenario looks at that.
+    #[serde(default)]
+    pub kernel_per_connection_bytes: Option<f64>,
     /// User and system time of the harness over the measured time.
     pub client_cpu_s: f64,
     /// How much of all cores the harness used.
@@ -250,6 +256,12 @@ pub struct Growth {
     pub server_cpu_s_per_100k: Option<f64>,
     /// The server's memory for each connection.
     pub server_rss_per_connection_bytes: Option<f64>,
+    /// The server's CPU seconds in a second, for each connection, where nothing was emitted.
+    #[serde(default)]
+    pub server_idle_cpu_s: Option<f64>,
+    /// The kernel's memory for each connection.
+    #[serde(default)]
+    pub kernel_per_connection_bytes: Option<f64>,
     /// Whether it kept to its bound (`ramp`); true where there is none.
     pub held: bool,
 }

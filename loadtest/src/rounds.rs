@@ -3,15 +3,23 @@
 use std::fmt::Write as _;
 
 use crate::{
-    figure::Figure,
+    figure::{Figure, is_idle},
     results::{Results, Scenario},
     table::{Table, cell},
     units::{line, number_of, rate, ratio},
 };
 
 /// The figures that are set against each other. Counts of what must not happen are told as failures.
-const FIGURES: [Figure; 6] =
-    [Figure::Rate, Figure::AcceptedRate, Figure::P50, Figure::P99, Figure::CpuPer100k, Figure::RssPerConnection];
+const FIGURES: [Figure; 8] = [
+    Figure::Rate,
+    Figure::AcceptedRate,
+    Figure::P50,
+    Figure::P99,
+    Figure::CpuPer100k,
+    Figure::RssPerConnection,
+    Figure::IdleCpu,
+    Figure::KernelPerConnection,
+];
 
 /// Median, least and greatest of several.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +64,9 @@ impl Spread {
 /// The load of a run: what has to be the same for two runs to be rounds of one measurement.
 pub fn key(results: &Results) -> String {
     let Scenario { name, connections, users, rate_per_s, emitters, batch, payload_bytes, .. } = &results.scenario;
+    if is_idle(results) {
+        return format!("{name}, {}", number_of(*connections, "connection"));
+    }
     let pace = rate_per_s.map_or_else(
         || format!("closed loop, {}", number_of(*emitters, "emitter")),
         |per_s| format!("open loop at {}", rate(per_s)),

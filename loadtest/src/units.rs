@@ -2,7 +2,9 @@
 
 /// Microseconds: `850 µs`, `1.72 ms`, `12.3 s`.
 pub fn latency(us: f64) -> String {
-    if us < 1_000.0 {
+    if us > 0.0 && us < 10.0 {
+        format!("{} µs", digits(us))
+    } else if us < 1_000.0 {
         format!("{us:.0} µs")
     } else if us < 999_500.0 {
         format!("{} ms", digits(us / 1e3))
@@ -11,9 +13,9 @@ pub fn latency(us: f64) -> String {
     }
 }
 
-/// Seconds of processor time: `3.21 s`, `0.85 s`.
+/// Seconds of processor time: `3.21 s`, `0.85 s`, `1.52 µs`.
 pub fn seconds(s: f64) -> String {
-    format!("{} s", digits(s))
+    if s > 0.0 && s < 1e-3 { latency(s * 1e6) } else { format!("{} s", digits(s)) }
 }
 
 /// Bytes: `512 B`, `29.0 KiB`, `1.25 GiB`.

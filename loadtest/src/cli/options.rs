@@ -95,9 +95,19 @@ impl LoadArgs {
     /// # Errors
     /// With words for the user.
     pub(super) fn check(&self, kind: Kind) -> Result<(), String> {
-        let given = [("--slow-rate", self.slow_rate.is_some()), ("--misbehaving", self.misbehaving.is_some())];
-        match given.into_iter().find(|(_, is_given)| *is_given && kind != Kind::Slow) {
-            Some((option, _)) => Err(format!("{option} is for the scenario slow, and this is {}", kind.name())),
+        let of_slow = [("--slow-rate", self.slow_rate.is_some()), ("--misbehaving", self.misbehaving.is_some())];
+        if let Some((option, _)) = of_slow.into_iter().find(|(_, is_given)| *is_given && kind != Kind::Slow) {
+            return Err(format!("{option} is for the scenario slow, and this is {}", kind.name()));
+        }
+        let of_events = [
+            ("--users", self.users.is_some()),
+            ("--rate", self.rate.is_some()),
+            ("--emitters", self.emitters.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--payload-bytes", self.payload_bytes.is_some()),
+        ];
+        match of_events.into_iter().find(|(_, is_given)| *is_given && kind == Kind::Idle) {
+            Some((option, _)) => Err(format!("{option} is for scenarios that emit, and in idle nothing happens")),
             None => Ok(()),
         }
     }
@@ -216,6 +226,10 @@ mod tests {
         assert_eq!(said.check(Kind::Slow), Ok(()));
         let refused = said.check(Kind::Fanout).expect_err("it would be passed over");
         assert!(refused.contains("--slow-rate") && refused.contains("fanout"), "{refused}");
+        let said = LoadArgs { rate: Some(1.0), ..LoadArgs::default() };
+        assert_eq!(said.check(Kind::Fanout), Ok(()));
+        let refused = said.check(Kind::Idle).expect_err("it would be passed over");
+        assert!(refused.contains("--rate") && refused.contains("idle"), "{refused}");
     }
 
     #[test]

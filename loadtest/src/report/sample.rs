@@ -49,6 +49,8 @@ pub(crate) fn good() -> Results {
             server_rss_connected_bytes: Some(160_480_000),
             server_rss_end_bytes: Some(164_000_000),
             server_rss_per_connection_bytes: Some(29_696.0),
+            server_idle_cpu_s: None,
+            kernel_per_connection_bytes: None,
             client_cpu_s: 24.6,
             client_cpu_share: 0.41,
             client_was_bottleneck: false,
@@ -110,6 +112,8 @@ pub(crate) fn growth() -> Results {
             missing: 0,
             server_cpu_s_per_100k: Some(3.2 + 800.0 / n),
             server_rss_per_connection_bytes: Some(29_000.0 + n / 10.0),
+            server_idle_cpu_s: None,
+            kernel_per_connection_bytes: None,
             held: p99_us < 5_000,
         })
         .collect();

@@ -1,7 +1,7 @@
 //! A run in words: what the reports for people have in common.
 
 use crate::{
-    figure::{Figure, only_connects},
+    figure::{Figure, is_idle, only_connects},
     results::{Growth, Latency, Results},
     table::Table,
     units::{bytes, count, latency, number_of, percent, rate, seconds},
@@ -18,13 +18,14 @@ pub(super) fn load(results: &Results) -> String {
         parts.push(number_of(scenario.users, "user"));
     }
     parts.push(match scenario.rate_per_s {
+        _ if is_idle(results) => "nothing but heartbeats".to_owned(),
         Some(per_s) => format!("open loop at {}", rate(per_s)),
         None => format!("closed loop, {}", number_of(scenario.emitters, "emitter")),
     });
     if scenario.batch > 1 {
         parts.push(format!("batches of {}", count(scenario.batch as u64)));
     }
-    if !only_connects(results) {
+    if !only_connects(results) && !is_idle(results) {
         parts.push(format!("{} bytes", count(scenario.payload_bytes as u64)));
     }
     let warmup =
@@ -48,9 +49,20 @@ pub(super) fn reason(results: &Results) -> String {
     if !results.verdict.failures.is_empty() {
         return results.verdict.failures.join("; ");
     }
-    let mut parts = vec![format!("{} {}", Figure::Rate.show(Figure::Rate.of(results).unwrap_or(0.0)), things(results))];
+    let mut parts: Vec<_> = Figure::Rate
+        .of(results)
+        .map(|rate| format!("{} {}", Figure::Rate.show(rate), things(results)))
+        .into_iter()
+        .collect();
+    parts.extend(Figure::IdleCpu.of(results).map(|cpu| format!("{} a second for each connection", seconds(cpu))));
+    parts.extend(
+        is_idle(results)
+            .then(|| Figure::RssPerConnection.of(results))
+            .flatten()
+            .map(|each| format!("{} of memory", bytes(each))),
+    );
     parts.extend(Figure::P99.of(results).map(|us| format!("p99 {}", latency(us))));
-    if !only_connects(results) {
+    if Figure::Missing.of(results).is_some() && !only_connects(results) {
         parts.push("nothing missing".to_owned());
     }
     let held = results.verdict.assertions.len();
@@ -89,7 +101,9 @@ pub(super) fn rows(results: &Results) -> Vec<(&'static str, String)> {
     if rates.handshakes_per_s > 0.0 {
         parts.push(format!("{} connects", rate(rates.handshakes_per_s)));
     }
-    rows.push(("rate", if parts.is_empty() { "nothing came".to_owned() } else { parts.join(", ") }));
+    if !is_idle(results) {
+        rows.push(("rate", if parts.is_empty() { "nothing came".to_owned() } else { parts.join(", ") }));
+    }
     rows.extend(server_cpu(results).map(|cpu| ("server CPU", cpu)));
     rows.extend(server_memory(results).map(|memory| ("server memory", memory)));
     let all = if results.environment.cores == 1 { "core" } else { "cores" };
@@ -131,8 +145,9 @@ fn deliveries(results: &Results) -> String {
 fn server_cpu(results: &Results) -> Option<String> {
     let each =
         results.resources.server_cpu_s_per_100k.map(|s| format!("{} for 100,000 {}", seconds(s), things(results)));
+    let idle = results.resources.server_idle_cpu_s.map(|s| format!("{} a second for each connection", seconds(s)));
     let all = results.resources.server_cpu_s.map(|s| format!("{} in all", seconds(s)));
-    some([each, all])
+    some([each, idle, all])
 }
 
 fn server_memory(results: &Results) -> Option<String> {
@@ -142,6 +157,7 @@ fn server_memory(results: &Results) -> Option<String> {
         resources.server_rss_before_bytes.map(|rss| format!("{} before", bytes(rss as f64))),
         resources.server_rss_connected_bytes.map(|rss| format!("{} connected", bytes(rss as f64))),
         resources.server_rss_end_bytes.map(|rss| format!("{} at the end", bytes(rss as f64))),
+        resources.kernel_per_connection_bytes.map(|each| format!("{} a connection in the kernel", bytes(each))),
     ])
 }
 
@@ -172,6 +188,9 @@ pub(super) fn latency_table(results: &Results) -> Option<Table> {
 /// The steps of a run that has several. Those at rates share their connections: memory says nothing of them.
 pub(super) fn growth_table(results: &Results) -> Option<Table> {
     let first = results.growth.first()?;
+    if is_idle(results) {
+        return Some(idle_table(&results.growth));
+    }
     let at_rates = at_rates(&results.growth);
     let bounded = results.growth.iter().any(|step| !step.held);
     let of = if at_rates { "asked for" } else { first.of.as_str() };
@@ -179,7 +198,6 @@ pub(super) fn growth_table(results: &Results) -> Option<Table> {
     let mut table =
         Table::new(head.chain((!at_rates).then_some("memory a connection")).chain(bounded.then_some("bound")));
     for step in &results.growth {
-        let or_none = |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| "–".to_owned(), show);
         let figures = [
             steps(step),
             rate(step.delivered_per_s),
@@ -193,6 +211,24 @@ pub(super) fn growth_table(results: &Results) -> Option<Table> {
         table.row(figures.into_iter().chain(memory).chain(held));
     }
     Some(table)
+}
+
+/// What each connection costs that does nothing.
+fn idle_table(steps_of: &[Growth]) -> Table {
+    let mut table = Table::new(["connections", "CPU a second for each", "memory a connection", "in the kernel"]);
+    for step in steps_of {
+        table.row([
+            steps(step),
+            or_none(step.server_idle_cpu_s, seconds),
+            or_none(step.server_rss_per_connection_bytes, bytes),
+            or_none(step.kernel_per_connection_bytes, bytes),
+        ]);
+    }
+    table
+}
+
+fn or_none(value: Option<f64>, show: fn(f64) -> String) -> String {
+    value.map_or_else(|| "–".to_owned(), show)
 }
 
 /// Whether it is the rate that grows.

@@ -5,6 +5,7 @@ pub mod churn;
 pub mod fanout;
 mod filling;
 pub mod handshake;
+pub mod idle;
 pub mod mixed;
 pub mod offline;
 pub mod ramp;
@@ -36,6 +37,8 @@ pub enum Kind {
     Slow,
     /// Receivers acknowledge.
     Ack,
+    /// Connections that do nothing.
+    Idle,
     /// Gently and for long.
     Soak,
     /// The highest rate under a bound.
@@ -55,6 +58,7 @@ impl Kind {
             Self::Churn => "churn",
             Self::Slow => "slow",
             Self::Ack => "ack",
+            Self::Idle => "idle",
             Self::Soak => "soak",
             Self::Ramp => "ramp",
         }
@@ -72,6 +76,7 @@ impl Kind {
             Self::Churn => churn::defaults(),
             Self::Slow => slow::defaults(),
             Self::Ack => ack::defaults(),
+            Self::Idle => idle::defaults(),
             Self::Soak => soak::defaults(),
             Self::Ramp => ramp::defaults(),
         }
@@ -102,6 +107,7 @@ impl Kind {
             Self::Churn => churn::run(ground, settings).await,
             Self::Slow => slow::run(ground, settings).await,
             Self::Ack => ack::run(ground, settings).await,
+            Self::Idle => idle::run(ground, settings).await,
             Self::Soak => soak::run(ground, settings).await,
             Self::Ramp => ramp::run(ground, settings).await,
         }

@@ -5,7 +5,7 @@ use super::{
     svg::{Axis, Chart, Line},
 };
 use crate::{
-    figure::only_connects,
+    figure::{is_idle, only_connects},
     report::summary::{at_rates, latencies},
     results::{Growth, Latency, Results, Second},
     units::{bytes, count, latency, percent, rate, seconds},
@@ -89,8 +89,9 @@ pub(super) fn over_time(results: &Results) -> Vec<Chart> {
     }
     let connections = series.iter().map(|second| second.connections);
     let steady = connections.clone().min() == connections.max();
-    let mut charts = vec![
-        time(
+    let mut charts = Vec::new();
+    if !is_idle(results) {
+        charts.push(time(
             "Latency over time",
             latency as fn(f64) -> String,
             vec![
@@ -98,8 +99,10 @@ pub(super) fn over_time(results: &Results) -> Vec<Chart> {
                 line("p50", |it| it.p50_us.map(|us| us as f64), greatest),
             ],
             true,
-        ),
-        time("Rate over time", rate, rates, false),
+        ));
+        charts.push(time("Rate over time", rate, rates, false));
+    }
+    charts.extend([
         time(
             "CPU over time, of one core",
             percent,
@@ -112,7 +115,7 @@ pub(super) fn over_time(results: &Results) -> Vec<Chart> {
             vec![line("server", |it| it.server_rss_bytes.map(|rss| rss as f64), greatest)],
             false,
         )),
-    ];
+    ]);
     if !steady {
         let open = vec![line("open connections", |it| Some(it.connections as f64), mean)];
         charts.push(time("Connections over time", whole, open, false));
@@ -153,21 +156,37 @@ pub(super) fn growth(results: &Results) -> Vec<Chart> {
     let line =
         |name, of: fn(&Growth) -> Option<f64>| Line { name, points: steps.iter().map(|it| (it.n, of(it))).collect() };
     let by = |title, show, lines, log| Chart { marked: true, ..chart(title, along, x(), show, lines, log) };
-    let mut charts = vec![
-        by(
-            "Latency as it grows",
-            latency as fn(f64) -> String,
-            vec![line("p99", |it| Some(it.p99_us as f64)), line("p50", |it| Some(it.p50_us as f64))],
-            true,
-        ),
-        by("Deliveries as it grows", rate, vec![line("deliveries", |it| Some(it.delivered_per_s))], false),
-        by("Server CPU per 100,000 deliveries", seconds, vec![line("server", |it| it.server_cpu_s_per_100k)], false),
-    ];
+    let mut charts = match is_idle(results) {
+        true => vec![by(
+            "Server CPU a second for each connection",
+            seconds as fn(f64) -> String,
+            vec![line("server", |it| it.server_idle_cpu_s)],
+            false,
+        )],
+        false => vec![
+            by(
+                "Latency as it grows",
+                latency as fn(f64) -> String,
+                vec![line("p99", |it| Some(it.p99_us as f64)), line("p50", |it| Some(it.p50_us as f64))],
+                true,
+            ),
+            by("Deliveries as it grows", rate, vec![line("deliveries", |it| Some(it.delivered_per_s))], false),
+            by(
+                "Server CPU per 100,000 deliveries",
+                seconds,
+                vec![line("server", |it| it.server_cpu_s_per_100k)],
+                false,
+            ),
+        ],
+    };
     if !at_rates(steps) {
         charts.push(in_bytes(by(
             "Server memory per connection",
             bytes,
-            vec![line("server", |it| it.server_rss_per_connection_bytes)],
+            vec![
+                line("server", |it| it.server_rss_per_connection_bytes),
+                line("kernel, both ends", |it| it.kernel_per_connection_bytes),
+            ],
             false,
         )));
     }

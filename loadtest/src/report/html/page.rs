@@ -42,6 +42,8 @@ fn verdict(html: &mut String, results: &Results) {
         Figure::Missing,
         Figure::CpuPer100k,
         Figure::RssPerConnection,
+        Figure::IdleCpu,
+        Figure::KernelPerConnection,
     ] {
         if let Some(value) = figure.of(results) {
             let words = if figure == Figure::Rate { summary::things(results) } else { figure.words() };
