@@ -452,7 +452,10 @@ async fn first_answer(address: &RedisAddress, source: &Source) -> Result<String,
 }
 
 async fn version(address: &RedisAddress) -> RedisResult<String> {
-    let info: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(&mut connect(address, 0).await?).await?;
+    let mut connection = connect(address, 0).await?;
+    // INFO is answered while it still reads what it has kept, and nothing that asks for data is.
+    redis::cmd("PING").query_async::<()>(&mut connection).await?;
+    let info: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
     Ok(info.get("redis_version").unwrap_or_default())
 }
 
