@@ -109,6 +109,8 @@ pub struct Unsent {
     pub event: Outgoing,
     /// The newest entry of the queue that clients here had been given before it.
     pub after: EntryId,
+    /// Greater than that of any event that was handed over earlier ([`Reinserted::number`]).
+    pub number: u64,
 }
 
 /// How long an emitter waits while something else happens to the recipient, and how many do for one user (SLOW-11).
@@ -541,7 +543,8 @@ impl Inner {
         if unsent.is_empty() {
             return Ok(());
         }
-        let events = unsent.iter().map(|it| Reinserted { payload: it.event.json(), after: it.after });
+        let events =
+            unsent.iter().map(|it| Reinserted { payload: it.event.json(), after: it.after, number: it.number });
         self.queue.reinsert(&user.id, &events.collect::<Vec<_>>()).await?;
         COUNTS.reinserted.add(unsent.len() as u64);
         user.has_stored_unsent();

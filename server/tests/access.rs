@@ -291,7 +291,7 @@ async fn does_all(config: &RedisConfig) -> (Node, Node) {
     store.renew_drain("alice", drain).await;
     store.release("alice", drain).await;
     // One goes back before what is newer, so that the stream is written anew.
-    store.reinsert("alice", &[Reinserted { payload: "0", after: EntryId(0, 0) }]).await.unwrap();
+    store.reinsert("alice", &[Reinserted { payload: "0", after: EntryId(0, 0), number: 1 }]).await.unwrap();
     assert_eq!(store.read("alice").await.unwrap().len(), 3);
     store.remove("alice", &ids, Some(drain)).await.unwrap();
     let kept = store.keep("alice", &["4"]).await.unwrap();

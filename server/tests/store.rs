@@ -7,24 +7,24 @@ use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
-    model::{
-        AT_A_TIME_BYTES, AckQueue, Answers, Claim, EntryId, KEPT_AT_MOST, OfflineQueue, Outcome, Probe, Reinserted,
-        Session, SessionStore, may_have_more,
-    },
+    model::{AT_A_TIME_BYTES, Claim, EntryId, KEPT_AT_MOST, Outcome, Probe, Reinserted, Session, may_have_more},
     store::{
         Limits,
         embedded::EmbeddedStore,
         redis::{RedisConfig, RedisStore},
     },
 };
-use support::{Scratch, prefixed::Prefixed, redis::LocalRedis, server::from_now};
+use proptest::test_runner::{Config, TestRunner};
+use support::{
+    Scratch,
+    course::{self, FIRST_NUMBER, Store},
+    prefixed::Prefixed,
+    redis::LocalRedis,
+    server::from_now,
+};
 use uuid::Uuid;
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// Everything that a store can do.
-trait Store: OfflineQueue + AckQueue + SessionStore + Answers + Probe {}
-impl<S: OfflineQueue + AckQueue + SessionStore + Answers + Probe> Store for S {}
 
 /// Opens the same store as often as it is asked.
 type Open<'a> = &'a dyn Fn(Limits) -> Arc<dyn Store>;
@@ -58,6 +58,8 @@ cases![
     a_delivery_that_nobody_confirms_takes_back_the_count,
     names_are_not_given_twice,
     what_goes_back_goes_before_what_is_newer,
+    what_was_handed_over_earlier_goes_before_what_came_back_earlier,
+    whatever_happens_the_queue_is_in_the_order_of_acceptance,
     what_goes_back_twice_is_there_once,
     what_goes_back_is_evicted_by_nothing_but_what_is_queued_later,
     what_goes_back_is_bounded_all_the_same,
@@ -337,7 +339,11 @@ async fn names_are_not_given_twice(open: Open<'_>) {
 
 async fn reinsert(store: &dyn Store, user: &str, events: &[(u64, EntryId)]) {
     let payloads: Vec<_> = events.iter().map(|(number, _)| number.to_string()).collect();
-    let returned = payloads.iter().zip(events).map(|(payload, (_, after))| Reinserted { payload, after: *after });
+    let returned = payloads.iter().zip(events).map(|(payload, (number, after))| Reinserted {
+        payload,
+        after: *after,
+        number: *FIRST_NUMBER + number,
+    });
     store.reinsert(user, &returned.collect::<Vec<_>>()).await.expect("the store answers");
 }
 
@@ -359,6 +365,33 @@ async fn what_goes_back_goes_before_what_is_newer(open: Open<'_>) {
     append(&*store, "alice", [11]).await;
     assert_eq!(backlog(&*store, "alice", true).await, (vec![1, 2, 3, 4, 7, 8, 10, 11], 0));
     assert_eq!(store.read("bob").await.unwrap()[0].id, bobs[0]);
+}
+
+async fn what_was_handed_over_earlier_goes_before_what_came_back_earlier(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    let first = keep(&*store, "alice", [1]).await[0];
+    // By one connection after the other, which do not break in the order of what they had.
+    reinsert(&*store, "alice", &[(4, first)]).await;
+    reinsert(&*store, "alice", &[(2, first)]).await;
+    let given = store.read("alice").await.unwrap()[2].id;
+    reinsert(&*store, "alice", &[(5, given)]).await;
+    reinsert(&*store, "alice", &[(3, first)]).await;
+    assert_eq!(read(&*store, "alice").await, [1, 2, 3, 4, 5]);
+}
+
+/// Random courses; `PROPTEST_CASES` says how many.
+async fn whatever_happens_the_queue_is_in_the_order_of_acceptance(open: Open<'_>) {
+    const CAP: usize = 5;
+    let runtime = tokio::runtime::Handle::current();
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&course::courses(), |steps| {
+        let (user, open) = (Uuid::new_v4().to_string(), || open(limits(CAP, DAY)));
+        tokio::task::block_in_place(|| runtime.block_on(course::follow(&open, &user, CAP, &steps)));
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
 }
 
 async fn what_goes_back_twice_is_there_once(open: Open<'_>) {

@@ -175,7 +175,7 @@ impl Deliver for Faulty {
             Fault::UnsentForgotten => Vec::new(),
             Fault::LastSentAgain if unsent.is_empty() => {
                 let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(room);
-                last.map(|(_, event)| Unsent { event, after: EntryId::default() }).into_iter().collect()
+                last.map(|(_, event)| Unsent { event, after: EntryId::default(), number: 0 }).into_iter().collect()
             }
             _ => unsent,
         }

@@ -24,6 +24,9 @@ pub struct Reinserted<'a> {
     pub payload: &'a str,
     /// The newest entry of the queue that clients here had been given before it: whatever is newer was accepted later.
     pub after: EntryId,
+    /// Its place among those that came after the same entry: greater than that of any that was handed over earlier. In
+    /// microseconds of the Unix epoch, so that it grows from one process to the next.
+    pub number: u64,
 }
 
 /// One capped, ageing queue per user.
@@ -43,7 +46,8 @@ pub trait OfflineQueue: Send + Sync + 'static {
         payloads: &'a [&'a str],
     ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>>;
 
-    /// Puts events back, in their order, each before whatever is newer than the entry that it came after (ORDER-01, CLUSTER-05).
+    /// Puts events back, each before whatever is newer than the entry that it came after, and before whatever came after the
+    /// same entry and has a greater number (ORDER-01, CLUSTER-05).
     /// The cap does not evict them, only [`KEPT_AT_MOST`] does: their emitters were told that they are delivered (SLOW-10).
     /// Where it is done twice, for want of an answer, the second time changes nothing.
     ///

@@ -291,7 +291,7 @@ mod tests {
             resource_id: "alice".into(),
             metadata: Default::default(),
         };
-        let unsent = Unsent { event: Payload::now(draft).into(), after: EntryId::default() };
+        let unsent = Unsent { event: Payload::now(draft).into(), after: EntryId::default(), number: 1 };
         assert_eq!(users.get("alice").keep_unsent(vec![unsent.clone()]).len(), 1);
         assert_eq!(users.get("alice").keep_unsent(vec![unsent]).len(), 2);
         users.get("alice").has_stored_unsent();

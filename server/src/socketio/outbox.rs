@@ -29,8 +29,8 @@ const MAX_WAITING_BYTES: usize = 320 * 1024;
 /// An event on its way to one or several clients that acknowledge nothing, and in no store.
 pub(crate) struct Shared {
     pub(crate) event: Outgoing,
-    /// Its place among all that was handed over.
-    pub(crate) order: u64,
+    /// Its place among all that was handed over ([`Reinserted::number`](crate::model::Reinserted)).
+    pub(crate) number: u64,
     /// The newest entry of the queue that those who are handed it had been given before.
     pub(crate) after: EntryId,
     accepted: Instant,
@@ -40,9 +40,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(event: Outgoing, order: u64, after: EntryId) -> Arc<Self> {
+    pub(crate) fn new(event: Outgoing, number: u64, after: EntryId) -> Arc<Self> {
         let accepted = Instant::now();
-        Arc::new(Self { event, order, after, accepted, holders: AtomicUsize::new(0), sent: AtomicBool::new(false) })
+        Arc::new(Self { event, number, after, accepted, holders: AtomicUsize::new(0), sent: AtomicBool::new(false) })
     }
 
     fn hold(&self) {

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use futures_util::future::join_all;
@@ -30,7 +30,7 @@ const FEW: usize = 4;
 pub(crate) struct Sockets {
     roster: Roster,
     acknowledging: Acknowledging,
-    /// Counts what is handed over, so that it can be put in order again.
+    /// The number of what was handed over last, so that it can be put in order again.
     handed: AtomicU64,
 }
 
@@ -43,7 +43,9 @@ impl Sockets {
     /// meanwhile.
     fn shared(&self, event: &Outgoing, here: &[Arc<Device>]) -> Arc<Shared> {
         let after = here.iter().map(|device| device.newest()).max().unwrap_or_default();
-        Shared::new(event.clone(), self.handed.fetch_add(1, Ordering::Relaxed), after)
+        let now = UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
+        let last = self.handed.update(Ordering::Relaxed, Ordering::Relaxed, |last| now.max(last + 1));
+        Shared::new(event.clone(), now.max(last + 1), after)
     }
 }
 
@@ -69,8 +71,11 @@ pub(crate) async fn close(io: &SocketIo, roster: &Roster, service: &Notification
 }
 
 fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Unsent> {
-    events.sort_by_key(|event| event.order);
-    events.into_iter().map(|shared| Unsent { event: shared.event.clone(), after: shared.after }).collect()
+    events.sort_by_key(|event| event.number);
+    events
+        .into_iter()
+        .map(|shared| Unsent { event: shared.event.clone(), after: shared.after, number: shared.number })
+        .collect()
 }
 
 impl Deliver for Sockets {

@@ -14,7 +14,6 @@ use std::{
 };
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use returned::{Held, places};
 use uuid::Uuid;
 use writer::Writer;
 
@@ -27,13 +26,12 @@ use crate::{
     },
 };
 
-mod returned;
 mod writer;
 
-/// User, microseconds of the Unix epoch → payload. The time makes keys grow in the order of arrival.
-const QUEUES: TableDefinition<(&str, u64), &str> = TableDefinition::new("queues");
-/// User, place of an event that was put back → that of the newest entry that it came after.
-const RETURNED: TableDefinition<(&str, u64), u64> = TableDefinition::new("returned");
+/// User and name → payload. An entry's name is the time of its arrival, in microseconds of the Unix epoch, and 0. What was put back
+/// has the time of the newest entry that it came after, and the number with which it was handed over, which is a time, too: so
+/// names grow in the order of acceptance, whatever comes back when, and no name is given twice.
+const QUEUES: TableDefinition<(&str, u64, u64), &str> = TableDefinition::new("queues by name");
 /// User → how many events were lost and not told yet, when the last one was in milliseconds of the Unix epoch.
 const LEDGERS: TableDefinition<&str, (u64, i64)> = TableDefinition::new("ledgers");
 /// Session → user, end in milliseconds of the Unix epoch or `i64::MAX`.
@@ -41,6 +39,9 @@ const SESSIONS: TableDefinition<&str, (&str, i64)> = TableDefinition::new("sessi
 /// Idempotency key → end in milliseconds of the Unix epoch, digest of the body, whether all was done, answer or what was done.
 const ONCE: TableDefinition<&str, (i64, &str, bool, &str)> = TableDefinition::new("once");
 
+/// Where earlier versions kept queues: what was put back had a time between two others, which is a name, too.
+const FORMER_QUEUES: TableDefinition<(&str, u64), &str> = TableDefinition::new("queues");
+const FORMER_RETURNED: TableDefinition<(&str, u64), u64> = TableDefinition::new("returned");
 /// Where earlier versions kept answers, without the digest of the body.
 const FORMER_ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new("answers");
 
@@ -110,8 +111,7 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
     let database = Database::create(directory.join("notify.redb"))?;
     // A table has to be there before it can be read.
     let transaction = database.begin_write()?;
-    transaction.open_table(QUEUES)?;
-    transaction.open_table(RETURNED)?;
+    take_over(&transaction)?;
     transaction.open_table(LEDGERS)?;
     transaction.open_table(SESSIONS)?;
     transaction.open_table(ONCE)?;
@@ -120,20 +120,38 @@ fn open(directory: &Path) -> Result<Database, redb::Error> {
     Ok(database)
 }
 
+/// The queues of an earlier version.
+fn take_over(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut queues = transaction.open_table(QUEUES)?;
+    for entry in transaction.open_table(FORMER_QUEUES)?.range::<(&str, u64)>(..)? {
+        let (key, payload) = entry?;
+        let (user_id, at) = key.value();
+        queues.insert((user_id, at, 0), payload.value())?;
+    }
+    transaction.delete_table(FORMER_QUEUES)?;
+    transaction.delete_table(FORMER_RETURNED)?;
+    Ok(())
+}
+
+/// When an event of this name was accepted: its age counts from then.
+fn accepted_at(name: EntryId) -> u64 {
+    name.0.max(name.1)
+}
+
 /// Throws away what is too old for anybody to ask for it.
 fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Error> {
     let (oldest, now) = (oldest_us(ttl), now_ms());
     let mut lost: HashMap<String, u64> = HashMap::new();
-    transaction.open_table(QUEUES)?.retain(|(user_id, at), _| {
-        if at < oldest {
+    transaction.open_table(QUEUES)?.retain(|(user_id, at, again), _| {
+        let is_old = accepted_at(EntryId(at, again)) < oldest;
+        if is_old {
             *lost.entry(user_id.to_owned()).or_default() += 1;
         }
-        at >= oldest
+        !is_old
     })?;
     for (user_id, events) in lost {
         count_lost(transaction, &user_id, events)?;
     }
-    transaction.open_table(RETURNED)?.retain(|(_, at), _| at >= oldest)?;
     transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
     transaction.open_table(ONCE)?.retain(|_, (end, ..)| end > now)?;
@@ -162,13 +180,14 @@ impl OfflineQueue for EmbeddedStore {
 
     fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
         let user_id = user_id.to_owned();
-        let (limits, last) = (self.kept(), self.last.clone());
+        let limits = self.kept();
         // What the cap would cost at once need not be written; it is counted all the same. Here no answer is lost, so nothing twice.
         let surplus = events.len().saturating_sub(limits.max_events);
-        let events: Vec<_> = events[surplus..].iter().map(|it| (it.payload.to_owned(), it.after.0)).collect();
+        let events: Vec<_> =
+            events[surplus..].iter().map(|it| (it.payload.to_owned(), EntryId(it.after.0, it.number))).collect();
         Box::pin(self.change(move |transaction| {
             count_lost(transaction, &user_id, surplus as u64)?;
-            reinsert(transaction, &user_id, &events, limits, &last)
+            reinsert(transaction, &user_id, &events, limits)
         }))
     }
 
@@ -176,7 +195,7 @@ impl OfflineQueue for EmbeddedStore {
         let user_id = user_id.to_owned();
         let ttl = self.limits.ttl;
         Box::pin(self.look(move |transaction| {
-            entries(&transaction.open_table(QUEUES)?, &user_id, oldest_us(ttl), AT_A_TIME_BYTES)
+            entries(&transaction.open_table(QUEUES)?, &user_id, EntryId::default(), oldest_us(ttl), AT_A_TIME_BYTES)
         }))
     }
 
@@ -233,8 +252,8 @@ impl AckQueue for EmbeddedStore {
             }
             self.look(move |transaction| {
                 let dropped = transaction.open_table(LEDGERS)?.get(user_id.as_str())?.map_or(0, |it| it.value().0);
-                let from = (after.0 + 1).max(oldest_us(limits.ttl));
-                let entries = entries(&transaction.open_table(QUEUES)?, &user_id, from, AT_A_TIME_BYTES)?;
+                let (table, oldest) = (transaction.open_table(QUEUES)?, oldest_us(limits.ttl));
+                let entries = entries(&table, &user_id, after, oldest, AT_A_TIME_BYTES)?;
                 Ok(Backlog { entries, dropped })
             })
             .await
@@ -258,47 +277,56 @@ impl AckQueue for EmbeddedStore {
     }
 }
 
-fn entries_of(transaction: &WriteTransaction, user_id: &str) -> Result<Vec<Queued>, redb::Error> {
-    entries(&transaction.open_table(QUEUES)?, user_id, 0, usize::MAX)
-}
-
-/// What a user has from a time on, until it has so many bytes.
+/// What a user has behind an entry, and not older than `oldest`, until it has so many bytes.
 fn entries(
-    table: &impl ReadableTable<(&'static str, u64), &'static str>,
+    table: &impl ReadableTable<(&'static str, u64, u64), &'static str>,
     user_id: &str,
-    from: u64,
+    after: EntryId,
+    oldest: u64,
     enough_bytes: usize,
 ) -> Result<Vec<Queued>, redb::Error> {
     let (mut entries, mut bytes) = (Vec::new(), 0);
-    let mut range = table.range((user_id, from)..=(user_id, u64::MAX))?;
+    let mut range = table.range((user_id, after.0, after.1 + 1)..=(user_id, u64::MAX, u64::MAX))?;
     while bytes < enough_bytes
         && let Some(entry) = range.next()
     {
         let (key, payload) = entry?;
-        bytes += payload.value().len();
-        entries.push(Queued { id: EntryId(key.value().1, 0), payload: payload.value().to_owned() });
+        let (_, at, again) = key.value();
+        let id = EntryId(at, again);
+        if accepted_at(id) >= oldest {
+            bytes += payload.value().len();
+            entries.push(Queued { id, payload: payload.value().to_owned() });
+        }
     }
     Ok(entries)
 }
 
-/// What of a user is too old or above the cap.
+/// The names of all that a user has.
+fn names(
+    table: &impl ReadableTable<(&'static str, u64, u64), &'static str>,
+    user_id: &str,
+) -> Result<Vec<EntryId>, redb::Error> {
+    let all = table.range((user_id, 0, 0)..=(user_id, u64::MAX, u64::MAX))?;
+    all.map(|entry| entry.map(|(key, _)| EntryId(key.value().1, key.value().2)).map_err(redb::Error::from)).collect()
+}
+
+/// What of a user is too old; and of the rest the oldest above the cap.
 fn surplus(
-    table: &impl ReadableTable<(&'static str, u64), &'static str>,
+    table: &impl ReadableTable<(&'static str, u64, u64), &'static str>,
     user_id: &str,
     limits: Limits,
 ) -> Result<Vec<EntryId>, redb::Error> {
     let oldest = oldest_us(limits.ttl);
-    let ids = table.range((user_id, 0)..=(user_id, u64::MAX))?.map(|entry| Ok(EntryId(entry?.0.value().1, 0)));
-    let mut ids = ids.collect::<Result<Vec<_>, redb::Error>>()?;
-    let old = ids.iter().take_while(|id| id.0 < oldest).count();
-    ids.truncate(old.max(ids.len().saturating_sub(limits.max_events)));
-    Ok(ids)
+    let (mut gone, mut left): (Vec<_>, Vec<_>) =
+        names(table, user_id)?.into_iter().partition(|name| accepted_at(*name) < oldest);
+    gone.extend(left.drain(..left.len().saturating_sub(limits.max_events)));
+    Ok(gone)
 }
 
 fn remove(transaction: &WriteTransaction, user_id: &str, ids: &[EntryId]) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(QUEUES)?;
-    for EntryId(at, _) in ids {
-        table.remove((user_id, *at))?;
+    for EntryId(at, again) in ids {
+        table.remove((user_id, *at, *again))?;
     }
     Ok(())
 }
@@ -322,73 +350,49 @@ fn append(
     last: &AtomicU64,
 ) -> Result<Vec<EntryId>, redb::Error> {
     let mut table = transaction.open_table(QUEUES)?;
-    let oldest = oldest_us(limits.ttl);
-    let mut times = Vec::new();
-    for entry in table.range((user_id, 0)..=(user_id, u64::MAX))? {
-        times.push(entry?.0.value().1);
-    }
     let mut ids = Vec::with_capacity(payloads.len());
+    let newest = table.range((user_id, 0, 0)..=(user_id, u64::MAX, u64::MAX))?.next_back().transpose()?;
+    let mut newest = newest.map_or(0, |(key, _)| key.value().1);
     for payload in payloads {
-        // Later than the last one even where the clock was set back, so that the order holds; and never given twice, or a
-        // late acknowledgement could remove another event.
-        let at = times.last().map_or(0, |last| last + 1).max(now_us()).max(last.load(Ordering::Relaxed) + 1);
-        // Only the one thread that writes comes here.
-        last.store(at, Ordering::Relaxed);
-        table.insert((user_id, at), payload.as_str())?;
-        times.push(at);
-        ids.push(EntryId(at, 0));
-    }
-    let surplus = times.len().saturating_sub(limits.max_events);
-    let mut lost = 0;
-    for (place, at) in times.into_iter().enumerate() {
-        if place < surplus || at < oldest {
-            table.remove((user_id, at))?;
-            lost += 1;
-        }
+        newest = later(newest, last);
+        table.insert((user_id, newest, 0), payload.as_str())?;
+        ids.push(EntryId(newest, 0));
     }
     drop(table);
-    count_lost(transaction, user_id, lost)?;
+    evict(transaction, user_id, limits)?;
     Ok(ids)
 }
 
-/// Puts events back, each before whatever is newer than the entry that it came after. What is there already was put back before,
-/// and the answer was lost.
+/// Puts events back. What is there already was put back before, and the answer was lost.
 fn reinsert(
     transaction: &WriteTransaction,
     user_id: &str,
-    events: &[(String, u64)],
+    events: &[(String, EntryId)],
     limits: Limits,
-    last: &AtomicU64,
 ) -> Result<(), redb::Error> {
-    let held = entries_of(transaction, user_id)?;
-    let mut returned = transaction.open_table(RETURNED)?;
-    let mut known = Vec::with_capacity(held.len());
-    for entry in &held {
-        let after = returned.get((user_id, entry.id.0))?.map(|after| after.value());
-        known.push(Held { at: entry.id.0, after: after.unwrap_or(entry.id.0) });
+    let mut table = transaction.open_table(QUEUES)?;
+    let held = entries(&table, user_id, EntryId::default(), 0, usize::MAX)?;
+    for (payload, name) in events.iter().filter(|(payload, _)| held.iter().all(|it| it.payload != *payload)) {
+        table.insert((user_id, name.0, name.1), payload.as_str())?;
     }
-    let new: Vec<_> = events.iter().filter(|(payload, _)| held.iter().all(|it| it.payload != *payload)).collect();
-    let places = places(&known, &new.iter().map(|(_, after)| *after).collect::<Vec<_>>());
-    let mut queues = transaction.open_table(QUEUES)?;
-    let (mut behind, mut behind_after) = (Vec::new(), Vec::new());
-    for ((payload, after), place) in new.into_iter().zip(places) {
-        match place {
-            Some(at) => {
-                queues.insert((user_id, at), payload.as_str())?;
-                returned.insert((user_id, at), after)?;
-            }
-            None => {
-                behind.push(payload.clone());
-                behind_after.push(after);
-            }
-        }
-    }
-    drop(queues);
-    let ids = append(transaction, user_id, &behind, limits, last)?;
-    for (EntryId(at, _), after) in ids.into_iter().zip(behind_after) {
-        returned.insert((user_id, at), after)?;
-    }
-    Ok(())
+    drop(table);
+    evict(transaction, user_id, limits)
+}
+
+/// Throws away what is too old or above the cap, and counts it.
+fn evict(transaction: &WriteTransaction, user_id: &str, limits: Limits) -> Result<(), redb::Error> {
+    let gone = surplus(&transaction.open_table(QUEUES)?, user_id, limits)?;
+    remove(transaction, user_id, &gone)?;
+    count_lost(transaction, user_id, gone.len() as u64).map(drop)
+}
+
+/// A time for an entry: later than any other even where the clock was set back, so that the order holds; and never given twice, or
+/// a late acknowledgement could remove another event.
+fn later(newest: u64, last: &AtomicU64) -> u64 {
+    let at = now_us().max(newest + 1).max(last.load(Ordering::Relaxed) + 1);
+    // Only the one thread that writes comes here.
+    last.store(at, Ordering::Relaxed);
+    at
 }
 
 impl SessionStore for EmbeddedStore {
@@ -489,5 +493,32 @@ impl Probe for EmbeddedStore {
             *answered = Some((Instant::now(), outcome.clone()));
             outcome
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_earlier_version_has_queued_is_taken_over_in_its_order() {
+        let directory = std::env::temp_dir().join(Uuid::new_v4().to_string());
+        std::fs::create_dir_all(&directory).unwrap();
+        let database = Database::create(directory.join("notify.redb")).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let now = now_us();
+        for (at, payload) in [(now + 2, "three"), (now, "one"), (now + 1, "two")] {
+            transaction.open_table(FORMER_QUEUES).unwrap().insert(("alice", at), payload).unwrap();
+        }
+        transaction.open_table(FORMER_RETURNED).unwrap().insert(("alice", now + 1), now).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let limits = Limits { max_events: 50, ttl: Duration::from_secs(60) };
+        for _ in 0..2 {
+            let store = EmbeddedStore::open(&directory, limits).unwrap();
+            let queued: Vec<_> = store.read("alice").await.unwrap().into_iter().map(|entry| entry.payload).collect();
+            assert_eq!(queued, ["one", "two", "three"]);
+        }
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }

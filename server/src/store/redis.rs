@@ -299,7 +299,7 @@ impl OfflineQueue for RedisStore {
             self.eviction.check()?;
             let mut call = self.scripts.reinsert(user_id);
             for event in events {
-                call.arg(name(event.after)).arg(event.payload);
+                call.arg(name(event.after)).arg(event.number).arg(event.payload);
             }
             self.way(user_id).ask(&call).await
         })

@@ -3,6 +3,7 @@
 #![allow(clippy::allow_attributes, reason = "`expect` would fail in the file that does use everything")]
 
 pub(crate) mod client;
+pub(crate) mod course;
 pub(crate) mod doubles;
 pub(crate) mod http;
 pub(crate) mod node;

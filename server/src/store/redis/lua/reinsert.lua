@@ -1,6 +1,6 @@
--- Puts events back, each behind the entry that it came after and before those that are newer. A stream grows at its end only, so one
--- with entries that are newer is written anew, with their names: somebody may be about to acknowledge them. What went back
--- behind the same entry before comes first; the very same is there already, and the answer was lost.
+-- Puts events back, each behind the entry that it came after and before those that are newer; of those that came after the
+-- same entry the lower number comes first. A stream grows at its end only, so one with entries that are newer is written anew,
+-- with their names: somebody may be about to acknowledge them. The very same is there already where the answer was lost.
 
 local EVENTS, anew = FIRST + 1, KEYS[5]
 if is_late(tonumber(ARGV[FIRST])) then return LATE end
@@ -14,9 +14,11 @@ local function is_newer(one, other)
   local than_time, than_counter = parts(other)
   return time > than_time or (time == than_time and counter > than_counter)
 end
-local function place(entry)
+-- Whether an entry of the stream stands behind what came after `after`, as its `number`th.
+local function is_behind(entry, after, number)
   local fields = entry[2]
-  return fields[3] == 'after' and fields[4] or entry[1]
+  if fields[3] ~= 'after' then return is_newer(entry[1], after) end
+  return is_newer(fields[4], after) or (fields[4] == after and tonumber(fields[6] or 0) > number)
 end
 -- So many names between two others, and as far apart as can be: more may come back. Where the second leaves no room in its
 -- millisecond, behind whatever the clock names in the one before.
@@ -47,13 +49,14 @@ local function follow(entry)
   all[#all + 1], back, last = entry, {}, entry[1]
 end
 
-for i = EVENTS, #ARGV, 2 do
-  if not known[ARGV[i + 1]] then
-    while held[at + 1] and not is_newer(place(held[at + 1]), ARGV[i]) do
+for i = EVENTS, #ARGV, 3 do
+  local after, number, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if not known[payload] then
+    while held[at + 1] and not is_behind(held[at + 1], after, tonumber(number)) do
       at = at + 1
       follow(held[at])
     end
-    back[#back + 1] = {false, {'payload', ARGV[i + 1], 'after', ARGV[i]}}
+    back[#back + 1] = {false, {'payload', payload, 'after', after, 'number', number}}
   end
 end
 if #back == 0 and #all == at then return end
