@@ -32,6 +32,10 @@ conformance-python *args:
 test *args:
     cargo test --workspace "$@"
 
+# Inputs and courses of events by chance, for a minute: what clients, emitters and nodes say, and what happens to a queue
+by-chance seconds="10" cases="300":
+    BOLERO_RANDOM_TEST_TIME_MS={{seconds}}000 PROPTEST_CASES={{cases}} cargo test --workspace --lib --test store -- by_chance
+
 # Start the reference server with nothing else installed
 serve *args:
     cargo run --bin notify-server -- --dev "$@"
@@ -188,6 +192,7 @@ ci: check
     just api
     just dist-check
     just load-smoke
+    just by-chance
     just selftest-node --redis local --at-once 4
     just selftest --named --redis local --at-once 4
     just churn

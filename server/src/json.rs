@@ -87,7 +87,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::fragments::{JSON, text};
 
     fn found(json: &str) -> Option<[Option<String>; 2]> {
         members(json, ["a", "b"]).map(|found| found.map(|value| value.map(|it| it.get().to_owned())))
@@ -109,6 +112,31 @@ mod tests {
         assert_eq!(found(r#"{"b":1e400}"#), Some([None, Some("1e400".into())]));
         for json in ["null", "[]", "1", r#""a""#, "{", r#"{"a":}"#] {
             assert_eq!(found(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn by_chance_what_is_found_is_what_a_reader_of_values_finds() {
+        bolero::check!().with_max_len(12).for_each(|bytes: &[u8]| {
+            let json = text(bytes, JSON);
+            for json in [format!("{{{json}}}"), json] {
+                let Ok(Value::Object(all)) = serde_json::from_str(&json) else { continue };
+                let found = found(&json).expect("it is an object");
+                for (name, found) in ["a", "b"].into_iter().zip(found) {
+                    let found: Option<Value> = found.map(|json| serde_json::from_str(&json).expect("it is JSON"));
+                    assert_eq!(found.as_ref(), all.get(name), "{name} in {json}");
+                }
+                let depth = depth(&Value::Object(all));
+                assert!(is_within_depth(&json, depth) && !is_within_depth(&json, depth - 1), "{json}");
+            }
+        });
+    }
+
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(all) => 1 + all.iter().map(depth).max().unwrap_or_default(),
+            Value::Object(all) => 1 + all.values().map(depth).max().unwrap_or_default(),
+            _ => 0,
         }
     }
 

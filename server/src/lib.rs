@@ -19,6 +19,8 @@ pub mod cluster;
 pub mod config;
 mod counts;
 pub mod dev;
+#[cfg(test)]
+mod fragments;
 mod frame;
 pub mod gate;
 pub mod grants;

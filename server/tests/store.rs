@@ -59,7 +59,7 @@ cases![
     names_are_not_given_twice,
     what_goes_back_goes_before_what_is_newer,
     what_was_handed_over_earlier_goes_before_what_came_back_earlier,
-    whatever_happens_the_queue_is_in_the_order_of_acceptance,
+    by_chance_the_queue_is_in_the_order_of_acceptance,
     what_goes_back_twice_is_there_once,
     what_goes_back_is_evicted_by_nothing_but_what_is_queued_later,
     what_goes_back_is_bounded_all_the_same,
@@ -380,7 +380,7 @@ async fn what_was_handed_over_earlier_goes_before_what_came_back_earlier(open: O
 }
 
 /// Random courses; `PROPTEST_CASES` says how many.
-async fn whatever_happens_the_queue_is_in_the_order_of_acceptance(open: Open<'_>) {
+async fn by_chance_the_queue_is_in_the_order_of_acceptance(open: Open<'_>) {
     const CAP: usize = 5;
     let runtime = tokio::runtime::Handle::current();
     let config = Config { failure_persistence: None, ..Config::default() };

@@ -100,6 +100,7 @@ pub(super) fn parse(text: &str) -> Option<Message> {
 mod tests {
     use super::*;
     use crate::{
+        fragments::text,
         model::EntryId,
         store::redis::peers::{BEAT, BEAT_OF_ALL},
     };
@@ -127,6 +128,42 @@ mod tests {
         assert!(matches!(parse(BEAT), Some(Message::Beat(Channel::One))));
         assert!(matches!(parse(&format!("{BEAT}1")), Some(Message::Beat(Channel::One))));
         assert!(matches!(parse(BEAT_OF_ALL), Some(Message::Beat(Channel::All))));
+    }
+
+    #[test]
+    fn by_chance_whatever_is_said_comes_through_or_is_passed_over() {
+        const SAID: &[&str] = &[
+            "events ",
+            "shared",
+            "took",
+            "ended",
+            "beat",
+            "\n",
+            " ",
+            "1",
+            "0-0",
+            ",",
+            "-",
+            "{\"n\":1,\"taken\":[true]}",
+            "{\"waits\":null,\"user\":\"a\"}",
+            "{\"from\":\"67e55044-10b1-426f-9247-bb680e5fe0c8\",\"n\":1,\"user\":\"a\",\"payloads\":[{},{}]}",
+            "{\"session\":\"s\"}",
+        ];
+        bolero::check!().with_max_len(12).for_each(|bytes: &[u8]| {
+            let said = text(bytes, SAID);
+            parse(&said);
+            let Some(Message::Shared { user, .. }) = parse(&shared(None, &said)) else { panic!("{said:?}") };
+            assert_eq!(user, said);
+            let Some(Message::Ended { session, but_for }) = parse(&ended(&said, Some(&said))) else {
+                panic!("{said:?}")
+            };
+            assert_eq!((session.as_str(), but_for.as_deref()), (&*said, Some(&*said)));
+            let body = events(Uuid::nil(), 3, &said, &[&json(&said)]);
+            let Some(Message::Events { user, events, .. }) = parse(&format!("events 0 1 7-8\n{body}")) else {
+                panic!("{said:?}")
+            };
+            assert_eq!((user.as_str(), events[0].payload.get()), (&*said, &*json(&said)));
+        });
     }
 
     #[test]

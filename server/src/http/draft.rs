@@ -195,6 +195,7 @@ mod tests {
     use serde_json::{Value, json, value::to_raw_value};
 
     use super::*;
+    use crate::fragments::text;
 
     fn event() -> Value {
         json!({"eventType": "record.accessed", "actorId": "a", "resourceId": "r", "metadata": {"k": 1}})
@@ -217,6 +218,52 @@ mod tests {
         let outcome = batch_by_members(&to_raw_value(&events).unwrap());
         assert_eq!(super::batch(events.to_string().as_bytes()).ok(), outcome.as_ref().ok().cloned());
         outcome
+    }
+
+    #[test]
+    fn by_chance_the_usual_way_reads_nothing_that_the_members_do_not_tell() {
+        const EVENT: &[&str] = &[
+            r#""metadata":{"targetUserId":"a"}"#,
+            r#""metadata":{"targetUserId":"\ud83d"}"#,
+            r#""metadata":{"x":[1e400]}"#,
+            r#""actorId":"\u00e9""#,
+            r#""resourceId":"""#,
+            "\"eventType\":",
+            "\"actorId\":",
+            "\"resourceId\":",
+            "\"metadata\":",
+            "\"record.accessed\"",
+            "\"access\\u002egranted\"",
+            "\"a\"",
+            "\"targetUserId\":",
+            "{",
+            "}",
+            ",",
+            ":",
+            "\"\"",
+            "null",
+            "1",
+            "\"\\ud83d\"",
+            "\"\u{e9}\"",
+            "[",
+            "]",
+            "\"x\":",
+            " ",
+        ];
+        bolero::check!().with_max_len(12).for_each(|bytes: &[u8]| {
+            let event = text(bytes, EVENT);
+            // Such that most of it is right, too.
+            let right = r#""eventType":"record.accessed","actorId":"a","resourceId":"r""#;
+            for body in [format!("{{{right},{event}}}"), format!("{{{event},{right}}}"), format!("{{{event}}}"), event]
+            {
+                let told = serde_json::from_str::<&RawValue>(&body).ok().and_then(|json| one_by_members(json).ok());
+                assert_eq!(super::one(body.as_bytes()).ok(), told, "{body}");
+                let batch = format!("[{body},{body}]");
+                let told_of_batch =
+                    serde_json::from_str::<&RawValue>(&batch).ok().and_then(|it| batch_by_members(it).ok());
+                assert_eq!(super::batch(batch.as_bytes()).ok(), told_of_batch, "{batch}");
+            }
+        });
     }
 
     fn pointers(outcome: Result<impl Sized, Vec<Fault>>) -> Vec<String> {

@@ -137,6 +137,59 @@ mod tests {
         packets.iter().try_for_each(|packet| judge(packet, &session).map(drop))
     }
 
+    /// What packets are made of.
+    const PACKET: &[&str] = &[
+        r#"["ping"]"#,
+        r#"["\u0061\ud83d",{"_placeholder":true,"num":0}]"#,
+        r#""\u0022","x""#,
+        "0",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "b",
+        "-",
+        "/notifications",
+        "/",
+        ",",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"ping\"",
+        "\"pi\\u006eg\"",
+        "\"a\\nb\"",
+        "null",
+        "\\ud83d",
+        "\"",
+        ":",
+        "17",
+        "99999999999999999999",
+        "{\"_placeholder\":true,\"num\":0}",
+        " ",
+        "\u{e9}",
+    ];
+
+    #[tokio::test]
+    async fn by_chance_what_passes_has_a_plain_name_and_passes_again() {
+        bolero::check!().with_max_len(12).for_each(|bytes: &[u8]| {
+            let said = crate::fragments::text(bytes, PACKET);
+            for packet in [format!("42/notifications,[{said}]"), format!("4{said}"), said] {
+                let session = Connection::for_tests();
+                session.early.is_let_in();
+                if let Ok(Some(plain)) = judge(&packet, &session) {
+                    assert!(
+                        !name(&plain[plain.find('[').expect("an array")..]).expect("a name").contains('\\'),
+                        "{plain}"
+                    );
+                    assert_eq!(fate(&[&plain]), Ok(()), "{plain}");
+                }
+            }
+        });
+    }
+
     #[tokio::test]
     async fn what_a_decent_client_sends_passes() {
         let packets = [
