@@ -282,7 +282,13 @@ static MUTANTS: &[Mutant] = &[
     rule!("room-by-prefix", "rooms are compared without trailing digits", ["ROOM-05/look-alikes"], RoomByPrefix),
     rule!("room-by-folded-id", "rooms are compared without case", ["ROOM-05/look-alikes"], RoomByFoldedId),
     rule!("room-by-trimmed-id", "rooms are compared without outer spaces", ["ROOM-05/look-alikes"], RoomByTrimmedId),
-    rule!("resource-is-recipient", "targetUserId is ignored", ["EVENT-09/target"], ResourceIsRecipient).also(&["*"]),
+    rule!(
+        "resource-is-recipient",
+        "targetUserId is ignored",
+        ["EVENT-09/target", "EVENT-09/blank"],
+        ResourceIsRecipient
+    )
+    .also(&["*"]),
     rule!("empty-target", "an empty targetUserId is a recipient", ["EVENT-10/resource"], EmptyTargetIsRecipient),
     rule!(
         "non-text-target",
@@ -392,8 +398,13 @@ static MUTANTS: &[Mutant] = &[
         NoMemory
     )
     .also(&["EMIT-06", "EMIT-19", "EMIT-23"]),
-    keys!("another-body-answered", "a key's second body is answered like its first", ["EMIT-19/another-body"], AnyBody)
-        .also(&["EMIT-23"]),
+    keys!(
+        "another-body-answered",
+        "a key's second body is answered like its first",
+        ["EMIT-19/another-body", "EMIT-19/at-once"],
+        AnyBody
+    )
+    .also(&["EMIT-23"]),
     keys!("part-forgotten", "what of a batch was accepted is emitted again", ["EMIT-23/rest"], PartForgotten)
         .also(&["EMIT-23"]),
     part("always-ready", "/readyz never looks", &["CONF-09/store-away"], |sound, _| Collaborators {
@@ -517,10 +528,11 @@ static MUTANTS: &[Mutant] = &[
     setting("pending-unbounded", "any number of sessions may be opened", &["LIMIT-01/polling-opens"], |config| {
         (config.bounds.pending, config.bounds.pending_per_address) = (usize::MAX, usize::MAX);
     }),
-    part("tells-users", "the log tells who connects", &["PRIV-01/log"], |sound, _| Collaborators {
+    part("tells-users", "the log tells who connects", &["PRIV-01/log", "PRIV-01/trouble"], |sound, _| Collaborators {
         sessions: Arc::new(sessions::Telling(sound.sessions)),
         ..sound
-    }),
+    })
+    .also(&["PRIV-01"]),
     Mutant::new("root-open", "the root namespace is open", &["TRANS-05/root"], Place::Namespace("/")),
     Mutant::new("another-namespace", "another namespace is open", &["TRANS-05/others"], Place::Namespace("/admin")),
     Mutant::new(
@@ -597,7 +609,7 @@ static MUTANTS: &[Mutant] = &[
     routes(
         "own-origin-refused",
         "the server's own origin has to be listed",
-        &["ORIGIN-07/own"],
+        &["ORIGIN-07/own", "ORIGIN-01/control"],
         routes::Fault::OwnOriginRefused,
     ),
     routes(
@@ -661,6 +673,7 @@ static MUTANTS: &[Mutant] = &[
     .also(&["EMIT-09", "EMIT-15"]),
     routes("plain-errors", "errors are plain text", &["EMIT-09/problems"], routes::Fault::PlainErrors).also(&[
         "EMIT-01", "EMIT-04", "EMIT-05", "EMIT-08", "EMIT-11", "EMIT-12", "EMIT-13", "EMIT-15", "EMIT-16", "EMIT-17",
+        "CONF-09",
     ]),
     routes(
         "too-large-told-as-bad",
@@ -720,6 +733,7 @@ static MUTANTS: &[Mutant] = &[
         boot::Fault::WrongUrlTaken,
     )
     .also(&["CONF-12"]),
+    setting("host-fixed", "HOST is ignored", &["CONF-14/host"], |config| "0.0.0.0".clone_into(&mut config.host)),
     setting("redis-db-fixed", "REDIS_DB is ignored", &["CONF-06/redis"], |config| {
         if let StoreConfig::Redis(redis) = &mut config.store {
             redis.db = 0;

@@ -222,7 +222,7 @@ function checkSession(session) {
   checkMembers(session, SESSION_MEMBERS, '');
   const { userId, expiresAt } = session;
   if (typeof userId !== 'string' || userId === '') bad('userId must be a non-empty string');
-  const isTime = expiresAt === undefined || (RFC_3339.test(expiresAt) && !Number.isNaN(Date.parse(expiresAt)));
+  const isTime = expiresAt === undefined || (typeof expiresAt === 'string' && RFC_3339.test(expiresAt) && !Number.isNaN(Date.parse(expiresAt)));
   if (!isTime) bad('expiresAt must be a time in RFC 3339');
   return session;
 }

@@ -8,7 +8,7 @@ use super::kit::{
     QUIET,
     acks::{connect, in_the_end, join, live_event, queue, settle},
     control::body_for,
-    numbers::{numbered, numbers, payloads},
+    numbers::{numbered, numbers, payloads, receives},
 };
 use crate::{
     bench::Bench,
@@ -311,13 +311,16 @@ async fn all_expired(t: Bench) -> Outcome {
 async fn no_store(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
+    let mut plain = t.connect_raw(&alice, Transport::WebSocket).await?;
     let mut device = join(&t, &alice).await?;
     t.redis_line()?.cut();
     t.control("POST", "/events", &body_for(&alice, 1)).await?.expect_status(503)?;
     device.expect_silence(QUIET).await?;
     t.redis_line()?.restore();
     t.emit_until_accepted(&alice, 2).await?;
-    live_event(&mut device, 2).await.map(drop)
+    live_event(&mut device, 2).await?;
+    // Nor has it come to a device that would never have been promised it.
+    receives(&mut plain, [2]).await
 }
 
 async fn any_form(t: Bench) -> Outcome {

@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::{net::TcpStream, time::timeout};
 
-use super::kit::server::gives_up;
+use super::kit::{control::problem, server::gives_up};
 use crate::{
-    bench::{Bench, signing},
+    bench::{Answer, Bench, signing},
     case::{Case, Need},
     client::Transport,
-    expect::{self, Outcome, inconclusive, mismatch},
+    expect::{self, Fault, Outcome, inconclusive, mismatch},
     instance::Changes,
     token::{KEY_PAIRS, P384_PUBLIC, RSA_1024_PUBLIC, Signer},
 };
 
 /// How long health may take to follow the store.
 const FOLLOWS: Duration = Duration::from_secs(10);
+
+/// How long nobody may answer.
+const ELSEWHERE: Duration = Duration::from_secs(2);
 
 const OWN: &[Need] = &[Need::OwnServer];
 
@@ -31,9 +35,12 @@ pub(super) const CASES: &[Case] = &[
     case!("CONF-11/wrong-files", "a secret's file that is no good is told by its variable", wrong_files).needs(OWN),
     case!("CONF-12/redis-url", "REDIS_URL chooses the database, and logs in as its user", redis_url).needs(OWN),
     case!("CONF-13/wrong-urls", "a REDIS_URL that cannot be followed is told by its name alone", wrong_urls).needs(OWN),
+    case!("CONF-14/host", "HOST is the one address at which the server listens", host),
     case!("CONF-07/healthz", "/healthz answers while the process serves", health("/healthz")),
     case!("CONF-08/readyz", "/readyz answers 200 where the store answers", health("/readyz")),
-    case!("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", store_away).needs(OWN),
+    case!("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", store_away)
+        .needs(OWN)
+        .also(&["EMIT-09"]),
 ];
 
 fn changes<const N: usize>(set: [(&str, &str); N], unset: &[&str]) -> Changes {
@@ -265,6 +272,18 @@ async fn redis_db(t: Bench) -> Outcome {
     expect::that(is_new, "new keys in the configured database", format!("{} keys", after.len()))
 }
 
+/// All of 127.0.0.0/8 is this machine's; where it is not, nobody listens there either. A server that is told another address by its target
+/// file may be somewhere from where that is not to be seen, as in a container.
+async fn host(t: Bench) -> Outcome {
+    let told = t.target().process.as_ref().and_then(|process| process.env.get("HOST")).map(String::as_str);
+    if told != Some("127.0.0.1") {
+        return Err(Fault::NotApplicable("the target file sets HOST to something else than 127.0.0.1".to_owned()));
+    }
+    let port = t.base().rsplit(':').next().unwrap_or_default().to_owned();
+    let elsewhere = timeout(ELSEWHERE, TcpStream::connect(format!("127.0.0.2:{port}"))).await;
+    expect::that(!matches!(elsewhere, Ok(Ok(_))), "nobody at 127.0.0.2, with HOST=127.0.0.1", "a connection")
+}
+
 async fn health(t: Bench, path: &str) -> Outcome {
     t.http("GET", path, &[], None::<String>).await?.expect_status(200)
 }
@@ -273,20 +292,23 @@ async fn store_away(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let proxy = t.redis_line()?;
     proxy.cut();
-    becomes(&t, 503).await?;
+    let answer = becomes(&t, 503).await?;
+    if t.target().declares("control") {
+        problem(&answer, 503, None)?;
+    }
     t.http("GET", "/healthz", &[], None::<String>).await?.expect_status(200)?;
     proxy.restore();
-    becomes(&t, 200).await
+    becomes(&t, 200).await.map(drop)
 }
 
-async fn becomes(t: &Bench, status: u16) -> Outcome {
+async fn becomes(t: &Bench, status: u16) -> Outcome<Answer> {
     let deadline = tokio::time::Instant::now() + FOLLOWS;
     let mut poll = tokio::time::interval(Duration::from_millis(100));
     loop {
         poll.tick().await;
         let answer = t.http("GET", "/readyz", &[], None::<String>).await?;
         if answer.status == status {
-            return Ok(());
+            return Ok(answer);
         }
         if tokio::time::Instant::now() > deadline {
             return Err(mismatch(format!("/readyz with {status} within {FOLLOWS:?}"), answer.describe()));

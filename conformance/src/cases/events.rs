@@ -13,7 +13,7 @@ use crate::{
     bench::{Bench, Emission},
     case::{Case, Need},
     client::{Arrival, Client, Incoming, Transport},
-    expect::{self, Outcome, inconclusive, mismatch},
+    expect::{self, Fault, Outcome, inconclusive, mismatch},
     fixtures, token,
 };
 
@@ -49,6 +49,7 @@ pub(super) const CASES: &[Case] = &[
     case!("EVENT-08/batch", "each event of a batch has an eventId of its own, live and queued", batch_ids)
         .needs(&[Need::Capability("control")]),
     case!("EVENT-09/target", "metadata.targetUserId is the recipient", recipients("EVENT-09")),
+    case!("EVENT-09/blank", "a targetUserId of white space alone names somebody, too", blank_target),
     case!("EVENT-10/resource", "resourceId is the recipient where nobody is named", recipients("EVENT-10")),
     case!("EVENT-10/batch", "recipients are the same in a batch", recipients_of_a_batch)
         .also(&["EVENT-09"])
@@ -252,6 +253,29 @@ async fn recipients(t: Bench, sentence: &str) -> Outcome {
         expect::member(&payload, "resourceId", &sentinel.resource_id)?;
     }
     Ok(())
+}
+
+/// A target that refuses to have such a user has nobody for the event, and certainly not the user whom `resourceId` would name.
+async fn blank_target(t: Bench) -> Outcome {
+    let blank: String = t.random(24).bytes().map(|byte| [' ', '\t', '\u{a0}'][usize::from(byte) % 3]).collect();
+    let resource = t.user().await?;
+    let mut at_resource = t.connect_raw(&resource, Transport::WebSocket).await?;
+    let mut at_target = match t.user_named(&blank).await {
+        Ok(target) => Some(t.connect_raw(&target, Transport::WebSocket).await?),
+        Err(Fault::Mismatch { actual, .. }) => {
+            t.transcript().note(format!("no session for the user {blank:?}: {actual}"));
+            None
+        }
+        Err(fault) => return Err(fault),
+    };
+    let event = Emission { resource_id: resource.id.clone(), ..t.event_for(&resource) };
+    let event = event.metadata(json!({"targetUserId": blank}));
+    t.emit(&event).await?;
+    if let Some(device) = &mut at_target {
+        expect::member(&device.expect_event("record.accessed").await?, "actorId", &event.actor_id)?;
+    }
+    t.emit_numbered(&resource, 1, 1).await?;
+    receives(&mut at_resource, [1]).await
 }
 
 async fn ping(t: Bench) -> Outcome {

@@ -1,16 +1,30 @@
 //! AUTH-24 and SPEC 19: what errors and the server's output tell.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::kit::{
+    acks,
     control::{EVENT_LIMIT, body_for},
+    queue::damages_one,
+    slow::stalled_narrowly,
     texts::TRACES,
 };
 use crate::{
-    bench::{Answer, Bench},
+    bench::{Answer, Bench, Emission, User},
     case::{Case, Need},
+    client::Transport,
     expect::{self, Outcome, inconclusive},
+    redis::inspect::Damage,
 };
+
+/// What a queue holds.
+const QUEUE: usize = 50;
+/// How long a server may take to send something.
+const SOON: Duration = Duration::from_secs(5);
+/// How long a client stays that acknowledges nothing within a second, at the most.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 pub(super) const CASES: &[Case] = &[
     case!("AUTH-24/errors", "no HTTP error tells a secret, a stack trace or an address", errors)
@@ -19,6 +33,8 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::OwnServer, Need::Capability("control")]),
     case!("PRIV-01/refused", "no line about a refused request tells of a user or an event", private_refusals)
         .needs(&[Need::OwnServer, Need::Capability("control")]),
+    case!("PRIV-01/trouble", "no line about what goes wrong tells of a user or an event", private_trouble)
+        .needs(&[Need::OwnServer]),
 ];
 
 /// Requests that are refused for every reason, each with the secret `told` wherever one could be.
@@ -70,34 +86,48 @@ async fn refusals(t: &Bench, told: &str) -> Outcome<Vec<Answer>> {
     Ok(answers)
 }
 
-/// What is answered with 503 while the store is away; nothing where the suite cannot take it away.
-async fn store_away(t: &Bench) -> Outcome<Vec<Answer>> {
+/// What is answered with 503 while the store is away, to requests that have the secret `told` wherever one could be; nothing where the
+/// suite cannot take it away.
+async fn store_away(t: &Bench, told: &str) -> Outcome<Vec<Answer>> {
     let Some(proxy) = t.server().proxy() else { return Ok(Vec::new()) };
-    let alice = t.user().await?;
+    let alice = t.user_named(&format!("user-{told}")).await?;
+    let event = telling(t, &alice, told).body();
     let session = format!("/sessions/{}", alice.session);
+    let token = t.token(&alice).await?;
     proxy.cut();
     let mut answers = Vec::new();
     for (method, path, body) in [
-        ("POST", "/events", body_for(&alice, 1)),
-        ("POST", "/events/batch", json!([body_for(&alice, 2)])),
+        ("POST", "/events", event.clone()),
+        ("POST", "/events/batch", json!([event])),
         ("PUT", &*session, json!({"userId": alice.id})),
         ("DELETE", &*session, json!(null)),
         ("GET", "/readyz", json!(null)),
     ] {
         answers.push(t.control(method, path, &body).await?);
     }
+    answers.push(t.control_text("POST", "/events", &[("idempotency-key", told)], event.to_string()).await?);
+    // Whoever cannot be let in now may be told so in one way or another.
+    drop(t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await);
     proxy.restore();
     // So that the server can end as it would. Whether it is back is not the question here.
     t.emit_until_accepted(&alice, 3).await.ok();
     Ok(answers)
 }
 
+/// An event that has `told` in all that is private about it.
+fn telling(t: &Bench, user: &User, told: &str) -> Emission {
+    let metadata = json!({"targetUserId": user.id, "note": told});
+    let event = t.event_for(user).metadata(metadata);
+    Emission { actor_id: format!("actor-{told}"), resource_id: format!("record-{told}"), ..event }
+}
+
 async fn errors(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let credential = t.credential()?;
     let secrets: Vec<_> = t.target().secrets.values().cloned().chain([credential]).collect();
-    let mut answers = refusals(&t, &t.random(16)).await?;
-    answers.extend(store_away(&t).await?);
+    let told = t.random(16);
+    let mut answers = refusals(&t, &told).await?;
+    answers.extend(store_away(&t, &told).await?);
     for answer in answers {
         let headers = answer.headers.iter().map(|(name, value)| format!("{name}: {value:?}\n")).collect::<String>();
         let all = format!("{headers}{}", answer.body);
@@ -120,8 +150,9 @@ fn heard(t: &Bench) -> Outcome {
 async fn log_of_errors(t: Bench) -> Outcome {
     heard(&t)?;
     let t = t.own_server(&[]).await?;
-    refusals(&t, &t.random(16)).await?;
-    store_away(&t).await?;
+    let told = t.random(16);
+    refusals(&t, &told).await?;
+    store_away(&t, &told).await?;
     t.restart().await?;
     let output = t.server().output();
     for (name, secret) in &t.target().secrets {
@@ -139,9 +170,77 @@ async fn private_refusals(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let told = t.random(16);
     refusals(&t, &told).await?;
-    store_away(&t).await?;
+    store_away(&t, &told).await?;
     t.restart().await?;
+    says_nothing_of(&t, &[told])
+}
+
+fn says_nothing_of(t: &Bench, private: &[String]) -> Outcome {
     let output = t.server().output();
-    let line = output.lines().find(|line| line.contains(&told));
-    expect::that(line.is_none(), "an output without what was in a refused request", line.unwrap_or_default())
+    for secret in private.iter().filter(|secret| !secret.is_empty()) {
+        let line = output.lines().find(|line| line.contains(secret.as_str()));
+        expect::that(line.is_none(), format!("an output without {secret}"), line.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// All that a server might tell whoever operates it. Whether it does the right thing otherwise is not the question here.
+async fn private_trouble(t: Bench) -> Outcome {
+    heard(&t)?;
+    let acknowledges = t.target().declares("ack") && has_setting(&t, "ack_timeout_seconds");
+    let settings: &[_] = if acknowledges { &[("ack_timeout_seconds", "1")] } else { &[] };
+    let t = t.own_server(settings).await?;
+    let told = t.random(16);
+    let mut private = vec![told.clone()];
+    let alice = t.user_named(&format!("user-{told}")).await?;
+    if t.target().declares("sessions") {
+        let (strayed, other) = (User { session: t.session_id(), ..alice.clone() }, t.user().await?);
+        for user in [strayed, User { session: other.session, ..alice.clone() }] {
+            let auth = json!({"token": t.token(&user).await?});
+            t.attempt_raw(t.opening(Transport::WebSocket), Some(auth)).await?.next(SOON).await;
+        }
+    }
+    for _ in 0..=QUEUE {
+        t.emit(&telling(&t, &alice, &told)).await?;
+    }
+    if t.target().declares("redis") {
+        damages_one(&t, &told, Damage::Cut).await?;
+    }
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    device.next(SOON).await;
+    private.extend(device.wire().map(|wire| wire.handshake.sid.clone()));
+    if t.target().declares("refresh") {
+        let another = t.user().await?;
+        for token in [json!(told), json!(t.token(&another).await?), json!({"token": {"x": told}})] {
+            let _ = device.call("auth.refresh", vec![token]).await;
+        }
+    }
+    device.disconnect().await;
+    private.extend(falls_behind(&t, &alice, &told).await?);
+    if acknowledges {
+        let bob = t.user_named(&format!("other-{told}")).await?;
+        let mut device = acks::join(&t, &bob).await?;
+        private.extend(device.wire().map(|wire| wire.handshake.sid.clone()));
+        t.emit(&telling(&t, &bob, &told)).await?;
+        let _ = device.expect_closed(UNACKNOWLEDGED).await;
+    }
+    t.restart().await?;
+    says_nothing_of(&t, &private)
+}
+
+fn has_setting(t: &Bench, name: &str) -> bool {
+    t.target().process.as_ref().is_some_and(|process| process.settings.contains_key(name))
+}
+
+/// A client that takes nothing of what is emitted for it, until its line breaks; returns the id of its session.
+async fn falls_behind(t: &Bench, user: &User, told: &str) -> Outcome<Option<String>> {
+    const EVENTS: usize = 40;
+    let (mut device, line) = stalled_narrowly(t, user, Transport::WebSocket, false).await?;
+    let sid = device.wire().map(|wire| wire.handshake.sid.clone());
+    let metadata = json!({"targetUserId": user.id, "note": told, "text": "x".repeat(48 * 1024)});
+    for _ in 0..EVENTS {
+        t.emit(&telling(t, user, told).metadata(metadata.clone())).await?;
+    }
+    line.cut();
+    Ok(sid)
 }

@@ -20,6 +20,11 @@ const POLL: &str = "/socket.io/?EIO=4&transport=polling";
 
 pub(super) const CASES: &[Case] = &[
     case!("ORIGIN-01/listed", "a listed origin gets CORS headers with credentials", listed),
+    case!("ORIGIN-01/listed-otherwise", "however an origin is written in the list, it is listed", listed_otherwise)
+        .needs(&[Need::OwnServer, Need::Capability("config")]),
+    case!("ORIGIN-01/control", "every answer of the control surface can be read, errors too", control_from_listed)
+        .needs(&[Need::Capability("control")])
+        .also(&["ORIGIN-07"]),
     case!("ORIGIN-01/preflight", "a listed origin's preflight is answered", preflight),
     case!("ORIGIN-02/unlisted", "no other origin gets an Access-Control-Allow-Origin", unlisted),
     case!("ORIGIN-02/control", "no route of the control surface allows another origin", control)
@@ -104,13 +109,56 @@ fn allows(answer: &Answer, origin: &str) -> Outcome {
 }
 
 async fn listed(t: Bench) -> Outcome {
-    for origin in t.target().origins.listed.clone() {
-        let answer = poll_from(&t, &origin).await?;
-        answer.expect_status(200)?;
-        allows(&answer, &origin)?;
-        open_from(&t, &origin)
-            .await
-            .map_err(|error| mismatch("a WebSocket from a listed origin", error.to_string()))?;
+    for origin in t.target().origins.listed.iter().flat_map(|origin| spellings(origin)) {
+        welcomes(&t, &origin).await?;
+    }
+    Ok(())
+}
+
+/// Polling and a WebSocket from this origin.
+async fn welcomes(t: &Bench, origin: &str) -> Outcome {
+    let answer = poll_from(t, origin).await?;
+    expect::that(answer.status == 200, format!("HTTP 200 to {origin}"), answer.describe())?;
+    allows(&answer, origin)?;
+    let opened = open_from(t, origin).await;
+    opened.map(drop).map_err(|error| mismatch(format!("a WebSocket from {origin}"), error.to_string()))
+}
+
+/// How an origin may be written: schemes and hosts have no case, and a scheme's own port need not be named.
+fn spellings(origin: &str) -> Vec<String> {
+    let Some((scheme, authority)) = origin.split_once("://") else { return vec![origin.to_owned()] };
+    let mut all = vec![origin.to_owned(), format!("{scheme}://{}", authority.to_uppercase())];
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    match authority.strip_suffix(port) {
+        Some(host) => all.push(format!("{scheme}://{host}")),
+        None if !authority.contains(':') => all.push(format!("{origin}{port}")),
+        None => {}
+    }
+    all
+}
+
+/// Where the list has an origin as no browser writes it.
+async fn listed_otherwise(t: Bench) -> Outcome {
+    let mut changes = crate::instance::Changes::default();
+    let list = "https://portal.example.test:443, http://app.example.test:80 ,HTTP://Intranet.Example.Test:8080";
+    changes.set.insert("CORS_ORIGIN".to_owned(), list.to_owned());
+    let t = t.own_server_with(&changes, None).await?;
+    for origin in ["https://portal.example.test", "http://app.example.test", "http://intranet.example.test:8080"] {
+        welcomes(&t, origin).await?;
+    }
+    for origin in ["http://portal.example.test", "https://app.example.test", "http://intranet.example.test"] {
+        poll_from(&t, origin).await?.expect_status(403)?;
+    }
+    Ok(())
+}
+
+/// All that a page may ask for: what it is told of an error it has to be able to read.
+async fn control_from_listed(t: Bench) -> Outcome {
+    let own = t.base().to_owned();
+    for origin in [first_listed(&t), own] {
+        for (route, answer) in from_page(&t, &origin).await? {
+            allows(&answer, &origin).map_err(|fault| fault.of(format!("for {route} from {origin}")))?;
+        }
     }
     Ok(())
 }
@@ -161,9 +209,17 @@ async fn wildcard_configured(t: &Bench) -> Outcome {
     let mut changes = crate::instance::Changes::default();
     changes.set.insert("CORS_ORIGIN".to_owned(), "*".to_owned());
     let open = t.own_server_with(&changes, None).await?;
-    let answer = poll_from(&open, "https://anywhere.example").await?;
-    let credentials = answer.header("access-control-allow-credentials");
-    expect::that(credentials.is_none(), "no credentials with CORS_ORIGIN=*", format!("{credentials:?}"))
+    const ORIGIN: &str = "https://anywhere.example";
+    let mut answers = vec![("polling".to_owned(), poll_from(&open, ORIGIN).await?)];
+    if open.target().declares("control") {
+        answers.extend(from_page(&open, ORIGIN).await?);
+    }
+    for (route, answer) in answers {
+        let credentials = answer.header("access-control-allow-credentials");
+        let told = format!("no credentials for {route} with CORS_ORIGIN=*");
+        expect::that(credentials.is_none(), told, format!("{credentials:?}"))?;
+    }
+    Ok(())
 }
 
 async fn polling(t: Bench) -> Outcome {
@@ -316,47 +372,56 @@ async fn null(t: Bench) -> Outcome {
     let mut changes = crate::instance::Changes::default();
     changes.set.insert("CORS_ORIGIN".to_owned(), "http://app.example.test, null".to_owned());
     let t = t.own_server_with(&changes, None).await?;
-    let answer = poll_from(&t, "null").await?;
-    answer.expect_status(200)?;
-    allows(&answer, "null")?;
-    open_from(&t, "null").await.map_err(|error| mismatch("a WebSocket from null", error.to_string()))?;
+    welcomes(&t, "null").await?;
     poll_from(&t, "file://").await?.expect_status(403)
 }
 
 /// The method, path, headers and body of a request.
 type Asked<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, Option<&'a str>);
 
-/// Requests as a browser sends them, right and wrong ones, and preflights, from pages of strangers.
 async fn control(t: Bench) -> Outcome {
-    let alice = t.user().await?;
-    let bearer = t.credential()?;
-    let event = t.event_for(&alice).body().to_string();
-    let session = format!("/sessions/{}", t.session_id());
     for origin in ["https://evil.example", "null"].map(str::to_owned).into_iter().chain(others(&t).into_iter().take(6))
     {
-        let credentials = ("authorization", &*bearer);
-        let json_type = ("content-type", "application/json");
-        let from = ("origin", &*origin);
-        let asks = ("access-control-request-method", "POST");
-        let headers = ("access-control-request-headers", "authorization, content-type");
-        let requests: [Asked<'_>; 8] = [
-            ("POST", "/events", vec![from, credentials, json_type], Some(&event)),
-            ("POST", "/events", vec![from, json_type], Some(&event)),
-            ("POST", "/events", vec![from, credentials, json_type], Some("{")),
-            ("POST", "/events/batch", vec![from, json_type], Some("[]")),
-            ("DELETE", &session, vec![from, credentials], None),
-            ("GET", "/no/such/route", vec![from], None),
-            ("OPTIONS", "/events", vec![from, asks, headers], None),
-            ("OPTIONS", &session, vec![from, asks, headers], None),
-        ];
-        for (method, path, headers, body) in requests {
-            let answer = t.http(method, path, &headers, body.map(str::to_owned)).await?;
-            let told = format!("no Access-Control-Allow-Origin for {method} {path} from {origin}");
+        for (route, answer) in from_page(&t, &origin).await? {
+            let told = format!("no Access-Control-Allow-Origin for {route} from {origin}");
             let allowed = answer.header("access-control-allow-origin");
             expect::that(allowed.is_none(), told, format!("{allowed:?}"))?;
         }
     }
     Ok(())
+}
+
+/// What is answered to requests for every route of the control surface, right and wrong ones, and preflights, by their method and path.
+async fn from_page(t: &Bench, origin: &str) -> Outcome<Vec<(String, Answer)>> {
+    let alice = t.user().await?;
+    let bearer = t.credential()?;
+    let event = t.event_for(&alice).body().to_string();
+    let session = format!("/sessions/{}", t.session_id());
+    let credentials = ("authorization", &*bearer);
+    let json_type = ("content-type", "application/json");
+    let from = ("origin", origin);
+    let asks = ("access-control-request-method", "POST");
+    let headers = ("access-control-request-headers", "authorization, content-type");
+    let mut requests: Vec<Asked<'_>> = vec![
+        ("POST", "/events", vec![from, credentials, json_type], Some(&event)),
+        ("POST", "/events", vec![from, json_type], Some(&event)),
+        ("POST", "/events", vec![from, credentials, json_type], Some("{")),
+        ("POST", "/events/batch", vec![from, json_type], Some("[]")),
+        ("DELETE", &session, vec![from, credentials], None),
+        ("GET", "/no/such/route", vec![from], None),
+        ("GET", "/events", vec![from], None),
+        ("OPTIONS", "/events", vec![from, asks, headers], None),
+        ("OPTIONS", &session, vec![from, asks, headers], None),
+    ];
+    if t.target().declares("config") {
+        requests.push(("GET", "/healthz", vec![from], None));
+        requests.push(("GET", "/readyz", vec![from], None));
+    }
+    let mut answers = Vec::new();
+    for (method, path, headers, body) in requests {
+        answers.push((format!("{method} {path}"), t.http(method, path, &headers, body.map(str::to_owned)).await?));
+    }
+    Ok(answers)
 }
 
 /// Else a cache gives the answer for one origin to another.

@@ -267,7 +267,31 @@ async fn credential_elsewhere(t: Bench) -> Outcome {
         let headers = [("content-type", "application/json")];
         problem(&t.http("POST", &path, &headers, Some(body.clone())).await?, 401, None)?;
     }
+    unguarded_paths(&t, &alice).await?;
     received_nothing(&t, &alice).await
+}
+
+/// A router may take these for a known route; what guards the routes by their paths has to do so, too.
+async fn unguarded_paths(t: &Bench, alice: &User) -> Outcome {
+    let event = body_for(alice, 1);
+    let (batch, other) = (json!([event]).to_string(), json!({"userId": "somebody-else"}).to_string());
+    let id = &alice.session;
+    let events = ["/Events", "/events/", "//events", "/%65vents", "/events;x", "/events?x", "/x/../events"];
+    let batches = ["/Events/Batch", "/events/batch/", "/events//batch", "/events%2Fbatch", "/events/%62atch"];
+    let sessions = [format!("/Sessions/{id}"), format!("/sessions/{id}/"), format!("//sessions/{id}")];
+    let requests = events.iter().map(|path| ("POST", *path, event.to_string()));
+    let requests = requests.chain(batches.iter().map(|path| ("POST", *path, batch.clone())));
+    for (method, path, body) in requests.chain(sessions.iter().map(|path| ("PUT", &**path, other.clone()))) {
+        let answer = t.http(method, path, &[("content-type", "application/json")], Some(body)).await?;
+        let refused = !(200..300).contains(&answer.status);
+        expect::that(refused, format!("{method} {path} refused without the credential"), answer.describe())?;
+    }
+    for path in &sessions {
+        let answer = t.http("DELETE", path, &[], None::<String>).await?;
+        let refused = !(200..300).contains(&answer.status);
+        expect::that(refused, format!("DELETE {path} refused without the credential"), answer.describe())?;
+    }
+    Ok(())
 }
 
 async fn not_utf8(t: Bench) -> Outcome {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, interval, sleep};
 
-use super::kit::numbers::receives;
+use super::kit::{QUIET, numbers::receives};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -33,8 +33,12 @@ pub(super) const CASES: &[Case] = &[
         replaced_user
     ),
     case!("EMIT-05/odd-ids", "the id of a session is the decoded one, letter by letter", odd_ids),
-    case!("EMIT-32/store-away", "a session that cannot be stored or revoked is answered with 503", store_away)
-        .needs(&[Need::OwnServer]),
+    case!(
+        "EMIT-32/store-away",
+        "a session that cannot be stored or revoked is answered with 503, and stays",
+        store_away
+    )
+    .needs(&[Need::OwnServer]),
 ];
 
 /// Whether the user is let in now; a refusal is a CONNECT_ERROR.
@@ -228,12 +232,25 @@ async fn odd_ids(t: Bench) -> Outcome {
 async fn store_away(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        devices.push(t.connect_raw(&alice, transport).await?);
+    }
     let proxy = t.redis_line()?;
     proxy.cut();
     let path = format!("/sessions/{}", alice.session);
-    t.control("PUT", &path, &json!({"userId": bob.id})).await?.expect_status(503)?;
-    t.control("DELETE", &path, &Value::Null).await?.expect_status(503)?;
+    let over = json!({"userId": alice.id, "expiresAt": "2020-01-01T00:00:00Z"});
+    for (method, body) in [("PUT", json!({"userId": bob.id})), ("PUT", over), ("DELETE", Value::Null)] {
+        t.control(method, &path, &body).await?.expect_status(503)?;
+        for device in &mut devices {
+            device.expect_silence(QUIET / 3).await?;
+        }
+    }
     proxy.restore();
     t.emit_until_accepted(&bob, 1).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    for device in &mut devices {
+        receives(device, [1]).await?;
+    }
     let_in(&t, &alice, true, "by the session that could not be revoked or replaced").await
 }

@@ -11,14 +11,13 @@ use super::kit::{
     acks,
     control::body_for,
     numbers::{numbers, payloads},
-    slow::{big, stalled},
+    slow::{big, stalled, stalled_narrowly},
 };
 use crate::{
     bench::{Bench, Heart, User},
     case::{Case, Need},
     client::{Arrival, Client, Transport},
     expect::{self, Outcome, mismatch},
-    proxy::Proxy,
 };
 
 /// The heartbeat of the cases that wait for a close, in seconds.
@@ -65,14 +64,6 @@ async fn rest(mut device: Client) -> Outcome<Vec<u64>> {
             None => return Err(mismatch("the connection closed", format!("it is open, after {} events", seen.len()))),
         }
     }
-}
-
-/// A client over a line with little room, which then carries nothing any more.
-async fn stalled_narrowly(t: &Bench, user: &User, transport: Transport, ack: bool) -> Outcome<(Client, Proxy)> {
-    let line = t.slow_line(0).await?;
-    let device = acks::connect(t, user, t.opening_over(&line, transport), ack).await?;
-    line.black_hole();
-    Ok((device, line))
 }
 
 /// Emits big events until one has to wait, and on to `least`, if that is more; returns how many.

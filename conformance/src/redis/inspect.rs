@@ -9,6 +9,52 @@ use super::{RedisError, RedisServer, connect, lending::CLAIM};
 /// What garbage looks like: it is in no format that a queue could have been written in.
 const GARBAGE: &str = "\u{1}not-json{";
 
+/// What becomes of an entry that is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// It is something else.
+    Garbage,
+    /// Its end is missing.
+    Cut,
+    /// The event in it is this JSON instead, which is no event.
+    Json(&'static str),
+    /// The event in it lacks this member.
+    Without(&'static str),
+    /// This member of the event in it is a number.
+    Number(&'static str),
+}
+
+impl Damage {
+    /// Whether what is left is still an object with most of an event in it.
+    pub const fn leaves_most(self) -> bool {
+        matches!(self, Self::Without(_) | Self::Number(_))
+    }
+
+    /// The entry, damaged; `None` where no event in JSON is found in it.
+    fn of(self, entry: &[u8]) -> Option<Vec<u8>> {
+        if self == Self::Garbage {
+            return Some(GARBAGE.into());
+        }
+        let entry = str::from_utf8(entry).ok()?;
+        let (start, end) = (entry.find('{')?, entry.rfind('}')? + 1);
+        let text = entry.get(start..end)?;
+        let mut event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+        let damaged = match self {
+            Self::Garbage | Self::Cut => text.get(..text.len().checked_sub(5)?)?.to_owned(),
+            Self::Json(json) => json.to_owned(),
+            Self::Without(member) => {
+                event.remove(member)?;
+                serde_json::Value::Object(event).to_string()
+            }
+            Self::Number(member) => {
+                *event.get_mut(member)? = 7.into();
+                serde_json::Value::Object(event).to_string()
+            }
+        };
+        Some([&entry[..start], &*damaged, &entry[end..]].concat().into_bytes())
+    }
+}
+
 /// A key, as seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
@@ -77,10 +123,15 @@ impl View {
     ///
     /// # Errors
     /// Where Redis does not answer.
-    pub async fn corrupt_one_entry(&mut self, name: &str, kind: &str) -> RedisResult<Option<&'static str>> {
+    pub async fn corrupt_one_entry(
+        &mut self,
+        name: &str,
+        kind: &str,
+        damage: Damage,
+    ) -> RedisResult<Option<&'static str>> {
         for part in &mut self.parts {
             if serves(part).await? && keys(part).await?.contains_key(name) {
-                return corrupt_one_entry(part, name, kind).await;
+                return corrupt_one_entry(part, name, kind, damage).await;
             }
         }
         Ok(None)
@@ -166,7 +217,7 @@ fn holds(value: &Value, text: &str) -> bool {
 }
 
 /// Damages the second entry of whatever collection the key holds, and says how; `None` where the key holds no collection,
-/// or one with fewer than two entries.
+/// one with fewer than two entries, or one that cannot be damaged so.
 ///
 /// The entry keeps its place between the others. Of a set or a hash, which has no order, any entry may be the second. A
 /// stream is written anew, because its entries cannot be changed; where consumer groups would be lost by that, the damaged
@@ -178,13 +229,14 @@ pub async fn corrupt_one_entry(
     redis: &mut MultiplexedConnection,
     name: &str,
     kind: &str,
+    damage: Damage,
 ) -> RedisResult<Option<&'static str>> {
     match kind {
-        "list" => corrupt_list(redis, name).await,
-        "stream" => corrupt_stream(redis, name).await,
-        "zset" => corrupt_zset(redis, name).await,
-        "set" => corrupt_set(redis, name).await,
-        "hash" => corrupt_hash(redis, name).await,
+        "list" => corrupt_list(redis, name, damage).await,
+        "stream" => corrupt_stream(redis, name, damage).await,
+        "zset" => corrupt_zset(redis, name, damage).await,
+        "set" => corrupt_set(redis, name, damage).await,
+        "hash" => corrupt_hash(redis, name, damage).await,
         _ => Ok(None),
     }
 }
@@ -206,48 +258,79 @@ async fn look(redis: &mut MultiplexedConnection, name: &[u8]) -> RedisResult<Opt
     Ok((ttl != GONE).then(|| Key { kind, ttl_ms: u64::try_from(ttl).ok(), length }))
 }
 
-async fn corrupt_list(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
-    let length: u64 = redis::cmd("LLEN").arg(name).query_async(redis).await?;
-    if length < 2 {
-        return Ok(None);
-    }
-    redis::cmd("LSET").arg(name).arg(1).arg(GARBAGE).query_async::<()>(redis).await?;
+async fn corrupt_list(
+    redis: &mut MultiplexedConnection,
+    name: &str,
+    damage: Damage,
+) -> RedisResult<Option<&'static str>> {
+    let entry: Option<Vec<u8>> = redis::cmd("LINDEX").arg(name).arg(1).query_async(redis).await?;
+    let Some(damaged) = entry.and_then(|entry| damage.of(&entry)) else { return Ok(None) };
+    redis::cmd("LSET").arg(name).arg(1).arg(damaged).query_async::<()>(redis).await?;
     Ok(Some("the second entry of a list was overwritten"))
 }
 
-async fn corrupt_zset(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+async fn corrupt_zset(
+    redis: &mut MultiplexedConnection,
+    name: &str,
+    damage: Damage,
+) -> RedisResult<Option<&'static str>> {
     let members: Vec<(Vec<u8>, f64)> =
         redis::cmd("ZRANGE").arg(name).arg(1).arg(1).arg("WITHSCORES").query_async(redis).await?;
     let Some((member, score)) = members.into_iter().next() else { return Ok(None) };
+    let Some(damaged) = damage.of(&member) else { return Ok(None) };
     let mut replace = redis::pipe();
-    replace.atomic().cmd("ZREM").arg(name).arg(member).cmd("ZADD").arg(name).arg(score).arg(GARBAGE);
+    replace.atomic().cmd("ZREM").arg(name).arg(member).cmd("ZADD").arg(name).arg(score).arg(damaged);
     replace.query_async::<()>(redis).await?;
     Ok(Some("the second member of a sorted set was replaced"))
 }
 
-async fn corrupt_set(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+async fn corrupt_set(
+    redis: &mut MultiplexedConnection,
+    name: &str,
+    damage: Damage,
+) -> RedisResult<Option<&'static str>> {
     let members: Vec<Vec<u8>> = redis::cmd("SMEMBERS").arg(name).query_async(redis).await?;
     let Some(member) = members.get(1) else { return Ok(None) };
+    let Some(damaged) = damage.of(member) else { return Ok(None) };
     let mut replace = redis::pipe();
-    replace.atomic().cmd("SREM").arg(name).arg(member).cmd("SADD").arg(name).arg(GARBAGE);
+    replace.atomic().cmd("SREM").arg(name).arg(member).cmd("SADD").arg(name).arg(damaged);
     replace.query_async::<()>(redis).await?;
     Ok(Some("a member of a set was replaced"))
 }
 
-async fn corrupt_hash(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+async fn corrupt_hash(
+    redis: &mut MultiplexedConnection,
+    name: &str,
+    damage: Damage,
+) -> RedisResult<Option<&'static str>> {
     let fields: Vec<Vec<u8>> = redis::cmd("HKEYS").arg(name).query_async(redis).await?;
     let Some(field) = fields.get(1) else { return Ok(None) };
-    redis::cmd("HSET").arg(name).arg(field).arg(GARBAGE).query_async::<()>(redis).await?;
+    let value: Vec<u8> = redis::cmd("HGET").arg(name).arg(field).query_async(redis).await?;
+    let Some(damaged) = damage.of(&value) else { return Ok(None) };
+    redis::cmd("HSET").arg(name).arg(field).arg(damaged).query_async::<()>(redis).await?;
     Ok(Some("a field of a hash was overwritten"))
 }
 
 /// The id of an entry, and its fields and values by turns.
 type StreamEntry = (String, Vec<Vec<u8>>);
 
-async fn corrupt_stream(redis: &mut MultiplexedConnection, name: &str) -> RedisResult<Option<&'static str>> {
+async fn corrupt_stream(
+    redis: &mut MultiplexedConnection,
+    name: &str,
+    damage: Damage,
+) -> RedisResult<Option<&'static str>> {
     let mut entries: Vec<StreamEntry> = redis::cmd("XRANGE").arg(name).arg("-").arg("+").query_async(redis).await?;
     let Some((id, fields)) = entries.get_mut(1) else { return Ok(None) };
-    fields.iter_mut().skip(1).step_by(2).for_each(|value| *value = GARBAGE.into());
+    let mut is_damaged = false;
+    for value in fields.iter_mut().skip(1).step_by(2) {
+        if let Some(damaged) = damage.of(value) {
+            *value = damaged;
+            is_damaged = true;
+        }
+    }
+    if !is_damaged {
+        return Ok(None);
+    }
     let groups: Vec<redis::Value> = redis::cmd("XINFO").arg("GROUPS").arg(name).query_async(redis).await?;
     let mut replace = redis::pipe();
     replace.atomic();
@@ -317,7 +400,7 @@ mod tests {
         let commands = "RPUSH list a b c\nZADD zset 1 a 2 b 3 c";
         let Some((_server, mut redis)) = after(commands).await else { return };
         for (name, command) in [("list", "LRANGE list 0 -1"), ("zset", "ZRANGE zset 0 -1")] {
-            assert!(corrupt_one_entry(&mut redis, name, name).await.expect("it answers").is_some());
+            assert!(corrupt_one_entry(&mut redis, name, name, Damage::Garbage).await.expect("it answers").is_some());
             assert_eq!(entries(&mut redis, command).await, ["a", GARBAGE, "c"]);
         }
     }
@@ -326,7 +409,7 @@ mod tests {
     async fn the_second_entry_of_a_stream_is_damaged_in_its_place_and_the_expiry_stays() {
         let commands = "XADD s 1-1 k a n 1\nXADD s 2-1 k b n 2\nXADD s 3-1 k c n 3\nPEXPIRE s 60000";
         let Some((_server, mut redis)) = after(commands).await else { return };
-        let how = corrupt_one_entry(&mut redis, "s", "stream").await.expect("it answers");
+        let how = corrupt_one_entry(&mut redis, "s", "stream", Damage::Garbage).await.expect("it answers");
         assert_eq!(how, Some("the second entry of a stream was overwritten"));
         let left: Vec<(String, Vec<String>)> =
             redis::cmd("XRANGE").arg("s").arg("-").arg("+").query_async(&mut redis).await.expect("it answers");
@@ -341,7 +424,10 @@ mod tests {
     async fn a_stream_with_consumer_groups_keeps_them() {
         let commands = "XADD s 1-1 k a\nXADD s 2-1 k b\nXGROUP CREATE s readers 0";
         let Some((_server, mut redis)) = after(commands).await else { return };
-        let how = corrupt_one_entry(&mut redis, "s", "stream").await.expect("it answers").expect("it is damaged");
+        let how = corrupt_one_entry(&mut redis, "s", "stream", Damage::Garbage)
+            .await
+            .expect("it answers")
+            .expect("it is damaged");
         assert!(how.contains("at its end"), "{how}");
         let groups: Vec<redis::Value> =
             redis::cmd("XINFO").arg("GROUPS").arg("s").query_async(&mut redis).await.expect("it answers");
@@ -353,10 +439,22 @@ mod tests {
         let commands = "SADD set a b c\nHSET hash f a g b h c";
         let Some((_server, mut redis)) = after(commands).await else { return };
         for (name, command) in [("set", "SMEMBERS set"), ("hash", "HVALS hash")] {
-            assert!(corrupt_one_entry(&mut redis, name, name).await.expect("it answers").is_some());
+            assert!(corrupt_one_entry(&mut redis, name, name, Damage::Garbage).await.expect("it answers").is_some());
             let left = entries(&mut redis, command).await;
             assert_eq!((left.len(), left.iter().filter(|value| *value == GARBAGE).count()), (3, 1));
         }
+    }
+
+    #[test]
+    fn an_event_is_damaged_where_it_stands_in_its_entry() {
+        let entry = br#"id-1 {"eventType":"x","metadata":{"n":1}}"#;
+        let of = |damage: Damage| damage.of(entry).map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(of(Damage::Cut).as_deref(), Some(r#"id-1 {"eventType":"x","metadata":{"n"#));
+        assert_eq!(of(Damage::Json("null")).as_deref(), Some("id-1 null"));
+        assert_eq!(of(Damage::Without("metadata")).as_deref(), Some(r#"id-1 {"eventType":"x"}"#));
+        assert_eq!(of(Damage::Number("eventType")).as_deref(), Some(r#"id-1 {"eventType":7,"metadata":{"n":1}}"#));
+        assert_eq!(of(Damage::Without("eventId")), None);
+        assert_eq!(Damage::Cut.of(b"no event"), None);
     }
 
     #[tokio::test]
@@ -364,7 +462,7 @@ mod tests {
         let commands = "RPUSH list a\nXADD stream * k v\nZADD zset 1 a\nSADD set a\nHSET hash f a\nSET string a";
         let Some((_server, mut redis)) = after(commands).await else { return };
         for kind in ["list", "stream", "zset", "set", "hash", "string"] {
-            assert_eq!(corrupt_one_entry(&mut redis, kind, kind).await.expect("it answers"), None);
+            assert_eq!(corrupt_one_entry(&mut redis, kind, kind, Damage::Garbage).await.expect("it answers"), None);
         }
     }
 }

@@ -7,6 +7,7 @@ import { further } from './further.js';
 import { http } from './http.js';
 import { right } from './right.js';
 import { strict } from './strict.js';
+import { surface } from './surface.js';
 import { upgraded } from './upgraded.js';
 
-export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...upgraded, ...right];
+export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...upgraded, ...surface, ...right];

@@ -57,16 +57,30 @@ pub(crate) fn one_answer(answers: Vec<Outcome<Answer>>) -> Outcome {
     let mut accepted: Vec<Value> = Vec::new();
     for answer in answers {
         let answer = answer?;
-        if answer.status == 409 {
-            problem(&answer, 409, None)?;
-            expect::that(answer.header("retry-after").is_some(), "409 with Retry-After", answer.describe())?;
-        } else {
+        if !is_put_off(&answer)? {
             answer.expect_status(202)?;
             accepted.push(answer.json());
         }
     }
     accepted.dedup();
     expect::that(accepted.len() == 1, "one answer", format!("{accepted:?}"))
+}
+
+/// Whether the request is told to come again, for another one with its key is at work.
+pub(crate) fn is_put_off(answer: &Answer) -> Outcome<bool> {
+    if answer.status != 409 {
+        return Ok(false);
+    }
+    problem(answer, 409, None)?;
+    expect::that(answer.header("retry-after").is_some(), "409 with Retry-After", answer.describe())?;
+    Ok(true)
+}
+
+/// The key is refused, by its name, for it was used with another body (EMIT-19).
+pub(crate) fn names_the_key(answer: &Answer) -> Outcome {
+    problem(answer, 422, None)?;
+    let detail = answer.json()["detail"].as_str().unwrap_or_default().to_lowercase();
+    expect::that(detail.contains("idempotency-key"), "a detail that names Idempotency-Key", detail)
 }
 
 /// What a 503 tells as accepted: the places in the batch, with the ids that the events were given.
@@ -78,18 +92,22 @@ pub(crate) fn accepted(answer: &Answer) -> Outcome<Vec<(u64, Value)>> {
     places.ok_or_else(|| mismatch("accepted events, each with index and eventId", answer.describe()))
 }
 
-/// Repeats a batch with a key until it is accepted; meanwhile the server may be without its store, or at work on it.
+/// Repeats a batch with a key until it is accepted.
 pub(crate) async fn until_accepted(t: &Bench, key: &str, batch: &str) -> Outcome<Answer> {
+    let answer = until_settled(t, key, batch).await?;
+    if answer.status == 202 { Ok(answer) } else { Err(mismatch(format!("202 within {RECOVERY:?}"), answer.describe())) }
+}
+
+/// Repeats a batch with a key for as long as the server is without its store, or at work on it; returns what it comes to.
+pub(crate) async fn until_settled(t: &Bench, key: &str, batch: &str) -> Outcome<Answer> {
     let deadline = Instant::now() + RECOVERY;
     let mut poll = interval(POLL);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         poll.tick().await;
         let answer = t.control_text("POST", "/events/batch", &[("idempotency-key", key)], batch.to_owned()).await?;
-        match answer.status {
-            202 => return Ok(answer),
-            409 | 503 if Instant::now() < deadline => {}
-            _ => return Err(mismatch(format!("202 within {RECOVERY:?}"), answer.describe())),
+        if !matches!(answer.status, 409 | 503) || Instant::now() > deadline {
+            return Ok(answer);
         }
     }
 }

@@ -6,7 +6,8 @@ use super::numbers::numbered;
 use crate::{
     bench::{Bench, User},
     client::{Client, Transport},
-    expect::{self, Outcome},
+    expect::{self, Outcome, inconclusive},
+    redis::inspect::Damage,
 };
 
 /// The TTL of the contract, in milliseconds.
@@ -39,6 +40,21 @@ pub(crate) async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
     let payload = device.expect_event("record.accessed").await?;
     expect::member(&payload, "resourceId", &sentinel.resource_id)?;
     Ok(device)
+}
+
+/// Whether one entry could be damaged so, of a queue whose events all have this text.
+pub(crate) async fn damages_one(t: &Bench, text: &str, damage: Damage) -> Outcome<bool> {
+    let harness = |error: redis::RedisError| inconclusive(format!("looking into Redis: {error}"));
+    let mut redis = t.database()?.view().await.map_err(harness)?;
+    // One collection alone: where the events' bodies stand beside a list of their ids, that they are damaged together is no damage of one.
+    for (name, key) in redis.holding(text).await.map_err(harness)? {
+        if let Some(how) = redis.corrupt_one_entry(&name, &key.kind, damage).await.map_err(harness)? {
+            t.transcript().remark("redis", format!("{name}: {how}, with {damage:?}"));
+            return Ok(true);
+        }
+    }
+    t.transcript().note(format!("no entry could be damaged with {damage:?}"));
+    Ok(false)
 }
 
 /// The user has received nothing so far: the first thing to find on connect is what is emitted now.

@@ -23,6 +23,19 @@ pub(crate) async fn stalled(t: &Bench, user: &User, transport: Transport) -> Out
     Ok((device, line))
 }
 
+/// A client over a line with little room, which then carries nothing any more.
+pub(crate) async fn stalled_narrowly(
+    t: &Bench,
+    user: &User,
+    transport: Transport,
+    ack: bool,
+) -> Outcome<(Client, Proxy)> {
+    let line = t.slow_line(0).await?;
+    let device = connect(t, user, t.opening_over(&line, transport), ack).await?;
+    line.black_hole();
+    Ok((device, line))
+}
+
 /// A plain device that fetches the first event, and none of those that are emitted from then on.
 pub(crate) async fn fetches_one(t: &Bench, user: &User) -> Outcome<Client> {
     let mut device = t.connect_raw(user, Transport::Polling).await?;
