@@ -9,12 +9,14 @@ use super::kit::{
     acks::{connect, in_the_end, join, live_event, queue, settle},
     control::body_for,
     numbers::{numbered, numbers, payloads, receives},
+    queue::{all_but_one, damages_one_of_five, none_was_damaged},
 };
 use crate::{
     bench::Bench,
     case::{Case, Need},
-    client::{Delivery, Transport},
+    client::{Delivery, Opening, Transport},
     expect::{self, Outcome},
+    redis::inspect::Damage,
 };
 
 /// The time limit for an acknowledgement that the cases with a short one ask for, and how long a close may take after it.
@@ -32,6 +34,7 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-03/plain", "nothing asks a client for one that did not say ack: true", plain),
     case!("ACK-04/live", "live events that were not acknowledged come again", again),
     case!("ACK-04/queued", "queued events that were not acknowledged come again, and again", queued_again),
+    case!("ACK-04/second-device", "what one device has not acknowledged is in the queue of the next", second_device),
     case!("ACK-05/acknowledged", "what was acknowledged does not come again", acknowledged),
     case!("ACK-06/same-payload", "what comes again is what came before", same_payload),
     case!("ACK-07/order", "what comes again comes in order, older ones first", order),
@@ -45,12 +48,14 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
     case!("ACK-10/kill", "what was not acknowledged survives a kill -9", kill).needs(OWN),
     case!("ACK-11/complete", "queued.events says that nothing was lost", complete),
+    case!("ACK-11/damaged", "damage counts as a loss", damaged).needs(&[Need::OwnServer, Need::Capability("redis")]),
     case!("ACK-11/dropped", "queued.events says how many events the cap has cost", dropped),
     case!("ACK-12/told-again", "a loss is told until that is acknowledged", told_again),
+    case!("ACK-12/two-devices", "a loss that two devices acknowledge is taken off once", told_to_two),
     case!("ACK-13/all-expired", "a loss is told though nothing is queued", all_expired)
         .needs(&[Need::Setting("queue_ttl_seconds")]),
     case!("ACK-14/no-store", "an event that cannot be stored is refused and not delivered", no_store).needs(OWN),
-    case!("ACK-15/any-form", "an acknowledgement may carry anything or nothing", any_form),
+    case!("ACK-15/any-form", "an acknowledgement may carry anything, bytes among it, or nothing", any_form),
     case!("ACK-15/any-device", "one device's acknowledgement is enough", any_device),
     case!("ACK-16/mixed", "beside a plain device nothing is lost to one that acknowledges", mixed),
     case!("ACK-17/batch", "a batch beyond the cap reaches a client that is there, whole", batch)
@@ -94,30 +99,35 @@ async fn queued(t: Bench) -> Outcome {
 }
 
 async fn plain(t: Bench) -> Outcome {
-    for said in [None, Some(json!(false)), Some(json!("true")), Some(json!(1)), Some(json!(null)), Some(json!([true]))]
-    {
-        let alice = t.user().await?;
-        t.emit_numbered(&alice, 1, 1).await?;
-        let mut auth = json!({"token": t.token(&alice).await?});
-        if let Some(said) = said {
-            auth["ack"] = said;
+    for transport in t.transports() {
+        for said in [json!(false), json!("true"), json!(1), json!(null), json!([true])] {
+            is_plain(&t, t.opening(transport), json!({"ack": said})).await?;
         }
-        let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(auth.clone())).await?;
-        device.expect_accepted().await?;
-        let queued = device.expect_delivery("queued.events").await?;
-        t.emit_numbered(&alice, 2, 2).await?;
-        let live = device.expect_delivery("record.accessed").await?;
-        for delivery in [queued, live] {
-            let plain = delivery.ack.is_none() && delivery.args.len() == 1;
-            let told = format!(
-                "ack {:?}, the acknowledgement id {:?}, {} arguments",
-                auth["ack"],
-                delivery.ack,
-                delivery.args.len()
-            );
-            expect::that(plain, "one argument, and no acknowledgement asked for", told)?;
-        }
+        is_plain(&t, t.opening(transport), json!({})).await?;
+        is_plain(&t, t.opening(transport), json!({"__proto__": {"ack": true}, "Ack": true, "auth": {"ack": true}}))
+            .await?;
+        is_plain(&t, t.opening(transport).query("ack", "true").header("ack", "true"), json!({})).await?;
     }
+    Ok(())
+}
+
+/// Who says this beside the token is a plain client.
+async fn is_plain(t: &Bench, opening: Opening, mut auth: Value) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    let said = auth.to_string();
+    auth["token"] = json!(t.token(&alice).await?);
+    let mut device = t.attempt_raw(opening, Some(auth)).await?;
+    device.expect_accepted().await?;
+    let queued = device.expect_delivery("queued.events").await?;
+    t.emit_numbered(&alice, 2, 2).await?;
+    let live = device.expect_delivery("record.accessed").await?;
+    for delivery in [queued, live] {
+        let plain = delivery.ack.is_none() && delivery.args.len() == 1;
+        let told = format!("{said}, the acknowledgement id {:?}, {} arguments", delivery.ack, delivery.args.len());
+        expect::that(plain, "one argument, and no acknowledgement asked for", told)?;
+    }
+    device.disconnect().await;
     Ok(())
 }
 
@@ -139,6 +149,33 @@ async fn queued_again(t: Bench) -> Outcome {
         let mut device = join(&t, &alice).await?;
         queue(&mut device, 1..=4).await?;
         device.disconnect().await;
+    }
+    Ok(())
+}
+
+/// Live or from its queue, the first has it, stays, and says nothing.
+async fn second_device(t: Bench) -> Outcome {
+    for queued in [false, true] {
+        let alice = t.user().await?;
+        if queued {
+            t.emit_numbered(&alice, 1, 3).await?;
+        }
+        let mut first = join(&t, &alice).await?;
+        if queued {
+            queue(&mut first, 1..=3).await?;
+        } else {
+            t.emit_numbered(&alice, 1, 3).await?;
+            for n in 1..=3 {
+                live_event(&mut first, n).await?;
+            }
+        }
+        let mut second = join(&t, &alice).await?;
+        let missed = queue(&mut second, 1..=3).await?;
+        second.acknowledge(&missed, vec![]).await?;
+        settle(&mut second).await?;
+        first.disconnect().await;
+        second.disconnect().await;
+        in_the_end(&t, &alice, &[]).await?;
     }
     Ok(())
 }
@@ -279,6 +316,47 @@ async fn dropped(t: Bench) -> Outcome {
     told(&queue(&mut device, 8..=57).await?, 7)
 }
 
+async fn damaged(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    if !damages_one_of_five(&t, &alice, Damage::Garbage).await? {
+        return Err(none_was_damaged());
+    }
+    let mut device = join(&t, &alice).await?;
+    let missed = device.expect_delivery("queued.events").await?;
+    all_but_one(payloads("queued.events", &missed.args), Damage::Garbage)?;
+    told(&missed, 1)?;
+    device.acknowledge(&missed, vec![]).await?;
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[]).await?;
+    t.emit_numbered(&alice, 6, 6).await?;
+    told(&queue(&mut join(&t, &alice).await?, [6]).await?, 0)
+}
+
+async fn told_to_two(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 60).await?;
+    let (mut one, mut other) = (join(&t, &alice).await?, join(&t, &alice).await?);
+    let mut missed = Vec::new();
+    for device in [&mut one, &mut other] {
+        missed.push(queue(device, 11..=60).await?);
+    }
+    // Nobody acknowledges this one, so that something is owed whatever is taken off.
+    t.emit_numbered(&alice, 61, 61).await?;
+    for (device, missed) in [&mut one, &mut other].into_iter().zip(&missed) {
+        told(missed, 10)?;
+        live_event(device, 61).await?;
+        device.acknowledge(missed, vec![]).await?;
+        settle(device).await?;
+    }
+    one.disconnect().await;
+    other.disconnect().await;
+    in_the_end(&t, &alice, &[61]).await?;
+    t.emit_numbered(&alice, 62, 116).await?;
+    told(&queue(&mut join(&t, &alice).await?, 67..=116).await?, 6)
+}
+
 async fn told_again(t: Bench) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 53).await?;
@@ -324,17 +402,23 @@ async fn no_store(t: Bench) -> Outcome {
 }
 
 async fn any_form(t: Bench) -> Outcome {
-    let alice = t.user().await?;
-    let mut device = join(&t, &alice).await?;
-    let forms = [vec![], vec![json!(null)], vec![json!("ok")], vec![json!({"ok": false}), json!([1, 2])]];
-    for (n, form) in (1..).zip(forms) {
-        t.emit_numbered(&alice, n, n).await?;
-        let event = live_event(&mut device, n).await?;
-        device.acknowledge(&event, form).await?;
+    for transport in t.transports() {
+        let alice = t.user().await?;
+        let mut device = connect(&t, &alice, t.opening(transport), true).await?;
+        let forms = [vec![], vec![json!(null)], vec![json!("ok")], vec![json!({"ok": false}), json!([1, 2])]];
+        for (n, form) in (1..).zip(forms) {
+            t.emit_numbered(&alice, n, n).await?;
+            let event = live_event(&mut device, n).await?;
+            device.acknowledge(&event, form).await?;
+        }
+        t.emit_numbered(&alice, 5, 5).await?;
+        let event = live_event(&mut device, 5).await?;
+        device.acknowledge_with_bytes(&event).await?;
+        settle(&mut device).await?;
+        device.disconnect().await;
+        in_the_end(&t, &alice, &[]).await?;
     }
-    settle(&mut device).await?;
-    device.disconnect().await;
-    in_the_end(&t, &alice, &[]).await
+    Ok(())
 }
 
 async fn any_device(t: Bench) -> Outcome {

@@ -32,7 +32,7 @@ pub(super) const CASES: &[Case] = &[
     over!(
         WebSocket,
         "AUTH-03/both-places",
-        "a token counts with and without Bearer, in payload and header",
+        "a token counts with and without Bearer, in payload and header, and with nothing else before it",
         both_places
     ),
     over!(Polling, "AUTH-03/both-places-polled", "and by polling", both_places),
@@ -243,6 +243,14 @@ async fn both_places(t: Bench, transport: Transport) -> Outcome {
         let mut device = t.attempt_raw(over, None).await?;
         is_in(&t, &alice, &mut device).await?;
         device.disconnect().await;
+    }
+    for scheme in ["Basic", "Token", "JWT", "Digest", "Bearer:"] {
+        let written = format!("{scheme} {token}");
+        let in_header = t.opening(transport).header("authorization", &*written);
+        for (over, auth) in [(t.opening(transport), Some(json!({"token": written}))), (in_header, None)] {
+            let refused = t.attempt_raw(over, auth).await?.expect_refused().await;
+            refused.map_err(|fault| fault.of(format!("for a right token with {scheme:?} before it")))?;
+        }
     }
     Ok(())
 }
@@ -494,6 +502,12 @@ async fn wrong_types(t: Bench) -> Outcome {
     for wrong in [json!([right]), json!({"token": right}), json!([{"token": right}])] {
         let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": wrong}))).await?;
         device.expect_refused().await.map_err(|fault| fault.of("for a right token within an array or an object"))?;
+    }
+    // Some of them are false in some languages; none is absent, so the header does not decide.
+    for present in [json!(false), json!(0), json!({}), json!([]), json!("x")] {
+        let over = t.opening(Transport::WebSocket).header("authorization", format!("Bearer {right}"));
+        let refused = t.attempt_raw(over, Some(json!({"token": present}))).await?.expect_refused().await;
+        refused.map_err(|fault| fault.of(format!("for the token {present} beside a right header")))?;
     }
     // Right in everything but its size.
     let pad = "x".repeat(80_000);

@@ -289,6 +289,10 @@ async fn ping(t: Bench) -> Outcome {
             let answer = device.call("ping", args).await?;
             expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
         }
+        device.emit_bytes("ping", Some(2_000)).await?;
+        let answer = device.next(std::time::Duration::from_secs(5)).await;
+        let pong = Arrival::Ack { id: 2_000, args: vec![json!("pong")] };
+        expect::that(answer.as_ref() == Some(&pong), "pong to a ping with bytes", format!("{answer:?}"))?;
         device.expect_silence(QUIET / 3).await?;
     }
     Ok(())
@@ -490,7 +494,7 @@ async fn recipients_of_a_batch(t: Bench) -> Outcome {
     Ok(())
 }
 
-/// `ping` and events that nobody knows, with and without arguments and callbacks.
+/// `ping` and events that nobody knows, with and without arguments, bytes among them, and callbacks.
 async fn no_callback(t: Bench, transport: Transport) -> Outcome {
     let (alice, bob) = (t.user().await?, t.user().await?);
     let mut bystander = t.connect_raw(&bob, Transport::WebSocket).await?;
@@ -499,6 +503,9 @@ async fn no_callback(t: Bench, transport: Transport) -> Outcome {
         for name in ["ping", "pong", "hello", "message", "toString", "__proto__", "auth", "queued.events", "ack"] {
             device.emit(name, args.clone()).await?;
         }
+    }
+    for (name, id) in [("ping", None), ("hello", None), ("hello", Some(90)), ("auth", Some(93))] {
+        device.emit_bytes(name, id).await?;
     }
     // An unknown event may ask for an answer, too, and waits for it in vain.
     if let Some(wire) = device.wire() {

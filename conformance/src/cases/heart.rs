@@ -19,7 +19,7 @@ use super::kit::{
 use crate::{
     bench::{Bench, Heart, User},
     case::{Case, Need},
-    client::{Client, Opening, Transport},
+    client::{Arrival, Client, Opening, Transport},
     expect::{self, Outcome, inconclusive, mismatch},
     instance::Changes,
     netns::Namespace,
@@ -41,16 +41,25 @@ const RESTS: Duration = Duration::from_secs(61);
 /// How long what is due may take once a line works again.
 const DUE: Duration = Duration::from_secs(15);
 
+/// What a client that says much needs beyond the time of a case where the heartbeat is the usual one.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 const CONTROL: &[Need] = &[Need::Capability("control")];
 const CONTROL_AND_POLLING: &[Need] = &[Need::Capability("control"), Need::Capability("polling")];
 
 pub(super) const CASES: &[Case] = &[
-    over!(WebSocket, "HEART-01/websocket", "a WebSocket client is pinged, again and again", pinged),
+    over!(WebSocket, "HEART-01/websocket", "a WebSocket client is pinged, again and again, whatever it says", pinged),
     over!(Polling, "HEART-01/polling", "so is a polling client", pinged),
     over!(Upgraded, "HEART-01/upgraded", "so is one that has upgraded", pinged),
-    over!(WebSocket, "HEART-02/websocket", "a WebSocket client that answers no ping is closed", mute),
-    over!(Polling, "HEART-02/polling", "so is a polling client that polls on", mute),
-    over!(Upgraded, "HEART-02/upgraded", "so is one that has upgraded", mute),
+    over!(
+        WebSocket,
+        "HEART-02/websocket",
+        "a WebSocket client that answers no ping is closed, whatever else it says",
+        mute
+    )
+    .waits(PATIENCE),
+    over!(Polling, "HEART-02/polling", "so is a polling client that polls on", mute).waits(PATIENCE),
+    over!(Upgraded, "HEART-02/upgraded", "so is one that has upgraded", mute).waits(PATIENCE),
     over!(WebSocket, "HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", dead)
         .needs(CONTROL),
     over!(Polling, "HEART-02/dead-line-polling", "so is a polling client", dead).needs(CONTROL_AND_POLLING),
@@ -116,29 +125,79 @@ async fn whole_answer(connection: &mut TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
+/// What a client says beside its pongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Nothing.
+    Quiet,
+    /// An event that nobody knows, several times in a second: whoever takes it for a pong, or as a reason not to ping, hears no heart.
+    Chatty,
+}
+
+impl Manner {
+    const EVERY: Duration = Duration::from_millis(300);
+
+    async fn behave(self, device: &mut Client) -> Outcome {
+        if self == Self::Chatty { device.emit("hello", vec![]).await } else { Ok(()) }
+    }
+}
+
 async fn pinged(t: Bench, transport: Transport) -> Outcome {
     let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let chatty = async {
+        let pinged = pinged_in_time(&t, heart, transport, Manner::Chatty).await;
+        pinged.map_err(|fault| fault.of("for a client that says much"))
+    };
+    tokio::try_join!(pinged_in_time(&t, heart, transport, Manner::Quiet), chatty).map(drop)
+}
+
+async fn pinged_in_time(t: &Bench, heart: Heart, transport: Transport, manner: Manner) -> Outcome {
     let alice = t.user().await?;
-    let (mut device, mut before) = opened_and_connected(&t, &alice, t.opening(transport)).await?;
+    let (mut device, mut before) = opened_and_connected(t, &alice, t.opening(transport)).await?;
     let mut seen = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?.seen();
     // As many as fit into a reasonable time where the server's heartbeat is the usual one.
     let rounds = if heart.interval > Duration::from_secs(2) { 1 } else { 5 };
     for n in 1..=rounds {
         let due = before + heart.interval + PING_TOLERANCE;
-        let came = timeout(due.saturating_duration_since(Instant::now()), seen.wait_for(|seen| seen.pings >= n)).await;
         let told = || format!("the ping {n} within {:?} of the one before", heart.interval + PING_TOLERANCE);
-        expect::that(matches!(came, Ok(Ok(_))), told(), "none")?;
+        loop {
+            let step = due.saturating_duration_since(Instant::now()).min(Manner::EVERY);
+            let is_pinged = matches!(timeout(step, seen.wait_for(|seen| seen.pings >= n)).await, Ok(Ok(_)));
+            if is_pinged {
+                break;
+            }
+            expect::that(Instant::now() < due, told(), "none")?;
+            manner.behave(&mut device).await?;
+        }
         before = Instant::now();
     }
-    serves(&t, &alice, &mut device, 1).await
+    serves(t, &alice, &mut device, 1).await
 }
 
 async fn mute(t: Bench, transport: Transport) -> Outcome {
     let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    tokio::try_join!(
+        closed_in_time(&t, heart, transport, Manner::Quiet),
+        closed_in_time(&t, heart, transport, Manner::Chatty)
+    )
+    .map(drop)
+}
+
+async fn closed_in_time(t: &Bench, heart: Heart, transport: Transport, manner: Manner) -> Outcome {
     let alice = t.user().await?;
-    let (mut device, opened) = opened_and_connected(&t, &alice, t.opening(transport).mute()).await?;
-    let limit = heart.whole() + CLOSE_TOLERANCE;
-    device.expect_closed(limit.saturating_sub(opened.elapsed())).await?;
+    let (mut device, opened) = opened_and_connected(t, &alice, t.opening(transport).mute()).await?;
+    // What else a client says may count once (HEART-02).
+    let further = if manner == Manner::Chatty { heart.timeout } else { Duration::ZERO };
+    let limit = heart.whole() + further + CLOSE_TOLERANCE;
+    loop {
+        match device.next(limit.saturating_sub(opened.elapsed()).min(Manner::EVERY)).await {
+            Some(Arrival::Closed(_)) => break,
+            _ if opened.elapsed() < limit => {}
+            _ => return Err(mismatch(format!("a {manner:?} client closed within {limit:?}"), "it is still open")),
+        }
+        // It may be closed by now, which the next look tells.
+        let _ = manner.behave(&mut device).await;
+    }
     t.emit_numbered(&alice, 1, 1).await?;
     let mut next = t.connect_raw(&alice, Transport::WebSocket).await?;
     let queued = next.expect_queued().await?;

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::kit::{QUIET, acks};
+use super::kit::{
+    QUIET, acks,
+    again::{attempt, come_in, leave},
+};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -19,6 +23,8 @@ const LIFE_S: i64 = 2;
 /// How long after `exp` a connection may live, and how long after a revocation.
 const AFTER_EXPIRY: Duration = Duration::from_secs(5);
 const AFTER_REVOCATION: Duration = Duration::from_secs(2);
+/// By then a connection would be closed that should not be, for some servers wait a moment.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 pub(super) const CASES: &[Case] = &[
     over!(WebSocket, "EXPIRY-01/websocket", "a WebSocket connection ends with its token", expires)
@@ -45,6 +51,8 @@ pub(super) const CASES: &[Case] = &[
     over!(WebSocket, "REVOKE-06/websocket", "a WebSocket connection ends with its session", session_ends),
     over!(Polling, "REVOKE-06/polling", "a polling session of Engine.IO ends with its session", session_ends),
     case!("REVOKE-07/replaced", "a session that is replaced ends when it is said then", replaced),
+    over!(WebSocket, "REVOKE-08/websocket", "a session that is given to another user ends for the first", given_away),
+    over!(Polling, "REVOKE-08/polling", "so it does over polling", given_away),
 ];
 
 /// A token that expires `seconds` from now.
@@ -85,18 +93,33 @@ async fn expires_as(t: &Bench, transport: Transport, ack: bool) -> Outcome {
     let alice = t.user().await?;
     let exp = token::now() + LIFE_S;
     let auth = json!({"token": lasting(t, &alice, LIFE_S).await?, "ack": ack});
-    let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
-    device.expect_accepted().await?;
-    device.expect_silence(until_before(exp)).await?;
-    device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
+    // By the first CONNECT of a connection, or by a further one.
+    let mut devices =
+        [t.attempt_raw(t.opening(transport), Some(auth.clone())).await?, left(t, &alice, transport).await?];
+    attempt(&mut devices[1], auth).await?;
+    for device in &mut devices {
+        device.expect_accepted().await?;
+    }
+    for device in &mut devices {
+        device.expect_silence(until_before(exp)).await?;
+    }
+    for device in &mut devices {
+        device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
+    }
     t.emit_numbered(&alice, 1, 1).await?;
     let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     expect::that(queued.len() == 1, "one event", queued.len().to_string())
 }
 
+/// A connection of which this user has left the namespace.
+async fn left(t: &Bench, user: &User, transport: Transport) -> Outcome<Client> {
+    let mut device = t.connect_raw(user, transport).await?;
+    leave(&mut device).await?;
+    Ok(device)
+}
+
 async fn refresh(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let exp = token::now() + LIFE_S;
     let fresh = t.token(&alice).await?;
     let forms = [
         json!(fresh),
@@ -105,12 +128,15 @@ async fn refresh(t: Bench) -> Outcome {
         json!({"token": format!("Bearer {fresh}")}),
     ];
     let mut devices = Vec::new();
-    for form in forms {
-        let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, Transport::WebSocket).await?;
-        expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, form).await?)?;
-        devices.push(device);
+    for transport in t.transports() {
+        for form in &forms {
+            let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, transport).await?;
+            expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, form.clone()).await?)?;
+            devices.push(device);
+        }
     }
     // One that does not refresh shows when the others would have been closed.
+    let exp = token::now() + LIFE_S;
     let mut witness = connect(&t, &lasting(&t, &alice, LIFE_S).await?, Transport::WebSocket).await?;
     witness.expect_closed(until_exp(exp) + AFTER_EXPIRY + Duration::from_secs(1)).await?;
     t.emit(&t.event_for(&alice)).await?;
@@ -120,19 +146,27 @@ async fn refresh(t: Bench) -> Outcome {
     // And the fresh token's end counts from then on.
     let exp = token::now() + LIFE_S;
     let short = lasting(&t, &alice, LIFE_S).await?;
-    expect::equal("the answer", &json!({"ok": true}), &ask(&mut devices[0], json!(short)).await?)?;
-    devices[0].expect_closed(until_exp(exp) + AFTER_EXPIRY).await
+    for device in devices.iter_mut().step_by(forms.len()) {
+        expect::equal("the answer", &json!({"ok": true}), &ask(device, json!(short)).await?)?;
+    }
+    for device in devices.iter_mut().step_by(forms.len()) {
+        device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
+    }
+    Ok(())
 }
 
 async fn refused(t: Bench) -> Outcome {
-    let alice = t.user().await?;
-    let exp = token::now() + LIFE_S;
-    let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, Transport::WebSocket).await?;
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let right = t.token(&alice).await?;
     let mut wrong = vec![
         (json!(lasting(&t, &alice, -60).await?), "token_expired"),
         (json!("a.b.c"), "token_invalid"),
         (json!(17), "token_invalid"),
-        (json!(format!("{}x", t.token(&alice).await?)), "token_invalid"),
+        (json!(format!("{right}x")), "token_invalid"),
+        (json!(format!("Token {right}")), "token_invalid"),
+        (json!({"token": format!("JWT {right}")}), "token_invalid"),
+        (json!(t.token(&mallory).await?), "token_invalid"),
+        (json!({"__proto__": {"token": right}}), "token_missing"),
         (json!(""), "token_missing"),
         (json!(null), "token_missing"),
         (json!({}), "token_missing"),
@@ -141,11 +175,28 @@ async fn refused(t: Bench) -> Outcome {
         let unknown = User { session: t.session_id(), ..alice.clone() };
         wrong.push((json!(t.token(&unknown).await?), "session_invalid"));
     }
-    for (argument, code) in wrong {
-        let answer = ask(&mut device, argument.clone()).await?;
-        expect::equal(&format!("the answer to {argument}:"), &json!({"ok": false, "code": code}), &answer)?;
+    let over = async |transport| {
+        let exp = token::now() + LIFE_S;
+        let mut ends = connect(&t, &lasting(&t, &alice, LIFE_S).await?, transport).await?;
+        let mut stays = connect(&t, &right, transport).await?;
+        for device in [&mut ends, &mut stays] {
+            for (argument, code) in &wrong {
+                let answer = ask(device, argument.clone()).await?;
+                expect::equal(&format!("the answer to {argument}:"), &json!({"ok": false, "code": code}), &answer)?;
+            }
+        }
+        ends.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
+        Ok(stays)
+    };
+    let mut stay = try_join_all(t.transports().map(over)).await?;
+    for device in &mut stay {
+        device.expect_silence(A_WHILE).await?;
     }
-    device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await
+    t.emit(&t.event_for(&alice)).await?;
+    for device in &mut stay {
+        device.expect_event("record.accessed").await?;
+    }
+    Ok(())
 }
 
 async fn another_user(t: Bench) -> Outcome {
@@ -167,13 +218,21 @@ async fn revoked(t: Bench, transport: Transport) -> Outcome {
     if t.target().declares("ack") {
         devices.push(acks::connect(&t, &alice, t.opening(transport), true).await?);
     }
-    let mut stays = t.connect_raw(&other, transport).await?;
+    // On a connection the session of the last CONNECT counts.
+    let mut back = left(&t, &other, transport).await?;
+    come_in(&t, &mut back, &alice).await?;
+    devices.push(back);
+    let mut stay = [t.connect_raw(&other, transport).await?, left(&t, &alice, transport).await?];
+    come_in(&t, &mut stay[1], &other).await?;
     t.revoke_session(&alice.session).await?;
     for device in &mut devices {
         device.expect_closed(AFTER_REVOCATION).await?;
     }
     t.emit(&t.event_for(&alice)).await?;
-    stays.expect_event("record.accessed").await.map(drop)
+    for device in &mut stay {
+        device.expect_event("record.accessed").await?;
+    }
+    Ok(())
 }
 
 async fn revoked_after_refresh(t: Bench) -> Outcome {
@@ -239,17 +298,45 @@ async fn ends_at(t: &Bench, user: &User, end: i64) -> Outcome {
 async fn session_ends(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
     let (ending, end) = ending(&t, &alice, LIFE_S + 1).await?;
-    let mut stays = t.connect_raw(&alice, transport).await?;
-    let mut devices = [t.connect_raw(&ending, transport).await?, t.connect_raw(&ending, transport).await?];
-    let [one, other] = &mut devices;
-    let (one_is_silent, other_is_silent) =
-        tokio::join!(one.expect_silence(until_before(end)), other.expect_silence(until_before(end)));
-    one_is_silent.and(other_is_silent)?;
+    let mut stay = vec![t.connect_raw(&alice, transport).await?];
+    let mut devices = vec![t.connect_raw(&ending, transport).await?, t.connect_raw(&ending, transport).await?];
+    if t.target().declares("refresh") {
+        // With a token that outlives the session, and the session that the fresh token names.
+        for (devices, first, fresh) in [(&mut devices, &alice, &ending), (&mut stay, &ending, &alice)] {
+            let mut device = t.connect_raw(first, transport).await?;
+            expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(fresh).await?)).await?)?;
+            devices.push(device);
+        }
+    }
+    try_join_all(devices.iter_mut().map(|device| device.expect_silence(until_before(end)))).await?;
     for device in &mut devices {
         device.expect_closed(until_exp(end) + AFTER_EXPIRY).await?;
     }
     t.emit(&t.event_for(&alice)).await?;
-    stays.expect_event("record.accessed").await.map(drop)
+    for device in &mut stay {
+        device.expect_event("record.accessed").await?;
+    }
+    Ok(())
+}
+
+/// The session is another user's from now on, who may be let in by it at once.
+async fn given_away(t: Bench, transport: Transport) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let other = t.user_named(&alice.id).await?;
+    let mut devices = vec![t.connect_raw(&alice, transport).await?, left(&t, &other, transport).await?];
+    come_in(&t, &mut devices[1], &alice).await?;
+    let mut stays = t.connect_raw(&other, transport).await?;
+    let bobs = User { session: alice.session.clone(), ..bob };
+    t.open_session(&bobs, None).await?;
+    for device in &mut devices {
+        device.expect_closed(AFTER_REVOCATION).await?;
+    }
+    let mut comes = t.connect_raw(&bobs, transport).await?;
+    for (user, device) in [(&alice, &mut stays), (&bobs, &mut comes)] {
+        t.emit(&t.event_for(user)).await?;
+        device.expect_event("record.accessed").await?;
+    }
+    Ok(())
 }
 
 async fn replaced(t: Bench) -> Outcome {

@@ -98,6 +98,7 @@ async fn join_events(t: Bench) -> Outcome {
     let mut alices =
         [t.connect_raw(&alice, Transport::WebSocket).await?, t.connect_raw(&alice, Transport::WebSocket).await?];
     let id = &alice.id;
+    let own = t.token(&mallory).await?;
     let rooms = [
         "{id}",
         "user {id}",
@@ -118,6 +119,8 @@ async fn join_events(t: Bench) -> Outcome {
             for argument in [
                 json!({"userId": id, "room": id, "id": id, "user": id, "targetUserId": id, "sub": id}),
                 json!({"userId": id, "user": {"id": id, "userId": id}, "room": rooms[1], "rooms": rooms, "channel": rooms[2]}),
+                // As somebody who has a right to be here.
+                json!({"token": own, "userId": id, "sub": id, "room": rooms[1]}),
                 json!(rooms),
             ] {
                 device.emit(name, vec![argument]).await?;

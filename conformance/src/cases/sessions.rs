@@ -27,6 +27,7 @@ pub(super) const CASES: &[Case] = &[
         .also(&["AUTH-15"]),
     case!("AUTH-40/cookie", "a token in a cookie is not a token", in_cookie),
     case!("AUTH-40/headers", "nor is one in another header or as a subprotocol", in_headers),
+    case!("AUTH-40/payload", "nor is one in another member of the CONNECT payload", in_payload),
     case!(
         "EMIT-05/replaced",
         "a session that is replaced is its new user's, and no longer the old one's",
@@ -191,6 +192,29 @@ async fn in_headers(t: Bench) -> Outcome {
         // A client may take it amiss that none of its subprotocols was chosen.
         Err(_) => Ok(()),
     }
+}
+
+/// Where other servers look for it, and where a reader of JSON might put it as if it stood in the right place.
+async fn in_payload(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice).await?;
+    let bearer = format!("Bearer {token}");
+    for transport in t.transports() {
+        for payload in [
+            json!({"__proto__": {"token": token}}),
+            json!({"token": null, "__proto__": {"token": token}}),
+            json!({"constructor": {"prototype": {"token": token}}}),
+            json!({"auth": {"token": token}, "query": {"token": token}, "data": {"token": token}}),
+            json!({"Token": token, "TOKEN": token, "token ": token, "to\u{200b}ken": token}),
+            json!({"jwt": token, "access_token": token, "accessToken": token, "authToken": token}),
+            json!({"authorization": bearer, "Authorization": bearer, "headers": {"authorization": bearer}}),
+        ] {
+            let mut device = t.attempt_raw(t.opening(transport), Some(payload.clone())).await?;
+            let refused = device.expect_refused().await;
+            refused.map_err(|fault| fault.of(format!("for the payload {payload}")))?;
+        }
+    }
+    Ok(())
 }
 
 async fn replaced_user(t: Bench) -> Outcome {

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
-use super::kit::QUIET;
+use super::kit::{
+    QUIET,
+    again::{come_in, leave},
+    numbers::receives,
+};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -52,10 +56,11 @@ pub(super) const CASES: &[Case] = &[
         silent
     ),
     over!(Upgraded, "TRANS-09/silent-upgraded", "so is one that upgrades and never sends it", silent),
+    case!("TRANS-08/after-refusal", "a CONNECT that was refused does not count as the first", after_refusal),
     over!(
         WebSocket,
         "TRANS-09/refused",
-        "a connection whose CONNECT was refused is closed within 10 s",
+        "a connection whose CONNECT was refused, there or elsewhere, is closed within 10 s",
         refused_is_closed
     ),
     over!(Polling, "TRANS-09/refused-polling", "so is a polling session", refused_is_closed),
@@ -77,7 +82,11 @@ pub(super) const CASES: &[Case] = &[
     ),
     over!(Polling, "TRANS-14/again-polling", "so it may over polling", comes_again),
     case!("TRANS-15/many", "each of many packets in one POST counts", many_in_one_post).needs(POLLING),
+    case!("TRANS-15/large", "so does each of a few that are as large as maxPayload together", large_in_one_post)
+        .needs(POLLING),
     case!("TRANS-15/chunked", "a POST counts however HTTP delimits it", chunked_posts).needs(POLLING),
+    over!(WebSocket, "TRANS-16/websocket", "a message of maxPayload bytes is taken", just_not_too_large),
+    over!(Polling, "TRANS-16/polling", "so it is over polling", just_not_too_large),
 ];
 
 async fn open_packet(t: Bench) -> Outcome {
@@ -161,8 +170,13 @@ async fn other_namespaces(t: Bench) -> Outcome {
 }
 
 async fn other_namespace(t: Bench, namespace: &str) -> Outcome {
+    refused_at(&t, Transport::WebSocket, namespace).await.map(drop)
+}
+
+/// A connection whose only CONNECT was for this namespace.
+async fn refused_at(t: &Bench, transport: Transport, namespace: &str) -> Outcome<Wire> {
     let alice = t.user().await?;
-    let mut wire = t.open(t.opening(Transport::WebSocket)).await?;
+    let mut wire = t.open(t.opening(transport)).await?;
     let connect = Packet::new(Kind::Connect, namespace, Some(json!({"token": t.token(&alice).await?})));
     send(&wire, &format!("4{}", connect.encode())).await?;
     let answer = wire.receive(PROMPTLY).await;
@@ -173,7 +187,8 @@ async fn other_namespace(t: Bench, namespace: &str) -> Outcome {
     let refused = answer.as_ref().is_ok_and(|it| it.kind == Kind::ConnectError && it.namespace == namespace);
     let accepted = answer.is_ok_and(|it| it.kind == Kind::Connect);
     let said = if accepted { format!("the CONNECT was accepted: {text}") } else { text.clone() };
-    expect::that(refused, format!("a CONNECT_ERROR for {namespace}"), said)
+    expect::that(refused, format!("a CONNECT_ERROR for {namespace}"), said)?;
+    Ok(wire)
 }
 
 async fn malformed(t: Bench) -> Outcome {
@@ -280,9 +295,27 @@ async fn silent(t: Bench, transport: Transport) -> Outcome {
 }
 
 async fn refused_is_closed(t: Bench, transport: Transport) -> Outcome {
-    let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "x"}))).await?;
-    device.expect_refused().await?;
-    device.expect_closed(UNAUTHENTICATED).await
+    let by_its_token = async {
+        let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "x"}))).await?;
+        device.expect_refused().await?;
+        device.expect_closed(UNAUTHENTICATED).await
+    };
+    let by_namespace =
+        async |namespace| closed(&mut refused_at(&t, transport, namespace).await?, UNAUTHENTICATED).await;
+    tokio::try_join!(by_its_token, by_namespace("/"), by_namespace("/elsewhere")).map(drop)
+}
+
+async fn after_refusal(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    for transport in t.transports() {
+        let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "x"}))).await?;
+        device.expect_refused().await?;
+        come_in(&t, &mut device, &alice).await?;
+        t.emit_numbered(&alice, 1, 1).await?;
+        receives(&mut device, [1]).await?;
+        device.disconnect().await;
+    }
+    Ok(())
 }
 
 async fn left(t: Bench, transport: Transport) -> Outcome {
@@ -303,26 +336,6 @@ async fn left(t: Bench, transport: Transport) -> Outcome {
     returns.expect_silence((left + UNAUTHENTICATED).saturating_duration_since(tokio::time::Instant::now())).await?;
     t.emit_numbered(&bob, 1, 1).await?;
     returns.expect_event("record.accessed").await.map(drop)
-}
-
-/// Leaves the namespace, and waits until the server has read it.
-async fn leave(device: &mut Client) -> Outcome {
-    let Some(wire) = device.wire() else { return Ok(()) };
-    send(wire, "41/notifications,").await?;
-    // The answer shows that the server has read what was before.
-    send(wire, "40/elsewhere,").await?;
-    let answer = wire.receive(PROMPTLY).await;
-    let read = matches!(&answer, Some(Incoming::Message(text)) if text.starts_with("4/elsewhere,"));
-    expect::that(read, "a CONNECT_ERROR for /elsewhere", format!("{answer:?}"))
-}
-
-/// Sends a CONNECT on a connection that there is, and is let in.
-async fn come_in(t: &Bench, device: &mut Client, user: &User) -> Outcome {
-    let connect = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(user).await?})));
-    if let Some(wire) = device.wire() {
-        send(wire, &format!("4{}", connect.encode())).await?;
-    }
-    device.expect_accepted().await
 }
 
 /// Several times, for whoever leaves takes some time to have left.
@@ -362,6 +375,46 @@ async fn many_in_one_post(t: Bench) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Three events that nobody knows, and a question behind them, which is answered if they were taken.
+async fn large_in_one_post(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    let limit = limit(&mut device)?;
+    let third = padded((limit - 100) / 3);
+    if let Some(wire) = device.wire() {
+        send(wire, &[&*third, &third, &third, r#"42/notifications,7["ping"]"#].join("\u{1e}")).await?;
+    }
+    match device.next(PROMPTLY).await {
+        Some(Arrival::Ack { id: 7, args }) if args == [json!("pong")] => Ok(()),
+        other => Err(mismatch("the pong behind the large packets", format!("{other:?}"))),
+    }
+}
+
+async fn just_not_too_large(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    let largest = padded(limit(&mut device)?);
+    if let Some(wire) = device.wire() {
+        send(wire, &largest).await?;
+    }
+    let answer = device.call("ping", vec![]).await?;
+    expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
+}
+
+/// What is announced as `maxPayload`, or as much of it as a case can send in reasonable time.
+fn limit(device: &mut Client) -> Outcome<usize> {
+    let announced = device.wire().map_or(0, |wire| wire.handshake.max_payload);
+    let limit = usize::try_from(announced).unwrap_or(usize::MAX).min(4 << 20);
+    expect::that(limit > 1_000, "a maxPayload that an event fits into", announced.to_string())?;
+    Ok(limit)
+}
+
+/// An event that nobody knows, as a packet of so many bytes.
+fn padded(bytes: usize) -> String {
+    let (begin, end) = (r#"42/notifications,["x",""#, r#""]"#);
+    format!("{begin}{}{end}", "x".repeat(bytes - begin.len() - end.len()))
 }
 
 /// A CONNECT and an event, in bodies whose length no header tells.

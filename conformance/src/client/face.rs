@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     library::Library,
@@ -299,6 +299,31 @@ impl Client {
         }
     }
 
+    /// As [`Client::acknowledge`], with bytes as the argument, and so with an attachment.
+    ///
+    /// # Errors
+    /// Where it did not ask, or the connection is gone.
+    pub async fn acknowledge_with_bytes(&mut self, delivery: &Delivery) -> Outcome {
+        let id = delivery.ack.ok_or_else(|| mismatch("an event that asks for an acknowledgement", "it does not"))?;
+        self.send_bytes(format!("461-{NAMESPACE},{id}{}", json!([attached()]))).await
+    }
+
+    /// Sends an event with bytes as its argument, and so with an attachment, over the raw wire. With an id it asks for an acknowledgement.
+    ///
+    /// # Errors
+    /// Where the connection is gone.
+    pub async fn emit_bytes(&mut self, name: &str, id: Option<u64>) -> Outcome {
+        let id = id.map(|id| id.to_string()).unwrap_or_default();
+        self.send_bytes(format!("451-{NAMESPACE},{id}{}", json!([name, attached()]))).await
+    }
+
+    async fn send_bytes(&self, packet: String) -> Outcome {
+        match &self.link {
+            Link::Wire(wire) => wire.send_with_attachment(&packet).await.map_err(|error| gone("an attachment", error)),
+            Link::Library(_) => Err(inconclusive("what rust_socketio sends is its own affair")),
+        }
+    }
+
     /// Fetches what comes next, over polling, and nothing after it.
     ///
     /// # Errors
@@ -350,6 +375,11 @@ impl Client {
             Link::Library(library) => library.disconnect().await,
         }
     }
+}
+
+/// What stands for the first attachment among arguments.
+fn attached() -> Value {
+    json!({"_placeholder": true, "num": 0})
 }
 
 fn gone(name: &str, error: impl std::fmt::Display) -> Fault {

@@ -1,7 +1,7 @@
 //! Engine.IO over HTTP long-polling: one GET always in flight, a POST for each packet sent.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -24,8 +24,24 @@ pub(super) struct Poller {
     url: String,
     headers: Vec<(String, String)>,
     transcript: Transcript,
-    resting: Arc<AtomicBool>,
+    rest: Arc<Rest>,
     loop_: Background,
+}
+
+/// From when on to poll no more.
+#[derive(Debug, Default)]
+struct Rest {
+    now: AtomicBool,
+    /// From an answer on that has this text.
+    after: OnceLock<String>,
+}
+
+impl Rest {
+    fn heard(&self, answer: &str) {
+        if self.after.get().is_some_and(|text| answer.contains(text)) {
+            self.now.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// Opens a session and begins to poll.
@@ -46,18 +62,18 @@ pub(super) async fn open(
     let handshake: Handshake =
         serde_json::from_str(&json).map_err(|error| WireError::Protocol(format!("open packet: {error}")))?;
     let url = opening.url("polling", Some(&handshake.sid));
-    let resting = Arc::new(AtomicBool::new(false));
+    let rest = Arc::<Rest>::default();
     let poll = Poll {
         http: http.clone(),
         url: url.clone(),
         headers: opening.headers.clone(),
         transcript: transcript.clone(),
-        resting: Arc::clone(&resting),
+        rest: Arc::clone(&rest),
         answers_pings: opening.answers_pings,
         telling,
     };
     let loop_ = Background::spawn(poll.run(packets.collect()));
-    let poller = Poller { http, url, headers: opening.headers.clone(), transcript: transcript.clone(), resting, loop_ };
+    let poller = Poller { http, url, headers: opening.headers.clone(), transcript: transcript.clone(), rest, loop_ };
     Ok((handshake, poller))
 }
 
@@ -69,7 +85,13 @@ impl Poller {
 
     /// Polls no more once the pending GET has returned.
     pub(super) fn rest(&self) {
-        self.resting.store(true, Ordering::Release);
+        self.rest.now.store(true, Ordering::Release);
+    }
+
+    /// Polls no more once an answer has had this text.
+    pub(super) fn rest_after(&self, text: &str) {
+        // A second text would be a case that does not know what it waits for.
+        let _ = self.rest.after.set(text.to_owned());
     }
 
     /// The same, and waits for that, which the server's `noop` brings about.
@@ -84,7 +106,7 @@ struct Poll {
     url: String,
     headers: Vec<(String, String)>,
     transcript: Transcript,
-    resting: Arc<AtomicBool>,
+    rest: Arc<Rest>,
     answers_pings: bool,
     telling: Telling,
 }
@@ -94,7 +116,7 @@ impl Poll {
         if self.deliver(first).await.is_err() {
             return;
         }
-        while !self.resting.load(Ordering::Acquire) {
+        while !self.rest.now.load(Ordering::Acquire) {
             let request = with_headers(self.http.get(&self.url), &self.headers);
             let answer = match request.send().await.map_err(io) {
                 Ok(response) => ok_body(response, &self.transcript).await,
@@ -103,6 +125,7 @@ impl Poll {
             let end = match answer {
                 Ok(body) => {
                     self.telling.polled();
+                    self.rest.heard(&body);
                     self.deliver(EnginePacket::decode_payload(&body)).await
                 }
                 Err(error) => Err(error.to_string()),

@@ -272,6 +272,13 @@ impl Wire {
         }
     }
 
+    /// Polls no more once an answer has had this text: whatever a further poll would tell the server, it is not told. Nothing on a WebSocket.
+    pub fn rest_after(&self, text: &str) {
+        if let Link::Polling(poller) = &self.link {
+            poller.rest_after(text);
+        }
+    }
+
     /// Sends the text of one Engine.IO packet, right or wrong.
     ///
     /// # Errors
@@ -307,6 +314,20 @@ impl Wire {
         match &self.link {
             Link::Polling(poller) => limited(poller.post(bytes)).await,
             Link::WebSocket(sender) => limited(sender.send_binary(bytes)).await,
+        }
+    }
+
+    /// Sends a packet that announces one attachment, and the attachment: three bytes.
+    ///
+    /// # Errors
+    /// As for [`Wire::send`].
+    pub async fn send_with_attachment(&self, packet: &str) -> Result<(), WireError> {
+        match &self.link {
+            Link::Polling(poller) => limited(poller.post(EnginePacket::encode_payload(&[packet, "bAQID"]))).await,
+            Link::WebSocket(sender) => {
+                limited(sender.send_text(packet)).await?;
+                limited(sender.send_binary(vec![1, 2, 3])).await
+            }
         }
     }
 

@@ -5,9 +5,10 @@ import { auth } from './auth.js';
 import { delivery } from './delivery.js';
 import { further } from './further.js';
 import { http } from './http.js';
+import { lines } from './lines.js';
 import { right } from './right.js';
 import { strict } from './strict.js';
 import { surface } from './surface.js';
 import { upgraded } from './upgraded.js';
 
-export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...upgraded, ...surface, ...right];
+export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...upgraded, ...surface, ...lines, ...right];

@@ -1,6 +1,7 @@
 //! What the stories of several areas use. Cases know the kit, and never one another.
 
 pub(crate) mod acks;
+pub(crate) mod again;
 pub(crate) mod control;
 pub(crate) mod numbers;
 pub(crate) mod outage;

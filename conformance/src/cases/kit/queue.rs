@@ -6,7 +6,7 @@ use super::numbers::numbered;
 use crate::{
     bench::{Bench, User},
     client::{Client, Transport},
-    expect::{self, Outcome, inconclusive},
+    expect::{self, Fault, Outcome, inconclusive},
     redis::inspect::Damage,
 };
 
@@ -44,7 +44,6 @@ pub(crate) async fn finds_nothing(t: &Bench, user: &User) -> Outcome<Client> {
 
 /// Whether one entry could be damaged so, of a queue whose events all have this text.
 pub(crate) async fn damages_one(t: &Bench, text: &str, damage: Damage) -> Outcome<bool> {
-    let harness = |error: redis::RedisError| inconclusive(format!("looking into Redis: {error}"));
     let mut redis = t.database()?.view().await.map_err(harness)?;
     // One collection alone: where the events' bodies stand beside a list of their ids, that they are damaged together is no damage of one.
     for (name, key) in redis.holding(text).await.map_err(harness)? {
@@ -55,6 +54,36 @@ pub(crate) async fn damages_one(t: &Bench, text: &str, damage: Damage) -> Outcom
     }
     t.transcript().note(format!("no entry could be damaged with {damage:?}"));
     Ok(false)
+}
+
+/// Queues five events for the user, and damages one of them so, where that can be done.
+pub(crate) async fn damages_one_of_five(t: &Bench, user: &User, damage: Damage) -> Outcome<bool> {
+    let mark = t.random(16);
+    for n in 1..=5 {
+        let metadata = json!({"targetUserId": user.id, "n": n, "mark": mark});
+        t.emit(&t.event_for(user).metadata(metadata)).await?;
+    }
+    damages_one(t, &mark, damage).await
+}
+
+/// Where none could be damaged in any way, as in a store that keeps each event under a key of its own.
+pub(crate) fn none_was_damaged() -> Fault {
+    inconclusive("no key with the events is a list, stream, sorted set or hash that could be damaged")
+}
+
+/// Which of the five was damaged depends on the structure that the target chose; the rest is complete and in order. What is still an object
+/// with most of an event in it may be delivered.
+pub(crate) fn all_but_one(payloads: &[Value], damage: Damage) -> Outcome {
+    let numbers: Vec<_> = payloads.iter().filter_map(|payload| payload["metadata"]["n"].as_u64()).collect();
+    let without = |gone: u64| numbers.iter().copied().filter(|n| *n != gone).eq((1..=5).filter(|n| *n != gone));
+    let most = if damage.leaves_most() { 5 } else { 4 };
+    let right = (1..=5).any(without) && payloads.len() <= most;
+    expect::that(right, "four of the five events, in order", format!("{numbers:?} in {} payloads", payloads.len()))
+}
+
+/// Redis, and not the server, has failed.
+pub(crate) fn harness(error: redis::RedisError) -> Fault {
+    inconclusive(format!("looking into Redis: {error}"))
 }
 
 /// The user has received nothing so far: the first thing to find on connect is what is emitted now.
