@@ -86,6 +86,11 @@ class StrictPacket(packet.Packet):
             raise ValueError("no packet of Socket.IO")
         return attachments
 
+    @classmethod
+    def reconstruct_binary(cls, data: Any, attachments: list[bytes]) -> Any:
+        """No bytes that a client sends are used, and the numbers of their places are no whole ones here (`JSON`)."""
+        return data
+
     def _is_sound(self, attachments: int) -> bool:
         kind, data = self.packet_type, self.data
         if (attachments > 0) != (kind in (packet.BINARY_EVENT, packet.BINARY_ACK)):
