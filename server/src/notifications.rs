@@ -79,6 +79,10 @@ pub trait Deliver: Send + Sync + 'static {
     /// ([`Deliver::asks_store`]) once they have taken all else.
     fn owe(&self, _room: &str) {}
 
+    /// Notes whether the queue that is owed to plain clients of the room is free, and on its way to nobody any more: then it comes before
+    /// what they have missed since.
+    fn owed_is_free(&self, _room: &str, _is_free: bool) {}
+
     /// Whether some clients of the room have taken all that they were handed, while the store has more for them; then
     /// the newest entry of the queue that every one of these was given.
     fn asks_store(&self, _room: &str) -> Option<EntryId> {
@@ -193,10 +197,11 @@ impl NotificationsService {
         let service = Self(Arc::new(Inner { rules, queue, acks, deliver, peers, users, drains }));
         let inner = Arc::downgrade(&service.0);
         service.0.drains.on_release(Box::new(move |user| {
-            if let Some(inner) = inner.upgrade()
-                && !user.tell_released()
-            {
-                Self(inner).catch_up_later(user);
+            if let Some(inner) = inner.upgrade() {
+                inner.deliver.owed_is_free(&user.room, true);
+                if !user.tell_released() {
+                    Self(inner).catch_up_later(user);
+                }
             }
         }));
         service
@@ -518,12 +523,18 @@ impl Inner {
             self.deliver.give_kept(&user.room, &backlog);
             return Ok(true);
         }
-        let Some((entries, drain)) = self.drains.begin(user).await? else { return Ok(false) };
+        let begun = self.drains.begin(user).await;
+        if !matches!(begun, Ok(Some(_))) {
+            // Nothing that is live waits for it then.
+            self.deliver.owed_is_free(&user.room, false);
+        }
+        let Some((entries, drain)) = begun? else { return Ok(false) };
         let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
         let more = may_have_more(&entries);
         let payloads: Vec<&str> =
             entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
         self.deliver.give_queue(&user.room, &payloads, newest, more, drain.when_sent());
+        self.deliver.owed_is_free(&user.room, false);
         Ok(true)
     }
 

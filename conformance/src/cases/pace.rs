@@ -37,7 +37,7 @@ const HELD_UP: Duration = Duration::from_secs(5);
 /// So much of a large queue has passed: it is on its way, and far from over.
 const ON_ITS_WAY: u64 = 50_000;
 /// The least that a large queue takes on the wire.
-const LARGE_QUEUE: u64 = (CAP * LARGE_TEXT) as u64;
+const LARGE_QUEUE: usize = CAP * LARGE_TEXT;
 
 const ACK: &[Need] = &[Need::Capability("ack")];
 const ACK_AND_POLLING: &[Need] = &[Need::Capability("ack"), Need::Capability("polling")];
@@ -97,6 +97,9 @@ pub(super) const CASES: &[Case] = &[
         closed_for_what_it_says
     ),
     over!(Polling, "SLOW-08/closed-polling", "so it is where a polling device is", closed_for_what_it_says),
+    case!("SLOW-08/behind", "one that comes back to a device comes before what waits for that", behind_what_waits)
+        .needs(&[Need::Setting("queue_max_events")])
+        .also(&["ORDER-01"]),
     case!(
         "CLUSTER-03/on-its-way",
         "nor is one that is on its way to a device handed over at the other node",
@@ -276,7 +279,7 @@ async fn breaks_under_way(t: &Bench, user: &User, transport: Transport) -> Outco
     under_way(&line).await?;
     line.cut();
     drop(device);
-    if !may_be_over(t, &line).await? {
+    if !may_be_over(t, &line, LARGE_QUEUE).await? {
         return Ok(true);
     }
     let mut next = t.connect_raw(user, Transport::WebSocket).await?;
@@ -297,10 +300,10 @@ async fn under_way(line: &Proxy) -> Outcome {
 
 /// Whether the operating system may have taken all of a large queue: it does on machines with large send buffers, where the server sets
 /// none.
-async fn may_be_over(t: &Bench, line: &Proxy) -> Outcome<bool> {
+async fn may_be_over(t: &Bench, line: &Proxy, bytes: usize) -> Outcome<bool> {
     let room = kernel_takes().await.map_err(|error| inconclusive(format!("how much the kernel takes: {error}")))?;
     t.transcript().note(format!("{} bytes have passed, and the kernel takes {room} at the most", line.carried()));
-    Ok(line.carried() + room >= LARGE_QUEUE)
+    Ok(line.carried() + room >= bytes as u64)
 }
 
 /// The queue as the next device gets it, over a good line.
@@ -365,7 +368,7 @@ async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport, going: G
             args.into_iter().next().and_then(|array| array.as_array().cloned()).unwrap_or_default()
         }
         Some(some) => return Err(mismatch("the queue or nothing", format!("{some:?}"))),
-        None if may_be_over(t, &line).await? => return Ok(()),
+        None if may_be_over(t, &line, LARGE_QUEUE).await? => return Ok(()),
         None => whole_queue(t, &alice).await?,
     };
     drop(still_open);
@@ -376,6 +379,41 @@ async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport, going: G
     nothing_queued(t, &alice, CAP + 2).await
 }
 
+/// A device takes nothing while events wait for it, and so does another that has the queue and is closed.
+async fn behind_what_waits(t: Bench) -> Outcome {
+    const QUEUE: usize = 55;
+    const LAST: usize = QUEUE + 20;
+    let t = t.own_server(&[("queue_max_events", "200")]).await?;
+    let alice = user_with_queue(&t, QUEUE, LARGE_TEXT).await?;
+    let (mut slow, slow_line) = attempt(&t, &alice, Transport::WebSocket, false, BRISK / 4).await?;
+    under_way(&slow_line).await?;
+    let (mut other, line) = attempt(&t, &alice, Transport::WebSocket, false, 0).await?;
+    other.expect_accepted().await?;
+    line.black_hole();
+    for n in QUEUE + 1..=LAST {
+        t.emit(&sized(&t, &alice, n, LARGE_TEXT)).await?;
+    }
+    if let Some(wire) = slow.wire() {
+        let said = wire.send("42/notifications,{").await;
+        said.map_err(|error| inconclusive(format!("it cannot break the protocol: {error}")))?;
+    }
+    slow.expect_closed(ARRIVES).await?;
+    // Not at once, so that the server has seen the end of the one before the other has taken what it was handed.
+    line.pace(2 * BRISK);
+    line.restore();
+    t.emit_numbered(&alice, LAST + 1, LAST + 1).await?;
+    let came = up_to(&mut other, LAST as u64 + 1, ARRIVES).await?;
+    let (queued, live): (Vec<_>, Vec<_>) = came.iter().copied().partition(|it| it.queued);
+    in_order(&live)?;
+    in_order(&queued)?;
+    let missing = (1..=LAST as u64).find(|n| !came.iter().any(|it| it.n == *n));
+    match missing {
+        Some(1) if may_be_over(&t, &slow_line, QUEUE * LARGE_TEXT).await? => Ok(()),
+        Some(n) => Err(mismatch(format!("the {LAST} events"), format!("{n} is missing"))),
+        None => Ok(()),
+    }
+}
+
 /// How the events of the burst were answered.
 #[derive(Debug, Default)]
 struct Burst {
@@ -384,7 +422,7 @@ struct Burst {
     last: u64,
 }
 
-/// Emits batches of 100 events of 1 kB until some had to wait.
+/// Emits batches of 100 events of 1 kB until some had to wait, and one more, of which the cap leaves half.
 async fn burst(t: &Bench, user: &User) -> Outcome<Burst> {
     const BATCH: usize = 100;
     const BATCHES: usize = 120;
@@ -394,11 +432,12 @@ async fn burst(t: &Bench, user: &User) -> Outcome<Burst> {
         let answer = t.control("POST", "/events/batch", &Value::Array(events)).await?;
         answer.expect_status(202)?;
         let answers = answer.json();
+        let is_last = !burst.queued.is_empty();
         for (at, answer) in answers.as_array().into_iter().flatten().enumerate() {
             burst.last = (first + at) as u64;
             if answer["delivery"] == "live" { burst.live.push(burst.last) } else { burst.queued.push(burst.last) }
         }
-        if !burst.queued.is_empty() {
+        if is_last {
             return Ok(burst);
         }
     }
@@ -420,6 +459,13 @@ async fn catches_up(t: Bench, transport: Transport, ack: bool) -> Outcome {
     expect::that(missing.is_empty(), told, format!("{} missing, first {:?}", missing.len(), missing.first()))?;
     let further = came.iter().any(|it| it.queued);
     expect::that(further, "what had to wait in a queued.events on the same connection", "none")?;
+    if ack {
+        // Of several, one may tell again what the one before has told: its acknowledgement was on its way (ACK-12).
+        let lost = burst.last - came.len() as u64;
+        let told: Vec<_> = came.iter().filter(|it| it.lost > 0).map(|it| it.lost).collect();
+        let adds_up = told.iter().sum::<u64>() >= lost && told.iter().all(|told| *told <= lost);
+        expect::that(adds_up, format!("queued.events that tells of {lost} lost events"), format!("{told:?}"))?;
+    }
     let next = usize::try_from(burst.last).map_err(|_| inconclusive("too many events"))? + 1;
     t.emit_numbered(&alice, next, next).await?;
     exactly(&up_to(&mut device, next as u64, HELD_UP).await?, [next])?;

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle};
+use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::timeout};
 use uuid::Uuid;
 
-use super::users::User;
+use super::users::{Flight, User};
 use crate::model::{EntryId, OfflineQueue, Queued, Sent, StoreError};
 
 /// How long to wait before the store is asked again.
@@ -19,6 +19,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How often other nodes are told that a queue is still on its way: several times in the time that they believe it.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a queue that is asked for waits until what clients were sent of it is removed. Then whoever asks has to ask again.
+const REMOVED_WITHIN: Duration = Duration::from_millis(500);
 
 /// How many removals are gathered at most.
 const AT_ONCE: usize = 1_024;
@@ -33,7 +36,14 @@ pub(crate) struct Drains(Arc<Inner>);
 struct Inner {
     queue: Arc<dyn OfflineQueue>,
     released: OnceLock<Released>,
-    removals: OnceLock<mpsc::UnboundedSender<(Arc<str>, EntryId)>>,
+    removals: OnceLock<mpsc::UnboundedSender<Removal>>,
+}
+
+/// Of an event that was sent. It is under way until the flight is dropped.
+struct Removal {
+    user_id: Arc<str>,
+    entry: EntryId,
+    flight: Flight,
 }
 
 impl Drains {
@@ -47,8 +57,12 @@ impl Drains {
         self.0.released.set(released).ok();
     }
 
-    /// Reads a queue that nobody else is given meanwhile, on whatever node. `None` where somebody else is.
+    /// Reads a queue that nobody else is given meanwhile, on whatever node. `None` where somebody else is, or where it still has what a
+    /// client was sent.
     pub(crate) async fn begin(&self, user: &Arc<User>) -> Result<Option<(Vec<Queued>, Drain)>, StoreError> {
+        if timeout(REMOVED_WITHIN, user.removed()).await.is_err() {
+            return Ok(None);
+        }
         if !user.begins_to_drain() {
             return Ok(None);
         }
@@ -83,29 +97,31 @@ impl Drains {
     /// What is to be called when a transport has taken an event of a user's that was stored.
     pub(crate) fn removes(&self, user: &Arc<User>, entry: EntryId) -> Sent {
         let (drains, user) = (self.clone(), user.clone());
-        Arc::new(move || drains.remove(user.id.clone(), entry))
+        Arc::new(move || drains.remove(&user, entry))
     }
 
     /// Removes an entry, and does not wait. Many at a time go in one step.
-    fn remove(&self, user_id: Arc<str>, entry: EntryId) {
+    fn remove(&self, user: &Arc<User>, entry: EntryId) {
         let sender = self.0.removals.get_or_init(|| {
             let (sender, removals) = mpsc::unbounded_channel();
             tokio::spawn(remove_gathered(self.0.queue.clone(), removals));
             sender
         });
         // The task ends with the runtime, and everything else then, too.
-        sender.send((user_id, entry)).ok();
+        sender.send(Removal { user_id: user.id.clone(), entry, flight: user.removes() }).ok();
     }
 }
 
-async fn remove_gathered(queue: Arc<dyn OfflineQueue>, mut removals: mpsc::UnboundedReceiver<(Arc<str>, EntryId)>) {
+async fn remove_gathered(queue: Arc<dyn OfflineQueue>, mut removals: mpsc::UnboundedReceiver<Removal>) {
     let mut gathered = Vec::new();
     while removals.recv_many(&mut gathered, AT_ONCE).await > 0 {
-        let mut by_user: HashMap<Arc<str>, Vec<EntryId>> = HashMap::new();
-        for (user_id, entry) in gathered.drain(..) {
-            by_user.entry(user_id).or_default().push(entry);
+        let mut by_user: HashMap<Arc<str>, (Vec<EntryId>, Vec<Flight>)> = HashMap::new();
+        for Removal { user_id, entry, flight } in gathered.drain(..) {
+            let (ids, flights) = by_user.entry(user_id).or_default();
+            ids.push(entry);
+            flights.push(flight);
         }
-        for (user_id, ids) in by_user {
+        for (user_id, (ids, _flights)) in by_user {
             remove(&*queue, &user_id, &ids, None).await;
         }
     }

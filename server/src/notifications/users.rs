@@ -5,7 +5,10 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,8 +43,10 @@ pub(crate) struct User {
     pub(crate) room: String,
     lock: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
-    /// Told when nothing is in flight any more.
-    landed: Notify,
+    /// Stored events that connections were handed and their transports have not taken.
+    in_flight: UnderWay,
+    /// Stored events that were taken, until they are out of the store.
+    removing: UnderWay,
     /// Told when the queue is on its way no more.
     released: Notify,
     users: Users,
@@ -49,8 +54,6 @@ pub(crate) struct User {
 
 #[derive(Default)]
 struct State {
-    /// How many stored events connections were handed that their transports have not taken.
-    in_flight: usize,
     /// Whether the queue is on its way from this node.
     drains: bool,
     /// Whether a task reads for clients what the store has for them.
@@ -67,8 +70,18 @@ pub(crate) struct UserGuard {
     pub(crate) user: Arc<User>,
 }
 
-/// A stored event on its way. Dropped when it has arrived, or never will.
-pub(super) struct Flight(Arc<User>);
+/// How many events are on some way, and who waits until none is.
+#[derive(Default)]
+struct UnderWay {
+    events: AtomicUsize,
+    none: Notify,
+}
+
+/// An event on its way. Dropped when it has arrived, or never will.
+pub(super) struct Flight {
+    user: Arc<User>,
+    way: fn(&User) -> &UnderWay,
+}
 
 impl Users {
     pub(super) fn new(rules: Arc<dyn Rules>) -> Self {
@@ -87,7 +100,8 @@ impl Users {
             room: self.0.rules.room(id),
             lock: Arc::default(),
             state: Mutex::default(),
-            landed: Notify::new(),
+            in_flight: UnderWay::default(),
+            removing: UnderWay::default(),
             released: Notify::new(),
             users: self.clone(),
         });
@@ -125,20 +139,22 @@ impl User {
 
     /// Counts a stored event that connections are handed.
     pub(super) fn takes_off(self: &Arc<Self>) -> Flight {
-        self.state().in_flight += 1;
-        Flight(self.clone())
+        Flight::begin(self, |user| &user.in_flight)
     }
 
     /// Completes when no stored event is in flight, so that a connect can wait until there are none.
     pub(super) async fn landed(&self) {
-        loop {
-            // Before the look, so that what lands in between is noticed.
-            let landed = self.landed.notified();
-            if self.state().in_flight == 0 {
-                return;
-            }
-            landed.await;
-        }
+        self.in_flight.done().await;
+    }
+
+    /// Counts a stored event that was taken and is to be removed.
+    pub(super) fn removes(self: &Arc<Self>) -> Flight {
+        Flight::begin(self, |user| &user.removing)
+    }
+
+    /// Completes when the store has nothing any more that was taken.
+    pub(super) async fn removed(&self) {
+        self.removing.done().await;
     }
 
     /// Whether the queue was not on its way before; from now on it is.
@@ -211,12 +227,32 @@ impl Drop for User {
     }
 }
 
+impl UnderWay {
+    /// Completes when nothing is under way.
+    async fn done(&self) {
+        loop {
+            // Before the look, so that what arrives in between is noticed.
+            let none = self.none.notified();
+            if self.events.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+impl Flight {
+    fn begin(user: &Arc<User>, way: fn(&User) -> &UnderWay) -> Self {
+        way(user).events.fetch_add(1, Ordering::SeqCst);
+        Self { user: user.clone(), way }
+    }
+}
+
 impl Drop for Flight {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.in_flight -= 1;
-        if state.in_flight == 0 {
-            self.0.landed.notify_waiters();
+        let way = (self.way)(&self.user);
+        if way.events.fetch_sub(1, Ordering::SeqCst) == 1 {
+            way.none.notify_waiters();
         }
     }
 }

@@ -438,6 +438,14 @@ impl Connection {
         self.send(state, Haste::Soon);
     }
 
+    /// Notes whether the queue, if it is owed to this client, is on its way to nobody any more.
+    pub(crate) fn owed_is_free(self: &Arc<Self>, membership: u32, is_free: bool) {
+        let Some(mut state) = self.lock_for(membership) else { return };
+        state.outbox.owed_is_free(is_free);
+        // What was missed may have waited for it.
+        self.send(state, Haste::Soon);
+    }
+
     /// Notes that the store has something that the client has to be given once it has caught up.
     pub(crate) fn miss_stored(self: &Arc<Self>, membership: u32) {
         let Some(mut state) = self.lock_for(membership) else { return };
@@ -457,11 +465,11 @@ impl Connection {
         self.lock().outbox.asks_store()
     }
 
-    /// Hands over what the store had, and what was missed since.
-    pub(crate) fn hand_missed(self: &Arc<Self>, membership: u32, stored: &[&str], handed: Handed) {
+    /// Hands over what the store had, and what was missed since; that has to wait where the store has `more`.
+    pub(crate) fn hand_missed(self: &Arc<Self>, membership: u32, stored: &[&str], handed: Handed, more: bool) {
         let Some(mut state) = self.lock_for(membership) else { return };
         self.begin_to_wait(&mut state);
-        state.outbox.told_by_store(false);
+        state.outbox.told_by_store(more);
         state.outbox.hand_missed(stored, handed);
         self.send(state, Haste::Now);
     }

@@ -92,6 +92,11 @@ impl Device {
         self.connection.owe(self.membership);
     }
 
+    /// Whether the queue that it is owed, if any, is on its way to nobody any more.
+    pub(crate) fn owed_is_free(&self, is_free: bool) {
+        self.connection.owed_is_free(self.membership, is_free);
+    }
+
     /// Hands over a queue, and asks for its acknowledgement.
     fn ask<'a>(
         &self,
@@ -258,13 +263,7 @@ impl Device {
     /// Hands over a queue that nobody else is given, and that may have `more`; `sent` is called when the transport has taken it.
     pub(crate) fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
         self.note(newest);
-        if more {
-            let frame = frame::queued_events(payloads.iter().copied(), "");
-            self.connection.offer_queue(self.membership, frame, Handed::Stored(sent));
-            self.connection.told_by_store(self.membership, more);
-        } else {
-            self.connection.hand_missed(self.membership, payloads, Handed::Stored(sent));
-        }
+        self.connection.hand_missed(self.membership, payloads, Handed::Stored(sent), more);
     }
 
     /// The newest entry of the queue that it was given.

@@ -4,7 +4,7 @@
 //! comes in one `queued.events` once everything before it was taken (SLOW-09).
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io::IoSlice,
     sync::{
         Arc,
@@ -168,6 +168,8 @@ pub(crate) struct Outbox {
     more_stored: bool,
     /// Whether a queue is on its way to another device, and is this one's where that breaks. What is live does not wait for that.
     owed: bool,
+    /// Whether that one has broken: then it comes before what was missed and what is live.
+    owed_is_free: bool,
     /// Missed events that went for want of room, and that no other device has sent after all. They are queued with the
     /// rest.
     orphans: Vec<Arc<Shared>>,
@@ -197,7 +199,7 @@ impl Outbox {
 
     /// Whether there is something that was accepted for the client and could not be handed over.
     pub(crate) fn is_behind(&self) -> bool {
-        !self.missed.is_empty() || self.more_stored
+        !self.missed.is_empty() || self.more_stored || self.owed_is_free
     }
 
     /// Hands over an event.
@@ -243,10 +245,16 @@ impl Outbox {
         self.owed = true;
     }
 
+    /// Notes whether the queue, if it is owed to the client, is on its way to nobody any more: it is older than what was missed.
+    pub(crate) fn owed_is_free(&mut self, is_free: bool) {
+        self.owed_is_free = is_free && self.owed;
+    }
+
     /// Notes that the client was given what the store has, but for what it has `more`.
     pub(crate) fn told_by_store(&mut self, more: bool) {
         self.more_stored = more;
         self.owed = false;
+        self.owed_is_free = false;
     }
 
     /// Whether everything was taken, and the store has something that the client was not given.
@@ -255,18 +263,24 @@ impl Outbox {
     }
 
     /// Once everything was taken, hands over in one packet what was missed. True where the store has to be asked:
-    /// before that, where it has what is older (`more_stored`); after that, where the queue is on its way to another
-    /// device (`owed`), for it may be so for long.
+    /// before that, where it has what is older (`more_stored`, `owed_is_free`); after that, where the queue is on its way to
+    /// another device (`owed`), for it may be so for long.
     pub(crate) fn catch_up(&mut self) -> bool {
-        if self.is_empty() && !self.more_stored && !self.missed.is_empty() {
+        if self.is_empty() && !self.more_stored && !self.owed_is_free && !self.missed.is_empty() {
             self.hand_missed(&[], Handed::Kept);
         }
         self.asks_store()
     }
 
-    /// Hands over what was found in the store, and after it what was missed.
+    /// Hands over what was found in the store, and after it what was missed, unless the store has more that is older. What was missed may
+    /// be in the store as well, and is removed from there with the rest.
     pub(crate) fn hand_missed(&mut self, stored: &[&str], handed: Handed) {
-        let missed = std::mem::take(&mut self.missed);
+        if !stored.is_empty() {
+            let found: HashSet<&str> = stored.iter().copied().collect();
+            let is_found = |it: &Missed| !matches!(it.handed, Handed::Event(_)) && found.contains(it.event.json());
+            self.missed.retain(|missed| !is_found(missed));
+        }
+        let missed = if self.more_stored { VecDeque::new() } else { std::mem::take(&mut self.missed) };
         if stored.is_empty() && missed.is_empty() {
             // Of what was found nothing is to be sent.
             handed.sent(0);
@@ -448,6 +462,25 @@ mod tests {
         assert!(!outbox.catch_up(), "the store is asked before what is here was sent");
         assert_eq!(take(&mut outbox).len(), 1);
         assert!(outbox.catch_up() && outbox.has_room(), "the queue is owed no more, or holds up what is live");
+    }
+
+    #[test]
+    fn a_queue_that_is_on_its_way_no_more_comes_before_what_was_missed_and_nothing_comes_twice() {
+        let mut outbox = Outbox::default();
+        let [stored, missed] = [event(1), event(2)];
+        outbox.owe();
+        assert!(outbox.miss(&stored.event, Handed::Stored(Arc::new(|| {})), 50));
+        miss(&mut outbox, &missed);
+        outbox.owed_is_free(true);
+        assert!(outbox.catch_up() && outbox.is_empty() && !outbox.has_room());
+        outbox.told_by_store(true);
+        outbox.hand_missed(&["\"older\"", stored.event.json()], Handed::Kept);
+        assert_eq!(take(&mut outbox).len(), 1);
+        outbox.told_by_store(false);
+        outbox.hand_missed(&["\"last\""], Handed::Kept);
+        let [packet] = &take(&mut outbox)[..] else { panic!("one packet was to be sent") };
+        let (last, event) = (packet.find("\"last\""), packet.find(missed.event.json()));
+        assert!(last < event && !packet.contains(stored.event.json()), "{packet}");
     }
 
     #[test]

@@ -137,6 +137,10 @@ impl Deliver for Sockets {
         here.iter().filter(|device| !device.has_gone() && !device.acknowledges()).for_each(|device| device.owe());
     }
 
+    fn owed_is_free(&self, room: &str, is_free: bool) {
+        self.roster.of(room).iter().for_each(|device| device.owed_is_free(is_free));
+    }
+
     fn asks_store(&self, room: &str) -> Option<EntryId> {
         self.roster.of(room).iter().filter(|device| device.asks_store()).map(|device| device.newest()).min()
     }

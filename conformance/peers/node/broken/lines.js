@@ -38,4 +38,6 @@ export const lines = [
   broken('chatter-puts-pings-off', 'whoever says anything is pinged later', ['HEART-01/websocket', 'HEART-01/polling', 'HEART-01/upgraded'], engine("it.on('packet', ({ type }) => { if (type === 'message') it.pingIntervalTimer?.refresh(); });")),
   broken('bytes-unanswered', 'a ping that has bytes is not answered', ['EVENT-11/ping'], [N, "      if (typeof acknowledge === 'function') acknowledge('pong');", "      if (typeof acknowledge === 'function' && !args.some((it) => Buffer.isBuffer(it))) acknowledge('pong');"]),
   broken('unknown-bytes-close', 'an unknown event that has bytes closes', ['EVENT-32/no-callback', 'EVENT-32/no-callback-polled'], [N, letIn, `${letIn}\n    socket.onAny((_name, ...args) => { if (args.some((it) => Buffer.isBuffer(it))) socket.conn.close(); });`]),
+  broken('catch-up-tells-nothing', 'a further queued.events tells of no loss', ['SLOW-09/acknowledging'], [N, '      this.#drain(socket, { kept });', '      this.#drain(socket, { kept: { ...kept, dropped: 0 } });']),
+  broken('given-back-unsorted', 'what waits is sent in the order in which it came to wait', ['SLOW-08/behind'], ['outbox.js', '.sort((a, b) => (a.payload.eventId < b.payload.eventId ? -1 : 1))', '']),
 ];

@@ -58,6 +58,8 @@ pub(crate) struct Came {
     pub(crate) n: u64,
     /// In `queued.events`, and not live.
     pub(crate) queued: bool,
+    /// How many were lost before it, as the `queued.events` tells that it is the first of.
+    pub(crate) lost: u64,
 }
 
 /// All that reaches the device up to the event `last`, live or in `queued.events`; what asks for an acknowledgement gets one.
@@ -76,7 +78,9 @@ pub(crate) async fn up_to(device: &mut Client, last: u64, within: Duration) -> O
             Some(other) => return Err(mismatch(format!("the event {last}"), format!("{other:?} after {}", so_far()))),
         };
         let queued = name == "queued.events";
-        came.extend(numbers(payloads(&name, &args)).into_iter().map(|n| Came { n, queued }));
+        let lost = args.get(1).and_then(|loss| loss["dropped"].as_u64()).unwrap_or_default();
+        let all = numbers(payloads(&name, &args)).into_iter().enumerate();
+        came.extend(all.map(|(at, n)| Came { n, queued, lost: if at == 0 { lost } else { 0 } }));
         if ack.is_some() {
             device.acknowledge(&Delivery { args, ack }, Vec::new()).await?;
         }
