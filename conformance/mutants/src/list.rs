@@ -342,7 +342,7 @@ static MUTANTS: &[Mutant] = &[
         "AUTH-20", "EMIT-03", "EMIT-04", "EVENT-06", "QUEUE-03", "QUEUE-05", "QUEUE-09", "QUEUE-10", "QUEUE-11",
         "QUEUE-13", "QUEUE-16", "ROOM-05", "EVENT-13",
     ]),
-    queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once"], NotCleared)
+    queue!("not-cleared", "what was delivered stays queued", ["QUEUE-13/once", "QUEUE-13/upgraded"], NotCleared)
         .also(&["EVENT-08", "QUEUE-13", "QUEUE-15"]),
     queue!("accepted-though-not-stored", "202 though the store failed", ["EMIT-07/no-store"], AcceptedThoughNotStored),
     queue!("nothing-stored", "202 and nothing is stored", ["QUEUE-01/offline", "QUEUE-01/reconnect"], NothingStored)
@@ -779,8 +779,13 @@ static MUTANTS: &[Mutant] = &[
         ConfirmsFirstOnly
     )
     .also(&["ACK-08", "ACK-12", "ACK-17"]),
-    acks!("handed-is-confirmed", "what is handed over counts as acknowledged", ["ACK-04/live"], HandedIsConfirmed)
-        .also(&["ACK-01", "ACK-06", "ACK-07", "ACK-08", "ACK-09", "ACK-10", "ACK-15", "ACK-16", "ORDER", "SLOW-03"]),
+    acks!(
+        "handed-is-confirmed",
+        "what is handed over counts as acknowledged",
+        ["ACK-04/live", "ACK-04/second-device"],
+        HandedIsConfirmed
+    )
+    .also(&["ACK-01", "ACK-06", "ACK-07", "ACK-08", "ACK-09", "ACK-10", "ACK-15", "ACK-16", "ORDER", "SLOW-03"]),
     acks!("loss-untold", "nothing is said of what was lost", ["ACK-11/dropped"], LossUntold)
         .also(&["ACK-12", "ACK-13"]),
     acks!("loss-told-once", "a loss is told once, heard or not", ["ACK-12/told-again"], LossToldOnce),
@@ -844,6 +849,7 @@ static MUTANTS: &[Mutant] = &[
             "SLOW-08/one-device-polling",
             "SLOW-08/closed",
             "SLOW-08/closed-polling",
+            "SLOW-08/behind",
         ],
         ClearedWhenRead
     )
