@@ -436,9 +436,9 @@ async fn too_large(t: Bench) -> Outcome {
 
 /// A body with so much space behind it that it has this length.
 fn filled(body: &Value, length: usize) -> String {
-    let mut text = body.to_string();
-    text.extend(std::iter::repeat_n(' ', length - text.len()));
-    text
+    let text = body.to_string();
+    let spaces = " ".repeat(length - text.len());
+    text + &spaces
 }
 
 async fn content_type(t: Bench) -> Outcome {
