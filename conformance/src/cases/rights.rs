@@ -297,7 +297,8 @@ async fn ends_at(t: &Bench, user: &User, end: i64) -> Outcome {
 
 async fn session_ends(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
-    let (ending, end) = ending(&t, &alice, LIFE_S + 1).await?;
+    // Time enough for all of them to connect, and to refresh, on a machine that has other things to do.
+    let (ending, end) = ending(&t, &alice, 2 * LIFE_S + 1).await?;
     let mut stay = vec![t.connect_raw(&alice, transport).await?];
     let mut devices = vec![t.connect_raw(&ending, transport).await?, t.connect_raw(&ending, transport).await?];
     if t.target().declares("refresh") {
