@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::kit::{
-    QUIET,
+    QUIET, acks,
     numbers::{Came, in_order, numbered, numbers, receives, up_to},
 };
 use crate::{
@@ -246,7 +246,10 @@ async fn with_live_ones_meanwhile(t: &Bench, transport: Transport, ack: bool, te
     expect::that(of_the_queue, "the queue in queued.events", "events of it that came live")?;
     device.call("ping", vec![]).await?;
     device.disconnect().await;
-    nothing_queued(t, &alice, CAP + LIVE + 1).await
+    match ack {
+        true => acks::in_the_end(t, &alice, &[]).await,
+        false => nothing_queued(t, &alice, CAP + LIVE + 1).await,
+    }
 }
 
 /// Half a second's bytes have passed.

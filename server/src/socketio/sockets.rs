@@ -30,13 +30,13 @@ const FEW: usize = 4;
 pub(crate) struct Sockets {
     roster: Roster,
     acknowledging: Acknowledging,
-    /// The number of what was handed over last, so that it can be put in order again.
-    handed: AtomicU64,
+    /// The least number that was not given yet to what is handed over, so that it can be put in order again.
+    next_number: AtomicU64,
 }
 
 impl Sockets {
     pub(crate) fn new(roster: Roster, acknowledging: Acknowledging) -> Self {
-        Self { roster, acknowledging, handed: AtomicU64::new(0) }
+        Self { roster, acknowledging, next_number: AtomicU64::new(0) }
     }
 
     /// An event that these are about to be handed, which no store has. Only under the user's lock: nobody is given anything else
@@ -44,8 +44,8 @@ impl Sockets {
     fn shared(&self, event: &Outgoing, here: &[Arc<Device>]) -> Arc<Shared> {
         let after = here.iter().map(|device| device.newest()).max().unwrap_or_default();
         let now = UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
-        let last = self.handed.update(Ordering::Relaxed, Ordering::Relaxed, |last| now.max(last + 1));
-        Shared::new(event.clone(), now.max(last + 1), after)
+        self.next_number.fetch_max(now, Ordering::Relaxed);
+        Shared::new(event.clone(), self.next_number.fetch_add(1, Ordering::Relaxed), after)
     }
 }
 
