@@ -142,20 +142,19 @@ pub(crate) async fn follow(open: &dyn Fn() -> Arc<dyn Store>, user: &str, cap: u
     for step in steps {
         let there = store.clone().expect("it is open");
         match step {
-            Step::Append(many) => {
+            Step::Append(many) | Step::Keep(many) => {
                 let events = known.accept(*many);
                 let texts = texts(&events);
-                let ids =
-                    there.append(user, &texts.iter().map(|it| &**it).collect::<Vec<_>>()).await.expect("it answers");
-                known.store(&events, &ids);
-                known.trim();
-            }
-            Step::Keep(many) => {
-                let events = known.accept(*many);
-                let texts = texts(&events);
-                let ids =
-                    there.keep(user, &texts.iter().map(|it| &**it).collect::<Vec<_>>()).await.expect("it answers");
-                known.store(&events, &ids);
+                let payloads: Vec<_> = texts.iter().map(|it| &**it).collect();
+                let is_away = matches!(step, Step::Append(_));
+                let ids = match is_away {
+                    true => there.append(user, &payloads).await,
+                    false => there.keep(user, &payloads).await,
+                };
+                known.store(&events, &ids.expect("it answers"));
+                if is_away {
+                    known.trim();
+                }
             }
             Step::HandOver { taken } => {
                 known.given = known.given.max(ids(&known.queue).into_iter().max().unwrap_or_default());
