@@ -57,6 +57,7 @@ cases![
     what_became_too_old_is_counted,
     a_delivery_that_nobody_confirms_takes_back_the_count,
     names_are_not_given_twice,
+    what_goes_back_where_something_was_has_a_name_of_its_own,
     what_goes_back_goes_before_what_is_newer,
     what_was_handed_over_earlier_goes_before_what_came_back_earlier,
     by_chance_the_queue_is_in_the_order_of_acceptance,
@@ -334,6 +335,19 @@ async fn names_are_not_given_twice(open: Open<'_>) {
         let ids = keep(&*store, "alice", [number]).await;
         assert!(seen.insert(ids[0]), "{ids:?}");
         store.confirm("alice", &ids, 0).await.unwrap();
+    }
+}
+
+async fn what_goes_back_where_something_was_has_a_name_of_its_own(open: Open<'_>) {
+    let store = open(limits(50, DAY));
+    append(&*store, "alice", [9]).await;
+    let mut seen = std::collections::HashSet::new();
+    for number in 1..=5 {
+        reinsert(&*store, "alice", &[(number, EntryId(0, 0))]).await;
+        let first = store.read("alice").await.unwrap()[0].id;
+        // It may be acknowledged once more, later.
+        assert!(seen.insert(first), "{number}: {first:?}");
+        store.confirm("alice", &[first], 0).await.unwrap();
     }
 }
 

@@ -20,16 +20,20 @@ local function is_behind(entry, after, number)
   if fields[3] ~= 'after' then return is_newer(entry[1], after) end
   return is_newer(fields[4], after) or (fields[4] == after and tonumber(fields[6] or 0) > number)
 end
--- So many names between two others, and as far apart as can be: more may come back. Where the second leaves no room in its
--- millisecond, behind whatever the clock names in the one before.
-local function between(one, other, many)
+-- Names between two others for these events, and as far apart as can be: more may come back. Where the second leaves no room in
+-- its millisecond, behind whatever the clock names in the one before. Each is moved by the event's number: what was there before
+-- and is gone has had the middle, and may still be acknowledged.
+local function between(one, other, events)
   local since, past = parts(one)
   local time, high = parts(other)
-  local low, names = 0, {}
+  local low, many, names = 0, #events, {}
   if high <= many then time, low, high = time - 1, 1e12, 2e12 end
   if since == time then low = math.max(low, past) end
   local step = math.floor((high - low) / (many + 1))
-  for i = 1, many do names[i] = string.format('%.0f-%.0f', time, low + i * step) end
+  for i, event in ipairs(events) do
+    local moved = tonumber(event[2][6]) % math.max(1, math.floor(step / 2))
+    names[i] = string.format('%.0f-%.0f', time, low + i * step - moved)
+  end
   return names
 end
 
@@ -41,7 +45,7 @@ for _, entry in ipairs(held) do known[entry[2][2] or ''] = true end
 -- Adds an entry of the stream to `all`; before it what comes back in front of it, under names between the last entry's
 -- and its own.
 local function follow(entry)
-  local names = between(last, entry[1], #back)
+  local names = between(last, entry[1], back)
   for i, event in ipairs(back) do
     if is_newer(names[i], last) and is_newer(entry[1], names[i]) then event[1], last = names[i], names[i] end
     all[#all + 1] = event
