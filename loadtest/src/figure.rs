@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use crate::{
-    results::{Counts, Results},
-    units,
-};
+use crate::{results::Results, units};
 
 /// One figure of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,9 +184,9 @@ pub fn only_connects(results: &Results) -> bool {
     results.counts.expected == 0 && results.counts.delivered == 0 && results.counts.handshakes > 0
 }
 
-/// Whether nothing happens in the scenario: it has costs, and no rate.
+/// Whether nothing happens in the scenario.
 pub fn is_idle(results: &Results) -> bool {
-    results.counts == Counts::default()
+    results.counts.are_none()
 }
 
 fn rate(results: &Results) -> f64 {
@@ -220,7 +217,7 @@ mod tests {
     #[test]
     fn where_nothing_happens_there_are_costs_only() {
         let mut results = sample::good();
-        results.counts = Counts::default();
+        results.counts = crate::results::Counts::default();
         (results.latency.count, results.rates, results.resources.server_cpu_s_per_100k) = (0, Default::default(), None);
         results.resources.server_idle_cpu_s = Some(1.52e-6);
         let told: Vec<_> = Figure::ALL.into_iter().filter(|figure| figure.of(&results).is_some()).collect();

@@ -116,7 +116,7 @@ impl Measured {
             _ => None,
         };
         let done = self.done();
-        let is_idle = self.counts == Counts::default() && self.connections > 0;
+        let is_idle = self.counts.are_none() && self.connections > 0;
         Resources {
             server_cpu_s: self.server_cpu_s,
             server_cpu_s_per_100k: self.server_cpu_s.filter(|_| done > 0).map(|cpu| cpu * 100_000.0 / done as f64),

@@ -118,6 +118,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Whether nothing was sent, and nobody connected on the clock: the scenario has costs, and no rate.
+    pub fn are_none(self) -> bool {
+        self == Self::default()
+    }
+
     /// Both together.
     pub const fn plus(self, other: Self) -> Self {
         Self {

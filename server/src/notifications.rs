@@ -4,8 +4,7 @@
 //! An event first tries the fast path (`fast_path`), which waits for nothing. Else `hand_over_locked` takes the user's
 //! lock and chooses one of three ways: `deliver_or_queue`, `keep_and_deliver`, and `route` (in `nodes`). A connect is
 //! `admit`, which returns an [`Admission`] with the queue and the lock (`admission`); the end of a connection is
-//! `reinsert_unsent`. `users` has what is known of
-//! each user, `drains` the queues that are on their way to plain clients.
+//! `reinsert_unsent`. `users` has what is known of each user, `drains` the queues that are on their way to plain clients.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -39,6 +39,7 @@ pub async fn run(ground: &Ground, settings: &Settings) -> Result<Measured, Fault
     receivers.connect(&post, &ground.door, &people, &shape.devices, Coming::ORDERLY).await?;
     let (rss_connected, kernel_connected) = (rss(ground), machine::kernel_bytes());
 
+    // Nothing is waited for in either of these: that time passes is what is measured.
     sleep(settings.warmup).await;
     let watch = Watch::begin(Arc::clone(&post) as _, ground.processes.clone(), shape.name, Some(settings.duration));
     sleep(settings.duration).await;
