@@ -102,9 +102,12 @@ enum PresentedToken {
 }
 
 impl Presented {
-    /// Reads a CONNECT payload, or the argument of `auth.refresh`, which may be the token itself.
+    /// Reads a CONNECT payload, if there is any, or the argument of `auth.refresh`, which may be the token itself.
     #[must_use]
     pub fn read(json: &str) -> Self {
+        if json.is_empty() {
+            return Self::default();
+        }
         let Some([token, ack]) = json::members(json, ["token", "ack"]) else {
             return Self { token: PresentedToken::read(json), acknowledges: false };
         };

@@ -3,7 +3,7 @@
 //!
 //! From the outside inwards: `transport` takes the requests, `upgrade` and `polling` are two of its ways; `stream` is what the library
 //! reads and writes, `client_frames` and `packet` judge what clients send, `early` how much of it, `follower` what the library sends. `connection` is one session:
-//! its `outbox` holds what its transport has not taken, the `flusher` writes it, `acks` waits for answers. `namespace` lets
+//! its `memberships` of the namespace follow each other, its `outbox` holds what its transport has not taken, the `flusher` writes it, `acks` waits for answers. `namespace` lets
 //! clients in; a `device` is one of them, `roster` knows who is here, and `sockets` hands them events for the service.
 
 pub(crate) mod acks;
@@ -14,6 +14,7 @@ mod device;
 mod early;
 pub(crate) mod flusher;
 mod follower;
+mod membership;
 pub(crate) mod namespace;
 mod outbox;
 mod packet;

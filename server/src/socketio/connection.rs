@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU16, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
@@ -31,6 +31,7 @@ use super::{
     early::Early,
     flusher::Flusher,
     follower::{Follower, Passed},
+    membership::{Connect, Memberships},
     outbox::{Handed, Outbox, Shared},
     sessions::Listing,
 };
@@ -53,6 +54,9 @@ const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// How a client answers a ping.
 const PONG: &str = "3";
+
+/// How a client comes in; whoever answers looks elsewhere for what goes with it.
+const CONNECT_PACKET: &str = "40/notifications,";
 
 /// When a CONNECT is said again that the library does not seem to have heard.
 const SAYS_AGAIN: Duration = Duration::from_millis(50);
@@ -104,12 +108,7 @@ pub(crate) struct Connection {
     /// It had to make room for another.
     evicted: AtomicBool,
     state: Mutex<State>,
-    /// Counts CONNECTs to the namespace and their ends. Odd while the client is in it or waits for the answer; the odd
-    /// number names the *membership* that the CONNECT has begun. One connection may have several, one after the other,
-    /// and not all need be the same user's.
-    membership: AtomicU32,
-    /// The membership whose CONNECT has reached the library.
-    heard: AtomicU32,
+    memberships: Memberships,
     /// How many attachments of the last packet are still to come.
     attachments: AtomicU16,
     /// The transport is known to be going: nothing more can be handed to it.
@@ -197,8 +196,7 @@ impl Connection {
             refreshes: Rate::default(),
             evicted: AtomicBool::new(false),
             state: Mutex::default(),
-            membership: AtomicU32::new(0),
-            heard: AtomicU32::new(0),
+            memberships: Memberships::default(),
             attachments: AtomicU16::new(0),
             departed: AtomicBool::new(false),
             listed: AtomicBool::new(false),
@@ -222,63 +220,67 @@ impl Connection {
     // What the client says.
 
     /// Notes a CONNECT; false where it is a second one (TRANS-08).
-    pub(crate) fn enter(self: &Arc<Self>, connect: &str) -> bool {
+    pub(crate) fn enter(self: &Arc<Self>, payload: &str) -> bool {
         let has_unsent = self.lock().has_unsent();
-        if self.membership().is_multiple_of(2) && has_unsent {
+        if has_unsent && !self.memberships.is_within() {
             // Something of the membership before was not sent, and has to be queued first.
             self.close();
         }
         self.early.works();
-        let entered = self
-            .membership
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.is_multiple_of(2).then(|| n + 1))
-            .map(|before| before + 1);
-        let Ok(membership) = entered else { return false };
+        let Some(membership) = self.memberships.begin(payload) else { return false };
         if !has_unsent {
             self.lock().outbox_of = membership;
         }
         if membership > 1 {
-            self.connect_again(membership, connect);
+            self.connect_again(membership);
         }
         true
     }
 
-    /// Says a further CONNECT again until the library has heard it: it passes over one while it has not quite done with the one before.
-    fn connect_again(self: &Arc<Self>, membership: u32, connect: &str) {
-        let (connection, connect) = (Arc::downgrade(self), format!("4{connect}"));
+    /// Says to the library that there is a further CONNECT, until it has heard one.
+    fn connect_again(self: &Arc<Self>, membership: u32) {
+        let connection = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
-                // Nobody tells when it has done.
+                // Nobody tells when it has done with the one before.
                 tokio::time::sleep(SAYS_AGAIN).await;
                 let Some(connection) = connection.upgrade() else { return };
-                if connection.heard.load(Ordering::SeqCst) == membership || connection.has_left(membership) {
+                if !connection.memberships.is_unheard(membership) {
                     return;
                 }
-                connection.say(&mut connection.lock(), connect.clone().into());
+                connection.say(&mut connection.lock(), CONNECT_PACKET.into());
             }
         });
     }
 
-    /// The library has heard the CONNECT.
-    pub(crate) fn hears(&self) {
-        self.heard.store(self.membership(), Ordering::SeqCst);
+    /// The CONNECT that is to be answered by whoever the library calls for one. `None` where the client has gone; and where it is in no
+    /// namespace for as long as a connection may be, then it is closed.
+    pub(crate) async fn next_connect(&self) -> Option<Connect> {
+        let next = poll_fn(|cx| match self.memberships.poll_next(cx) {
+            Poll::Pending if self.departed.load(Ordering::SeqCst) => Poll::Ready(None),
+            next => next.map(Some),
+        });
+        timeout(self.lines.connect_timeout, next).await.unwrap_or_else(|_| {
+            self.close();
+            None
+        })
     }
 
-    /// Notes that the CONNECT was refused or undone, so that another may follow. Events are sent no more.
-    pub(crate) fn leave(&self) {
-        self.membership
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (!n.is_multiple_of(2)).then(|| n + 1))
-            .ok();
-        self.early.waits();
-        let mut state = self.lock();
-        state.open = false;
-        state.acks = None;
-        state.ask_store = None;
+    /// Notes that this membership has ended, so that another may follow. Events are sent no more.
+    pub(crate) fn leave(&self, membership: u32) {
+        if membership == self.membership() {
+            self.early.waits();
+            let mut state = self.lock();
+            state.open = false;
+            state.acks = None;
+            state.ask_store = None;
+        }
+        self.memberships.end(membership);
     }
 
     /// Notes that the client has left the namespace: it is closed as one that never came in, unless it comes in again (TRANS-14).
     pub(crate) fn client_leaves(self: &Arc<Self>) {
-        self.leave();
+        self.leave(self.membership());
         let (connection, times, within) = (Arc::downgrade(self), self.lock().times_let_in, self.lines.connect_timeout);
         tokio::spawn(async move {
             tokio::time::sleep(within).await;
@@ -292,12 +294,13 @@ impl Connection {
 
     /// The membership that the last CONNECT has begun; where that has ended, the even number behind it.
     pub(crate) fn membership(&self) -> u32 {
-        self.membership.load(Ordering::SeqCst)
+        self.memberships.last()
     }
 
     /// Notes that nothing more can be handed to it.
     fn depart(&self) {
         self.departed.store(true, Ordering::SeqCst);
+        self.memberships.wake();
     }
 
     /// Notes that the client is done: it says goodbye or breaks the protocol, or its line has ended.
@@ -843,7 +846,7 @@ impl Connection {
         match passed {
             // Where the client has left meanwhile, what follows is for nobody.
             Passed::Connected => {
-                state.open = !self.membership().is_multiple_of(2);
+                state.open = self.memberships.is_within();
                 state.times_let_in += 1;
                 self.early.is_let_in();
             }

@@ -50,13 +50,13 @@ impl Device {
     /// A client that is about to be given what `admission` holds.
     pub(crate) fn new(
         connection: Arc<Connection>,
+        membership: u32,
         acks: Option<&AckSetup>,
         grant: Grant,
         admission: &Admission,
     ) -> Arc<Self> {
         let acks = acks.map(|setup| AckTracker::start(admission.user().clone(), setup, &connection));
-        let (membership, presence, newest) =
-            (connection.membership(), admission.presence(), Mutex::new(admission.newest()));
+        let (presence, newest) = (admission.presence(), Mutex::new(admission.newest()));
         let (user, gone, grant) = (admission.user().clone(), AtomicBool::new(false), Mutex::new(grant));
         Arc::new(Self { user, connection, membership, gone, acks, grant, presence, newest })
     }

@@ -18,7 +18,9 @@ use socketioxide::{
 };
 use tokio::runtime::Handle;
 
-use super::{Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, roster::Roster};
+use super::{
+    Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, membership::Connect, roster::Roster,
+};
 use crate::{
     auth::{
         Claims, Presented, TokenError, VerifyToken, find_token,
@@ -141,9 +143,9 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
         let door = host.clone();
         async move { on_connected(door, socket).await }
     };
-    let admit = move |socket: SocketRef, TryData(auth): TryData<Box<RawValue>>| {
+    let admit = move |socket: SocketRef| {
         let door = door.clone();
-        async move { admit(&door, &socket, auth.map(|auth| Presented::read(auth.get())).unwrap_or_default()).await }
+        async move { admit(&door, &socket).await }
     };
     io.ns(NAMESPACE, on_connected.with(admit));
     let may_leave = async |socket: SocketRef| match connection_of(&socket) {
@@ -156,17 +158,15 @@ pub(crate) fn open(io: &SocketIo, door: Arc<Door>) {
 }
 
 /// Before the CONNECT is answered: verifies, and only then touches the user's queue (AUTH-18 to AUTH-20).
-async fn admit(door: &Arc<Door>, socket: &SocketRef, auth: Presented) -> Result<(), Refusal> {
-    if let Some(connection) = connection_of(socket) {
-        connection.hears();
-    }
-    let admitted = verify(door, socket, &auth).await;
+async fn admit(door: &Arc<Door>, socket: &SocketRef) -> Result<(), Refusal> {
+    // Every request comes by way of `transport`.
+    let connection = connection_of(socket).ok_or(Refusal::Unavailable)?;
+    let Connect { membership, payload } = connection.next_connect().await.ok_or(Refusal::Unavailable)?;
+    let admitted = verify(door, socket, connection, membership, &Presented::read(&payload)).await;
     if let Err(refusal) = &admitted {
         tracing::debug!(%refusal, "a connection is refused");
         COUNTS.refused_connects[*refusal as usize].add(1);
-        if let Some(connection) = connection_of(socket) {
-            connection.leave();
-        }
+        connection.leave(membership);
     }
     let guest = admitted?;
     COUNTS.accepted_connects.add(1);
@@ -203,11 +203,15 @@ fn listen(door: &Arc<Door>, socket: &SocketRef, device: &Arc<Device>) {
     });
 }
 
-async fn verify(door: &Door, socket: &SocketRef, auth: &Presented) -> Result<Guest, Refusal> {
+async fn verify(
+    door: &Door,
+    socket: &SocketRef,
+    connection: &Arc<Connection>,
+    membership: u32,
+    auth: &Presented,
+) -> Result<Guest, Refusal> {
     let token = find_token(auth, &socket.req_parts().headers)?;
-    // Every request comes by way of `transport`.
-    let connection = connection_of(socket).cloned().ok_or(Refusal::Unavailable)?;
-    let (user_id, grant) = door.verify(token, &connection, |_| true).await?;
+    let (user_id, grant) = door.verify(token, connection, |_| true).await?;
     let admitted = match auth.acknowledges {
         true => door.service.admit_acknowledging(&user_id).await,
         false => door.service.admit(&user_id).await,
@@ -222,7 +226,7 @@ async fn verify(door: &Door, socket: &SocketRef, auth: &Presented) -> Result<Gue
         return Err(Refusal::Unavailable);
     }
     let acks = auth.acknowledges.then_some(&door.acks);
-    Ok(Guest { device: Device::new(connection, acks, grant, &admission), admission })
+    Ok(Guest { device: Device::new(connection.clone(), membership, acks, grant, &admission), admission })
 }
 
 impl Door {

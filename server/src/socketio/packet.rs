@@ -93,7 +93,7 @@ fn judge_message<'a>(message: &'a str, session: &Arc<Connection>) -> Result<Opti
     }
     match parts.kind {
         _ if !well_formed => Err(Violation::Malformed),
-        b'0' if ours && !session.enter(message) => Err(Violation::SecondConnect),
+        b'0' if ours && !session.enter(parts.data) => Err(Violation::SecondConnect),
         // Another namespace: the library refuses it with a CONNECT_ERROR (TRANS-05).
         b'0' => Ok(None),
         // Not joined at all; where ours is not joined yet, the library closes the connection (TRANS-07).
@@ -261,7 +261,7 @@ mod tests {
     async fn a_connect_may_follow_a_refusal_or_a_disconnect() {
         let session = Connection::for_tests();
         assert_eq!(judge("40/notifications,", &session), Ok(None));
-        session.leave();
+        session.leave(session.membership());
         assert_eq!(judge("40/notifications,", &session), Ok(None));
         assert_eq!(judge("41/notifications,", &session), Ok(None));
         assert_eq!(judge("40/notifications,", &session), Ok(None));

@@ -208,7 +208,7 @@ mod tests {
     async fn in_the_midst_of_a_queue(end: Result<(), io::ErrorKind>) -> (Arc<Connection>, ClientStream) {
         let answer = b"\x81\x1c40/notifications,{\"sid\":\"x\"}";
         let connection = Connection::for_tests();
-        assert!(connection.enter("0/notifications,"));
+        assert!(connection.enter(""));
         let stuck = Stuck { takes: answer.len() + 10, end };
         let mut stream = ClientStream::new(connection.clone(), Box::new(stuck), Follower::default(), Vec::new());
         // The first is kept from the client.
