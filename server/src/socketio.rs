@@ -2,9 +2,10 @@
 //! they have taken. What the library cannot do, and what is done about it, stands in `socketio/UPSTREAM.md`.
 //!
 //! From the outside inwards: `transport` takes the requests, `upgrade` and `polling` are two of its ways; `stream` is what the library
-//! reads and writes, `client_frames` and `packet` judge what clients send, `early` how much of it, `follower` what the library sends. `connection` is one session:
-//! its `memberships` of the namespace follow each other, its `outbox` holds what its transport has not taken, the `flusher` writes it, `acks` waits for answers. `namespace` lets
-//! clients in; a `device` is one of them, `roster` knows who is here, and `sockets` hands them events for the service.
+//! reads and writes, `client_frames` and `packet` judge what clients send, `early` how much of it, `follower` what the library sends.
+//! `connection` is one session: its `membership`s of the namespace follow each other, its `outbox` holds what its transport has not
+//! taken, the `flusher` writes it, `acks` waits for answers. `namespace` lets clients in; a `device` is one of them, `roster` knows who
+//! is here, and `sockets` hands them events for the service.
 
 pub(crate) mod acks;
 pub(crate) mod carrier;

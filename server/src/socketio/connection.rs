@@ -1,13 +1,20 @@
 //! One Engine.IO session, whatever transport it uses: what it was handed, what its transport has taken, whether that goes on,
 //! and how it is closed. Knows nothing of users, rooms or stores.
 //!
+//! What is handed over stands here; what the client says in `client`, what the library reads and writes in `websocket`, the answers to polls
+//! in `polling`, and all ways in which it is over in `end`.
+//!
 //! Events go beneath the library: a frame that was written once for all is written to the stream of a WebSocket between two frames
 //! of the library's, or goes into the answer to a poll, behind what the library puts there. Under one lock, so that
 //! what was taken is a fact and no conclusion.
 
+mod client;
+mod end;
+mod polling;
+mod websocket;
+
 use std::{
     borrow::Cow,
-    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     sync::{
@@ -20,31 +27,27 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     sync::oneshot,
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use super::{
-    LEAVING_PACKET,
     acks::AckTracker,
     early::Early,
     flusher::Flusher,
-    follower::{Follower, Passed},
-    membership::{Connect, Memberships},
-    outbox::{Handed, Outbox, Shared},
+    follower::Follower,
+    membership::Memberships,
+    outbox::{Handed, Outbox},
     sessions::Listing,
 };
 use crate::{
     frame::Frame,
-    gate::{Gate, Rate, Reason},
+    gate::{Gate, Rate},
     grants::Close,
     model::Outgoing,
     notifications::Haste,
 };
-
-/// How much of what the library says is kept while the client takes nothing: enough for all the packets that it keeps itself.
-const LIBRARY_BYTES: usize = 16 * 1024;
 
 /// How many pieces one write takes.
 const AT_ONCE: usize = 64;
@@ -54,12 +57,6 @@ const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// How a client answers a ping.
 const PONG: &str = "3";
-
-/// How a client comes in; whoever answers looks elsewhere for what goes with it.
-const CONNECT_PACKET: &str = "40/notifications,";
-
-/// When a CONNECT is said again that the library does not seem to have heard.
-const SAYS_AGAIN: Duration = Duration::from_millis(50);
 
 /// What can be read and written.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -216,152 +213,6 @@ impl Connection {
             gate: Gate::new(crate::gate::Bounds::default(), crate::proxies::TrustedProxies::default()),
         }))
     }
-
-    // What the client says.
-
-    /// Notes a CONNECT; false where it is a second one (TRANS-08).
-    pub(crate) fn enter(self: &Arc<Self>, payload: &str) -> bool {
-        let has_unsent = self.lock().has_unsent();
-        if has_unsent && !self.memberships.is_within() {
-            // Something of the membership before was not sent, and has to be queued first.
-            self.close();
-        }
-        self.early.works();
-        let Some(membership) = self.memberships.begin(payload) else { return false };
-        if !has_unsent {
-            self.lock().outbox_of = membership;
-        }
-        if membership > 1 {
-            self.connect_again(membership);
-        }
-        true
-    }
-
-    /// Says to the library that there is a further CONNECT, until it has heard one.
-    fn connect_again(self: &Arc<Self>, membership: u32) {
-        let connection = Arc::downgrade(self);
-        tokio::spawn(async move {
-            loop {
-                // Nobody tells when it has done with the one before.
-                tokio::time::sleep(SAYS_AGAIN).await;
-                let Some(connection) = connection.upgrade() else { return };
-                if !connection.memberships.is_unheard(membership) {
-                    return;
-                }
-                connection.say(&mut connection.lock(), CONNECT_PACKET.into());
-            }
-        });
-    }
-
-    /// The CONNECT that is to be answered by whoever the library calls for one. `None` where the client has gone; and where it is in no
-    /// namespace for as long as a connection may be, then it is closed.
-    pub(crate) async fn next_connect(&self) -> Option<Connect> {
-        let next = poll_fn(|cx| match self.memberships.poll_next(cx) {
-            Poll::Pending if self.departed.load(Ordering::SeqCst) => Poll::Ready(None),
-            next => next.map(Some),
-        });
-        timeout(self.lines.connect_timeout, next).await.unwrap_or_else(|_| {
-            self.close();
-            None
-        })
-    }
-
-    /// Notes that this membership has ended, so that another may follow. Events are sent no more.
-    pub(crate) fn leave(&self, membership: u32) {
-        if membership == self.membership() {
-            self.early.waits();
-            let mut state = self.lock();
-            state.open = false;
-            state.acks = None;
-            state.ask_store = None;
-        }
-        self.memberships.end(membership);
-    }
-
-    /// Notes that the client has left the namespace: it is closed as one that never came in, unless it comes in again (TRANS-14).
-    pub(crate) fn client_leaves(self: &Arc<Self>) {
-        self.leave(self.membership());
-        let (connection, times, within) = (Arc::downgrade(self), self.lock().times_let_in, self.lines.connect_timeout);
-        tokio::spawn(async move {
-            tokio::time::sleep(within).await;
-            if let Some(connection) = connection.upgrade()
-                && connection.lock().times_let_in == times
-            {
-                connection.close();
-            }
-        });
-    }
-
-    /// The membership that the last CONNECT has begun; where that has ended, the even number behind it.
-    pub(crate) fn membership(&self) -> u32 {
-        self.memberships.last()
-    }
-
-    /// Notes that nothing more can be handed to it.
-    fn depart(&self) {
-        self.departed.store(true, Ordering::SeqCst);
-        self.memberships.wake();
-    }
-
-    /// Notes that the client is done: it says goodbye or breaks the protocol, or its line has ended.
-    pub(super) fn end(&self) {
-        self.end_in(&mut self.lock());
-    }
-
-    /// Of what waits nothing goes out from here on, for it would count as sent. And the library, which tells that a session is over only
-    /// when it has written whatever it has to say, is not held up by a packet that nobody takes.
-    fn end_in(&self, state: &mut State) {
-        self.depart();
-        state.ended = true;
-        if let Some(library) = state.engine_waker.take() {
-            library.wake();
-        }
-    }
-
-    /// Whether this membership is over, or the client is going.
-    pub(crate) fn has_left(&self, membership: u32) -> bool {
-        self.departed.load(Ordering::SeqCst) || self.membership() != membership
-    }
-
-    /// Notes a packet with so many attachments.
-    pub(super) fn expects_attachments(&self, attachments: u16) {
-        self.attachments.store(attachments, Ordering::SeqCst);
-    }
-
-    /// Notes an attachment; whether one was to come.
-    pub(super) fn takes_attachment(&self) -> bool {
-        self.attachments.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |due| due.checked_sub(1)).is_ok()
-    }
-
-    /// Notes an event; whether it may send one.
-    pub(super) fn may_send_event(&self) -> bool {
-        self.events.allows(self.lines.gate.bounds.events_per_second, Instant::now())
-    }
-
-    /// Notes a fresh token. Where it was one too many, the client is closed.
-    pub(super) fn may_refresh(&self) -> bool {
-        let may = self.refreshes.allows(self.lines.gate.bounds.refreshes_per_second, Instant::now());
-        if !may {
-            self.refused(Reason::Rate);
-            self.close();
-        }
-        may
-    }
-
-    /// Counts that the client is refused something.
-    pub(super) fn refused(&self, reason: Reason) {
-        self.lines.gate.refused.note(reason);
-    }
-
-    /// Notes an acknowledgement.
-    pub(super) fn acknowledged(&self, id: u64) {
-        let acks = self.lock().acks.clone();
-        if let Some(acks) = acks {
-            acks.acknowledged(id);
-        }
-    }
-
-    // What is handed over.
 
     /// What is needed while the client is in the namespace.
     pub(crate) fn serve(&self, acks: Option<AckTracker>, ask_store: Arc<dyn Fn() + Send + Sync>) {
@@ -613,393 +464,6 @@ impl Connection {
                 self.reader.wake();
             }
         }
-    }
-
-    /// Sees to it that somebody looks whether what waits is taken.
-    fn watch(self: &Arc<Self>, state: &mut State) {
-        state.progress.get_or_insert_with(Instant::now);
-        if !std::mem::replace(&mut state.watched, true) {
-            let (connection, patience) = (Arc::downgrade(self), self.lines.patience);
-            tokio::spawn(async move {
-                let mut until = Instant::now() + patience;
-                loop {
-                    tokio::time::sleep_until(until).await;
-                    let Some(connection) = connection.upgrade() else { return };
-                    match connection.is_given_up() {
-                        Ok(Some(later)) => until = later,
-                        Ok(None) => return,
-                        Err(()) => {
-                            tracing::debug!("a client that takes nothing is closed");
-                            connection.close();
-                            return;
-                        }
-                    }
-                }
-            });
-        }
-    }
-
-    /// When to look again, if ever; fails where the client has taken nothing for too long.
-    fn is_given_up(&self) -> Result<Option<Instant>, ()> {
-        let mut state = self.lock();
-        if state.closed || !state.is_blocked() {
-            state.watched = false;
-            return Ok(None);
-        }
-        let now = Instant::now();
-        let until = *state.progress.get_or_insert(now) + self.lines.patience;
-        if until > now { Ok(Some(until)) } else { Err(()) }
-    }
-
-    // The end.
-
-    /// Closes the transport, however stuck it is. From here on it is handed no byte more.
-    pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        self.depart();
-        if std::mem::replace(&mut state.closed, true) {
-            return;
-        }
-        let mut wakers = std::mem::take(&mut state.want_room);
-        wakers.extend([state.engine_waker.take(), state.poll.take()].into_iter().flatten());
-        let polls = matches!(state.link, Link::Polling);
-        drop(state);
-        self.reader.wake();
-        wakers.into_iter().for_each(Waker::wake);
-        if let (true, Some(polling)) = (polls, self.polling.get()) {
-            (polling.say)("1".into());
-        }
-    }
-
-    /// Closes the transport of a client that was not let in and has to make room for another.
-    /// Were it closed at once, the library would keep its memory until the time for its CONNECT is over; it is closed as soon as it has
-    /// joined what is there for those who leave.
-    pub(super) fn evict(&self) {
-        self.evicted.store(true, Ordering::SeqCst);
-        let polls = matches!(self.lock().link, Link::Polling);
-        match self.polling.get() {
-            Some(polling) if polls => (polling.say)(LEAVING_PACKET.into()),
-            _ => self.reader.wake(),
-        }
-    }
-
-    /// Whether it was sent away, so that nothing it may still be sent is worth waiting for.
-    pub(super) fn was_evicted(&self) -> bool {
-        self.evicted.load(Ordering::SeqCst)
-    }
-
-    /// Completes when it was closed from here. Only before a stream is attached.
-    pub(super) async fn closed(&self) {
-        poll_fn(|cx| self.poll_closed(cx).map(drop)).await;
-    }
-
-    /// Fails when it was closed from here. For whoever reads.
-    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        self.reader.register(cx.waker());
-        if self.was_closed() { Poll::Ready(Err(closed())) } else { Poll::Pending }
-    }
-
-    /// Closes the transport as soon as it has taken all that it was handed, and after that time in any case.
-    pub(crate) async fn close_when_sent(&self, within: Duration) {
-        let emptied = {
-            let mut state = self.lock();
-            let (tell, emptied) = oneshot::channel();
-            // Under the lock, so that nothing is added.
-            self.depart();
-            (!state.outbox.is_empty()).then(|| {
-                state.when_empty = Some(tell);
-                emptied
-            })
-        };
-        if let Some(emptied) = emptied {
-            timeout(within, emptied).await.ok();
-        }
-        self.close();
-    }
-
-    /// Whether it was closed from here.
-    pub(super) fn was_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    /// Whether there is anything of this membership that the transport has not taken.
-    pub(crate) fn has_unsent(&self, membership: u32) -> bool {
-        let state = self.lock();
-        state.outbox_of == membership && state.has_unsent()
-    }
-
-    /// Takes the events of this membership that the transport has not taken and that no other connection will send.
-    /// Where there was anything, the transport is closed: what it had begun is of no use.
-    pub(crate) fn take_unsent(&self, membership: u32) -> Vec<Arc<Shared>> {
-        if !self.has_unsent(membership) {
-            return Vec::new();
-        }
-        self.close();
-        self.lock().outbox.take_unsent()
-    }
-
-    // The stream of a WebSocket, as the library sees it.
-
-    /// From now on the client is reached by this stream.
-    pub(super) fn attach(self: &Arc<Self>, stream: Box<dyn Stream>, follower: Follower) {
-        let mut state = self.lock();
-        state.link = Link::WebSocket(stream);
-        state.follower = follower;
-        state.upgrading = false;
-        if !state.outbox.is_empty() {
-            self.list();
-        }
-    }
-
-    /// The library has let go of the stream.
-    pub(super) fn detach(&self) -> Option<Box<dyn Stream>> {
-        self.depart();
-        let mut state = self.lock();
-        state.engine_waker = None;
-        state.from_library = Vec::new();
-        match std::mem::replace(&mut state.link, Link::Gone) {
-            Link::WebSocket(stream) => Some(stream),
-            Link::Polling | Link::Gone => None,
-        }
-    }
-
-    /// Reads for the library; or what it is to read instead, as if the client had said it.
-    pub(super) fn read(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<Option<Cow<'static, str>>>> {
-        self.reader.register(cx.waker());
-        let mut state = self.lock();
-        if state.closed {
-            return Poll::Ready(Err(closed()));
-        }
-        if let Some(packet) = state.unsaid.pop() {
-            return Poll::Ready(Ok(Some(packet)));
-        }
-        match &mut state.link {
-            Link::WebSocket(stream) => Pin::new(stream).poll_read(cx, buf).map_ok(|()| None),
-            Link::Polling | Link::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    /// Writes for the library, between two of our frames.
-    pub(super) fn write(self: &Arc<Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut state = self.lock();
-        if state.closed {
-            return Poll::Ready(Err(closed()));
-        }
-        state.engine_waker = None;
-        if state.follower.says_goodbye(buf) {
-            self.end_in(&mut state);
-        }
-        if let Some(swallowed) = state.follower.swallows(buf) {
-            if swallowed.is_ping {
-                self.say(&mut state, PONG.into());
-            }
-            return Poll::Ready(Ok(swallowed.bytes));
-        }
-        let has_to_wait = |state: &State| state.outbox.is_within_packet() || !state.from_library.is_empty();
-        if has_to_wait(&state) {
-            self.flush(&mut state);
-        }
-        if has_to_wait(&state) {
-            return self.keep(&mut state, cx, buf);
-        }
-        let waker = Waker::from(self.clone());
-        let Link::WebSocket(stream) = &mut state.link else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let Poll::Ready(written) = Pin::new(stream).poll_write(&mut Context::from_waker(&waker), buf) else {
-            return self.keep(&mut state, cx, buf);
-        };
-        if let Ok(bytes) = written {
-            let passed = state.follower.feed(&buf[..bytes]);
-            self.note(&mut state, passed);
-            self.goes_on(&mut state);
-            if state.follower.is_between_frames() {
-                self.flush(&mut state);
-            }
-        }
-        Poll::Ready(written)
-    }
-
-    /// Keeps what the library writes until the stream takes it; where that is too much, the library waits.
-    fn keep(self: &Arc<Self>, state: &mut State, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if state.ended {
-            return Poll::Ready(Err(closed()));
-        }
-        self.begin_to_wait(state);
-        self.watch(state);
-        if state.from_library.len() + buf.len() > LIBRARY_BYTES {
-            state.engine_waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        state.from_library.extend_from_slice(buf);
-        let passed = state.follower.feed(buf);
-        self.note(state, passed);
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    /// What the library has said, however it went.
-    fn note(&self, state: &mut State, passed: Passed) {
-        match passed {
-            // Where the client has left meanwhile, what follows is for nobody.
-            Passed::Connected => {
-                state.open = self.memberships.is_within();
-                state.times_let_in += 1;
-                self.early.is_let_in();
-            }
-            Passed::Disconnected => state.open = false,
-            Passed::Other => {}
-        }
-    }
-
-    /// Flushes for the library.
-    pub(super) fn with_stream<T>(
-        &self,
-        cx: &mut Context<'_>,
-        act: impl FnOnce(Pin<&mut Box<dyn Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        match &mut self.lock().link {
-            Link::WebSocket(stream) => act(Pin::new(stream), cx),
-            Link::Polling | Link::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    // Polling.
-
-    pub(super) fn is_polling(&self, session: PollingSession) {
-        self.polling.set(session).ok();
-    }
-
-    fn wake_poll(self: &Arc<Self>, state: &mut State) {
-        if state.outbox.is_empty() {
-            self.emptied(state);
-        }
-        if state.outbox.is_empty() {
-            return;
-        }
-        self.watch(state);
-        if let Some(poll) = state.poll.take() {
-            poll.wake();
-        }
-    }
-
-    /// Completes when a poll is to be answered, whatever the library has to say.
-    pub(super) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        let has_events = matches!(state.link, Link::Polling) && state.open && state.outbox.has_packets();
-        if has_events || state.release_poll || state.closed {
-            return Poll::Ready(());
-        }
-        state.poll = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// An answer was not taken to its end: what the client misses cannot be put in its place any more.
-    pub(super) fn abort_answer(&self) {
-        self.lock().answering = false;
-        self.close();
-    }
-
-    /// Begins the answer to a poll with what the library has to say: how many packets of ours follow, and how many bytes.
-    pub(super) fn begin_answer(&self, packets: &[u8]) -> (usize, usize) {
-        let mut state = self.lock();
-        for packet in packets.split(|byte| *byte == super::outbox::SEPARATOR) {
-            let passed = Passed::of(packet);
-            self.note(&mut state, passed);
-        }
-        state.release_poll = false;
-        state.poll = None;
-        state.progress = Some(Instant::now());
-        if !matches!(state.link, Link::Polling) || !state.open || state.closed {
-            return (0, 0);
-        }
-        let (count, bytes) = state.outbox.packets();
-        state.answering = count > 0;
-        (count, bytes)
-    }
-
-    /// Whether an answer with events is on its way, so that there can be no other poll.
-    pub(super) fn is_answering(&self) -> bool {
-        self.lock().answering
-    }
-
-    /// The next bytes of an answer that has so many packets to come; none where the session was closed, for then they were taken back.
-    pub(super) fn answer(self: &Arc<Self>, left: &mut usize, most: usize) -> Option<axum::body::Bytes> {
-        let mut state = self.lock();
-        if state.closed {
-            return None;
-        }
-        let bytes = state.outbox.take_packets(left, most);
-        self.goes_on(&mut state);
-        if *left == 0 {
-            state.answering = false;
-            if matches!(state.link, Link::WebSocket(_)) {
-                self.list();
-            }
-        }
-        Some(bytes)
-    }
-
-    /// The answer to a poll was handed over, to whoever carries it.
-    pub(super) fn answer_sent(self: &Arc<Self>) {
-        self.note_answer_sent(&mut self.lock());
-    }
-
-    /// Writes what an answer ends with, or a part of that; nothing where what it carries was taken back. Under the lock: a client
-    /// that has read it and leaves at once must not be ahead of the note.
-    pub(super) fn end_answer(
-        self: &Arc<Self>,
-        bytes: usize,
-        write: impl FnOnce() -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        let mut state = self.lock();
-        if !state.outbox.has_answered() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        let written = write();
-        if let Poll::Ready(Ok(length)) = written {
-            self.goes_on(&mut state);
-            if length == bytes {
-                self.note_answer_sent(&mut state);
-            }
-        }
-        written
-    }
-
-    fn note_answer_sent(self: &Arc<Self>, state: &mut State) {
-        state.outbox.answer_sent();
-        if state.outbox.is_empty() {
-            self.emptied(state);
-        }
-    }
-
-    // Upgrades.
-
-    /// Begins an upgrade; false where there is one already, or was.
-    pub(super) fn begin_upgrade(&self) -> bool {
-        let mut state = self.lock();
-        let may = matches!(state.link, Link::Polling) && !state.upgrading && !state.closed;
-        state.upgrading |= may;
-        may
-    }
-
-    /// The client has probed the new transport: it waits for the poll that it has sent, if there is one.
-    pub(super) fn probed(&self) {
-        let mut state = self.lock();
-        state.release_poll = true;
-        if let Some(poll) = state.poll.take() {
-            poll.wake();
-        }
-    }
-
-    /// The upgrade has come to nothing: everything is as it was.
-    pub(super) fn abandon_upgrade(&self) {
-        let mut state = self.lock();
-        state.upgrading = false;
-        state.release_poll = false;
     }
 
     /// The state, where this membership may be handed something; `None` where it is over, or the transport was closed.
