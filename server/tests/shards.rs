@@ -146,8 +146,29 @@ async fn a_primary_that_is_killed_concerns_its_own_users_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_moves_while_events_flow_and_nothing_is_lost_doubled_or_reordered() {
     let shards = Shards::start().await;
+    events_flow_while(&shards, &[(0, 1), (1, 2), (2, 0)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_joins_and_leaves_while_events_flow() {
+    let mut shards = Shards::start().await;
     let (a, b) = two_nodes(&shards.config()).await;
-    let users = user_of_each(&shards, &a).await;
+    let joined = shards.join().await;
+    events_flow_while(&shards, &[(0, joined), (joined, 1)]).await;
+    shards.leave(joined).await;
+    // Whoever knew of it looks elsewhere.
+    for n in 0..20 {
+        let user = format!("later-{n}");
+        let mut receiver = Client::connect(&b, &user).await;
+        assert_eq!(a.emit(&user, 1).await.delivery, LIVE);
+        assert_eq!(receiver.live().await, 1);
+    }
+}
+
+/// Moves the slot of one user from primary to primary, while that user is emitted events.
+async fn events_flow_while(shards: &Shards, moves: &[(usize, usize)]) {
+    let (a, b) = two_nodes(&shards.config()).await;
+    let users = user_of_each(shards, &a).await;
     let (user, key) = &users[&0];
     let mut receiver = device(&b, user).await;
     let received = async {
@@ -168,9 +189,9 @@ async fn a_slot_moves_while_events_flow_and_nothing_is_lost_doubled_or_reordered
         // Side by side: what waits for the slot must not keep it from moving.
         let moved = AtomicBool::new(false);
         let moves = async {
-            for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+            for (from, to) in moves {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                shards.migrate(key, from, to).await;
+                shards.migrate(key, *from, *to).await;
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
             moved.store(true, Ordering::SeqCst);

@@ -41,17 +41,13 @@ impl Shards {
         let buses: Vec<_> = (0..servers).map(|_| free_port().to_string()).collect();
         let ports: Vec<_> = buses.iter().map(|_| over_tls.map(|_| free_port())).collect();
         let start = |(bus, port): (&String, &Option<u16>)| {
-            // By themselves they would add to their ports, and there may be no such ports. Without the last, all would refuse whatever they
-            // are asked while one is missed.
-            let settings =
-                "--cluster-enabled yes --cluster-node-timeout 1500 --cluster-require-full-coverage no --cluster-port";
-            let mut settings: Vec<_> = settings.split(' ').chain([bus.as_str()]).collect();
             let port = port.map(|port| port.to_string());
+            let mut settings = Vec::new();
             if let (Some(port), Some(over_tls)) = (&port, over_tls) {
                 settings.extend(["--tls-cluster", "yes", "--tls-port", port]);
                 settings.extend(over_tls.iter().map(String::as_str));
             }
-            LocalRedis::start_with(&settings).expect("redis-server is installed")
+            start(bus, &settings)
         };
         let servers: Vec<_> = buses.iter().zip(&ports).map(start).collect();
         let ports = servers.iter().zip(ports).map(|(server, port)| port.unwrap_or(server.port())).collect();
@@ -68,15 +64,37 @@ impl Shards {
             let first = (index * share).to_string();
             server.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", &first, &last.to_string()]).await;
         }
-        let known = format!("cluster_known_nodes:{}", fleet.servers.len());
-        fleet.until_all("CLUSTER", "INFO", |about| about.contains(&known)).await;
+        fleet.until_all_are_known().await;
         for (replica, primary) in fleet.servers[PRIMARIES..].iter().zip(&fleet.servers) {
             let id: String = primary.ask(&["CLUSTER", "MYID"]).await;
             replica.ask::<()>(&["CLUSTER", "REPLICATE", &id]).await;
             replica.until_linked().await;
         }
-        fleet.until_all("CLUSTER", "INFO", |about| about.contains("cluster_state:ok")).await;
+        fleet.until_all_are_well().await;
         fleet
+    }
+
+    /// One more server, which has no slots yet; its place among the others.
+    pub(crate) async fn join(&mut self) -> usize {
+        let bus = free_port().to_string();
+        let server = start(&bus, &[]);
+        server.connection().await;
+        self.servers[0].ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string(), &bus]).await;
+        self.ports.push(server.port());
+        self.servers.push(server);
+        self.until_all_are_known().await;
+        self.until_all_are_well().await;
+        self.servers.len() - 1
+    }
+
+    /// Sends a server away that has no slots any more.
+    pub(crate) async fn leave(&mut self, index: usize) {
+        let left = self.servers.remove(index);
+        self.ports.remove(index);
+        let id: String = left.ask(&["CLUSTER", "MYID"]).await;
+        for server in &self.servers {
+            server.ask::<()>(&["CLUSTER", "FORGET", &id]).await;
+        }
     }
 
     /// The first and the second: they tell of the others.
@@ -113,7 +131,7 @@ impl Shards {
             migrate.extend(keys.iter().map(String::as_str));
             source.ask::<String>(&migrate).await;
         }
-        for server in [target, source].into_iter().chain(&self.servers[..PRIMARIES]) {
+        for server in [target, source].into_iter().chain(&self.servers) {
             server.ask::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &target_id]).await;
         }
     }
@@ -129,6 +147,15 @@ impl Shards {
         began.elapsed()
     }
 
+    async fn until_all_are_known(&self) {
+        let known = format!("cluster_known_nodes:{}", self.servers.len());
+        self.until_all("CLUSTER", "INFO", |about| about.contains(&known)).await;
+    }
+
+    async fn until_all_are_well(&self) {
+        self.until_all("CLUSTER", "INFO", |about| about.contains("cluster_state:ok")).await;
+    }
+
     async fn until_all(&self, command: &str, about: &str, is_so: impl Fn(&str) -> bool) {
         let began = Instant::now();
         for server in &self.servers {
@@ -138,4 +165,13 @@ impl Shards {
             }
         }
     }
+}
+
+fn start(bus: &str, settings: &[&str]) -> LocalRedis {
+    // By themselves they would add to their ports, and there may be no such ports; refuse whatever they are asked while one of them is
+    // missed; and become the replica of whoever has got their last slot.
+    let own = "--cluster-enabled yes --cluster-node-timeout 1500 --cluster-require-full-coverage no \
+               --cluster-allow-replica-migration no --cluster-port";
+    let settings: Vec<_> = own.split_whitespace().chain([bus]).chain(settings.iter().copied()).collect();
+    LocalRedis::start_with(&settings).expect("redis-server is installed")
 }
