@@ -188,7 +188,7 @@ impl App {
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = namespace::build(with.connect_timeout, with.heartbeat);
         let (acknowledging, grants) = (Acknowledging::default(), Grants::new(with.sessions.clone()));
-        let roster = Roster::new();
+        let roster = Roster::default();
         let sockets = Sockets::new(roster.clone(), acknowledging.clone());
         let deliver = (with.wrap_deliver)(Arc::new(sockets));
         let peers = with.peers;

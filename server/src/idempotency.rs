@@ -1,13 +1,7 @@
 //! Requests that are repeated under the same `Idempotency-Key` (EMIT-06, EMIT-18 to EMIT-21, EMIT-23, CLUSTER-18, CLUSTER-19). Knows
 //! nothing of HTTP.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout};
@@ -16,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     locks::KeyedLocks,
     model::{Answers, Claim, Outcome, StoreError},
+    sharded::Sharded,
 };
 
 /// How often a claim is renewed while its request is at work.
@@ -70,12 +65,12 @@ pub(crate) struct Idempotency {
     key_locks: KeyedLocks,
     node: Uuid,
     /// What the store could not be told yet, by key, with the body: it waits for the store to answer again.
-    untold: Arc<Mutex<HashMap<String, (String, Outcome)>>>,
+    untold: Arc<Sharded<(String, Outcome)>>,
 }
 
 impl Idempotency {
     pub(crate) fn new(answers: Arc<dyn Answers>) -> Self {
-        Self { answers, key_locks: KeyedLocks::new(), node: Uuid::new_v4(), untold: Arc::default() }
+        Self { answers, key_locks: KeyedLocks::default(), node: Uuid::new_v4(), untold: Arc::default() }
     }
 
     /// The answer of the first time, or that of the work, which is then kept. The work is given what was done of it before, if
@@ -108,7 +103,7 @@ impl Idempotency {
             Ok(answer) => Outcome::Done(answer.clone()),
             Err(failure) => failure.part().map_or(Outcome::Nothing, Outcome::Part),
         };
-        self.untold().insert(key.clone(), (body, outcome));
+        self.untold.shard(&key).insert(key.as_str().into(), (body, outcome));
         // What was emitted was emitted: to refuse now would invite the repetition that the key is to prevent.
         if let Err(error) = self.tell(&key).await {
             tracing::warn!(%error, "what became of a request cannot be noted for its idempotency key yet");
@@ -119,9 +114,9 @@ impl Idempotency {
 
     /// Tells the store what became of the last request with a key, where it does not know. Under the lock of the key.
     async fn tell(&self, key: &str) -> Result<(), StoreError> {
-        let Some((body, outcome)) = self.untold().get(key).cloned() else { return Ok(()) };
+        let Some((body, outcome)) = self.untold.shard(key).get(key).cloned() else { return Ok(()) };
         self.answers.settle(key, self.node, &body, &outcome).await?;
-        self.untold().remove(key);
+        self.untold.shard(key).remove(key);
         Ok(())
     }
 
@@ -142,10 +137,5 @@ impl Idempotency {
                 tracing::debug!(%error, "another node may take an idempotency key for free that is in use");
             }
         }
-    }
-
-    fn untold(&self) -> MutexGuard<'_, HashMap<String, (String, Outcome)>> {
-        // Every change is a single call, so a panic elsewhere cannot have left it half done.
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

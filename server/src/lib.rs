@@ -38,6 +38,7 @@ pub mod proxies;
 pub mod rules;
 pub mod run;
 pub mod serve;
+mod sharded;
 pub mod socketio;
 pub mod store;
 

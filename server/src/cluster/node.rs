@@ -127,7 +127,7 @@ impl Node {
             moves: AtomicBool::new(false),
             unheard: Mutex::default(),
             local: OnceLock::new(),
-            telling: KeyedLocks::new(),
+            telling: KeyedLocks::default(),
             leaving,
             words,
             began,

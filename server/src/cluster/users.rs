@@ -3,22 +3,15 @@
 //! `joined` is the number of a membership, as `member` counts them; what was learnt in an earlier one counts no more.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
 use super::Destination;
-use crate::store::redis::peers::Mode;
-
-/// Into how many parts the users are divided, so that a look at one hardly ever waits for another.
-const SHARDS: usize = 64;
+use crate::{sharded::Sharded, store::redis::peers::Mode};
 
 pub(super) struct Users {
-    shards: Vec<Mutex<HashMap<String, User>>>,
-    // Randomly keyed, so that nobody outside can choose ids that share a shard.
-    hasher: RandomState,
+    known: Sharded<User>,
     /// Until when nobody who was elsewhere is taken to be alone.
     in_doubt: Mutex<Instant>,
 }
@@ -39,11 +32,7 @@ struct User {
 
 impl Users {
     pub(super) fn new() -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            in_doubt: Mutex::new(Instant::now()),
-        }
+        Self { known: Sharded::default(), in_doubt: Mutex::new(Instant::now()) }
     }
 
     /// After a gap: other nodes may have had it, too, and come back later. What they miss until then has to be in the store.
@@ -57,9 +46,9 @@ impl Users {
 
     /// One more client.
     pub(super) fn arrive(&self, user_id: &str, acknowledges: bool, joined: u64) {
-        let mut shard = self.shard(user_id);
+        let mut users = self.known.shard(user_id);
         // The first reads the queue itself: nothing can have been missed before.
-        let user = shard.entry(user_id.to_owned()).or_insert_with(|| User { caught_up: joined, ..User::default() });
+        let user = users.entry(user_id.into()).or_insert_with(|| User { caught_up: joined, ..User::default() });
         user.devices += 1;
         user.acknowledging += usize::from(acknowledges);
     }
@@ -74,19 +63,19 @@ impl Users {
 
     /// How the user is present, if at all.
     pub(super) fn mode(&self, user_id: &str) -> Option<Mode> {
-        let shard = self.shard(user_id);
-        let user = shard.get(user_id).filter(|user| user.devices > 0)?;
+        let users = self.known.shard(user_id);
+        let user = users.get(user_id).filter(|user| user.devices > 0)?;
         Some(if user.acknowledging > 0 { Mode::Ack } else { Mode::Plain })
     }
 
     /// What the store was told last, in this membership.
     pub(super) fn registered(&self, user_id: &str, joined: u64) -> Option<Mode> {
-        self.shard(user_id).get(user_id)?.registered.filter(|(when, _)| *when == joined).map(|(_, mode)| mode)
+        self.known.shard(user_id).get(user_id)?.registered.filter(|(when, _)| *when == joined).map(|(_, mode)| mode)
     }
 
     /// The number of the last message that said that the user is elsewhere, too; to be asked before the store is.
     pub(super) fn heard(&self, user_id: &str) -> u64 {
-        self.shard(user_id).get(user_id).map_or(0, |user| user.heard)
+        self.known.shard(user_id).get(user_id).map_or(0, |user| user.heard)
     }
 
     /// The store was told, and has said whether the user is elsewhere. What was heard meanwhile is newer.
@@ -99,10 +88,10 @@ impl Users {
 
     /// The store was told that the user has gone. Forgets the user, unless another client has come.
     pub(super) fn left(&self, user_id: &str) {
-        let mut shard = self.shard(user_id);
-        match shard.get_mut(user_id) {
+        let mut users = self.known.shard(user_id);
+        match users.get_mut(user_id) {
             Some(user) if user.devices > 0 => user.registered = None,
-            _ => drop(shard.remove(user_id)),
+            _ => drop(users.remove(user_id)),
         }
     }
 
@@ -120,7 +109,7 @@ impl Users {
     }
 
     pub(super) fn destination(&self, user_id: &str, joined: u64) -> Destination {
-        match self.shard(user_id).get(user_id) {
+        match self.known.shard(user_id).get(user_id) {
             Some(user) if user.devices == 0 || user.shared => Destination::Elsewhere,
             // Whoever has missed something is given that first.
             Some(user) if user.registered.is_some_and(|(when, _)| when == joined) && user.caught_up == joined => {
@@ -133,7 +122,7 @@ impl Users {
 
     /// Whether the user is here and may have missed something.
     pub(super) fn is_behind(&self, user_id: &str, joined: u64) -> bool {
-        self.shard(user_id).get(user_id).is_some_and(|user| user.caught_up != joined)
+        self.known.shard(user_id).get(user_id).is_some_and(|user| user.caught_up != joined)
     }
 
     pub(super) fn caught_up(&self, user_id: &str, joined: u64) {
@@ -142,22 +131,13 @@ impl Users {
 
     /// Everybody who is here.
     pub(super) fn all(&self) -> Vec<String> {
-        (0..SHARDS).flat_map(|shard| self.lock(shard).keys().cloned().collect::<Vec<_>>()).collect()
+        self.known.shards().flat_map(|users| users.keys().map(|id| id.to_string()).collect::<Vec<_>>()).collect()
     }
 
     fn change(&self, user_id: &str, change: impl FnOnce(&mut User)) {
-        if let Some(user) = self.shard(user_id).get_mut(user_id) {
+        if let Some(user) = self.known.shard(user_id).get_mut(user_id) {
             change(user);
         }
-    }
-
-    fn shard(&self, user_id: &str) -> MutexGuard<'_, HashMap<String, User>> {
-        self.lock(self.hasher.hash_one(user_id) as usize % SHARDS)
-    }
-
-    fn lock(&self, shard: usize) -> MutexGuard<'_, HashMap<String, User>> {
-        // No change can panic half way.
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

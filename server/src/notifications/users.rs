@@ -3,8 +3,6 @@
 //! and of clients.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -18,22 +16,15 @@ use tokio::{
 };
 
 use super::Unsent;
-use crate::rules::Rules;
-
-/// Into how many parts the users are divided, so that a look at one hardly ever waits for another.
-const SHARDS: usize = 64;
-
-type Known = HashMap<Arc<str>, Weak<User>>;
+use crate::{rules::Rules, sharded::Sharded};
 
 /// All of them. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Users(Arc<Shards>);
+pub(super) struct Users(Arc<Inner>);
 
-struct Shards {
+struct Inner {
     rules: Arc<dyn Rules>,
-    known: Vec<Mutex<Known>>,
-    // Randomly keyed, so that nobody outside can choose ids that share a shard.
-    hasher: RandomState,
+    known: Sharded<Weak<User>>,
 }
 
 /// One of them, for as long as somebody has hold of this.
@@ -85,13 +76,12 @@ pub(super) struct Flight {
 
 impl Users {
     pub(super) fn new(rules: Arc<dyn Rules>) -> Self {
-        let known = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self(Arc::new(Shards { rules, known, hasher: RandomState::new() }))
+        Self(Arc::new(Inner { rules, known: Sharded::default() }))
     }
 
     /// The one object for a user.
     pub(super) fn get(&self, id: &str) -> Arc<User> {
-        let mut known = self.shard(id);
+        let mut known = self.0.known.shard(id);
         if let Some(user) = known.get(id).and_then(Weak::upgrade) {
             return user;
         }
@@ -107,12 +97,6 @@ impl Users {
         });
         known.insert(user.id.clone(), Arc::downgrade(&user));
         user
-    }
-
-    fn shard(&self, id: &str) -> MutexGuard<'_, Known> {
-        let hash = self.0.hasher.hash_one(id) as usize;
-        // Every change is a single call, so a panic elsewhere cannot have left it half done.
-        self.0.known[hash % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,7 +203,7 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        let mut known = self.users.shard(&self.id);
+        let mut known = self.users.0.known.shard(&self.id);
         // Another one may have taken the place by now.
         if known.get(&self.id).is_some_and(|user| user.as_ptr() == std::ptr::from_ref(self)) {
             known.remove(&self.id);
@@ -272,7 +256,7 @@ mod tests {
     }
 
     fn nobody_is_known(users: &Users) -> bool {
-        users.0.known.iter().all(|known| known.lock().unwrap().is_empty())
+        users.0.known.shards().all(|known| known.is_empty())
     }
 
     #[tokio::test]
