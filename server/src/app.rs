@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use axum::{Router, middleware, routing::any};
 use socketioxide::SocketIo;
 
@@ -17,7 +18,7 @@ use crate::{
     grants::{Grants, Telling},
     http::{self, Control, Health, credential::Credentials},
     local,
-    model::{AckQueue, Answers, BoxFuture, OfflineQueue, Probe, SessionStore, StoreError},
+    model::{AckQueue, Answers, OfflineQueue, Probe, SessionStore, StoreError},
     notifications::{Deliver, NotificationsService},
     ops::{
         api,
@@ -149,12 +150,11 @@ struct Ready {
     peers: Arc<dyn Peers>,
 }
 
+#[async_trait]
 impl Probe for Ready {
-    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.peers.ready()?;
-            self.probe.probe().await
-        })
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.peers.ready()?;
+        self.probe.probe().await
     }
 }
 

@@ -1,15 +1,13 @@
 //! Verifies connection tokens, and in `session` whether what they rest on holds. Knows nothing of sockets.
 
-use std::{future::ready, sync::Arc};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::Validation;
 use serde_json::{Map, Value};
 
-use crate::{
-    json,
-    model::{BoxFuture, now_ms},
-};
+use crate::{json, model::now_ms};
 
 pub(crate) mod jwks;
 pub mod keys;
@@ -53,6 +51,7 @@ pub enum TokenError {
 }
 
 /// Verifies a token and says who it speaks for.
+#[async_trait]
 pub trait VerifyToken: Send + Sync + 'static {
     /// Verifies a token that has no `Bearer ` prefix any more.
     ///
@@ -64,8 +63,8 @@ pub trait VerifyToken: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where nobody looks for them, or they could not be looked up.
-    fn look_again(&self) -> BoxFuture<'_, Result<(), TokenError>> {
-        Box::pin(ready(Err(TokenError::Invalid)))
+    async fn look_again(&self) -> Result<(), TokenError> {
+        Err(TokenError::Invalid)
     }
 
     /// Whether there is anything to verify tokens with.
@@ -200,6 +199,7 @@ impl JwtVerifier {
     }
 }
 
+#[async_trait]
 impl VerifyToken for JwtVerifier {
     fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
@@ -210,14 +210,12 @@ impl VerifyToken for JwtVerifier {
         judge(&claims, now_ms() as f64 / 1_000.0)
     }
 
-    fn look_again(&self) -> BoxFuture<'_, Result<(), TokenError>> {
-        Box::pin(async {
-            match self.keys.look_again().await {
-                Some(true) => Ok(()),
-                Some(false) => Err(TokenError::Unavailable),
-                None => Err(TokenError::Invalid),
-            }
-        })
+    async fn look_again(&self) -> Result<(), TokenError> {
+        match self.keys.look_again().await {
+            Some(true) => Ok(()),
+            Some(false) => Err(TokenError::Unavailable),
+            None => Err(TokenError::Invalid),
+        }
     }
 
     fn is_ready(&self) -> bool {

@@ -6,9 +6,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
-use crate::model::{BoxFuture, EntryId, Queued, StoreError};
+use crate::model::{EntryId, Queued, StoreError};
 
 mod ear;
 mod inbox;
@@ -24,13 +26,14 @@ mod word;
 pub use node::Cluster;
 
 /// The other nodes, as the service sees them.
+#[async_trait]
 pub trait Peers: Send + Sync + 'static {
     /// Asks, before anything begins, whether the store is one that nodes can share. One that does not answer is none yet.
     ///
     /// # Errors
     /// Where it is of a kind that they cannot.
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Begins: from now on this node is one of them, and what they say is told to `local`.
@@ -47,7 +50,7 @@ pub trait Peers: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked. The client has to be refused then.
-    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Presence, StoreError>>;
+    async fn enter(&self, user_id: &str, acknowledges: bool) -> Result<Presence, StoreError>;
 
     /// Where an event for a user has to go. Asks nobody.
     fn destination(&self, user_id: &str) -> Destination;
@@ -57,50 +60,47 @@ pub trait Peers: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>>;
+    async fn route(&self, user_id: &str, payloads: &[&str]) -> Result<Taken, StoreError>;
 
     /// What this node may have missed of a user: what is queued, and what clients elsewhere have taken lately, in its order.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>>;
+    async fn missed(&self, user_id: &str) -> Result<Vec<Queued>, StoreError>;
 
     /// Tells that a transport has taken an event that was stored: no connect is given it any more, unless somebody acknowledges.
     fn remove(&self, user_id: &str, entry: EntryId);
 
     /// Completes when whatever was removed for a user has left the queue, or the store could not.
-    fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()>;
+    async fn flush(&self, user_id: &str);
 
     /// Tells every node that a session has ended, for everybody or for everybody but its owner.
     ///
     /// # Errors
     /// Where they cannot be told.
-    fn end_session<'a>(
-        &'a self,
-        session_id: &'a str,
-        but_for: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn end_session(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError>;
 
     /// Takes leave, so that nobody waits for the lease to end. Nothing works afterwards.
-    fn leave(&self) -> BoxFuture<'_, ()>;
+    async fn leave(&self);
 }
 
 /// Which sessions, by their ids.
 pub type Sessions<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
 
 /// What the other nodes ask of this one.
+#[async_trait]
 pub trait Local: Send + Sync + 'static {
     /// Hands events to the clients that a user has here, under the user's lock; for each event, whether a client has it.
-    fn receive<'a>(&'a self, user_id: &'a str, events: Vec<Arrived>) -> BoxFuture<'a, Vec<bool>>;
+    async fn receive(&self, user_id: &str, events: Vec<Arrived>) -> Vec<bool>;
 
     /// Completes when whatever was begun for the user here has been done, and what was not sent is in the queue.
-    fn settle<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()>;
+    async fn settle(&self, user_id: &str);
 
     /// Hands over whatever was missed of a user, to each client here what it has not been given yet.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn catch_up<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn catch_up(&self, user_id: &str) -> Result<(), StoreError>;
 
     /// Closes what rests on a session.
     fn end_session(&self, session_id: &str, but_for: Option<&str>);
@@ -109,7 +109,7 @@ pub trait Local: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn verify_sessions(&self, which: Sessions<'_>) -> Result<(), StoreError>;
 }
 
 /// An event that is stored and was handed to this node.

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use crate::{
     auth::session::{SessionError, VerifySession},
     cluster::Peers,
-    model::{BoxFuture, Session, SessionStore, StoreError, now_ms},
+    model::{Session, SessionStore, StoreError, now_ms},
 };
 
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.
@@ -299,25 +300,22 @@ impl Telling {
     }
 }
 
+#[async_trait]
 impl SessionStore for Telling {
-    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.store.put_session(id, session).await?;
-            self.end(id, session.is_live().then_some(&session.user_id)).await
-        })
+    async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
+        self.store.put_session(id, session).await?;
+        self.end(id, session.is_live().then_some(&session.user_id)).await
     }
 
-    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let revoked = self.store.revoke_session(id).await?;
-            // Also where there is none: an earlier attempt may have been cut off after the store had forgotten it.
-            self.end(id, None).await?;
-            Ok(revoked)
-        })
+    async fn revoke_session(&self, id: &str) -> Result<bool, StoreError> {
+        let revoked = self.store.revoke_session(id).await?;
+        // Also where there is none: an earlier attempt may have been cut off after the store had forgotten it.
+        self.end(id, None).await?;
+        Ok(revoked)
     }
 
-    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
-        self.store.session(id)
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
+        self.store.session(id).await
     }
 }
 
@@ -330,16 +328,15 @@ mod tests {
     /// Finds every session right until then, or cannot be asked.
     struct Until(Mutex<Result<Option<i64>, ()>>);
 
+    #[async_trait]
     impl VerifySession for Until {
-        fn verify<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
+        async fn verify(&self, _: &str, _: &str) -> Result<Option<i64>, SessionError> {
             let end = *self.0.lock().unwrap();
-            Box::pin(async move {
-                match end {
-                    Ok(Some(end)) if end <= now_ms() => Err(SessionError::Invalid),
-                    Ok(end) => Ok(end),
-                    Err(()) => Err(StoreError::TimedOut(Duration::ZERO).into()),
-                }
-            })
+            match end {
+                Ok(Some(end)) if end <= now_ms() => Err(SessionError::Invalid),
+                Ok(end) => Ok(end),
+                Err(()) => Err(StoreError::TimedOut(Duration::ZERO).into()),
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! What the other nodes ask of this one: passes it on to the service and to `grants`, which do not know that there are
 //! nodes over Redis. Does nothing itself.
 
+use async_trait::async_trait;
+
 use crate::{
     cluster::{Arrived, Local, Sessions},
     grants::Grants,
-    model::{BoxFuture, StoreError},
+    model::StoreError,
     notifications::NotificationsService,
 };
 
@@ -13,24 +15,25 @@ pub(crate) struct Here {
     pub(crate) grants: Grants,
 }
 
+#[async_trait]
 impl Local for Here {
-    fn receive<'a>(&'a self, user_id: &'a str, events: Vec<Arrived>) -> BoxFuture<'a, Vec<bool>> {
-        Box::pin(self.service.receive(user_id, events))
+    async fn receive(&self, user_id: &str, events: Vec<Arrived>) -> Vec<bool> {
+        self.service.receive(user_id, events).await
     }
 
-    fn settle<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(self.service.settle(user_id))
+    async fn settle(&self, user_id: &str) {
+        self.service.settle(user_id).await;
     }
 
-    fn catch_up<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.service.catch_up(user_id))
+    async fn catch_up(&self, user_id: &str) -> Result<(), StoreError> {
+        self.service.catch_up(user_id).await
     }
 
     fn end_session(&self, session_id: &str, but_for: Option<&str>) {
         self.grants.end_session(session_id, but_for);
     }
 
-    fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.grants.verify_all(which))
+    async fn verify_sessions(&self, which: Sessions<'_>) -> Result<(), StoreError> {
+        self.grants.verify_all(which).await
     }
 }

@@ -10,7 +10,6 @@ mod store;
 
 pub use answers::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim, Outcome};
 pub use event::{Draft, EventType, Metadata, MetadataError, Outgoing, Payload, Sent};
-pub use futures_util::future::BoxFuture;
 pub use queue::{
     AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Reinserted, may_have_more,
 };

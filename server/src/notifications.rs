@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -22,7 +23,7 @@ use crate::{
     cluster::{Destination, Peers, Presence},
     counts::{COUNTS, Outcome},
     model::{
-        AckQueue, Backlog, BoxFuture, Draft, EntryId, EventType, OfflineQueue, Outgoing, Reinserted, Sent, StoreError,
+        AckQueue, Backlog, Draft, EntryId, EventType, OfflineQueue, Outgoing, Reinserted, Sent, StoreError,
         may_have_more,
     },
     rules::Rules,
@@ -42,6 +43,7 @@ pub(crate) use users::User;
 use users::{UserGuard, Users};
 
 /// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.
+#[async_trait]
 pub trait Deliver: Send + Sync + 'static {
     /// Offers an event that is in no store to each client of the room (ROOM-06). True where at least one has taken it:
     /// then those that are behind are given it later. Else the event has to be stored, and then offered by
@@ -49,8 +51,8 @@ pub trait Deliver: Send + Sync + 'static {
     fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool;
 
     /// Completes with true when some client of the room has room for an event, and with false where none will soon.
-    fn waits_for_room<'a>(&'a self, _room: &'a str) -> BoxFuture<'a, bool> {
-        Box::pin(async { false })
+    async fn waits_for_room(&self, _room: &str) -> bool {
+        false
     }
 
     /// Whether some client of the room acknowledges. Then an event is stored before it is handed over.

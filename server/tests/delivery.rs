@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use notify_server::{
     cluster::{Destination, Local, Peers, Presence, Taken},
-    model::{BoxFuture, EntryId, OfflineQueue, Outgoing, Queued, StoreError},
+    model::{EntryId, OfflineQueue, Outgoing, Queued, StoreError},
     notifications::{Deliver, Haste},
 };
 use serde_json::{Map, Value, json};
@@ -301,31 +302,23 @@ struct FailsToRemove {
     failed: AtomicBool,
 }
 
+#[async_trait]
 impl OfflineQueue for FailsToRemove {
-    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        self.inner.append(user, payloads)
+    async fn append(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.inner.append(user, payloads).await
     }
 
-    fn read<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.inner.read(user)
+    async fn read(&self, user: &str) -> Result<Vec<Queued>, StoreError> {
+        self.inner.read(user).await
     }
 
-    fn remove<'a>(
-        &'a self,
-        user: &'a str,
-        ids: &'a [EntryId],
-        drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let inner = self.inner.clone();
-        Box::pin(async move {
-            let first = self.failed.swap(true, Ordering::SeqCst);
-            if !first {
-                self.outage.begin();
-            }
-            let removed = inner.remove(user, ids, drain).await;
-            self.begun.notify_one();
-            removed
-        })
+    async fn remove(&self, user: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
+        if !self.failed.swap(true, Ordering::SeqCst) {
+            self.outage.begin();
+        }
+        let removed = self.inner.remove(user, ids, drain).await;
+        self.begun.notify_one();
+        removed
     }
 }
 
@@ -366,6 +359,7 @@ impl Deliver for Nobody {
 /// Other nodes that cannot be reached, for this reason, by one who may be the only one to know the user.
 struct Unreachable(StoreError);
 
+#[async_trait]
 impl Peers for Unreachable {
     fn join(&self, _: Arc<dyn Local>) {}
 
@@ -373,35 +367,31 @@ impl Peers for Unreachable {
         Ok(())
     }
 
-    fn enter<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Result<Presence, StoreError>> {
-        Box::pin(async { Ok(Presence::new(EntryId::default(), false, || {})) })
+    async fn enter(&self, _: &str, _: bool) -> Result<Presence, StoreError> {
+        Ok(Presence::new(EntryId::default(), false, || {}))
     }
 
     fn destination(&self, _: &str) -> Destination {
         Destination::Unsure
     }
 
-    fn route<'a>(&'a self, _: &'a str, _: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
-        Box::pin(async { Err(self.0.clone()) })
+    async fn route(&self, _: &str, _: &[&str]) -> Result<Taken, StoreError> {
+        Err(self.0.clone())
     }
 
-    fn missed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    async fn missed(&self, _: &str) -> Result<Vec<Queued>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn remove(&self, _: &str, _: EntryId) {}
 
-    fn flush<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
+    async fn flush(&self, _: &str) {}
+
+    async fn end_session(&self, _: &str, _: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
     }
 
-    fn end_session<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn leave(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
+    async fn leave(&self) {}
 }
 
 /// Were it stored once more, it would come twice where the store has it and the answer was lost.

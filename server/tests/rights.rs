@@ -7,11 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use axum::{body::Body, http::Method};
-use notify_server::{
-    auth::session::{SessionError, StoredSessions, VerifySession},
-    model::BoxFuture,
-};
+use notify_server::auth::session::{SessionError, StoredSessions, VerifySession};
 use serde_json::{Value, json};
 use support::{
     client::Client,
@@ -222,13 +220,12 @@ struct Pausing {
     go_on: Arc<Notify>,
 }
 
+#[async_trait]
 impl VerifySession for Pausing {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
-        Box::pin(async move {
-            let end = self.inner.verify(session_id, user_id).await?;
-            self.verified.send(()).await.ok();
-            self.go_on.notified().await;
-            Ok(end)
-        })
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<Option<i64>, SessionError> {
+        let end = self.inner.verify(session_id, user_id).await?;
+        self.verified.send(()).await.ok();
+        self.go_on.notified().await;
+        Ok(end)
     }
 }

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use notify_server::model::{AckQueue, Backlog, BoxFuture, EntryId, OfflineQueue, Queued, StoreError};
+use async_trait::async_trait;
+use notify_server::model::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, StoreError};
 use serde_json::Value;
 
 /// What is wrong with the keeping.
@@ -61,68 +62,52 @@ impl Faulty {
     }
 }
 
+#[async_trait]
 impl AckQueue for Faulty {
-    fn keep<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            let kept = self.acks.keep(user_id, payloads).await;
-            match (self.fault, kept) {
-                (Fault::FailureHidden, Err(_)) => {
-                    Ok((0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect())
-                }
-                (Fault::HandedIsConfirmed, Ok(ids)) => {
-                    self.acks.confirm(user_id, &ids, 0).await?;
-                    Ok(ids)
-                }
-                (Fault::InMemory, Ok(ids)) => {
-                    let mut all = self.forgettable.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.entry(user_id.to_owned()).or_default().extend(&ids);
-                    Ok(ids)
-                }
-                (_, kept) => kept,
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        let kept = self.acks.keep(user_id, payloads).await;
+        match (self.fault, kept) {
+            (Fault::FailureHidden, Err(_)) => Ok((0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect()),
+            (Fault::HandedIsConfirmed, Ok(ids)) => {
+                self.acks.confirm(user_id, &ids, 0).await?;
+                Ok(ids)
             }
-        })
+            (Fault::InMemory, Ok(ids)) => {
+                let mut all = self.forgettable.lock().unwrap_or_else(PoisonError::into_inner);
+                all.entry(user_id.to_owned()).or_default().extend(&ids);
+                Ok(ids)
+            }
+            (_, kept) => kept,
+        }
     }
 
-    fn backlog<'a>(
-        &'a self,
-        user_id: &'a str,
-        after: EntryId,
-        trim: bool,
-    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        Box::pin(async move {
-            let mut backlog = self.acks.backlog(user_id, after, trim).await?;
-            match self.fault {
-                Fault::LossUntold => backlog.dropped = 0,
-                Fault::LossToldOnce => backlog.dropped = self.untold(user_id, backlog.dropped),
-                Fault::NewestFirst => backlog.entries.reverse(),
-                Fault::AnotherId => backlog.entries.iter_mut().for_each(with_another_id),
-                // What was kept by an earlier process is not known to this one.
-                Fault::InMemory => {
-                    let known = self.forgettable(user_id);
-                    backlog.entries.retain(|entry| known.contains(&entry.id));
-                }
-                _ => {}
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        let mut backlog = self.acks.backlog(user_id, after, trim).await?;
+        match self.fault {
+            Fault::LossUntold => backlog.dropped = 0,
+            Fault::LossToldOnce => backlog.dropped = self.untold(user_id, backlog.dropped),
+            Fault::NewestFirst => backlog.entries.reverse(),
+            Fault::AnotherId => backlog.entries.iter_mut().for_each(with_another_id),
+            // What was kept by an earlier process is not known to this one.
+            Fault::InMemory => {
+                let known = self.forgettable(user_id);
+                backlog.entries.retain(|entry| known.contains(&entry.id));
             }
-            Ok(backlog)
-        })
+            _ => {}
+        }
+        Ok(backlog)
     }
 
-    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            match self.fault {
-                Fault::ConfirmIgnored => Ok(()),
-                Fault::ConfirmsAll => {
-                    let all: Vec<_> = self.queue.read(user_id).await?.iter().map(|entry| entry.id).collect();
-                    self.acks.confirm(user_id, &all, told).await
-                }
-                Fault::ConfirmsFirstOnly => self.acks.confirm(user_id, &ids[..ids.len().min(1)], told).await,
-                _ => self.acks.confirm(user_id, ids, told).await,
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        match self.fault {
+            Fault::ConfirmIgnored => Ok(()),
+            Fault::ConfirmsAll => {
+                let all: Vec<_> = self.queue.read(user_id).await?.iter().map(|entry| entry.id).collect();
+                self.acks.confirm(user_id, &all, told).await
             }
-        })
+            Fault::ConfirmsFirstOnly => self.acks.confirm(user_id, &ids[..ids.len().min(1)], told).await,
+            _ => self.acks.confirm(user_id, ids, told).await,
+        }
     }
 }
 

@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use notify_server::{
-    model::{Backlog, BoxFuture, EntryId, Outgoing, Probe, Sent, StoreError},
+    model::{Backlog, EntryId, Outgoing, Probe, Sent, StoreError},
     notifications::{Deliver, Haste, Unsent},
 };
 
@@ -99,6 +100,7 @@ impl Faulty {
     }
 }
 
+#[async_trait]
 impl Deliver for Faulty {
     fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool {
         match self.fault {
@@ -146,11 +148,11 @@ impl Deliver for Faulty {
         }
     }
 
-    fn waits_for_room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
+    async fn waits_for_room(&self, room: &str) -> bool {
         match self.fault {
             // It would be offered the same again and again.
-            Fault::NeverLive | Fault::QueuedAsWell => Box::pin(async { false }),
-            _ => self.deliver.waits_for_room(room),
+            Fault::NeverLive | Fault::QueuedAsWell => false,
+            _ => self.deliver.waits_for_room(room).await,
         }
     }
 
@@ -201,8 +203,9 @@ impl Deliver for Faulty {
 /// Says that the store answers, whatever it does.
 pub(crate) struct AlwaysReady;
 
+#[async_trait]
 impl Probe for AlwaysReady {
-    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    async fn probe(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use notify_server::model::{Answers, BoxFuture, Claim, Outcome, StoreError};
+use async_trait::async_trait;
+use notify_server::model::{Answers, Claim, Outcome, StoreError};
 use uuid::Uuid;
 
 /// What is wrong with the keys.
@@ -41,41 +42,34 @@ impl Faulty {
     }
 }
 
+#[async_trait]
 impl Answers for Faulty {
-    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        Box::pin(async move {
-            if self.fault == Fault::NoMemory {
-                return Ok(Claim::Ours(None));
+    async fn claim(&self, key: &str, by: Uuid, body: &str) -> Result<Claim, StoreError> {
+        if self.fault == Fault::NoMemory {
+            return Ok(Claim::Ours(None));
+        }
+        let claim = self.answers.claim(key, by, self.digest(body)).await?;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match (claim, self.fault) {
+            (Claim::AtWork, Fault::PassedOver) => Claim::Ours(None),
+            (Claim::AtWork, Fault::NeverLetGo) => {
+                held.insert(key.to_owned());
+                Claim::AtWork
             }
-            let claim = self.answers.claim(key, by, self.digest(body)).await?;
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(match (claim, self.fault) {
-                (Claim::AtWork, Fault::PassedOver) => Claim::Ours(None),
-                (Claim::AtWork, Fault::NeverLetGo) => {
-                    held.insert(key.to_owned());
-                    Claim::AtWork
-                }
-                (Claim::Ours(_), Fault::NeverLetGo) if held.contains(key) => Claim::AtWork,
-                (claim, _) => claim,
-            })
+            (Claim::Ours(_), Fault::NeverLetGo) if held.contains(key) => Claim::AtWork,
+            (claim, _) => claim,
         })
     }
 
-    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.answers.renew(key, by)
+    async fn renew(&self, key: &str, by: Uuid) -> Result<(), StoreError> {
+        self.answers.renew(key, by).await
     }
 
-    fn settle<'a>(
-        &'a self,
-        key: &'a str,
-        by: Uuid,
-        body: &'a str,
-        outcome: &'a Outcome,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn settle(&self, key: &str, by: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
         match (self.fault, outcome) {
-            (Fault::NoMemory, _) => Box::pin(async { Ok(()) }),
-            (Fault::PartForgotten, Outcome::Part(_)) => self.answers.settle(key, by, body, &Outcome::Nothing),
-            _ => self.answers.settle(key, by, self.digest(body), outcome),
+            (Fault::NoMemory, _) => Ok(()),
+            (Fault::PartForgotten, Outcome::Part(_)) => self.answers.settle(key, by, body, &Outcome::Nothing).await,
+            _ => self.answers.settle(key, by, self.digest(body), outcome).await,
         }
     }
 }
@@ -84,8 +78,9 @@ impl Answers for Faulty {
 #[derive(Default)]
 pub(crate) struct OwnMemory(Mutex<HashMap<String, (String, Outcome)>>);
 
+#[async_trait]
 impl Answers for OwnMemory {
-    fn claim<'a>(&'a self, key: &'a str, _: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
+    async fn claim(&self, key: &str, _: Uuid, body: &str) -> Result<Claim, StoreError> {
         let outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let claim = match outcomes.get(key) {
             None | Some((_, Outcome::Nothing)) => Claim::Ours(None),
@@ -93,22 +88,16 @@ impl Answers for OwnMemory {
             Some((_, Outcome::Done(answer))) => Claim::Answered(answer.clone()),
             Some((_, Outcome::Part(part))) => Claim::Ours(Some(part.clone())),
         };
-        Box::pin(async { Ok(claim) })
+        Ok(claim)
     }
 
-    fn renew<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
+    async fn renew(&self, _: &str, _: Uuid) -> Result<(), StoreError> {
+        Ok(())
     }
 
-    fn settle<'a>(
-        &'a self,
-        key: &'a str,
-        _: Uuid,
-        body: &'a str,
-        outcome: &'a Outcome,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn settle(&self, key: &str, _: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
         let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         outcomes.insert(key.to_owned(), (body.to_owned(), outcome.clone()));
-        Box::pin(async { Ok(()) })
+        Ok(())
     }
 }

@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use notify_server::{
     Collaborators,
     cluster::{Arrived, Destination, Local, Peers, Presence, Sessions, Taken},
-    model::{AckQueue, BoxFuture, EntryId, OfflineQueue, Queued, StoreError},
+    model::{AckQueue, EntryId, OfflineQueue, Queued, StoreError},
 };
 
 /// What is wrong with the node.
@@ -138,9 +139,10 @@ impl Faulty {
     }
 }
 
+#[async_trait]
 impl Peers for Faulty {
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.peers.check()
+    async fn check(&self) -> Result<(), StoreError> {
+        self.peers.check().await
     }
 
     fn join(&self, local: Arc<dyn Local>) {
@@ -159,11 +161,11 @@ impl Peers for Faulty {
         }
     }
 
-    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Presence, StoreError>> {
+    async fn enter(&self, user_id: &str, acknowledges: bool) -> Result<Presence, StoreError> {
         match self.fault {
-            Fault::Unseen => Box::pin(async { Ok(Presence::new(EntryId(0, 0), false, || {})) }),
-            Fault::EntersAsPlain => self.peers.enter(user_id, false),
-            _ => self.peers.enter(user_id, acknowledges),
+            Fault::Unseen => Ok(Presence::new(EntryId(0, 0), false, || {})),
+            Fault::EntersAsPlain => self.peers.enter(user_id, false).await,
+            _ => self.peers.enter(user_id, acknowledges).await,
         }
     }
 
@@ -175,55 +177,53 @@ impl Peers for Faulty {
         }
     }
 
-    fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
-        Box::pin(async move {
-            let events = payloads.len();
-            let nobody = move || -> Taken { Box::pin(async move { vec![false; events] }) };
-            if self.fault == Fault::RoutesNothingMore && self.ending.load(Ordering::SeqCst) {
-                return Ok(nobody());
+    async fn route(&self, user_id: &str, payloads: &[&str]) -> Result<Taken, StoreError> {
+        let events = payloads.len();
+        let nobody = move || -> Taken { Box::pin(async move { vec![false; events] }) };
+        if self.fault == Fault::RoutesNothingMore && self.ending.load(Ordering::SeqCst) {
+            return Ok(nobody());
+        }
+        match (self.fault, self.was_away.load(Ordering::SeqCst)) {
+            (Fault::AllOrNothing, _) => self.peers.ready()?,
+            (Fault::LosesAfterwards, true) => return Ok(nobody()),
+            (Fault::RefusesAfterwards, true) => return Err(StoreError::NotJoined),
+            _ => {}
+        }
+        let taken = match (self.peers.route(user_id, payloads).await, self.fault) {
+            (Ok(taken), _) => taken,
+            (Err(_), Fault::AcceptsAnyway) => return Ok(nobody()),
+            (Err(_), Fault::DiesOfIt) => std::process::abort(),
+            (Err(error), Fault::Hangs) => {
+                tokio::time::sleep(LONG).await;
+                return Err(error);
             }
-            match (self.fault, self.was_away.load(Ordering::SeqCst)) {
-                (Fault::AllOrNothing, _) => self.peers.ready()?,
-                (Fault::LosesAfterwards, true) => return Ok(nobody()),
-                (Fault::RefusesAfterwards, true) => return Err(StoreError::NotJoined),
-                _ => {}
+            (Err(error), _) => {
+                self.was_away.store(true, Ordering::SeqCst);
+                return Err(error);
             }
-            let taken = match (self.peers.route(user_id, payloads).await, self.fault) {
-                (Ok(taken), _) => taken,
-                (Err(_), Fault::AcceptsAnyway) => return Ok(nobody()),
-                (Err(_), Fault::DiesOfIt) => std::process::abort(),
-                (Err(error), Fault::Hangs) => {
+        };
+        Ok(match self.fault {
+            Fault::WaitsForNobody => {
+                tokio::spawn(taken);
+                nobody()
+            }
+            Fault::TakenByAll => Box::pin(async move { vec![true; taken.await.len()] }),
+            Fault::WaitsLong => Box::pin(async move {
+                let began = Instant::now();
+                let taken = taken.await;
+                if began.elapsed() > SLOW {
                     tokio::time::sleep(LONG).await;
-                    return Err(error);
                 }
-                (Err(error), _) => {
-                    self.was_away.store(true, Ordering::SeqCst);
-                    return Err(error);
-                }
-            };
-            Ok(match self.fault {
-                Fault::WaitsForNobody => {
-                    tokio::spawn(taken);
-                    nobody()
-                }
-                Fault::TakenByAll => Box::pin(async move { vec![true; taken.await.len()] }),
-                Fault::WaitsLong => Box::pin(async move {
-                    let began = Instant::now();
-                    let taken = taken.await;
-                    if began.elapsed() > SLOW {
-                        tokio::time::sleep(LONG).await;
-                    }
-                    taken
-                }),
-                _ => taken,
-            })
+                taken
+            }),
+            _ => taken,
         })
     }
 
-    fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+    async fn missed(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
         match self.fault {
-            Fault::CatchesUpByQueue => self.stores.queue.read(user_id),
-            _ => self.peers.missed(user_id),
+            Fault::CatchesUpByQueue => self.stores.queue.read(user_id).await,
+            _ => self.peers.missed(user_id).await,
         }
     }
 
@@ -233,38 +233,31 @@ impl Peers for Faulty {
         }
     }
 
-    fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        self.peers.flush(user_id)
+    async fn flush(&self, user_id: &str) {
+        self.peers.flush(user_id).await;
     }
 
-    fn end_session<'a>(
-        &'a self,
-        session_id: &'a str,
-        but_for: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            match self.fault {
-                Fault::EndsUntold => Ok(()),
-                Fault::EndsToldLate => {
-                    let (peers, session, owner) =
-                        (self.peers.clone(), session_id.to_owned(), but_for.map(str::to_owned));
-                    tokio::spawn(async move {
-                        tokio::time::sleep(TOO_LATE).await;
-                        peers.end_session(&session, owner.as_deref()).await
-                    });
-                    Ok(())
-                }
-                Fault::EndsInVain => {
-                    self.peers.end_session(session_id, but_for).await.ok();
-                    Ok(())
-                }
-                _ => self.peers.end_session(session_id, but_for).await,
+    async fn end_session(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError> {
+        match self.fault {
+            Fault::EndsUntold => Ok(()),
+            Fault::EndsToldLate => {
+                let (peers, session, owner) = (self.peers.clone(), session_id.to_owned(), but_for.map(str::to_owned));
+                tokio::spawn(async move {
+                    tokio::time::sleep(TOO_LATE).await;
+                    peers.end_session(&session, owner.as_deref()).await
+                });
+                Ok(())
             }
-        })
+            Fault::EndsInVain => {
+                self.peers.end_session(session_id, but_for).await.ok();
+                Ok(())
+            }
+            _ => self.peers.end_session(session_id, but_for).await,
+        }
     }
 
-    fn leave(&self) -> BoxFuture<'_, ()> {
-        self.peers.leave()
+    async fn leave(&self) {
+        self.peers.leave().await;
     }
 }
 
@@ -276,52 +269,51 @@ struct Here {
     count: AtomicUsize,
 }
 
+#[async_trait]
 impl Local for Here {
-    fn receive<'a>(&'a self, user_id: &'a str, events: Vec<Arrived>) -> BoxFuture<'a, Vec<bool>> {
-        Box::pin(async move {
-            match self.fault {
-                Fault::Deaf => return vec![false; events.len()],
-                Fault::RemovesBeforehand => {
-                    let entries: Vec<_> = events.iter().map(|event| event.entry).collect();
-                    self.stores.acks.confirm(user_id, &entries, 0).await.ok();
-                }
-                Fault::HoldsBack if self.count.fetch_add(1, Ordering::SeqCst) % 2 == 1 => {
-                    let (local, user) = (self.local.clone(), user_id.to_owned());
-                    let taken = vec![true; events.len()];
-                    tokio::spawn(async move {
-                        tokio::time::sleep(LATE).await;
-                        local.receive(&user, events).await
-                    });
-                    return taken;
-                }
-                Fault::PutsBack => {
-                    let taken = self.local.receive(user_id, events.clone()).await;
-                    let left = events.iter().zip(&taken).filter(|(_, taken)| !**taken);
-                    let left: Vec<_> = left.map(|(event, _)| event.payload.get()).collect();
-                    if !left.is_empty() {
-                        self.stores.queue.append(user_id, &left).await.ok();
-                    }
-                    return taken;
-                }
-                _ => {}
+    async fn receive(&self, user_id: &str, events: Vec<Arrived>) -> Vec<bool> {
+        match self.fault {
+            Fault::Deaf => return vec![false; events.len()],
+            Fault::RemovesBeforehand => {
+                let entries: Vec<_> = events.iter().map(|event| event.entry).collect();
+                self.stores.acks.confirm(user_id, &entries, 0).await.ok();
             }
-            self.local.receive(user_id, events).await
-        })
+            Fault::HoldsBack if self.count.fetch_add(1, Ordering::SeqCst) % 2 == 1 => {
+                let (local, user) = (self.local.clone(), user_id.to_owned());
+                let taken = vec![true; events.len()];
+                tokio::spawn(async move {
+                    tokio::time::sleep(LATE).await;
+                    local.receive(&user, events).await
+                });
+                return taken;
+            }
+            Fault::PutsBack => {
+                let taken = self.local.receive(user_id, events.clone()).await;
+                let left = events.iter().zip(&taken).filter(|(_, taken)| !**taken);
+                let left: Vec<_> = left.map(|(event, _)| event.payload.get()).collect();
+                if !left.is_empty() {
+                    self.stores.queue.append(user_id, &left).await.ok();
+                }
+                return taken;
+            }
+            _ => {}
+        }
+        self.local.receive(user_id, events).await
     }
 
-    fn settle<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        self.local.settle(user_id)
+    async fn settle(&self, user_id: &str) {
+        self.local.settle(user_id).await;
     }
 
-    fn catch_up<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn catch_up(&self, user_id: &str) -> Result<(), StoreError> {
         match self.fault {
             // A deaf node that joins anew would hear of it by the store.
-            Fault::CatchesUpNever | Fault::Deaf => Box::pin(async { Ok(()) }),
-            Fault::VerifiesAll => Box::pin(async move {
+            Fault::CatchesUpNever | Fault::Deaf => Ok(()),
+            Fault::VerifiesAll => {
                 self.local.verify_sessions(&|_| true).await?;
                 self.local.catch_up(user_id).await
-            }),
-            _ => self.local.catch_up(user_id),
+            }
+            _ => self.local.catch_up(user_id).await,
         }
     }
 
@@ -329,10 +321,10 @@ impl Local for Here {
         self.local.end_session(session_id, but_for);
     }
 
-    fn verify_sessions<'a>(&'a self, which: Sessions<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn verify_sessions(&self, which: Sessions<'_>) -> Result<(), StoreError> {
         match self.fault {
-            Fault::VerifiesNothing => Box::pin(async { Ok(()) }),
-            _ => self.local.verify_sessions(which),
+            Fault::VerifiesNothing => Ok(()),
+            _ => self.local.verify_sessions(which).await,
         }
     }
 }

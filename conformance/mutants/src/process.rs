@@ -1,5 +1,6 @@
 //! How a process ends, and what it does to its clients without its store, with one thing wrong.
 
+use async_trait::async_trait;
 use std::{
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use crate::queue::made_up;
 use notify_server::{
     App, Collaborators,
     cluster::Peers,
-    model::{BoxFuture, EntryId, OfflineQueue, Probe, Queued, Reinserted, StoreError},
+    model::{EntryId, OfflineQueue, Probe, Queued, Reinserted, StoreError},
 };
 use socketioxide::SocketIo;
 use tokio::signal::unix::Signal;
@@ -129,47 +130,39 @@ struct Ending {
     ending: Arc<AtomicBool>,
 }
 
+#[async_trait]
 impl OfflineQueue for Ending {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         if self.ending.load(Ordering::SeqCst) {
-            return Box::pin(async { Ok(made_up(payloads)) });
+            return Ok(made_up(payloads));
         }
-        self.queue.append(user_id, payloads)
+        self.queue.append(user_id, payloads).await
     }
 
-    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
         if self.ending.load(Ordering::SeqCst) {
-            return Box::pin(async { Ok(()) });
+            return Ok(());
         }
-        self.queue.reinsert(user_id, events)
+        self.queue.reinsert(user_id, events).await
     }
 
-    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.queue.read(user_id)
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        self.queue.read(user_id).await
     }
 
-    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
-        self.queue.drain(user_id, drain)
+    async fn drain(&self, user_id: &str, drain: Uuid) -> Result<Option<Vec<Queued>>, StoreError> {
+        self.queue.drain(user_id, drain).await
     }
 
-    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        self.queue.renew_drain(user_id, drain)
+    async fn renew_drain(&self, user_id: &str, drain: Uuid) {
+        self.queue.renew_drain(user_id, drain).await;
     }
 
-    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        self.queue.release(user_id, drain)
+    async fn release(&self, user_id: &str, drain: Uuid) {
+        self.queue.release(user_id, drain).await;
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-        drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.queue.remove(user_id, ids, drain)
+    async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
+        self.queue.remove(user_id, ids, drain).await
     }
 }

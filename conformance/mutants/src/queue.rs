@@ -1,5 +1,6 @@
 //! The offline queue with one thing wrong, over the real store.
 
+use async_trait::async_trait;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
@@ -7,7 +8,7 @@ use std::{
 };
 use uuid::Uuid;
 
-use notify_server::model::{BoxFuture, EntryId, OfflineQueue, Queued, Reinserted, StoreError};
+use notify_server::model::{EntryId, OfflineQueue, Queued, Reinserted, StoreError};
 
 /// The cap of the contract.
 const CAP: usize = 50;
@@ -84,97 +85,81 @@ pub(crate) fn made_up(payloads: &[&str]) -> Vec<EntryId> {
     vec![EntryId::default(); payloads.len()]
 }
 
+#[async_trait]
 impl OfflineQueue for Faulty {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            match self.fault {
-                Fault::NothingStored => return Ok(made_up(payloads)),
-                Fault::AcceptedThoughNotStored => {
-                    let _ = self.queue.append(user_id, payloads).await;
-                    return Ok(made_up(payloads));
-                }
-                Fault::OldestKept if self.queue.read(user_id).await?.len() >= CAP => return Ok(made_up(payloads)),
-                Fault::AgeRefreshed => {
-                    let old = self.queue.read(user_id).await?;
-                    self.queue.remove(user_id, &old.iter().map(|entry| entry.id).collect::<Vec<_>>(), None).await?;
-                    let all: Vec<_> = old.iter().map(|entry| &*entry.payload).chain(payloads.iter().copied()).collect();
-                    let mut ids = self.queue.append(user_id, &all).await?;
-                    return Ok(ids.split_off(old.len()));
-                }
-                _ => {}
-            }
-            let ids = self.queue.append(user_id, payloads).await?;
-            if self.fault == Fault::CapOverAllUsers {
-                for _ in payloads {
-                    self.evict_over_all_users(user_id).await?;
-                }
-            }
-            Ok(ids)
-        })
-    }
-
-    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            match self.fault {
-                Fault::NothingStored => Ok(()),
-                Fault::PutsBackLast => {
-                    let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
-                    self.queue.append(user_id, &payloads).await.map(drop)
-                }
-                _ => self.queue.reinsert(user_id, events).await,
-            }
-        })
-    }
-
-    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(async move { Ok(self.spoiled(self.queue.read(user_id).await?)) })
-    }
-
-    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         match self.fault {
-            Fault::ClearedWhenRead => Box::pin(async move {
+            Fault::NothingStored => return Ok(made_up(payloads)),
+            Fault::AcceptedThoughNotStored => {
+                let _ = self.queue.append(user_id, payloads).await;
+                return Ok(made_up(payloads));
+            }
+            Fault::OldestKept if self.queue.read(user_id).await?.len() >= CAP => return Ok(made_up(payloads)),
+            Fault::AgeRefreshed => {
+                let old = self.queue.read(user_id).await?;
+                self.queue.remove(user_id, &old.iter().map(|entry| entry.id).collect::<Vec<_>>(), None).await?;
+                let all: Vec<_> = old.iter().map(|entry| &*entry.payload).chain(payloads.iter().copied()).collect();
+                let mut ids = self.queue.append(user_id, &all).await?;
+                return Ok(ids.split_off(old.len()));
+            }
+            _ => {}
+        }
+        let ids = self.queue.append(user_id, payloads).await?;
+        if self.fault == Fault::CapOverAllUsers {
+            for _ in payloads {
+                self.evict_over_all_users(user_id).await?;
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        match self.fault {
+            Fault::NothingStored => Ok(()),
+            Fault::PutsBackLast => {
+                let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
+                self.queue.append(user_id, &payloads).await.map(drop)
+            }
+            _ => self.queue.reinsert(user_id, events).await,
+        }
+    }
+
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        Ok(self.spoiled(self.queue.read(user_id).await?))
+    }
+
+    async fn drain(&self, user_id: &str, drain: Uuid) -> Result<Option<Vec<Queued>>, StoreError> {
+        match self.fault {
+            Fault::ClearedWhenRead => {
                 let entries = self.queue.drain(user_id, drain).await?;
                 let ids: Vec<_> = entries.iter().flatten().map(|entry| entry.id).collect();
                 self.queue.remove(user_id, &ids, Some(drain)).await?;
                 Ok(entries)
-            }),
-            Fault::DrainsBesideOthers => Box::pin(async move { self.read(user_id).await.map(Some) }),
-            _ => Box::pin(
-                async move { Ok(self.queue.drain(user_id, drain).await?.map(|entries| self.spoiled(entries))) },
-            ),
+            }
+            Fault::DrainsBesideOthers => self.read(user_id).await.map(Some),
+            _ => Ok(self.queue.drain(user_id, drain).await?.map(|entries| self.spoiled(entries))),
         }
     }
 
-    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        self.queue.renew_drain(user_id, drain)
+    async fn renew_drain(&self, user_id: &str, drain: Uuid) {
+        self.queue.renew_drain(user_id, drain).await;
     }
 
-    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        self.queue.release(user_id, drain)
+    async fn release(&self, user_id: &str, drain: Uuid) {
+        self.queue.release(user_id, drain).await;
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-        drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            if self.fault == Fault::DrainsBesideOthers {
-                tokio::time::sleep(BESIDE).await;
-            }
-            if self.fault != Fault::NotCleared {
-                return self.queue.remove(user_id, ids, drain).await;
-            }
-            if let Some(drain) = drain {
-                self.queue.release(user_id, drain).await;
-            }
-            Ok(())
-        })
+    async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
+        if self.fault == Fault::DrainsBesideOthers {
+            tokio::time::sleep(BESIDE).await;
+        }
+        if self.fault != Fault::NotCleared {
+            return self.queue.remove(user_id, ids, drain).await;
+        }
+        if let Some(drain) = drain {
+            self.queue.release(user_id, drain).await;
+        }
+        Ok(())
     }
 }
 
@@ -182,47 +167,33 @@ impl OfflineQueue for Faulty {
 #[derive(Default)]
 pub(crate) struct InMemory(Mutex<HashMap<String, VecDeque<Queued>>>);
 
+#[async_trait]
 impl OfflineQueue for InMemory {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let queue = queues.entry(user_id.to_owned()).or_default();
-            let mut ids = Vec::with_capacity(payloads.len());
-            for payload in payloads {
-                let next = queue.back().map_or(0, |entry| entry.id.0 + 1);
-                queue.push_back(Queued { id: EntryId(next, 0), payload: (*payload).to_owned() });
-                ids.push(EntryId(next, 0));
-                if queue.len() > CAP {
-                    queue.pop_front();
-                }
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = queues.entry(user_id.to_owned()).or_default();
+        let mut ids = Vec::with_capacity(payloads.len());
+        for payload in payloads {
+            let next = queue.back().map_or(0, |entry| entry.id.0 + 1);
+            queue.push_back(Queued { id: EntryId(next, 0), payload: (*payload).to_owned() });
+            ids.push(EntryId(next, 0));
+            if queue.len() > CAP {
+                queue.pop_front();
             }
-            Ok(ids)
-        })
+        }
+        Ok(ids)
     }
 
-    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(async move {
-            let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(queues.get(user_id).into_iter().flatten().cloned().collect())
-        })
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(queues.get(user_id).into_iter().flatten().cloned().collect())
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-        _drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(queue) = queues.get_mut(user_id) {
-                queue.retain(|entry| !ids.contains(&entry.id));
-            }
-            Ok(())
-        })
+    async fn remove(&self, user_id: &str, ids: &[EntryId], _drain: Option<Uuid>) -> Result<(), StoreError> {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get_mut(user_id) {
+            queue.retain(|entry| !ids.contains(&entry.id));
+        }
+        Ok(())
     }
 }

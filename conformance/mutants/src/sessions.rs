@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use notify_server::{
     auth::session::{SessionError, VerifySession},
-    model::{BoxFuture, Session, SessionStore, StoreError},
+    model::{Session, SessionStore, StoreError},
 };
 
 /// What is wrong with the verification.
@@ -24,35 +25,35 @@ pub(crate) struct Faulty {
     pub(crate) fault: Fault,
 }
 
+#[async_trait]
 impl VerifySession for Faulty {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
-        Box::pin(async move {
-            if self.fault == Fault::NotLookedUp || (self.fault == Fault::EmptyIdLetsIn && session_id.is_empty()) {
-                return Ok(None);
-            }
-            let session = match (self.store.session(session_id).await, self.fault) {
-                (Ok(Some(session)), _) if session.is_live() => session,
-                (Err(_), Fault::StoreAwayLetsIn) => return Ok(None),
-                (Err(_), Fault::StoreAwayToldAsInvalid) | (Ok(_), _) => return Err(SessionError::Invalid),
-                (Err(error), _) => return Err(error.into()),
-            };
-            let owns = match self.fault {
-                Fault::OwnerNotCompared => true,
-                Fault::OwnerByPrefix => session.user_id.starts_with(user_id) || user_id.starts_with(&session.user_id),
-                _ => session.user_id == user_id,
-            };
-            if owns { Ok(session.expires_at_ms) } else { Err(SessionError::Invalid) }
-        })
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<Option<i64>, SessionError> {
+        if self.fault == Fault::NotLookedUp || (self.fault == Fault::EmptyIdLetsIn && session_id.is_empty()) {
+            return Ok(None);
+        }
+        let session = match (self.store.session(session_id).await, self.fault) {
+            (Ok(Some(session)), _) if session.is_live() => session,
+            (Err(_), Fault::StoreAwayLetsIn) => return Ok(None),
+            (Err(_), Fault::StoreAwayToldAsInvalid) | (Ok(_), _) => return Err(SessionError::Invalid),
+            (Err(error), _) => return Err(error.into()),
+        };
+        let owns = match self.fault {
+            Fault::OwnerNotCompared => true,
+            Fault::OwnerByPrefix => session.user_id.starts_with(user_id) || user_id.starts_with(&session.user_id),
+            _ => session.user_id == user_id,
+        };
+        if owns { Ok(session.expires_at_ms) } else { Err(SessionError::Invalid) }
     }
 }
 
 /// Tells on the log who connects.
 pub(crate) struct Telling(pub(crate) Arc<dyn VerifySession>);
 
+#[async_trait]
 impl VerifySession for Telling {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<Option<i64>, SessionError> {
         eprintln!("{user_id} connects");
-        self.0.verify(session_id, user_id)
+        self.0.verify(session_id, user_id).await
     }
 }
 
@@ -63,26 +64,19 @@ pub(crate) struct Forgetful {
     pub(crate) revocations: bool,
 }
 
+#[async_trait]
 impl SessionStore for Forgetful {
-    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let endless = Session { expires_at_ms: None, ..session.clone() };
-            self.store.put_session(id, if self.revocations { session } else { &endless }).await
-        })
+    async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
+        let endless = Session { expires_at_ms: None, ..session.clone() };
+        self.store.put_session(id, if self.revocations { session } else { &endless }).await
     }
 
-    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            if self.revocations {
-                Ok(self.store.session(id).await?.is_some())
-            } else {
-                self.store.revoke_session(id).await
-            }
-        })
+    async fn revoke_session(&self, id: &str) -> Result<bool, StoreError> {
+        if self.revocations { Ok(self.store.session(id).await?.is_some()) } else { self.store.revoke_session(id).await }
     }
 
-    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
-        self.store.session(id)
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
+        self.store.session(id).await
     }
 }
 
@@ -92,27 +86,27 @@ pub(crate) struct OnceIn {
     pub(crate) users: std::sync::Mutex<std::collections::HashSet<String>>,
 }
 
+#[async_trait]
 impl VerifySession for OnceIn {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
-        Box::pin(async move {
-            let known = |users: &std::sync::Mutex<std::collections::HashSet<String>>| {
-                users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(user_id)
-            };
-            if known(&self.users) {
-                return Ok(None);
-            }
-            let end = self.sessions.verify(session_id, user_id).await?;
-            self.users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(user_id.to_owned());
-            Ok(end)
-        })
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<Option<i64>, SessionError> {
+        let known = |users: &std::sync::Mutex<std::collections::HashSet<String>>| {
+            users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(user_id)
+        };
+        if known(&self.users) {
+            return Ok(None);
+        }
+        let end = self.sessions.verify(session_id, user_id).await?;
+        self.users.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(user_id.to_owned());
+        Ok(end)
     }
 }
 
 /// A verifier that knows of no session when it ends.
 pub(crate) struct EndUntold(pub(crate) Arc<dyn VerifySession>);
 
+#[async_trait]
 impl VerifySession for EndUntold {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
-        Box::pin(async move { self.0.verify(session_id, user_id).await.map(|_| None) })
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<Option<i64>, SessionError> {
+        self.0.verify(session_id, user_id).await.map(|_| None)
     }
 }

@@ -1,5 +1,6 @@
 //! What a server does when its store fails it, with one thing wrong.
 
+use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -8,8 +9,8 @@ use crate::queue::made_up;
 use notify_server::{
     Collaborators,
     model::{
-        AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted,
-        Session, SessionStore, StoreError,
+        AckQueue, Answers, Backlog, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
+        SessionStore, StoreError,
     },
 };
 
@@ -61,14 +62,13 @@ pub(crate) fn breaks(sound: Collaborators, fault: Fault) -> Collaborators {
 /// Trusts a store that throws things away.
 pub(crate) struct Trusting(pub(crate) Arc<dyn Probe>);
 
+#[async_trait]
 impl Probe for Trusting {
-    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            match self.0.probe().await {
-                Err(StoreError::Evicts) => Ok(()),
-                outcome => outcome,
-            }
-        })
+    async fn probe(&self) -> Result<(), StoreError> {
+        match self.0.probe().await {
+            Err(StoreError::Evicts) => Ok(()),
+            outcome => outcome,
+        }
     }
 }
 
@@ -94,126 +94,97 @@ impl<S: ?Sized> Failing<S> {
 
 impl Failing<dyn OfflineQueue> {
     /// What the fault makes of a queue that is being read.
-    fn in_haste<'a, T: Send + 'static>(
-        &'a self,
-        read: BoxFuture<'a, Result<T, StoreError>>,
+    async fn in_haste<T>(
+        &self,
+        read: impl Future<Output = Result<T, StoreError>>,
         nothing: T,
-    ) -> BoxFuture<'a, Result<T, StoreError>> {
+    ) -> Result<T, StoreError> {
         match self.fault {
-            Fault::ReadsInHaste => Box::pin(async move {
-                let read = tokio::time::timeout(HASTE, read).await;
-                read.unwrap_or(Ok(nothing))
-            }),
-            _ => read,
+            Fault::ReadsInHaste => tokio::time::timeout(HASTE, read).await.unwrap_or(Ok(nothing)),
+            _ => read.await,
         }
     }
 }
 
+#[async_trait]
 impl OfflineQueue for Failing<dyn OfflineQueue> {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move { self.written(self.store.append(user_id, payloads).await, made_up(payloads)).await })
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.written(self.store.append(user_id, payloads).await, made_up(payloads)).await
     }
 
-    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.written(self.store.reinsert(user_id, events).await, ()).await })
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        self.written(self.store.reinsert(user_id, events).await, ()).await
     }
 
-    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        self.in_haste(self.store.read(user_id), Vec::new())
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        self.in_haste(self.store.read(user_id), Vec::new()).await
     }
 
-    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
-        self.in_haste(self.store.drain(user_id, drain), Some(Vec::new()))
+    async fn drain(&self, user_id: &str, drain: Uuid) -> Result<Option<Vec<Queued>>, StoreError> {
+        self.in_haste(self.store.drain(user_id, drain), Some(Vec::new())).await
     }
 
-    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        self.store.renew_drain(user_id, drain)
+    async fn renew_drain(&self, user_id: &str, drain: Uuid) {
+        self.store.renew_drain(user_id, drain).await;
     }
 
-    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        self.store.release(user_id, drain)
+    async fn release(&self, user_id: &str, drain: Uuid) {
+        self.store.release(user_id, drain).await;
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-        drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.remove(user_id, ids, drain)
+    async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
+        self.store.remove(user_id, ids, drain).await
     }
 }
 
+#[async_trait]
 impl AckQueue for Failing<dyn AckQueue> {
-    fn keep<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            let pretended = (0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect();
-            self.written(self.store.keep(user_id, payloads).await, pretended).await
-        })
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        let pretended = (0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect();
+        self.written(self.store.keep(user_id, payloads).await, pretended).await
     }
 
-    fn backlog<'a>(
-        &'a self,
-        user_id: &'a str,
-        after: EntryId,
-        trim: bool,
-    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        self.store.backlog(user_id, after, trim)
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        self.store.backlog(user_id, after, trim).await
     }
 
-    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.written(self.store.confirm(user_id, ids, told).await, ()).await })
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        self.written(self.store.confirm(user_id, ids, told).await, ()).await
     }
 }
 
+#[async_trait]
 impl SessionStore for Failing<dyn SessionStore> {
-    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.put_session(id, session)
+    async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
+        self.store.put_session(id, session).await
     }
 
-    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            match (self.store.revoke_session(id).await, self.fault) {
-                (Err(_), Fault::HidesRevocations) => Ok(true),
-                (outcome, _) => outcome,
-            }
-        })
+    async fn revoke_session(&self, id: &str) -> Result<bool, StoreError> {
+        match (self.store.revoke_session(id).await, self.fault) {
+            (Err(_), Fault::HidesRevocations) => Ok(true),
+            (outcome, _) => outcome,
+        }
     }
 
-    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
-        self.store.session(id)
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
+        self.store.session(id).await
     }
 }
 
+#[async_trait]
 impl Answers for Failing<dyn Answers> {
-    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        Box::pin(async move {
-            match (self.store.claim(key, by, body).await, self.fault) {
-                (Err(_), Fault::HidesKeys) => Ok(Claim::Ours(None)),
-                (outcome, _) => outcome,
-            }
-        })
+    async fn claim(&self, key: &str, by: Uuid, body: &str) -> Result<Claim, StoreError> {
+        match (self.store.claim(key, by, body).await, self.fault) {
+            (Err(_), Fault::HidesKeys) => Ok(Claim::Ours(None)),
+            (outcome, _) => outcome,
+        }
     }
 
-    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.renew(key, by)
+    async fn renew(&self, key: &str, by: Uuid) -> Result<(), StoreError> {
+        self.store.renew(key, by).await
     }
 
-    fn settle<'a>(
-        &'a self,
-        key: &'a str,
-        by: Uuid,
-        body: &'a str,
-        outcome: &'a Outcome,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.settle(key, by, body, outcome)
+    async fn settle(&self, key: &str, by: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
+        self.store.settle(key, by, body, outcome).await
     }
 }

@@ -9,12 +9,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Validation};
 use notify_server::{
     Config,
     auth::{Claims, TokenError, VerifyToken, keys::Key},
-    model::BoxFuture,
 };
 use serde_json::{Map, Value};
 
@@ -197,16 +197,15 @@ impl Forgetful {
     }
 }
 
+#[async_trait]
 impl VerifyToken for Forgetful {
     fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if self.has_forgotten.load(Ordering::SeqCst) { Err(TokenError::UnknownKey) } else { self.tokens.verify(token) }
     }
 
-    fn look_again(&self) -> BoxFuture<'_, Result<(), TokenError>> {
-        Box::pin(async {
-            let looked = self.tokens.look_again().await;
-            self.has_forgotten.store(looked == Err(TokenError::Unavailable), Ordering::SeqCst);
-            looked
-        })
+    async fn look_again(&self) -> Result<(), TokenError> {
+        let looked = self.tokens.look_again().await;
+        self.has_forgotten.store(looked == Err(TokenError::Unavailable), Ordering::SeqCst);
+        looked
     }
 }

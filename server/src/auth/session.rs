@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::{BoxFuture, SessionStore, StoreError};
+use async_trait::async_trait;
+
+use crate::model::{SessionStore, StoreError};
 
 /// Why a session was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -16,25 +18,25 @@ pub enum SessionError {
 }
 
 /// Verifies that a session holds and belongs to a user.
+#[async_trait]
 pub trait VerifySession: Send + Sync + 'static {
     /// Verifies a session, and says when it will end, in milliseconds of the Unix epoch; `None` where that is not known yet.
     ///
     /// # Errors
     /// Where the session does not hold (AUTH-14 to AUTH-17), or nobody could say (AUTH-22).
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>>;
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<Option<i64>, SessionError>;
 }
 
 /// Verifies sessions against those that are stored.
 pub struct StoredSessions(pub Arc<dyn SessionStore>);
 
+#[async_trait]
 impl VerifySession for StoredSessions {
-    fn verify<'a>(&'a self, session_id: &'a str, user_id: &'a str) -> BoxFuture<'a, Result<Option<i64>, SessionError>> {
-        Box::pin(async move {
-            match self.0.session(session_id).await? {
-                Some(session) if session.user_id == user_id && session.is_live() => Ok(session.expires_at_ms),
-                _ => Err(SessionError::Invalid),
-            }
-        })
+    async fn verify(&self, session_id: &str, user_id: &str) -> Result<Option<i64>, SessionError> {
+        match self.0.session(session_id).await? {
+            Some(session) if session.user_id == user_id && session.is_live() => Ok(session.expires_at_ms),
+            _ => Err(SessionError::Invalid),
+        }
     }
 }
 
@@ -48,15 +50,16 @@ mod tests {
     /// Holds one session, or cannot be asked.
     struct One(Result<Option<Session>, ()>);
 
+    #[async_trait]
     impl SessionStore for One {
-        fn put_session<'a>(&'a self, _: &'a str, _: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
-            Box::pin(async { Ok(()) })
+        async fn put_session(&self, _: &str, _: &Session) -> Result<(), StoreError> {
+            Ok(())
         }
-        fn revoke_session<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-            Box::pin(async { Ok(false) })
+        async fn revoke_session(&self, _: &str) -> Result<bool, StoreError> {
+            Ok(false)
         }
-        fn session<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
-            Box::pin(async { self.0.clone().map_err(|()| StoreError::TimedOut(Duration::ZERO)) })
+        async fn session(&self, _: &str) -> Result<Option<Session>, StoreError> {
+            self.0.clone().map_err(|()| StoreError::TimedOut(Duration::ZERO))
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures_util::future;
 use tokio::{
     sync::{mpsc, watch},
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     locks::KeyedLocks,
-    model::{BoxFuture, EntryId, Queued, StoreError},
+    model::{EntryId, Queued, StoreError},
     store::redis::{RedisStore, partitions::Partitions, peers::Link},
 };
 
@@ -155,9 +156,10 @@ impl Node {
     }
 }
 
+#[async_trait]
 impl Peers for Cluster {
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.nodes[0].link.check())
+    async fn check(&self) -> Result<(), StoreError> {
+        self.nodes[0].link.check().await
     }
 
     fn join(&self, local: Arc<dyn Local>) {
@@ -183,8 +185,8 @@ impl Peers for Cluster {
         Err(StoreError::Partitions { which, all: self.nodes.len(), first: Box::new(first.clone()) })
     }
 
-    fn enter<'a>(&'a self, user_id: &'a str, acknowledges: bool) -> BoxFuture<'a, Result<Presence, StoreError>> {
-        Box::pin(self.of(user_id).clone().enter(user_id, acknowledges))
+    async fn enter(&self, user_id: &str, acknowledges: bool) -> Result<Presence, StoreError> {
+        self.of(user_id).clone().enter(user_id, acknowledges).await
     }
 
     fn destination(&self, user_id: &str) -> Destination {
@@ -197,82 +199,73 @@ impl Peers for Cluster {
         }
     }
 
-    fn route<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Taken, StoreError>> {
-        Box::pin(async move {
-            let (node, events) = (self.of(user_id).clone(), payloads.len());
-            let question = node.replies.open();
-            // A store that does not answer is not waited for.
-            if node.joined().number == 0 && !node.is_there() {
-                return Err(StoreError::NotJoined);
+    async fn route(&self, user_id: &str, payloads: &[&str]) -> Result<Taken, StoreError> {
+        let (node, events) = (self.of(user_id).clone(), payloads.len());
+        let question = node.replies.open();
+        // A store that does not answer is not waited for.
+        if node.joined().number == 0 && !node.is_there() {
+            return Err(StoreError::NotJoined);
+        }
+        let mut gone = 0;
+        let (routed, joined) = loop {
+            let joined = node.joined_after(gone).await?;
+            let body = message::events(joined.id, question.n, user_id, payloads);
+            match node.link.route(joined.id, user_id, payloads, &body).await? {
+                Some(routed) => break (routed, joined),
+                None => gone = joined.number,
             }
-            let mut gone = 0;
-            let (routed, joined) = loop {
-                let joined = node.joined_after(gone).await?;
-                let body = message::events(joined.id, question.n, user_id, payloads);
-                match node.link.route(joined.id, user_id, payloads, &body).await? {
-                    Some(routed) => break (routed, joined),
-                    None => gone = joined.number,
-                }
+        };
+        let user_id = user_id.to_owned();
+        Ok(Box::pin(async move {
+            let mut membership = node.membership.subscribe();
+            let taken = tokio::select! {
+                biased;
+                taken = question.gather(routed.heard, events, HAND_OVER) => taken,
+                // Answers go to who has asked, and that is nobody any more.
+                _ = membership.wait_for(|now| now.number != joined.number) => vec![false; events],
             };
-            let user_id = user_id.to_owned();
-            let taken: Taken = Box::pin(async move {
-                let mut membership = node.membership.subscribe();
-                let taken = tokio::select! {
-                    biased;
-                    taken = question.gather(routed.heard, events, HAND_OVER) => taken,
-                    // Answers go to who has asked, and that is nobody any more.
-                    _ = membership.wait_for(|now| now.number != joined.number) => vec![false; events],
-                };
-                let nobody = !taken.contains(&true);
-                // Nodes have heard, so the script did not apply the cap; but the clients there had gone.
-                let uncapped = routed.heard > 0 && nobody && !routed.acknowledged;
-                if uncapped && let Err(error) = node.link.trim(&user_id).await {
-                    tracing::debug!(%error, "a queue could not be cut to its cap");
-                }
-                taken
-            });
-            Ok(taken)
-        })
+            let nobody = !taken.contains(&true);
+            // Nodes have heard, so the script did not apply the cap; but the clients there had gone.
+            let uncapped = routed.heard > 0 && nobody && !routed.acknowledged;
+            if uncapped && let Err(error) = node.link.trim(&user_id).await {
+                tracing::debug!(%error, "a queue could not be cut to its cap");
+            }
+            taken
+        }))
     }
 
-    fn missed<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(self.of(user_id).link.missed(user_id))
+    async fn missed(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        self.of(user_id).link.missed(user_id).await
     }
 
     fn remove(&self, user_id: &str, entry: EntryId) {
         self.of(user_id).removals.take(user_id, entry);
     }
 
-    fn flush<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(self.of(user_id).removals.flush(Some(user_id)))
+    async fn flush(&self, user_id: &str) {
+        self.of(user_id).removals.flush(Some(user_id)).await;
     }
 
-    fn end_session<'a>(
-        &'a self,
-        session_id: &'a str,
-        but_for: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn end_session(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError> {
         // Each process listens in each partition; one that is out of touch there verifies just these sessions again.
-        Box::pin(async move { self.of(session_id).link.tell_all(&message::ended(session_id, but_for)).await })
+        self.of(session_id).link.tell_all(&message::ended(session_id, but_for)).await
     }
 
-    fn leave(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let flushed = future::join_all(self.nodes.iter().map(|node| node.removals.flush(None)));
-            timeout(NOTE, flushed).await.ok();
-            for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                task.abort();
+    async fn leave(&self) {
+        let flushed = future::join_all(self.nodes.iter().map(|node| node.removals.flush(None)));
+        timeout(NOTE, flushed).await.ok();
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+        future::join_all(self.nodes.iter().map(|node| async {
+            let Membership { number, id } = node.membership.send_replace(NOT_JOINED);
+            if number > 0
+                && let Err(error) = node.link.end(id).await
+            {
+                tracing::warn!(%error, "the other nodes will take this one for alive until its lease ends");
             }
-            future::join_all(self.nodes.iter().map(|node| async {
-                let Membership { number, id } = node.membership.send_replace(NOT_JOINED);
-                if number > 0
-                    && let Err(error) = node.link.end(id).await
-                {
-                    tracing::warn!(%error, "the other nodes will take this one for alive until its lease ends");
-                }
-            }))
-            .await;
-        })
+        }))
+        .await;
     }
 }
 

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep_until,
 };
 
 use crate::{
-    model::{BoxFuture, EntryId, StoreError},
+    model::{EntryId, StoreError},
     store::redis::peers::Link,
 };
 

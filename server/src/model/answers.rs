@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{BoxFuture, StoreError};
+use super::StoreError;
 
 /// How long an answer is kept (EMIT-06).
 pub const ANSWER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,29 +38,24 @@ pub enum Outcome {
 }
 
 /// Where claims and outcomes are kept.
+#[async_trait]
 pub trait Answers: Send + Sync + 'static {
     /// Claims a key for a body, by its digest, in the name of a node. A node has its own claims for the asking: it orders its requests
     /// itself, so one that is left is of a request that is over.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>>;
+    async fn claim(&self, key: &str, by: Uuid, body: &str) -> Result<Claim, StoreError>;
 
     /// Lets a claim hold for [`CLAIM_LASTS`] from now.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn renew(&self, key: &str, by: Uuid) -> Result<(), StoreError>;
 
     /// Ends a claim, and keeps for [`ANSWER_TTL`] what was done. Where another node has the key by now it changes nothing.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn settle<'a>(
-        &'a self,
-        key: &'a str,
-        by: Uuid,
-        body: &'a str,
-        outcome: &'a Outcome,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn settle(&self, key: &str, by: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError>;
 }

@@ -1,8 +1,9 @@
 //! The offline queue, as those see it who fill and drain it. Knows nothing of sockets.
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{BoxFuture, StoreError};
+use super::StoreError;
 
 /// An entry of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub struct Reinserted<'a> {
 ///
 /// Reading does not remove: what was read is removed once it was handed over, so that a drain cannot lose what it has not
 /// delivered (QUEUE-01, QUEUE-13).
+#[async_trait]
 pub trait OfflineQueue: Send + Sync + 'static {
     /// Appends payloads in their order, evicts the oldest above the cap (QUEUE-03, QUEUE-05) and what is too old
     /// (QUEUE-07), in one atomic step. What this has returned `Ok` for survives a `kill -9` (QUEUE-17). Returns a name for each
@@ -40,11 +42,7 @@ pub trait OfflineQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>>;
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError>;
 
     /// Puts events back, each before whatever is newer than the entry that it came after, and before whatever came after the
     /// same entry and has a greater number (ORDER-01, CLUSTER-05).
@@ -55,18 +53,16 @@ pub trait OfflineQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
-            self.append(user_id, &payloads).await.map(drop)
-        })
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
+        self.append(user_id, &payloads).await.map(drop)
     }
 
     /// What is queued and not too old, oldest first (QUEUE-10), up to [`AT_A_TIME_BYTES`].
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>>;
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError>;
 
     /// The same for a client that is about to be handed it: nobody else is given it, on whatever node, until it was
     /// [removed](OfflineQueue::remove) or [released](OfflineQueue::release) under this name, or not
@@ -77,30 +73,21 @@ pub trait OfflineQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn drain<'a>(&'a self, user_id: &'a str, _drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
-        Box::pin(async move { self.read(user_id).await.map(Some) })
+    async fn drain(&self, user_id: &str, _drain: Uuid) -> Result<Option<Vec<Queued>>, StoreError> {
+        self.read(user_id).await.map(Some)
     }
 
     /// It is still on its way to the client.
-    fn renew_drain<'a>(&'a self, _user_id: &'a str, _drain: Uuid) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
-    }
+    async fn renew_drain(&self, _user_id: &str, _drain: Uuid) {}
 
     /// Lets others drain what was not handed over after all.
-    fn release<'a>(&'a self, _user_id: &'a str, _drain: Uuid) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
-    }
+    async fn release(&self, _user_id: &str, _drain: Uuid) {}
 
     /// Removes what was handed over, and nothing that came later; with it ends the drain, where it was one.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-        drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError>;
 }
 
 /// What waits for a user whose clients acknowledge.
@@ -115,32 +102,27 @@ pub struct Backlog {
 /// The same queue as those see it who acknowledge: an entry stays until [`AckQueue::confirm`], and what was lost is counted.
 ///
 /// Each method is one atomic step, so that entries can be confirmed on another node than the one that has sent them.
+#[async_trait]
 pub trait AckQueue: Send + Sync + 'static {
     /// Appends as [`OfflineQueue::append`] does, for a user who is here and acknowledges: the cap does not evict what is just
     /// being sent, only [`KEPT_AT_MOST`] does. Returns a name for each payload.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn keep<'a>(&'a self, user_id: &'a str, payloads: &'a [&'a str])
-    -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>>;
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError>;
 
     /// What is queued behind an entry and not too old, up to [`AT_A_TIME_BYTES`], and what was lost. With `trim`, where nobody else of
     /// the user acknowledges, the queue is cut to its cap first.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn backlog<'a>(
-        &'a self,
-        user_id: &'a str,
-        after: EntryId,
-        trim: bool,
-    ) -> BoxFuture<'a, Result<Backlog, StoreError>>;
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError>;
 
     /// Removes what was acknowledged, and takes `told` from the count of what was lost.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError>;
 }
 
 /// How much of a queue is read, and handed over in one packet, at a time: so many bytes of payloads, and the entry with which they are

@@ -1,8 +1,9 @@
 //! A session, and where sessions are kept. Says nothing of whose word a session is good for.
 
+use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{BoxFuture, StoreError};
+use super::StoreError;
 
 /// A session that was created and not revoked since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,22 +29,23 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 /// Where sessions are kept (EMIT-05).
+#[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// Creates or replaces a session; one that has already ended is as good as none.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>>;
+    async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError>;
 
     /// Revokes a session; false where there is none.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
+    async fn revoke_session(&self, id: &str) -> Result<bool, StoreError>;
 
     /// The session of that id, if there is one.
     ///
     /// # Errors
     /// Where the store cannot be asked.
-    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>>;
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError>;
 }

@@ -2,8 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
-
+use async_trait::async_trait;
 /// The store could not do what it was asked. Whatever was being done has to be refused, never half promised.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -113,10 +112,11 @@ pub enum Channel {
 }
 
 /// Whether the store answers, for `/readyz` (CONF-08, CONF-09).
+#[async_trait]
 pub trait Probe: Send + Sync + 'static {
     /// What the store has answered lately, and nothing before its first answer. However many ask, the store is not asked more often.
     ///
     /// # Errors
     /// Where it does not answer.
-    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+    async fn probe(&self) -> Result<(), StoreError>;
 }

@@ -12,13 +12,14 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use socketioxide::SocketIo;
 use tokio::time::timeout;
 
 use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
 use crate::{
-    model::{Backlog, BoxFuture, EntryId, Outgoing, Sent},
+    model::{Backlog, EntryId, Outgoing, Sent},
     notifications::{Deliver, Haste, NotificationsService, Unsent, User},
 };
 
@@ -78,6 +79,7 @@ fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Unsent> {
         .collect()
 }
 
+#[async_trait]
 impl Deliver for Sockets {
     fn deliver(&self, room: &str, event: &Outgoing, how: Haste) -> bool {
         let here = self.roster.of(room);
@@ -100,8 +102,8 @@ impl Deliver for Sockets {
         taken
     }
 
-    fn waits_for_room<'a>(&'a self, room: &'a str) -> BoxFuture<'a, bool> {
-        Box::pin(poll_fn(|cx| {
+    async fn waits_for_room(&self, room: &str) -> bool {
+        poll_fn(|cx| {
             let mut outcome = Poll::Ready(false);
             for device in self.roster.of(room).iter() {
                 match device.poll_room(cx) {
@@ -111,7 +113,8 @@ impl Deliver for Sockets {
                 }
             }
             outcome
-        }))
+        })
+        .await
     }
 
     fn acknowledged(&self, room: &str) -> bool {

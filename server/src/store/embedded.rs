@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    future::ready,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,6 +12,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
+use async_trait::async_trait;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use uuid::Uuid;
 use writer::Writer;
@@ -21,8 +21,8 @@ use super::Limits;
 use crate::{
     counts::COUNTS,
     model::{
-        ANSWER_TTL, AT_A_TIME_BYTES, AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, KEPT_AT_MOST, OfflineQueue,
-        Outcome, Probe, Queued, Reinserted, Session, SessionStore, StoreError, now_ms,
+        ANSWER_TTL, AT_A_TIME_BYTES, AckQueue, Answers, Backlog, Claim, EntryId, KEPT_AT_MOST, OfflineQueue, Outcome,
+        Probe, Queued, Reinserted, Session, SessionStore, StoreError, now_ms,
     },
 };
 
@@ -166,103 +166,88 @@ fn oldest_us(ttl: Duration) -> u64 {
     now_us().saturating_sub(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX))
 }
 
+#[async_trait]
 impl OfflineQueue for EmbeddedStore {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         let user_id = user_id.to_owned();
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
         let (limits, last) = (self.limits, self.last.clone());
-        Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
+        self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await
     }
 
-    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
         let user_id = user_id.to_owned();
         let limits = self.kept();
         // What the cap would cost at once need not be written; it is counted all the same. Here no answer is lost, so nothing twice.
         let surplus = events.len().saturating_sub(limits.max_events);
         let events: Vec<_> =
             events[surplus..].iter().map(|it| (it.payload.to_owned(), EntryId(it.after.0, it.number))).collect();
-        Box::pin(self.change(move |transaction| {
+        self.change(move |transaction| {
             count_lost(transaction, &user_id, surplus as u64)?;
             reinsert(transaction, &user_id, &events, limits)
-        }))
+        })
+        .await
     }
 
-    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
         let user_id = user_id.to_owned();
         let ttl = self.limits.ttl;
-        Box::pin(self.look(move |transaction| {
+        self.look(move |transaction| {
             entries(&transaction.open_table(QUEUES)?, &user_id, EntryId::default(), oldest_us(ttl), AT_A_TIME_BYTES)
-        }))
+        })
+        .await
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-        _drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn remove(&self, user_id: &str, ids: &[EntryId], _drain: Option<Uuid>) -> Result<(), StoreError> {
         let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
-        Box::pin(self.change(move |transaction| {
+        self.change(move |transaction| {
             remove(transaction, &user_id, &ids)?;
             // It was a delivery to somebody who acknowledges nothing: what was lost before it is not told any more.
             transaction.open_table(LEDGERS)?.remove(user_id.as_str())?;
             Ok(())
-        }))
+        })
+        .await
     }
 }
 
+#[async_trait]
 impl AckQueue for EmbeddedStore {
-    fn keep<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         let user_id = user_id.to_owned();
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
         let (limits, last) = (self.kept(), self.last.clone());
-        Box::pin(self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)))
+        self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await
     }
 
-    fn backlog<'a>(
-        &'a self,
-        user_id: &'a str,
-        after: EntryId,
-        trim: bool,
-    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
         let user_id = user_id.to_owned();
         let limits = Limits { max_events: if trim { self.limits.max_events } else { usize::MAX }, ..self.limits };
-        Box::pin(async move {
+        let user = user_id.clone();
+        // To connect with nothing to lose costs no write.
+        let has_surplus = self
+            .look(move |transaction| Ok(!surplus(&transaction.open_table(QUEUES)?, &user, limits)?.is_empty()))
+            .await?;
+        if has_surplus {
             let user = user_id.clone();
-            // To connect with nothing to lose costs no write.
-            let has_surplus = self
-                .look(move |transaction| Ok(!surplus(&transaction.open_table(QUEUES)?, &user, limits)?.is_empty()))
-                .await?;
-            if has_surplus {
-                let user = user_id.clone();
-                self.change(move |transaction| {
-                    let gone = surplus(&transaction.open_table(QUEUES)?, &user, limits)?;
-                    remove(transaction, &user, &gone)?;
-                    count_lost(transaction, &user, gone.len() as u64)
-                })
-                .await?;
-            }
-            self.look(move |transaction| {
-                let dropped = transaction.open_table(LEDGERS)?.get(user_id.as_str())?.map_or(0, |it| it.value().0);
-                let (table, oldest) = (transaction.open_table(QUEUES)?, oldest_us(limits.ttl));
-                let entries = entries(&table, &user_id, after, oldest, AT_A_TIME_BYTES)?;
-                Ok(Backlog { entries, dropped })
+            self.change(move |transaction| {
+                let gone = surplus(&transaction.open_table(QUEUES)?, &user, limits)?;
+                remove(transaction, &user, &gone)?;
+                count_lost(transaction, &user, gone.len() as u64)
             })
-            .await
+            .await?;
+        }
+        self.look(move |transaction| {
+            let dropped = transaction.open_table(LEDGERS)?.get(user_id.as_str())?.map_or(0, |it| it.value().0);
+            let (table, oldest) = (transaction.open_table(QUEUES)?, oldest_us(limits.ttl));
+            let entries = entries(&table, &user_id, after, oldest, AT_A_TIME_BYTES)?;
+            Ok(Backlog { entries, dropped })
         })
+        .await
     }
 
-    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
         let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
-        Box::pin(self.change(move |transaction| {
+        self.change(move |transaction| {
             remove(transaction, &user_id, &ids)?;
             let mut ledgers = transaction.open_table(LEDGERS)?;
             let known = ledgers.get(user_id.as_str())?.map(|known| known.value());
@@ -273,7 +258,8 @@ impl AckQueue for EmbeddedStore {
                 }
             }
             Ok(())
-        }))
+        })
+        .await
     }
 }
 
@@ -395,33 +381,34 @@ fn later(newest: u64, last: &AtomicU64) -> u64 {
     at
 }
 
+#[async_trait]
 impl SessionStore for EmbeddedStore {
-    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
         let (id, session) = (id.to_owned(), session.clone());
-        Box::pin(async move {
-            self.writer
-                .change(move |transaction| {
-                    let end = session.expires_at_ms.unwrap_or(i64::MAX);
-                    transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
-                    Ok(true)
-                })
-                .await?;
-            Ok(())
-        })
+        self.writer
+            .change(move |transaction| {
+                let end = session.expires_at_ms.unwrap_or(i64::MAX);
+                transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
+                Ok(true)
+            })
+            .await?;
+        Ok(())
     }
 
-    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+    async fn revoke_session(&self, id: &str) -> Result<bool, StoreError> {
         let id = id.to_owned();
-        Box::pin(self.writer.change(move |transaction| {
-            let mut table = transaction.open_table(SESSIONS)?;
-            let removed = table.remove(id.as_str())?;
-            Ok(removed.is_some_and(|session| session.value().1 > now_ms()))
-        }))
+        self.writer
+            .change(move |transaction| {
+                let mut table = transaction.open_table(SESSIONS)?;
+                let removed = table.remove(id.as_str())?;
+                Ok(removed.is_some_and(|session| session.value().1 > now_ms()))
+            })
+            .await
     }
 
-    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
         let id = id.to_owned();
-        Box::pin(self.look(move |transaction| {
+        self.look(move |transaction| {
             let stored = transaction.open_table(SESSIONS)?.get(id.as_str())?;
             let session = stored.map(|stored| {
                 let (user_id, end) = stored.value();
@@ -429,15 +416,17 @@ impl SessionStore for EmbeddedStore {
                 Session { user_id: user_id.to_owned(), expires_at_ms }
             });
             Ok(session.filter(Session::is_live))
-        }))
+        })
+        .await
     }
 }
 
 /// A store that only one node uses has nobody else, so nothing has to be claimed in it.
+#[async_trait]
 impl Answers for EmbeddedStore {
-    fn claim<'a>(&'a self, key: &'a str, _: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
+    async fn claim(&self, key: &str, _: Uuid, body: &str) -> Result<Claim, StoreError> {
         let (key, body) = (key.to_owned(), body.to_owned());
-        Box::pin(self.look(move |transaction| {
+        self.look(move |transaction| {
             let stored = transaction.open_table(ONCE)?.get(key.as_str())?;
             Ok(match stored.as_ref().map(|stored| stored.value()).filter(|(end, ..)| *end > now_ms()) {
                 Some((_, known, ..)) if known != body => Claim::Another,
@@ -445,54 +434,46 @@ impl Answers for EmbeddedStore {
                 Some((_, _, false, part)) => Claim::Ours(Some(part.to_owned())),
                 None => Claim::Ours(None),
             })
-        }))
+        })
+        .await
     }
 
-    fn renew<'a>(&'a self, _: &'a str, _: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(ready(Ok(())))
+    async fn renew(&self, _: &str, _: Uuid) -> Result<(), StoreError> {
+        Ok(())
     }
 
-    fn settle<'a>(
-        &'a self,
-        key: &'a str,
-        _: Uuid,
-        body: &'a str,
-        outcome: &'a Outcome,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn settle(&self, key: &str, _: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
         let (is_done, said) = match outcome {
             Outcome::Done(answer) => (true, answer.clone()),
             Outcome::Part(part) => (false, part.clone()),
             // What was done in part before stays.
-            Outcome::Nothing => return Box::pin(ready(Ok(()))),
+            Outcome::Nothing => return Ok(()),
         };
         let (key, body) = (key.to_owned(), body.to_owned());
-        Box::pin(async move {
-            self.writer
-                .change(move |transaction| {
-                    let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                    let kept = (end, body.as_str(), is_done, said.as_str());
-                    transaction.open_table(ONCE)?.insert(key.as_str(), kept)?;
-                    Ok(true)
-                })
-                .await?;
-            Ok(())
-        })
+        self.writer
+            .change(move |transaction| {
+                let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
+                let kept = (end, body.as_str(), is_done, said.as_str());
+                transaction.open_table(ONCE)?.insert(key.as_str(), kept)?;
+                Ok(true)
+            })
+            .await?;
+        Ok(())
     }
 }
 
+#[async_trait]
 impl Probe for EmbeddedStore {
-    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let mut answered = self.answered.lock().await;
-            if let Some((at, outcome)) = &*answered
-                && at.elapsed() < ANSWER_LASTS
-            {
-                return outcome.clone();
-            }
-            let outcome = self.writer.change(|_| Ok(true)).await.map(drop);
-            *answered = Some((Instant::now(), outcome.clone()));
-            outcome
-        })
+    async fn probe(&self) -> Result<(), StoreError> {
+        let mut answered = self.answered.lock().await;
+        if let Some((at, outcome)) = &*answered
+            && at.elapsed() < ANSWER_LASTS
+        {
+            return outcome.clone();
+        }
+        let outcome = self.writer.change(|_| Ok(true)).await.map(drop);
+        *answered = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 }
 

@@ -2,12 +2,12 @@
 //! that it is atomic for every node.
 
 use std::{
-    future::ready,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use about::Kind;
+use async_trait::async_trait;
 use clock::Clock;
 use connect::{Connector, Locate};
 use eviction::Eviction;
@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 use super::Limits;
 use crate::model::{
-    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Secret,
-    Session, SessionStore, StoreError,
+    AckQueue, Answers, Backlog, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Secret, Session,
+    SessionStore, StoreError,
 };
 
 mod about;
@@ -272,116 +272,80 @@ type Appended = (Vec<String>, usize, bool);
 /// As Redis returns an entry of a stream.
 type Entry = (String, Vec<Vec<u8>>);
 
+#[async_trait]
 impl OfflineQueue for RedisStore {
-    fn append<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            self.eviction.check()?;
-            let appended = self.way(user_id).write::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
-            let (ids, ..): Appended = match appended {
-                Written::Copied(appended) => appended,
-                Written::Here((ids, ..)) => {
-                    self.way(user_id)
-                        .ask::<()>(self.scripts.remove_delivered(user_id, Duration::ZERO).arg(ids))
-                        .await?;
-                    return Err(StoreError::NotCopied);
-                }
-            };
-            entry_ids(&ids)
-        })
-    }
-
-    fn reinsert<'a>(&'a self, user_id: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.eviction.check()?;
-            let mut call = self.scripts.reinsert(user_id);
-            for event in events {
-                call.arg(name(event.after)).arg(event.number).arg(event.payload);
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.eviction.check()?;
+        let appended = self.way(user_id).write::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
+        let (ids, ..): Appended = match appended {
+            Written::Copied(appended) => appended,
+            Written::Here((ids, ..)) => {
+                self.way(user_id).ask::<()>(self.scripts.remove_delivered(user_id, Duration::ZERO).arg(ids)).await?;
+                return Err(StoreError::NotCopied);
             }
-            self.way(user_id).ask(&call).await
-        })
+        };
+        entry_ids(&ids)
     }
 
-    fn read<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(async move {
-            let entries: Vec<Entry> = self.way(user_id).ask(&self.scripts.read(user_id)).await?;
-            Ok(entries.into_iter().filter_map(queued).collect())
-        })
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        self.eviction.check()?;
+        let mut call = self.scripts.reinsert(user_id);
+        for event in events {
+            call.arg(name(event.after)).arg(event.number).arg(event.payload);
+        }
+        self.way(user_id).ask(&call).await
     }
 
-    fn drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, Result<Option<Vec<Queued>>, StoreError>> {
-        Box::pin(async move {
-            let entries: Option<Vec<Entry>> = self.way(user_id).ask(&self.scripts.drain(user_id, drain)).await?;
-            Ok(entries.map(|entries| entries.into_iter().filter_map(queued).collect()))
-        })
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        let entries: Vec<Entry> = self.way(user_id).ask(&self.scripts.read(user_id)).await?;
+        Ok(entries.into_iter().filter_map(queued).collect())
     }
 
-    fn renew_drain<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            if let Err(error) = self.way(user_id).ask::<()>(&self.scripts.renew_drain(user_id, drain)).await {
-                tracing::debug!(%error, "another node may take a queue for free that is on its way");
-            }
-        })
+    async fn drain(&self, user_id: &str, drain: Uuid) -> Result<Option<Vec<Queued>>, StoreError> {
+        let entries: Option<Vec<Entry>> = self.way(user_id).ask(&self.scripts.drain(user_id, drain)).await?;
+        Ok(entries.map(|entries| entries.into_iter().filter_map(queued).collect()))
     }
 
-    fn release<'a>(&'a self, user_id: &'a str, drain: Uuid) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            if let Err(error) = self.way(user_id).ask::<()>(&self.scripts.release(user_id, drain)).await {
-                tracing::debug!(%error, "others have to wait until they may drain a queue");
-            }
-        })
+    async fn renew_drain(&self, user_id: &str, drain: Uuid) {
+        if let Err(error) = self.way(user_id).ask::<()>(&self.scripts.renew_drain(user_id, drain)).await {
+            tracing::debug!(%error, "another node may take a queue for free that is on its way");
+        }
     }
 
-    fn remove<'a>(
-        &'a self,
-        user_id: &'a str,
-        ids: &'a [EntryId],
-        drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.way(user_id).ask(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await
-        })
+    async fn release(&self, user_id: &str, drain: Uuid) {
+        if let Err(error) = self.way(user_id).ask::<()>(&self.scripts.release(user_id, drain)).await {
+            tracing::debug!(%error, "others have to wait until they may drain a queue");
+        }
+    }
+
+    async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
+        self.way(user_id).ask(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await
     }
 }
 
+#[async_trait]
 impl AckQueue for RedisStore {
-    fn keep<'a>(
-        &'a self,
-        user_id: &'a str,
-        payloads: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            self.eviction.check()?;
-            let kept = self.way(user_id).write::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
-            let (ids, ..): Appended = match kept {
-                Written::Copied(kept) => kept,
-                Written::Here((ids, ..)) => {
-                    self.way(user_id).ask::<()>(self.scripts.confirm(user_id, 0).arg(ids)).await?;
-                    return Err(StoreError::NotCopied);
-                }
-            };
-            entry_ids(&ids)
-        })
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.eviction.check()?;
+        let kept = self.way(user_id).write::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
+        let (ids, ..): Appended = match kept {
+            Written::Copied(kept) => kept,
+            Written::Here((ids, ..)) => {
+                self.way(user_id).ask::<()>(self.scripts.confirm(user_id, 0).arg(ids)).await?;
+                return Err(StoreError::NotCopied);
+            }
+        };
+        entry_ids(&ids)
     }
 
-    fn backlog<'a>(
-        &'a self,
-        user_id: &'a str,
-        after: EntryId,
-        trim: bool,
-    ) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        Box::pin(async move {
-            let call = self.scripts.backlog(user_id, &name(after), trim);
-            let (dropped, entries): (u64, Vec<Entry>) = self.way(user_id).ask(&call).await?;
-            Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
-        })
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        let call = self.scripts.backlog(user_id, &name(after), trim);
+        let (dropped, entries): (u64, Vec<Entry>) = self.way(user_id).ask(&call).await?;
+        Ok(Backlog { entries: entries.into_iter().filter_map(queued).collect(), dropped })
     }
 
-    fn confirm<'a>(&'a self, user_id: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.way(user_id).ask(self.scripts.confirm(user_id, told).arg(names(ids))).await })
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        self.way(user_id).ask(self.scripts.confirm(user_id, told).arg(names(ids))).await
     }
 }
 
@@ -410,85 +374,73 @@ fn queued((id, fields): Entry) -> Option<Queued> {
     Some(Queued { id, payload: String::from_utf8(payload.unwrap_or_default()).unwrap_or_default() })
 }
 
+#[async_trait]
 impl SessionStore for RedisStore {
-    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let stored = StoredSession { user_id: session.user_id.clone(), expires_at_ms: session.expires_at_ms };
-            let stored = serde_json::to_string(&stored).expect("strings and numbers are JSON");
-            let mut set = redis::cmd("SET");
-            set.arg(self.partitions.of(id).session(id)).arg(stored);
-            if let Some(end) = session.expires_at_ms {
-                // Redis takes no time before its epoch; the first millisecond is past enough.
-                set.arg("PXAT").arg(end.max(1));
-            }
-            self.way(id).write::<()>(&set).await?.copied()
-        })
+    async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
+        let stored = StoredSession { user_id: session.user_id.clone(), expires_at_ms: session.expires_at_ms };
+        let stored = serde_json::to_string(&stored).expect("strings and numbers are JSON");
+        let mut set = redis::cmd("SET");
+        set.arg(self.partitions.of(id).session(id)).arg(stored);
+        if let Some(end) = session.expires_at_ms {
+            // Redis takes no time before its epoch; the first millisecond is past enough.
+            set.arg("PXAT").arg(end.max(1));
+        }
+        self.way(id).write::<()>(&set).await?.copied()
     }
 
-    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let mut del = redis::cmd("DEL");
-            del.arg(self.partitions.of(id).session(id));
-            self.way(id).write::<bool>(&del).await?.copied()
-        })
+    async fn revoke_session(&self, id: &str) -> Result<bool, StoreError> {
+        let mut del = redis::cmd("DEL");
+        del.arg(self.partitions.of(id).session(id));
+        self.way(id).write::<bool>(&del).await?.copied()
     }
 
-    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
-        Box::pin(async move {
-            let mut get = redis::cmd("GET");
-            get.arg(self.partitions.of(id).session(id));
-            let stored: Option<Vec<u8>> = self.way(id).ask(&get).await?;
-            // One that cannot be read is as good as none: its user has to sign in again.
-            let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
-            Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
-        })
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
+        let mut get = redis::cmd("GET");
+        get.arg(self.partitions.of(id).session(id));
+        let stored: Option<Vec<u8>> = self.way(id).ask(&get).await?;
+        // One that cannot be read is as good as none: its user has to sign in again.
+        let stored = stored.and_then(|json| serde_json::from_slice::<StoredSession>(&json).ok());
+        Ok(stored.map(|StoredSession { user_id, expires_at_ms }| Session { user_id, expires_at_ms }))
     }
 }
 
+#[async_trait]
 impl Answers for RedisStore {
-    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        Box::pin(async move {
-            // What may be thrown away keeps nobody from emitting twice.
-            self.eviction.check()?;
-            let (found, said): (String, Option<String>) =
-                self.way(key).ask(&self.scripts.claim_key(key, by, body)).await?;
-            match (found.as_str(), said) {
-                ("ours", part) => Ok(Claim::Ours(part)),
-                ("at work", _) => Ok(Claim::AtWork),
-                ("answered", Some(answer)) => Ok(Claim::Answered(answer)),
-                ("another", _) => Ok(Claim::Another),
-                _ => Err(StoreError::Senseless),
-            }
-        })
+    async fn claim(&self, key: &str, by: Uuid, body: &str) -> Result<Claim, StoreError> {
+        // What may be thrown away keeps nobody from emitting twice.
+        self.eviction.check()?;
+        let (found, said): (String, Option<String>) = self.way(key).ask(&self.scripts.claim_key(key, by, body)).await?;
+        match (found.as_str(), said) {
+            ("ours", part) => Ok(Claim::Ours(part)),
+            ("at work", _) => Ok(Claim::AtWork),
+            ("answered", Some(answer)) => Ok(Claim::Answered(answer)),
+            ("another", _) => Ok(Claim::Another),
+            _ => Err(StoreError::Senseless),
+        }
     }
 
-    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.way(key).ask(&self.scripts.renew_key(key, by)).await })
+    async fn renew(&self, key: &str, by: Uuid) -> Result<(), StoreError> {
+        self.way(key).ask(&self.scripts.renew_key(key, by)).await
     }
 
-    fn settle<'a>(
-        &'a self,
-        key: &'a str,
-        by: Uuid,
-        body: &'a str,
-        outcome: &'a Outcome,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    async fn settle(&self, key: &str, by: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
         let (what, said) = match outcome {
             Outcome::Done(answer) => ("answer", answer.as_str()),
             Outcome::Part(part) => ("part", part.as_str()),
             Outcome::Nothing => ("nothing", ""),
         };
-        Box::pin(async move { self.way(key).ask(&self.scripts.settle_key(key, by, body, what, said)).await })
+        self.way(key).ask(&self.scripts.settle_key(key, by, body, what, said)).await
     }
 }
 
+#[async_trait]
 impl Probe for RedisStore {
-    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    async fn probe(&self) -> Result<(), StoreError> {
         // Whoever asks costs Redis nothing.
         let answered = *self.answered.borrow();
-        Box::pin(ready(match answered {
+        match answered {
             Some(at) if at.elapsed() < FOUND_LASTS => self.eviction.check(),
             _ => Err(StoreError::TimedOut(TIMEOUT)),
-        }))
+        }
     }
 }

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use notify_server::model::{
-    AckQueue, Answers, Backlog, BoxFuture, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
+    AckQueue, Answers, Backlog, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
     SessionStore, StoreError,
 };
 use uuid::Uuid;
@@ -58,121 +59,87 @@ impl<S: ?Sized> Fragile<S> {
     }
 }
 
+#[async_trait]
 impl OfflineQueue for Fragile<dyn OfflineQueue> {
-    fn append<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.append(user, payloads).await
-        })
+    async fn append(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.outage.check()?;
+        self.inner.append(user, payloads).await
     }
 
-    fn reinsert<'a>(&'a self, user: &'a str, events: &'a [Reinserted<'a>]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.reinsert(user, events).await
-        })
+    async fn reinsert(&self, user: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.reinsert(user, events).await
     }
 
-    fn read<'a>(&'a self, user: &'a str) -> BoxFuture<'a, Result<Vec<Queued>, StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.read(user).await
-        })
+    async fn read(&self, user: &str) -> Result<Vec<Queued>, StoreError> {
+        self.outage.check()?;
+        self.inner.read(user).await
     }
 
-    fn remove<'a>(
-        &'a self,
-        user: &'a str,
-        ids: &'a [EntryId],
-        drain: Option<Uuid>,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.remove(user, ids, drain).await
-        })
+    async fn remove(&self, user: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.remove(user, ids, drain).await
     }
 }
 
+#[async_trait]
 impl AckQueue for Fragile<dyn AckQueue> {
-    fn keep<'a>(&'a self, user: &'a str, payloads: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<EntryId>, StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.keep(user, payloads).await
-        })
+    async fn keep(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.outage.check()?;
+        self.inner.keep(user, payloads).await
     }
 
-    fn backlog<'a>(&'a self, user: &'a str, after: EntryId, trim: bool) -> BoxFuture<'a, Result<Backlog, StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.backlog(user, after, trim).await
-        })
+    async fn backlog(&self, user: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        self.outage.check()?;
+        self.inner.backlog(user, after, trim).await
     }
 
-    fn confirm<'a>(&'a self, user: &'a str, ids: &'a [EntryId], told: u64) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.confirm(user, ids, told).await
-        })
+    async fn confirm(&self, user: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.confirm(user, ids, told).await
     }
 }
 
+#[async_trait]
 impl SessionStore for Fragile<dyn SessionStore> {
-    fn put_session<'a>(&'a self, id: &'a str, session: &'a Session) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.put_session(id, session).await
-        })
+    async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.put_session(id, session).await
     }
 
-    fn revoke_session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.revoke_session(id).await
-        })
+    async fn revoke_session(&self, id: &str) -> Result<bool, StoreError> {
+        self.outage.check()?;
+        self.inner.revoke_session(id).await
     }
 
-    fn session<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Session>, StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.session(id).await
-        })
+    async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
+        self.outage.check()?;
+        self.inner.session(id).await
     }
 }
 
+#[async_trait]
 impl Answers for Fragile<dyn Answers> {
-    fn claim<'a>(&'a self, key: &'a str, by: Uuid, body: &'a str) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.claim(key, by, body).await
-        })
+    async fn claim(&self, key: &str, by: Uuid, body: &str) -> Result<Claim, StoreError> {
+        self.outage.check()?;
+        self.inner.claim(key, by, body).await
     }
 
-    fn renew<'a>(&'a self, key: &'a str, by: Uuid) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.renew(key, by).await
-        })
+    async fn renew(&self, key: &str, by: Uuid) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.renew(key, by).await
     }
 
-    fn settle<'a>(
-        &'a self,
-        key: &'a str,
-        by: Uuid,
-        body: &'a str,
-        outcome: &'a Outcome,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.settle(key, by, body, outcome).await
-        })
+    async fn settle(&self, key: &str, by: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.settle(key, by, body, outcome).await
     }
 }
 
+#[async_trait]
 impl Probe for Fragile<dyn Probe> {
-    fn probe(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.outage.check()?;
-            self.inner.probe().await
-        })
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.probe().await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use futures_util::{StreamExt, stream::BoxStream};
 use redis::{
     AsyncConnectionConfig, Msg, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult,
@@ -22,19 +23,21 @@ use super::{
 };
 use crate::{
     gate::files::StoreFile,
-    model::{BoxFuture, Secret, StoreError},
+    model::{Secret, StoreError},
 };
 
 /// Says where a server is.
+#[async_trait]
 pub(super) trait Locate: Send + Sync {
     /// # Errors
     /// Where that is not known.
-    fn locate(&self) -> BoxFuture<'_, Result<Address, StoreError>>;
+    async fn locate(&self) -> Result<Address, StoreError>;
 }
 
+#[async_trait]
 impl Locate for Address {
-    fn locate(&self) -> BoxFuture<'_, Result<Address, StoreError>> {
-        Box::pin(async { Ok(self.clone()) })
+    async fn locate(&self) -> Result<Address, StoreError> {
+        Ok(self.clone())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use futures_util::{Stream, StreamExt, future, stream, stream::FuturesUnordered};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
@@ -11,7 +12,7 @@ use super::{
     connect::{Connector, Locate},
     line::Line,
 };
-use crate::model::{BoxFuture, StoreError};
+use crate::model::StoreError;
 
 /// How long is waited for those who have not told yet: the server that they tell of has to be reached in time as well.
 const TELL_WITHIN: Duration = Duration::from_millis(400);
@@ -85,9 +86,10 @@ impl Watchers {
     }
 }
 
+#[async_trait]
 impl Locate for Watchers {
-    fn locate(&self) -> BoxFuture<'_, Result<Address, StoreError>> {
-        Box::pin(self.primary())
+    async fn locate(&self) -> Result<Address, StoreError> {
+        self.primary().await
     }
 }
 
