@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use axum::{Router, middleware, routing::any};
 use socketioxide::SocketIo;
 
@@ -18,7 +17,7 @@ use crate::{
     grants::{Grants, Telling},
     http::{self, Control, Health, credential::Credentials},
     local,
-    model::{AckQueue, Answers, OfflineQueue, Probe, SessionStore, StoreError},
+    model::{Answers, Queue, SessionStore, StoreError},
     notifications::{Deliver, NotificationsService},
     ops::{
         api,
@@ -51,16 +50,12 @@ pub struct Collaborators {
     pub sessions: Arc<dyn VerifySession>,
     /// Creates and revokes sessions (EMIT-05).
     pub session_store: Arc<dyn SessionStore>,
-    /// Keeps events for those who are away (SPEC.md, 5).
-    pub queue: Arc<dyn OfflineQueue>,
-    /// The same, for those who acknowledge.
-    pub acks: Arc<dyn AckQueue>,
+    /// Keeps events for those who are away or acknowledge (SPEC.md, 5), and says whether the store answers (CONF-08).
+    pub queue: Arc<dyn Queue>,
     /// How long a client that acknowledges may take to; then it is closed.
     pub ack_timeout: Duration,
     /// Keeps answers for repeated requests (EMIT-06).
     pub answers: Arc<dyn Answers>,
-    /// Says whether the store answers (CONF-08).
-    pub probe: Arc<dyn Probe>,
     /// Says who receives what (SPEC.md, 3 and 4).
     pub rules: Arc<dyn Rules>,
     /// Lies between the service and the sockets; usually nothing does.
@@ -111,10 +106,8 @@ impl Collaborators {
             sessions: Arc::new(StoredSessions(stores.sessions.clone())),
             session_store: stores.sessions,
             queue: stores.queue,
-            acks: stores.acks,
             ack_timeout: config.ack_timeout,
             answers: stores.answers,
-            probe: stores.probe,
             rules: Arc::new(Standard),
             wrap_deliver: Box::new(|deliver| deliver),
             peers,
@@ -142,20 +135,6 @@ fn open_store(config: &StoreConfig, limits: Limits) -> Result<(Stores, Option<Ar
         }
         StoreConfig::Embedded(directory) => (Stores::of(EmbeddedStore::open(directory, limits)?), None),
     })
-}
-
-/// Asks the store and whether this node has joined the others.
-struct Ready {
-    probe: Arc<dyn Probe>,
-    peers: Arc<dyn Peers>,
-}
-
-#[async_trait]
-impl Probe for Ready {
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.peers.ready()?;
-        self.probe.probe().await
-    }
 }
 
 /// The application.
@@ -192,15 +171,14 @@ impl App {
         let sockets = Sockets::new(roster.clone(), acknowledging.clone());
         let deliver = (with.wrap_deliver)(Arc::new(sockets));
         let peers = with.peers;
-        let service =
-            NotificationsService::new(with.rules.clone(), with.queue, with.acks.clone(), deliver, peers.clone());
+        let service = NotificationsService::new(with.rules.clone(), with.queue.clone(), deliver, peers.clone());
         let here = local::Here { service: service.clone(), grants: grants.clone() };
         let door = Door {
             tokens: with.tokens.clone(),
             sessions: with.sessions,
             service: service.clone(),
             rules: with.rules,
-            acks: AckSetup { store: with.acks, timeout: with.ack_timeout, acknowledging },
+            acks: AckSetup { queue: with.queue.clone(), timeout: with.ack_timeout, acknowledging },
             grants: grants.clone(),
             roster: roster.clone(),
             devices_per_user: with.bounds.devices_per_user,
@@ -218,19 +196,9 @@ impl App {
         let transport = transport::Transport { engine, sessions, lines };
         let session_store =
             Arc::new(Telling { store: with.session_store, grants: grants.clone(), peers: peers.clone() });
-        let probe = match &peers {
-            Some(peers) => Arc::new(Ready { probe: with.probe, peers: peers.clone() }),
-            None => with.probe,
-        };
-        let observed = Observed {
-            roster: roster.clone(),
-            gate: gate.clone(),
-            probe: probe.clone(),
-            tokens: with.tokens.clone(),
-            peers: peers.clone(),
-        };
-        let metrics = metrics::routes(observed);
-        let health = http::health(Health { probe, tokens: with.tokens });
+        let health = Health { queue: with.queue, peers: peers.clone(), tokens: with.tokens };
+        let metrics = metrics::routes(Observed { roster: roster.clone(), gate: gate.clone(), health: health.clone() });
+        let health = http::health(health);
         let names = middleware::from_fn(requests::name);
         let control = http::routes(Control::new(service.clone(), session_store, with.answers, with.credentials))
             .merge(api::routes())

@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 
 use crate::{
     auth::VerifyToken,
+    cluster::Peers,
     idempotency::Idempotency,
-    model::{Answers, Probe, SessionStore},
+    model::{Answers, Queue, SessionStore, StoreError},
     notifications::NotificationsService,
 };
 
@@ -69,8 +70,19 @@ pub(crate) fn routes(control: Control) -> Router {
 /// What tells how the process is.
 #[derive(Clone)]
 pub(crate) struct Health {
-    pub(crate) probe: Arc<dyn Probe>,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) peers: Option<Arc<dyn Peers>>,
     pub(crate) tokens: Arc<dyn VerifyToken>,
+}
+
+impl Health {
+    /// Whether this node has joined the others, where there may be any, and the store answers.
+    pub(crate) async fn store(&self) -> Result<(), StoreError> {
+        if let Some(peers) = &self.peers {
+            peers.ready()?;
+        }
+        self.queue.probe().await
+    }
 }
 
 /// The routes for whoever watches the process.
@@ -88,7 +100,7 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
-    match health.probe.probe().await {
+    match health.store().await {
         Ok(()) if !health.tokens.is_ready() => {
             Problem::unavailable("no key is known to verify tokens with").into_response()
         }

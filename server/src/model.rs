@@ -10,10 +10,8 @@ mod store;
 
 pub use answers::{ANSWER_TTL, Answers, CLAIM_LASTS, Claim, Outcome};
 pub use event::{Draft, EventType, Metadata, MetadataError, Outgoing, Payload, Sent};
-pub use queue::{
-    AT_A_TIME_BYTES, AckQueue, Backlog, EntryId, KEPT_AT_MOST, OfflineQueue, Queued, Reinserted, may_have_more,
-};
+pub use queue::{AT_A_TIME_BYTES, Backlog, EntryId, KEPT_AT_MOST, Queue, Queued, Reinserted, may_have_more};
 pub use secret::Secret;
 pub(crate) use session::now_ms;
 pub use session::{Session, SessionStore};
-pub use store::{Channel, Probe, StoreError};
+pub use store::{Channel, StoreError};

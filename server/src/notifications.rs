@@ -22,10 +22,7 @@ use uuid::Uuid;
 use crate::{
     cluster::{Destination, Peers, Presence},
     counts::{COUNTS, Outcome},
-    model::{
-        AckQueue, Backlog, Draft, EntryId, EventType, OfflineQueue, Outgoing, Reinserted, Sent, StoreError,
-        may_have_more,
-    },
+    model::{Backlog, Draft, EntryId, EventType, Outgoing, Queue, Reinserted, Sent, StoreError, may_have_more},
     rules::Rules,
 };
 
@@ -176,8 +173,7 @@ pub struct NotificationsService(Arc<Inner>);
 
 struct Inner {
     rules: Arc<dyn Rules>,
-    queue: Arc<dyn OfflineQueue>,
-    acks: Arc<dyn AckQueue>,
+    queue: Arc<dyn Queue>,
     deliver: Arc<dyn Deliver>,
     /// Where there are other nodes.
     peers: Option<Arc<dyn Peers>>,
@@ -189,13 +185,12 @@ impl NotificationsService {
     /// A service that delivers and queues by these.
     pub fn new(
         rules: Arc<dyn Rules>,
-        queue: Arc<dyn OfflineQueue>,
-        acks: Arc<dyn AckQueue>,
+        queue: Arc<dyn Queue>,
         deliver: Arc<dyn Deliver>,
         peers: Option<Arc<dyn Peers>>,
     ) -> Self {
         let (users, drains) = (Users::new(rules.clone()), Drains::new(queue.clone()));
-        let service = Self(Arc::new(Inner { rules, queue, acks, deliver, peers, users, drains }));
+        let service = Self(Arc::new(Inner { rules, queue, deliver, peers, users, drains }));
         let inner = Arc::downgrade(&service.0);
         service.0.drains.on_release(Box::new(move |user| {
             if let Some(inner) = inner.upgrade() {
@@ -334,7 +329,7 @@ impl NotificationsService {
         self.0.clear(&lock.user).await;
         let elsewhere = presence.as_ref().is_some_and(|presence| presence.acknowledged_elsewhere);
         let trim = !elsewhere && !self.0.deliver.acknowledged(&lock.user.room);
-        let backlog = self.0.acks.backlog(user_id, EntryId::default(), trim).await?;
+        let backlog = self.0.queue.backlog(user_id, EntryId::default(), trim).await?;
         Ok(Admission::new(lock, backlog, HandingOver::Keeps, presence))
     }
 
@@ -496,7 +491,7 @@ impl Inner {
     /// For a user of whom somebody acknowledges: stored first, so that it is there until somebody has.
     async fn keep_and_deliver(&self, user: &User, events: &[(usize, Outgoing)]) -> Outcomes {
         let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
-        let kept = match self.acks.keep(&user.id, &payloads).await {
+        let kept = match self.queue.keep(&user.id, &payloads).await {
             Ok(ids) if ids.len() == events.len() => ids,
             Ok(_) => return vec![(events[0].0, Err(StoreError::Senseless.into()))],
             Err(error) => {
@@ -520,7 +515,7 @@ impl Inner {
     async fn give(&self, user: &Arc<User>, given: EntryId) -> Result<bool, StoreError> {
         self.reinsert(user).await?;
         if self.deliver.acknowledged(&user.room) {
-            let backlog = self.acks.backlog(&user.id, given, false).await?;
+            let backlog = self.queue.backlog(&user.id, given, false).await?;
             self.deliver.give_kept(&user.room, &backlog);
             return Ok(true);
         }
@@ -543,7 +538,7 @@ impl Inner {
     async fn enqueue(&self, user: &Arc<User>, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.reinsert(user).await?;
         let ids = match self.deliver.acknowledged(&user.room) {
-            true => self.acks.keep(&user.id, payloads).await?,
+            true => self.queue.keep(&user.id, payloads).await?,
             false => self.queue.append(&user.id, payloads).await?,
         };
         if ids.len() == payloads.len() { Ok(ids) } else { Err(StoreError::Senseless) }

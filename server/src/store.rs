@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::model::{AckQueue, Answers, OfflineQueue, Probe, SessionStore};
+use crate::model::{Answers, Queue, SessionStore};
 
 pub mod embedded;
 pub mod redis;
@@ -20,28 +20,18 @@ pub struct Limits {
 /// One store, by its faces.
 #[derive(Clone)]
 pub struct Stores {
-    /// The offline queues.
-    pub queue: Arc<dyn OfflineQueue>,
-    /// The same, for those who acknowledge.
-    pub acks: Arc<dyn AckQueue>,
+    /// The queues, and whether it answers.
+    pub queue: Arc<dyn Queue>,
     /// The sessions.
     pub sessions: Arc<dyn SessionStore>,
     /// The answers to requests with an `Idempotency-Key`.
     pub answers: Arc<dyn Answers>,
-    /// Whether it answers.
-    pub probe: Arc<dyn Probe>,
 }
 
 impl Stores {
     /// The faces of a store that has all of them.
-    pub fn of<S: OfflineQueue + AckQueue + SessionStore + Answers + Probe>(store: S) -> Self {
+    pub fn of<S: Queue + SessionStore + Answers>(store: S) -> Self {
         let store = Arc::new(store);
-        Self {
-            queue: store.clone(),
-            acks: store.clone(),
-            sessions: store.clone(),
-            answers: store.clone(),
-            probe: store,
-        }
+        Self { queue: store.clone(), sessions: store.clone(), answers: store }
     }
 }

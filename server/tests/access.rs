@@ -11,7 +11,7 @@ use std::{
 };
 
 use notify_server::{
-    model::{AckQueue, Answers, Claim, EntryId, OfflineQueue, Outcome, Probe, Reinserted, SessionStore},
+    model::{Answers, Claim, EntryId, Outcome, Queue, Reinserted, SessionStore},
     store::{
         Limits,
         redis::{RedisConfig, RedisStore, Tls},

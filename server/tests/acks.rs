@@ -5,7 +5,7 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use notify_server::{
-    model::{AckQueue, Backlog, EntryId},
+    model::{Backlog, EntryId, Queue},
     store::Limits,
 };
 use serde_json::Value;
@@ -156,14 +156,14 @@ async fn what_became_too_old_is_told_even_where_nothing_else_is_queued() {
 async fn a_damaged_entry_counts_as_lost() {
     let server = Server::start().await;
     server.emit("alice", 1).await;
-    server.acks.keep("alice", &["garbage"]).await.unwrap();
+    server.queue.keep("alice", &["garbage"]).await.unwrap();
     server.emit("alice", 2).await;
     let mut alice = Client::connect_acknowledging(&server, "alice").await;
     let (ack, queued, dropped) = alice.asking_queued().await;
     assert_eq!((queued, dropped), (vec![1, 2], 1));
     alice.acknowledge(ack).await;
-    server.acks.backlog("alice", EntryId::default(), true).await.unwrap();
-    while server.acks.backlog("alice", EntryId::default(), true).await.unwrap() != Backlog::default() {
+    server.queue.backlog("alice", EntryId::default(), true).await.unwrap();
+    while server.queue.backlog("alice", EntryId::default(), true).await.unwrap() != Backlog::default() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -246,8 +246,8 @@ async fn only_true_asks_for_acknowledgements() {
 async fn an_event_that_cannot_be_stored_is_refused_and_not_delivered() {
     let outage = Outage::default();
     let server = Server::with(|with| {
-        let fragile: Arc<dyn AckQueue> = Fragile::wrap(&with.acks, &outage);
-        with.acks = fragile;
+        let fragile: Arc<dyn Queue> = Fragile::wrap(&with.queue, &outage);
+        with.queue = fragile;
     })
     .await;
     let mut plain = Client::connect(&server, "bob").await;

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use notify_server::{
     cluster::{Destination, Local, Peers, Presence, Taken},
-    model::{EntryId, OfflineQueue, Outgoing, Queued, StoreError},
+    model::{Backlog, EntryId, Outgoing, Queue, Queued, StoreError},
     notifications::{Deliver, Haste},
 };
 use serde_json::{Map, Value, json};
@@ -276,7 +276,7 @@ async fn what_could_not_be_removed_after_its_delivery_is_removed_later_and_given
     let outage = Outage::default();
     let begun = Arc::new(Notify::new());
     let server = Server::with(|with| {
-        let fragile: Arc<dyn OfflineQueue> = Fragile::wrap(&with.queue, &outage);
+        let fragile: Arc<dyn Queue> = Fragile::wrap(&with.queue, &outage);
         with.queue = Arc::new(FailsToRemove {
             inner: fragile,
             outage: outage.clone(),
@@ -296,14 +296,14 @@ async fn what_could_not_be_removed_after_its_delivery_is_removed_later_and_given
 
 /// An outage that begins between the reading and the removal.
 struct FailsToRemove {
-    inner: Arc<dyn OfflineQueue>,
+    inner: Arc<dyn Queue>,
     outage: Outage,
     begun: Arc<Notify>,
     failed: AtomicBool,
 }
 
 #[async_trait]
-impl OfflineQueue for FailsToRemove {
+impl Queue for FailsToRemove {
     async fn append(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.inner.append(user, payloads).await
     }
@@ -320,11 +320,27 @@ impl OfflineQueue for FailsToRemove {
         self.begun.notify_one();
         removed
     }
+
+    async fn keep(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.inner.keep(user, payloads).await
+    }
+
+    async fn backlog(&self, user: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        self.inner.backlog(user, after, trim).await
+    }
+
+    async fn confirm(&self, user: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        self.inner.confirm(user, ids, told).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.inner.probe().await
+    }
 }
 
 #[tokio::test]
 async fn a_damaged_entry_costs_itself_and_nothing_else() {
-    let queue: Arc<Mutex<Option<Arc<dyn OfflineQueue>>>> = Arc::default();
+    let queue: Arc<Mutex<Option<Arc<dyn Queue>>>> = Arc::default();
     let server = Server::with(|with| *queue.lock().unwrap() = Some(with.queue.clone())).await;
     let queue = queue.lock().unwrap().take().unwrap();
     server.emit("alice", 1).await;

@@ -12,7 +12,7 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 use notify_server::{
-    model::{Answers, OfflineQueue, Probe, SessionStore},
+    model::{Answers, Queue, SessionStore},
     origins::Origins,
 };
 use serde_json::{Value, json};
@@ -338,9 +338,8 @@ async fn an_idempotency_key_is_one_of_1_to_255_visible_characters() {
 async fn where_the_store_fails_the_answer_is_503_and_nothing_is_half_promised() {
     let outage = Outage::default();
     let server = Server::with(|with| {
-        with.queue = Fragile::<dyn OfflineQueue>::wrap(&with.queue, &outage);
+        with.queue = Fragile::<dyn Queue>::wrap(&with.queue, &outage);
         with.session_store = Fragile::<dyn SessionStore>::wrap(&with.session_store, &outage);
-        with.probe = Fragile::<dyn Probe>::wrap(&with.probe, &outage);
     })
     .await;
     let mut alice = Client::connect(&server, "alice").await;

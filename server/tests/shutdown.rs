@@ -95,7 +95,7 @@ fn event(n: u64) -> String {
 /// What is queued for alice, read by a server in this process.
 async fn queued(scratch: &Scratch) -> Vec<u64> {
     use notify_server::{
-        model::OfflineQueue,
+        model::Queue,
         store::{Limits, embedded::EmbeddedStore},
     };
     let limits = Limits { max_events: 50, ttl: Duration::from_secs(86_400) };
@@ -218,7 +218,7 @@ async fn what_was_not_sent_when_a_server_stops_is_queued() {
     }
     let began = Instant::now();
     // The library does not let go of sockets that it has closed, so the store cannot be opened again in this process.
-    let store = server.acks.clone();
+    let store = server.queue.clone();
     let _scratch = server.stop().await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(store.backlog("alice", EntryId::default(), false).await.unwrap().entries.len(), 3);

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use notify_server::{
-    model::{AT_A_TIME_BYTES, Claim, EntryId, KEPT_AT_MOST, Outcome, Probe, Reinserted, Session, may_have_more},
+    model::{AT_A_TIME_BYTES, Claim, EntryId, KEPT_AT_MOST, Outcome, Queue, Reinserted, Session, may_have_more},
     store::{
         Limits,
         embedded::EmbeddedStore,
@@ -543,7 +543,7 @@ fn from_url(url: &str) -> Option<RedisConfig> {
     Some(RedisConfig { db: db.parse().ok()?, ..RedisConfig::at(host, port.parse().ok()?) })
 }
 
-async fn until_ready(store: &(impl Probe + ?Sized), within: Duration) {
+async fn until_ready(store: &(impl Queue + ?Sized), within: Duration) {
     let began = std::time::Instant::now();
     while let Err(error) = store.probe().await {
         assert!(began.elapsed() < within, "{error}");

@@ -6,8 +6,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use notify_server::model::{AckQueue, Backlog, EntryId, OfflineQueue, Queued, StoreError};
+use notify_server::model::{Backlog, EntryId, Queue, Queued, Reinserted, StoreError};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// What is wrong with the keeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,7 @@ pub(crate) enum Fault {
 
 /// A store with a fault.
 pub(crate) struct Faulty {
-    acks: Arc<dyn AckQueue>,
-    queue: Arc<dyn OfflineQueue>,
+    queue: Arc<dyn Queue>,
     fault: Fault,
     told: Mutex<HashMap<String, u64>>,
     /// What a kill is to forget: entries that only this process knows to be kept.
@@ -45,8 +45,8 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    pub(crate) fn new(acks: Arc<dyn AckQueue>, queue: Arc<dyn OfflineQueue>, fault: Fault) -> Self {
-        Self { acks, queue, fault, told: Mutex::default(), forgettable: Mutex::default() }
+    pub(crate) fn new(queue: Arc<dyn Queue>, fault: Fault) -> Self {
+        Self { queue, fault, told: Mutex::default(), forgettable: Mutex::default() }
     }
 
     fn forgettable(&self, user_id: &str) -> HashSet<EntryId> {
@@ -63,13 +63,45 @@ impl Faulty {
 }
 
 #[async_trait]
-impl AckQueue for Faulty {
+impl Queue for Faulty {
+    async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.queue.append(user_id, payloads).await
+    }
+
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        self.queue.reinsert(user_id, events).await
+    }
+
+    async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
+        self.queue.read(user_id).await
+    }
+
+    async fn drain(&self, user_id: &str, drain: Uuid) -> Result<Option<Vec<Queued>>, StoreError> {
+        self.queue.drain(user_id, drain).await
+    }
+
+    async fn renew_drain(&self, user_id: &str, drain: Uuid) {
+        self.queue.renew_drain(user_id, drain).await;
+    }
+
+    async fn release(&self, user_id: &str, drain: Uuid) {
+        self.queue.release(user_id, drain).await;
+    }
+
+    async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
+        self.queue.remove(user_id, ids, drain).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.queue.probe().await
+    }
+
     async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        let kept = self.acks.keep(user_id, payloads).await;
+        let kept = self.queue.keep(user_id, payloads).await;
         match (self.fault, kept) {
             (Fault::FailureHidden, Err(_)) => Ok((0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect()),
             (Fault::HandedIsConfirmed, Ok(ids)) => {
-                self.acks.confirm(user_id, &ids, 0).await?;
+                self.queue.confirm(user_id, &ids, 0).await?;
                 Ok(ids)
             }
             (Fault::InMemory, Ok(ids)) => {
@@ -82,7 +114,7 @@ impl AckQueue for Faulty {
     }
 
     async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
-        let mut backlog = self.acks.backlog(user_id, after, trim).await?;
+        let mut backlog = self.queue.backlog(user_id, after, trim).await?;
         match self.fault {
             Fault::LossUntold => backlog.dropped = 0,
             Fault::LossToldOnce => backlog.dropped = self.untold(user_id, backlog.dropped),
@@ -103,10 +135,10 @@ impl AckQueue for Faulty {
             Fault::ConfirmIgnored => Ok(()),
             Fault::ConfirmsAll => {
                 let all: Vec<_> = self.queue.read(user_id).await?.iter().map(|entry| entry.id).collect();
-                self.acks.confirm(user_id, &all, told).await
+                self.queue.confirm(user_id, &all, told).await
             }
-            Fault::ConfirmsFirstOnly => self.acks.confirm(user_id, &ids[..ids.len().min(1)], told).await,
-            _ => self.acks.confirm(user_id, ids, told).await,
+            Fault::ConfirmsFirstOnly => self.queue.confirm(user_id, &ids[..ids.len().min(1)], told).await,
+            _ => self.queue.confirm(user_id, ids, told).await,
         }
     }
 }

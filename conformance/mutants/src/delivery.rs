@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use notify_server::{
-    model::{Backlog, EntryId, Outgoing, Probe, Sent, StoreError},
+    model::{Backlog, EntryId, Outgoing, Sent},
     notifications::{Deliver, Haste, Unsent},
 };
 
@@ -197,15 +197,5 @@ impl Deliver for Faulty {
 
     fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
         self.deliver.give_queue(room, payloads, newest, more, sent);
-    }
-}
-
-/// Says that the store answers, whatever it does.
-pub(crate) struct AlwaysReady;
-
-#[async_trait]
-impl Probe for AlwaysReady {
-    async fn probe(&self) -> Result<(), StoreError> {
-        Ok(())
     }
 }

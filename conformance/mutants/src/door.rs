@@ -15,7 +15,7 @@ use notify_server::{
         Claims, Presented, TokenError, VerifyToken, find_token,
         session::{SessionError, VerifySession},
     },
-    model::OfflineQueue,
+    model::Queue,
     notifications::Admission,
     rules::Rules,
 };
@@ -84,7 +84,7 @@ pub(crate) struct Door {
     fault: Fault,
     tokens: Arc<dyn VerifyToken>,
     sessions: Arc<dyn VerifySession>,
-    queue: Arc<dyn OfflineQueue>,
+    queue: Arc<dyn Queue>,
     rules: Arc<dyn Rules>,
     devices_per_user: usize,
 }

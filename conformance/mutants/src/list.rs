@@ -175,7 +175,7 @@ macro_rules! queue {
 macro_rules! acks {
     ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
         part($name, $what, &$killed_by, |sound, _| Collaborators {
-            acks: Arc::new(acks::Faulty::new(sound.acks.clone(), sound.queue.clone(), acks::Fault::$fault)),
+            queue: Arc::new(acks::Faulty::new(sound.queue.clone(), acks::Fault::$fault)),
             ..sound
         })
     };
@@ -262,7 +262,7 @@ static MUTANTS: &[Mutant] = &[
             let fault = sessions::Fault::StoreAwayLetsIn;
             Collaborators {
                 sessions: Arc::new(sessions::Faulty { store: sound.session_store.clone(), fault }),
-                queue: Arc::<queue::InMemory>::default(),
+                queue: Arc::new(queue::InMemory::new(sound.queue.clone())),
                 ..sound
             }
         },
@@ -357,7 +357,7 @@ static MUTANTS: &[Mutant] = &[
     )
     .also(&["AUTH-20", "CONF-05", "EMIT-03", "EMIT-06", "EVENT-06", "EVENT-08", "QUEUE", "EVENT-12", "EVENT-13"]),
     part("in-memory", "the queue is gone with the process", &["QUEUE-14/restart", "QUEUE-17/kill"], |sound, _| {
-        Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound }
+        Collaborators { queue: Arc::new(queue::InMemory::new(sound.queue.clone())), ..sound }
     })
     .also(&["CONF-05", "EMIT-07", "QUEUE-06", "QUEUE-07", "QUEUE-15"]),
     setting("cap-49", "the cap is 49", &["QUEUE-03/exactly-50"], |config| config.limits.max_events -= 1)
@@ -407,10 +407,7 @@ static MUTANTS: &[Mutant] = &[
     .also(&["EMIT-23"]),
     keys!("part-forgotten", "what of a batch was accepted is emitted again", ["EMIT-23/rest"], PartForgotten)
         .also(&["EMIT-23"]),
-    part("always-ready", "/readyz never looks", &["CONF-09/store-away"], |sound, _| Collaborators {
-        probe: Arc::new(delivery::AlwaysReady),
-        ..sound
-    }),
+    queue!("always-ready", "/readyz never looks", ["CONF-09/store-away"], AlwaysReady),
     part("session-id-optional", "a token needs no sessionId", &["AUTH-12/session-id"], |sound, config| Collaborators {
         tokens: Arc::new(tokens::Faulty::new(config, tokens::Fault::SessionIdOptional)),
         sessions: Arc::new(sessions::Faulty {
@@ -1095,7 +1092,7 @@ static MUTANTS: &[Mutant] = &[
         "queue-per-node",
         "each node has a queue of its own",
         &["CLUSTER-03/drains", "CLUSTER-04/one-cap"],
-        |sound, _| Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound },
+        |sound, _| Collaborators { queue: Arc::new(queue::InMemory::new(sound.queue.clone())), ..sound },
     )
     .also(&["CLUSTER"]),
     node!(
@@ -1136,7 +1133,7 @@ static MUTANTS: &[Mutant] = &[
         "readiness is told whatever the node can do",
         &["FAIL-01/replica", "FAIL-01/full"],
         |sound, _| Collaborators {
-            probe: Arc::new(delivery::AlwaysReady),
+            queue: Arc::new(queue::Faulty::new(sound.queue.clone(), queue::Fault::AlwaysReady)),
             ..nodes::breaks(sound, nodes::Fault::AlwaysReady)
         },
     )
@@ -1281,14 +1278,14 @@ static MUTANTS: &[Mutant] = &[
         process::Fault::StoresNothingMore,
     )
     .also(&["TERM"]),
-    part(
+    queue!(
         "takes-evictions-for-granted",
         "a store that throws away what it was given counts as one that keeps it",
-        &["FAIL-17/evicting"],
-        |sound, _| Collaborators { probe: Arc::new(storeless::Trusting(sound.probe)), ..sound },
+        ["FAIL-17/evicting"],
+        EvictionsGranted
     ),
     part("queue-of-the-process", "the queue ends with the process", &["TERM-06/next-process"], |sound, _| {
-        Collaborators { queue: Arc::<queue::InMemory>::default(), ..sound }
+        Collaborators { queue: Arc::new(queue::InMemory::new(sound.queue.clone())), ..sound }
     })
     .also(&["FAIL", "TERM"]),
     setting("issuer-unchecked", "whoever has issued a token is right", &["OPS-01/parties"], |config| {

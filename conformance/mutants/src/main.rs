@@ -84,7 +84,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if mutant.is_some_and(|mutant| !mutant.is_among_nodes()) {
         sound.peers = None;
     }
-    let (probe, peers) = (sound.probe.clone(), sound.peers.clone());
+    let (queue, peers) = (sound.queue.clone(), sound.peers.clone());
     let mut app = match place {
         Some(Place::Part(breaks)) => App::new(breaks(sound, &config)),
         Some(place) => around(place, sound, config.ingest_tokens[0].expose().to_owned()),
@@ -101,7 +101,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         listeners.main = relay::before(listeners.main, *fault).await?;
     }
     let terminated = signal(SignalKind::terminate())?;
-    process.accompanies(&app, probe, peers);
+    process.accompanies(&app, queue, peers);
     let io = app.io.clone();
     let told_to_end = process.clone().told_to_end(terminated, io);
     if process.takes_everybody() {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use notify_server::{
     Collaborators,
     cluster::{Arrived, Destination, Local, Peers, Presence, Sessions, Taken},
-    model::{AckQueue, EntryId, OfflineQueue, Queued, StoreError},
+    model::{EntryId, Queue, Queued, StoreError},
 };
 
 /// What is wrong with the node.
@@ -88,31 +88,24 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// The parts, with a faulty node among them.
 pub(crate) fn breaks(sound: Collaborators, fault: Fault) -> Collaborators {
-    let stores = Stores { queue: sound.queue.clone(), acks: sound.acks.clone() };
-    let faulty = |peers| -> Arc<dyn Peers> { Arc::new(Faulty::new(peers, stores, fault)) };
+    let queue = sound.queue.clone();
+    let faulty = |peers| -> Arc<dyn Peers> { Arc::new(Faulty::new(peers, queue, fault)) };
     Collaborators { peers: sound.peers.map(faulty), ..sound }
 }
 
 /// The parts, with a node that routes nothing from the time on when `ending` is set, and says that it did.
 pub(crate) fn silent_from(sound: Collaborators, ending: Arc<AtomicBool>) -> Collaborators {
-    let stores = Stores { queue: sound.queue.clone(), acks: sound.acks.clone() };
+    let queue = sound.queue.clone();
     let faulty = |peers| -> Arc<dyn Peers> {
-        Arc::new(Faulty { ending, ..Faulty::new(peers, stores, Fault::RoutesNothingMore) })
+        Arc::new(Faulty { ending, ..Faulty::new(peers, queue, Fault::RoutesNothingMore) })
     };
     Collaborators { peers: sound.peers.map(faulty), ..sound }
-}
-
-/// What a faulty node reaches past the others.
-#[derive(Clone)]
-struct Stores {
-    queue: Arc<dyn OfflineQueue>,
-    acks: Arc<dyn AckQueue>,
 }
 
 /// A node with a fault.
 pub(crate) struct Faulty {
     peers: Arc<dyn Peers>,
-    stores: Stores,
+    queue: Arc<dyn Queue>,
     fault: Fault,
     was_ready: Arc<AtomicBool>,
     was_away: Arc<AtomicBool>,
@@ -120,8 +113,8 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    fn new(peers: Arc<dyn Peers>, stores: Stores, fault: Fault) -> Self {
-        Self { peers, stores, fault, was_ready: Arc::default(), was_away: Arc::default(), ending: Arc::default() }
+    fn new(peers: Arc<dyn Peers>, queue: Arc<dyn Queue>, fault: Fault) -> Self {
+        Self { peers, queue, fault, was_ready: Arc::default(), was_away: Arc::default(), ending: Arc::default() }
     }
 
     /// Notes that the node was ready once and then was not.
@@ -149,8 +142,8 @@ impl Peers for Faulty {
         if matches!(self.fault, Fault::NeverReadyAgain | Fault::LosesAfterwards | Fault::RefusesAfterwards) {
             self.watch();
         }
-        let (stores, fault, count) = (self.stores.clone(), self.fault, AtomicUsize::new(0));
-        self.peers.join(Arc::new(Here { local, stores, fault, count }));
+        let (queue, fault, count) = (self.queue.clone(), self.fault, AtomicUsize::new(0));
+        self.peers.join(Arc::new(Here { local, queue, fault, count }));
     }
 
     fn ready(&self) -> Result<(), StoreError> {
@@ -222,7 +215,7 @@ impl Peers for Faulty {
 
     async fn missed(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
         match self.fault {
-            Fault::CatchesUpByQueue => self.stores.queue.read(user_id).await,
+            Fault::CatchesUpByQueue => self.queue.read(user_id).await,
             _ => self.peers.missed(user_id).await,
         }
     }
@@ -264,7 +257,7 @@ impl Peers for Faulty {
 /// What the others ask of a node with a fault.
 struct Here {
     local: Arc<dyn Local>,
-    stores: Stores,
+    queue: Arc<dyn Queue>,
     fault: Fault,
     count: AtomicUsize,
 }
@@ -276,7 +269,7 @@ impl Local for Here {
             Fault::Deaf => return vec![false; events.len()],
             Fault::RemovesBeforehand => {
                 let entries: Vec<_> = events.iter().map(|event| event.entry).collect();
-                self.stores.acks.confirm(user_id, &entries, 0).await.ok();
+                self.queue.confirm(user_id, &entries, 0).await.ok();
             }
             Fault::HoldsBack if self.count.fetch_add(1, Ordering::SeqCst) % 2 == 1 => {
                 let (local, user) = (self.local.clone(), user_id.to_owned());
@@ -292,7 +285,7 @@ impl Local for Here {
                 let left = events.iter().zip(&taken).filter(|(_, taken)| !**taken);
                 let left: Vec<_> = left.map(|(event, _)| event.payload.get()).collect();
                 if !left.is_empty() {
-                    self.stores.queue.append(user_id, &left).await.ok();
+                    self.queue.append(user_id, &left).await.ok();
                 }
                 return taken;
             }

@@ -15,7 +15,7 @@ use crate::queue::made_up;
 use notify_server::{
     App, Collaborators,
     cluster::Peers,
-    model::{EntryId, OfflineQueue, Probe, Queued, Reinserted, StoreError},
+    model::{Backlog, EntryId, Queue, Queued, Reinserted, StoreError},
 };
 use socketioxide::SocketIo;
 use tokio::signal::unix::Signal;
@@ -74,13 +74,13 @@ impl Process {
     }
 
     /// Begins what goes on beside the application.
-    pub(crate) fn accompanies(&self, app: &App, probe: Arc<dyn Probe>, peers: Option<Arc<dyn Peers>>) {
+    pub(crate) fn accompanies(&self, app: &App, queue: Arc<dyn Queue>, peers: Option<Arc<dyn Peers>>) {
         if self.fault == Some(Fault::DropsClients) {
             let io = app.io.clone();
             tokio::spawn(async move {
                 loop {
                     let heard = peers.as_ref().is_none_or(|peers| peers.ready().is_ok());
-                    if !heard || probe.probe().await.is_err() {
+                    if !heard || queue.probe().await.is_err() {
                         send_away(&io);
                     }
                     tokio::time::sleep(LOOK).await;
@@ -126,12 +126,12 @@ fn send_away(io: &SocketIo) {
 
 /// Stores nothing once the process ends.
 struct Ending {
-    queue: Arc<dyn OfflineQueue>,
+    queue: Arc<dyn Queue>,
     ending: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl OfflineQueue for Ending {
+impl Queue for Ending {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         if self.ending.load(Ordering::SeqCst) {
             return Ok(made_up(payloads));
@@ -164,5 +164,21 @@ impl OfflineQueue for Ending {
 
     async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
         self.queue.remove(user_id, ids, drain).await
+    }
+
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.queue.keep(user_id, payloads).await
+    }
+
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        self.queue.backlog(user_id, after, trim).await
+    }
+
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        self.queue.confirm(user_id, ids, told).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.queue.probe().await
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 use uuid::Uuid;
 
-use notify_server::model::{EntryId, OfflineQueue, Queued, Reinserted, StoreError};
+use notify_server::model::{Backlog, EntryId, Queue, Queued, Reinserted, StoreError};
 
 /// The cap of the contract.
 const CAP: usize = 50;
@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     DrainsBesideOthers,
     /// A queue is removed as soon as it is read to be handed over.
     ClearedWhenRead,
+    /// It says that the store answers, whatever it does.
+    AlwaysReady,
+    /// It trusts a store that throws things away.
+    EvictionsGranted,
 }
 
 /// How long what was handed over stays there for others: a store that is some way off.
@@ -38,14 +42,14 @@ const BESIDE: Duration = Duration::from_millis(20);
 
 /// A queue with a fault.
 pub(crate) struct Faulty {
-    queue: Arc<dyn OfflineQueue>,
+    queue: Arc<dyn Queue>,
     fault: Fault,
     /// The users of all that was appended, oldest first.
     appended: Mutex<VecDeque<String>>,
 }
 
 impl Faulty {
-    pub(crate) fn new(queue: Arc<dyn OfflineQueue>, fault: Fault) -> Self {
+    pub(crate) fn new(queue: Arc<dyn Queue>, fault: Fault) -> Self {
         Self { queue, fault, appended: Mutex::default() }
     }
 
@@ -86,7 +90,7 @@ pub(crate) fn made_up(payloads: &[&str]) -> Vec<EntryId> {
 }
 
 #[async_trait]
-impl OfflineQueue for Faulty {
+impl Queue for Faulty {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         match self.fault {
             Fault::NothingStored => return Ok(made_up(payloads)),
@@ -161,16 +165,43 @@ impl OfflineQueue for Faulty {
         }
         Ok(())
     }
+
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.queue.keep(user_id, payloads).await
+    }
+
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        self.queue.backlog(user_id, after, trim).await
+    }
+
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        self.queue.confirm(user_id, ids, told).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        match (self.queue.probe().await, self.fault) {
+            (_, Fault::AlwaysReady) | (Err(StoreError::Evicts), Fault::EvictionsGranted) => Ok(()),
+            (outcome, _) => outcome,
+        }
+    }
 }
 
-/// A queue that is gone with the process.
-#[derive(Default)]
-pub(crate) struct InMemory(Mutex<HashMap<String, VecDeque<Queued>>>);
+/// A queue that is gone with the process, but for what is kept for those who acknowledge.
+pub(crate) struct InMemory {
+    queues: Mutex<HashMap<String, VecDeque<Queued>>>,
+    acks: Arc<dyn Queue>,
+}
+
+impl InMemory {
+    pub(crate) fn new(acks: Arc<dyn Queue>) -> Self {
+        Self { queues: Mutex::default(), acks }
+    }
+}
 
 #[async_trait]
-impl OfflineQueue for InMemory {
+impl Queue for InMemory {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queues.entry(user_id.to_owned()).or_default();
         let mut ids = Vec::with_capacity(payloads.len());
         for payload in payloads {
@@ -185,15 +216,31 @@ impl OfflineQueue for InMemory {
     }
 
     async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
-        let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(queues.get(user_id).into_iter().flatten().cloned().collect())
     }
 
     async fn remove(&self, user_id: &str, ids: &[EntryId], _drain: Option<Uuid>) -> Result<(), StoreError> {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get_mut(user_id) {
             queue.retain(|entry| !ids.contains(&entry.id));
         }
         Ok(())
+    }
+
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
+        self.acks.keep(user_id, payloads).await
+    }
+
+    async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
+        self.acks.backlog(user_id, after, trim).await
+    }
+
+    async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
+        self.acks.confirm(user_id, ids, told).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.acks.probe().await
     }
 }

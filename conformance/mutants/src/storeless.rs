@@ -8,10 +8,7 @@ use crate::queue::made_up;
 
 use notify_server::{
     Collaborators,
-    model::{
-        AckQueue, Answers, Backlog, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
-        SessionStore, StoreError,
-    },
+    model::{Answers, Backlog, Claim, EntryId, Outcome, Queue, Queued, Reinserted, Session, SessionStore, StoreError},
 };
 
 use crate::nodes;
@@ -52,23 +49,9 @@ pub(crate) fn breaks(sound: Collaborators, fault: Fault) -> Collaborators {
     };
     Collaborators {
         queue: Arc::new(Failing { store: sound.queue.clone(), fault }),
-        acks: Arc::new(Failing { store: sound.acks.clone(), fault }),
         session_store: Arc::new(Failing { store: sound.session_store.clone(), fault }),
         answers: Arc::new(Failing { store: sound.answers.clone(), fault }),
         ..sound
-    }
-}
-
-/// Trusts a store that throws things away.
-pub(crate) struct Trusting(pub(crate) Arc<dyn Probe>);
-
-#[async_trait]
-impl Probe for Trusting {
-    async fn probe(&self) -> Result<(), StoreError> {
-        match self.0.probe().await {
-            Err(StoreError::Evicts) => Ok(()),
-            outcome => outcome,
-        }
     }
 }
 
@@ -92,7 +75,7 @@ impl<S: ?Sized> Failing<S> {
     }
 }
 
-impl Failing<dyn OfflineQueue> {
+impl Failing<dyn Queue> {
     /// What the fault makes of a queue that is being read.
     async fn in_haste<T>(
         &self,
@@ -107,7 +90,7 @@ impl Failing<dyn OfflineQueue> {
 }
 
 #[async_trait]
-impl OfflineQueue for Failing<dyn OfflineQueue> {
+impl Queue for Failing<dyn Queue> {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.written(self.store.append(user_id, payloads).await, made_up(payloads)).await
     }
@@ -135,10 +118,7 @@ impl OfflineQueue for Failing<dyn OfflineQueue> {
     async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
         self.store.remove(user_id, ids, drain).await
     }
-}
 
-#[async_trait]
-impl AckQueue for Failing<dyn AckQueue> {
     async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         let pretended = (0..payloads.len() as u64).map(|n| EntryId(u64::MAX, n)).collect();
         self.written(self.store.keep(user_id, payloads).await, pretended).await
@@ -150,6 +130,10 @@ impl AckQueue for Failing<dyn AckQueue> {
 
     async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
         self.written(self.store.confirm(user_id, ids, told).await, ()).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.store.probe().await
     }
 }
 

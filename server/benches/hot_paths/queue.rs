@@ -7,7 +7,7 @@ use std::{
 
 use criterion::Criterion;
 use notify_server::{
-    model::{EntryId, OfflineQueue, Outgoing},
+    model::{EntryId, Outgoing, Queue},
     rules::{Rules, Standard},
     store::{Limits, embedded::EmbeddedStore, redis::RedisStore},
 };
@@ -32,7 +32,7 @@ pub(crate) fn append_and_drain(criterion: &mut Criterion) {
     }
 }
 
-fn on(criterion: &mut Criterion, runtime: &Runtime, name: &str, queue: Arc<dyn OfflineQueue>) {
+fn on(criterion: &mut Criterion, runtime: &Runtime, name: &str, queue: Arc<dyn Queue>) {
     let payload = Outgoing::from(Standard.payload(draft()));
     let full = vec![payload.json(); LIMITS.max_events];
     let mut group = criterion.benchmark_group(format!("queue, {name}"));

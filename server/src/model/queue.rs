@@ -8,7 +8,7 @@ use super::StoreError;
 /// An entry of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queued {
-    /// What [`OfflineQueue::remove`] wants; means nothing to anybody else.
+    /// What [`Queue::remove`] wants; means nothing to anybody else.
     pub id: EntryId,
     /// What was appended; anything at all where the store was damaged (QUEUE-15).
     pub payload: String,
@@ -30,19 +30,37 @@ pub struct Reinserted<'a> {
     pub number: u64,
 }
 
+/// What waits for a user whose clients acknowledge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Oldest first.
+    pub entries: Vec<Queued>,
+    /// How many events the cap, their age or damage has cost the user since that was last told and acknowledged.
+    pub dropped: u64,
+}
+
 /// One capped, ageing queue per user.
 ///
 /// Reading does not remove: what was read is removed once it was handed over, so that a drain cannot lose what it has not
-/// delivered (QUEUE-01, QUEUE-13).
+/// delivered (QUEUE-01, QUEUE-13). Where a client acknowledges, an entry stays until [`Queue::confirm`], and what was lost is counted.
+///
+/// Each method is one atomic step, so that entries can be confirmed on another node than the one that has sent them.
 #[async_trait]
-pub trait OfflineQueue: Send + Sync + 'static {
+pub trait Queue: Send + Sync + 'static {
     /// Appends payloads in their order, evicts the oldest above the cap (QUEUE-03, QUEUE-05) and what is too old
-    /// (QUEUE-07), in one atomic step. What this has returned `Ok` for survives a `kill -9` (QUEUE-17). Returns a name for each
+    /// (QUEUE-07). What this has returned `Ok` for survives a `kill -9` (QUEUE-17). Returns a name for each
     /// payload.
     ///
     /// # Errors
     /// Where the store cannot be asked.
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError>;
+
+    /// Appends as [`Queue::append`] does, for a user who is here and acknowledges: the cap does not evict what is just
+    /// being sent, only [`KEPT_AT_MOST`] does. Returns a name for each payload.
+    ///
+    /// # Errors
+    /// Where the store cannot be asked.
+    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError>;
 
     /// Puts events back, each before whatever is newer than the entry that it came after, and before whatever came after the
     /// same entry and has a greater number (ORDER-01, CLUSTER-05).
@@ -65,8 +83,8 @@ pub trait OfflineQueue: Send + Sync + 'static {
     async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError>;
 
     /// The same for a client that is about to be handed it: nobody else is given it, on whatever node, until it was
-    /// [removed](OfflineQueue::remove) or [released](OfflineQueue::release) under this name, or not
-    /// [renewed](OfflineQueue::renew_drain) for some seconds, for a node may die meanwhile (QUEUE-13, CLUSTER-03). `None` where
+    /// [removed](Queue::remove) or [released](Queue::release) under this name, or not
+    /// [renewed](Queue::renew_drain) for some seconds, for a node may die meanwhile (QUEUE-13, CLUSTER-03). `None` where
     /// somebody else is.
     ///
     /// A store that only one node uses has nobody else.
@@ -88,28 +106,6 @@ pub trait OfflineQueue: Send + Sync + 'static {
     /// # Errors
     /// Where the store cannot be asked.
     async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError>;
-}
-
-/// What waits for a user whose clients acknowledge.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Oldest first.
-    pub entries: Vec<Queued>,
-    /// How many events the cap, their age or damage has cost the user since that was last told and acknowledged.
-    pub dropped: u64,
-}
-
-/// The same queue as those see it who acknowledge: an entry stays until [`AckQueue::confirm`], and what was lost is counted.
-///
-/// Each method is one atomic step, so that entries can be confirmed on another node than the one that has sent them.
-#[async_trait]
-pub trait AckQueue: Send + Sync + 'static {
-    /// Appends as [`OfflineQueue::append`] does, for a user who is here and acknowledges: the cap does not evict what is just
-    /// being sent, only [`KEPT_AT_MOST`] does. Returns a name for each payload.
-    ///
-    /// # Errors
-    /// Where the store cannot be asked.
-    async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError>;
 
     /// What is queued behind an entry and not too old, up to [`AT_A_TIME_BYTES`], and what was lost. With `trim`, where nobody else of
     /// the user acknowledges, the queue is cut to its cap first.
@@ -123,6 +119,13 @@ pub trait AckQueue: Send + Sync + 'static {
     /// # Errors
     /// Where the store cannot be asked.
     async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError>;
+
+    /// What the store has answered lately, and nothing before its first answer, for `/readyz` (CONF-08, CONF-09). However many ask, the
+    /// store is not asked more often.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    async fn probe(&self) -> Result<(), StoreError>;
 }
 
 /// How much of a queue is read, and handed over in one packet, at a time: so many bytes of payloads, and the entry with which they are

@@ -1,8 +1,7 @@
-//! What all stores have in common: how they fail, and that they say whether they answer.
+//! How stores fail.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 /// The store could not do what it was asked. Whatever was being done has to be refused, never half promised.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -109,14 +108,4 @@ pub enum Channel {
     One,
     /// What is said to all.
     All,
-}
-
-/// Whether the store answers, for `/readyz` (CONF-08, CONF-09).
-#[async_trait]
-pub trait Probe: Send + Sync + 'static {
-    /// What the store has answered lately, and nothing before its first answer. However many ask, the store is not asked more often.
-    ///
-    /// # Errors
-    /// Where it does not answer.
-    async fn probe(&self) -> Result<(), StoreError>;
 }

@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::timeout};
 use uuid::Uuid;
 
 use super::users::{Flight, User};
-use crate::model::{EntryId, OfflineQueue, Queued, Sent, StoreError};
+use crate::model::{EntryId, Queue, Queued, Sent, StoreError};
 
 /// How long to wait before the store is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub(crate) type Released = Box<dyn Fn(&Arc<User>) + Send + Sync>;
 pub(crate) struct Drains(Arc<Inner>);
 
 struct Inner {
-    queue: Arc<dyn OfflineQueue>,
+    queue: Arc<dyn Queue>,
     released: OnceLock<Released>,
     removals: OnceLock<mpsc::UnboundedSender<Removal>>,
 }
@@ -47,7 +47,7 @@ struct Removal {
 }
 
 impl Drains {
-    pub(crate) fn new(queue: Arc<dyn OfflineQueue>) -> Self {
+    pub(crate) fn new(queue: Arc<dyn Queue>) -> Self {
         let (released, removals) = Default::default();
         Self(Arc::new(Inner { queue, released, removals }))
     }
@@ -112,7 +112,7 @@ impl Drains {
     }
 }
 
-async fn remove_gathered(queue: Arc<dyn OfflineQueue>, mut removals: mpsc::UnboundedReceiver<Removal>) {
+async fn remove_gathered(queue: Arc<dyn Queue>, mut removals: mpsc::UnboundedReceiver<Removal>) {
     let mut gathered = Vec::new();
     while removals.recv_many(&mut gathered, AT_ONCE).await > 0 {
         let mut by_user: HashMap<Arc<str>, (Vec<EntryId>, Vec<Flight>)> = HashMap::new();
@@ -128,7 +128,7 @@ async fn remove_gathered(queue: Arc<dyn OfflineQueue>, mut removals: mpsc::Unbou
 }
 
 /// Until the store has done it: what is left in it would be delivered again.
-async fn remove(queue: &dyn OfflineQueue, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) {
+async fn remove(queue: &dyn Queue, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) {
     while let Err(error) = queue.remove(user_id, ids, drain).await {
         tracing::warn!(%error, events = ids.len(), "delivered events could not be removed from a queue yet");
         tokio::time::sleep(RETRY).await;

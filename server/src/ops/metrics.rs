@@ -15,11 +15,10 @@ use axum::{
 };
 
 use crate::{
-    auth::VerifyToken,
-    cluster::Peers,
     counts::{COUNTS, Counter, Histogram, LIMITS, OUTCOMES, REFUSALS},
     gate::Gate,
-    model::{EventType, Probe},
+    http::Health,
+    model::EventType,
     socketio::roster::Roster,
 };
 
@@ -28,9 +27,7 @@ use crate::{
 pub(crate) struct Observed {
     pub(crate) roster: Roster,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) probe: Arc<dyn Probe>,
-    pub(crate) tokens: Arc<dyn VerifyToken>,
-    pub(crate) peers: Option<Arc<dyn Peers>>,
+    pub(crate) health: Health,
 }
 
 /// The one route.
@@ -63,19 +60,19 @@ async fn written(observed: &Observed) -> String {
     );
     text.histogram("notify_store_seconds", "How long calls to the store took.", &COUNTS.store);
     text.counter("notify_store_errors_total", "Calls to the store that failed.", one(&COUNTS.store_errors));
-    let ready = observed.probe.probe().await.is_ok();
+    let ready = observed.health.store().await.is_ok();
     text.gauge("notify_store_ready", "Whether the store answers.", [(String::new(), u64::from(ready))]);
     text.gauge(
         "notify_keys_ready",
         "Whether there is a key to verify tokens with.",
-        [(String::new(), u64::from(observed.tokens.is_ready()))],
+        [(String::new(), u64::from(observed.health.tokens.is_ready()))],
     );
     text.counter(
         "notify_key_lookups_failed_total",
         "Times that keys could not be read, or fetched.",
         one(&COUNTS.key_lookups_failed),
     );
-    if let Some(peers) = &observed.peers {
+    if let Some(peers) = &observed.health.peers {
         let joined = peers.ready().is_ok();
         text.gauge(
             "notify_cluster_joined",

@@ -67,7 +67,7 @@ async fn store(config: &Config) -> Result<(), String> {
     }
     let began = Instant::now();
     loop {
-        match collaborators.probe.probe().await {
+        match collaborators.queue.probe().await {
             Ok(()) => return Ok(()),
             Err(error) if began.elapsed() > STORE_WITHIN => return Err(error.kind().into_owned()),
             Err(_) => sleep(EVERY).await,

@@ -18,7 +18,7 @@ use tokio::{
 use super::connection::Connection;
 use crate::{
     counts::COUNTS,
-    model::{AckQueue, EntryId},
+    model::{EntryId, Queue},
     notifications::User,
 };
 
@@ -56,7 +56,7 @@ impl Drop for Present {
 /// What is needed to wait for acknowledgements.
 #[derive(Clone)]
 pub(crate) struct AckSetup {
-    pub(crate) store: Arc<dyn AckQueue>,
+    pub(crate) queue: Arc<dyn Queue>,
     /// How long a client may take (ACK-09).
     pub(crate) timeout: Duration,
     pub(crate) acknowledging: Acknowledging,
@@ -114,7 +114,7 @@ impl AckTracker {
         };
         let inner = Inner { state: Mutex::new(state), changed: Notify::new(), timeout: setup.timeout };
         let tracker = Self(Arc::new(inner));
-        tokio::spawn(run(tracker.clone(), user, setup.store.clone(), Arc::downgrade(connection)));
+        tokio::spawn(run(tracker.clone(), user, setup.queue.clone(), Arc::downgrade(connection)));
         tracker
     }
 
@@ -217,13 +217,13 @@ struct Next {
     here: bool,
 }
 
-async fn run(tracker: AckTracker, user: Arc<User>, store: Arc<dyn AckQueue>, connection: Weak<Connection>) {
+async fn run(tracker: AckTracker, user: Arc<User>, queue: Arc<dyn Queue>, connection: Weak<Connection>) {
     loop {
         // Before the look, so that what happens in between is noticed.
         let changed = tracker.0.changed.notified();
         let Next { done, told, due, here } = tracker.next();
         if !done.is_empty() || told > 0 {
-            match store.confirm(&user.id, &done, told).await {
+            match queue.confirm(&user.id, &done, told).await {
                 Ok(()) => {
                     if let Some(connection) = connection.upgrade() {
                         // There is room for more now.

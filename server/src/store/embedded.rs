@@ -21,8 +21,8 @@ use super::Limits;
 use crate::{
     counts::COUNTS,
     model::{
-        ANSWER_TTL, AT_A_TIME_BYTES, AckQueue, Answers, Backlog, Claim, EntryId, KEPT_AT_MOST, OfflineQueue, Outcome,
-        Probe, Queued, Reinserted, Session, SessionStore, StoreError, now_ms,
+        ANSWER_TTL, AT_A_TIME_BYTES, Answers, Backlog, Claim, EntryId, KEPT_AT_MOST, Outcome, Queue, Queued,
+        Reinserted, Session, SessionStore, StoreError, now_ms,
     },
 };
 
@@ -167,7 +167,7 @@ fn oldest_us(ttl: Duration) -> u64 {
 }
 
 #[async_trait]
-impl OfflineQueue for EmbeddedStore {
+impl Queue for EmbeddedStore {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         let user_id = user_id.to_owned();
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
@@ -208,10 +208,7 @@ impl OfflineQueue for EmbeddedStore {
         })
         .await
     }
-}
 
-#[async_trait]
-impl AckQueue for EmbeddedStore {
     async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         let user_id = user_id.to_owned();
         let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
@@ -260,6 +257,18 @@ impl AckQueue for EmbeddedStore {
             Ok(())
         })
         .await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let mut answered = self.answered.lock().await;
+        if let Some((at, outcome)) = &*answered
+            && at.elapsed() < ANSWER_LASTS
+        {
+            return outcome.clone();
+        }
+        let outcome = self.writer.change(|_| Ok(true)).await.map(drop);
+        *answered = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 }
 
@@ -459,21 +468,6 @@ impl Answers for EmbeddedStore {
             })
             .await?;
         Ok(())
-    }
-}
-
-#[async_trait]
-impl Probe for EmbeddedStore {
-    async fn probe(&self) -> Result<(), StoreError> {
-        let mut answered = self.answered.lock().await;
-        if let Some((at, outcome)) = &*answered
-            && at.elapsed() < ANSWER_LASTS
-        {
-            return outcome.clone();
-        }
-        let outcome = self.writer.change(|_| Ok(true)).await.map(drop);
-        *answered = Some((Instant::now(), outcome.clone()));
-        outcome
     }
 }
 

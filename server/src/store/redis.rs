@@ -25,8 +25,7 @@ use uuid::Uuid;
 
 use super::Limits;
 use crate::model::{
-    AckQueue, Answers, Backlog, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Secret, Session,
-    SessionStore, StoreError,
+    Answers, Backlog, Claim, EntryId, Outcome, Queue, Queued, Reinserted, Secret, Session, SessionStore, StoreError,
 };
 
 mod about;
@@ -273,7 +272,7 @@ type Appended = (Vec<String>, usize, bool);
 type Entry = (String, Vec<Vec<u8>>);
 
 #[async_trait]
-impl OfflineQueue for RedisStore {
+impl Queue for RedisStore {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.eviction.check()?;
         let appended = self.way(user_id).write::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
@@ -321,10 +320,7 @@ impl OfflineQueue for RedisStore {
     async fn remove(&self, user_id: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
         self.way(user_id).ask(self.scripts.remove(user_id, drain.unwrap_or_default()).arg(names(ids))).await
     }
-}
 
-#[async_trait]
-impl AckQueue for RedisStore {
     async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.eviction.check()?;
         let kept = self.way(user_id).write::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
@@ -346,6 +342,15 @@ impl AckQueue for RedisStore {
 
     async fn confirm(&self, user_id: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
         self.way(user_id).ask(self.scripts.confirm(user_id, told).arg(names(ids))).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        // Whoever asks costs Redis nothing.
+        let answered = *self.answered.borrow();
+        match answered {
+            Some(at) if at.elapsed() < FOUND_LASTS => self.eviction.check(),
+            _ => Err(StoreError::TimedOut(TIMEOUT)),
+        }
     }
 }
 
@@ -430,17 +435,5 @@ impl Answers for RedisStore {
             Outcome::Nothing => ("nothing", ""),
         };
         self.way(key).ask(&self.scripts.settle_key(key, by, body, what, said)).await
-    }
-}
-
-#[async_trait]
-impl Probe for RedisStore {
-    async fn probe(&self) -> Result<(), StoreError> {
-        // Whoever asks costs Redis nothing.
-        let answered = *self.answered.borrow();
-        match answered {
-            Some(at) if at.elapsed() < FOUND_LASTS => self.eviction.check(),
-            _ => Err(StoreError::TimedOut(TIMEOUT)),
-        }
     }
 }

@@ -8,12 +8,12 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use notify_server::model::{AckQueue, Answers, EntryId, OfflineQueue, Probe, Queued, Reinserted, SessionStore};
+use notify_server::model::{Answers, EntryId, Queue, Queued, Reinserted, SessionStore};
 use proptest::{collection::vec, prelude::*};
 
 /// Everything that a store can do.
-pub(crate) trait Store: OfflineQueue + AckQueue + SessionStore + Answers + Probe {}
-impl<S: OfflineQueue + AckQueue + SessionStore + Answers + Probe> Store for S {}
+pub(crate) trait Store: Queue + SessionStore + Answers {}
+impl<S: Queue + SessionStore + Answers> Store for S {}
 
 /// The number with which the first event is handed over, whichever that is.
 pub(crate) static FIRST_NUMBER: LazyLock<u64> =

@@ -10,8 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use notify_server::model::{
-    AckQueue, Answers, Backlog, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
-    SessionStore, StoreError,
+    Answers, Backlog, Claim, EntryId, Outcome, Queue, Queued, Reinserted, Session, SessionStore, StoreError,
 };
 use uuid::Uuid;
 
@@ -60,7 +59,7 @@ impl<S: ?Sized> Fragile<S> {
 }
 
 #[async_trait]
-impl OfflineQueue for Fragile<dyn OfflineQueue> {
+impl Queue for Fragile<dyn Queue> {
     async fn append(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.outage.check()?;
         self.inner.append(user, payloads).await
@@ -80,10 +79,7 @@ impl OfflineQueue for Fragile<dyn OfflineQueue> {
         self.outage.check()?;
         self.inner.remove(user, ids, drain).await
     }
-}
 
-#[async_trait]
-impl AckQueue for Fragile<dyn AckQueue> {
     async fn keep(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.outage.check()?;
         self.inner.keep(user, payloads).await
@@ -97,6 +93,11 @@ impl AckQueue for Fragile<dyn AckQueue> {
     async fn confirm(&self, user: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
         self.outage.check()?;
         self.inner.confirm(user, ids, told).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.outage.check()?;
+        self.inner.probe().await
     }
 }
 
@@ -133,13 +134,5 @@ impl Answers for Fragile<dyn Answers> {
     async fn settle(&self, key: &str, by: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
         self.outage.check()?;
         self.inner.settle(key, by, body, outcome).await
-    }
-}
-
-#[async_trait]
-impl Probe for Fragile<dyn Probe> {
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.outage.check()?;
-        self.inner.probe().await
     }
 }

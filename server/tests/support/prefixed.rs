@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use notify_server::model::{
-    AckQueue, Answers, Backlog, Claim, EntryId, OfflineQueue, Outcome, Probe, Queued, Reinserted, Session,
-    SessionStore, StoreError,
+    Answers, Backlog, Claim, EntryId, Outcome, Queue, Queued, Reinserted, Session, SessionStore, StoreError,
 };
 
 use uuid::Uuid;
@@ -20,7 +19,7 @@ impl<S> Prefixed<S> {
 }
 
 #[async_trait]
-impl<S: OfflineQueue> OfflineQueue for Prefixed<S> {
+impl<S: Queue> Queue for Prefixed<S> {
     async fn append(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.inner.append(&self.key(user), payloads).await
     }
@@ -36,10 +35,7 @@ impl<S: OfflineQueue> OfflineQueue for Prefixed<S> {
     async fn remove(&self, user: &str, ids: &[EntryId], drain: Option<Uuid>) -> Result<(), StoreError> {
         self.inner.remove(&self.key(user), ids, drain).await
     }
-}
 
-#[async_trait]
-impl<S: AckQueue> AckQueue for Prefixed<S> {
     async fn keep(&self, user: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.inner.keep(&self.key(user), payloads).await
     }
@@ -50,6 +46,10 @@ impl<S: AckQueue> AckQueue for Prefixed<S> {
 
     async fn confirm(&self, user: &str, ids: &[EntryId], told: u64) -> Result<(), StoreError> {
         self.inner.confirm(&self.key(user), ids, told).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.inner.probe().await
     }
 }
 
@@ -80,12 +80,5 @@ impl<S: Answers> Answers for Prefixed<S> {
 
     async fn settle(&self, key: &str, by: Uuid, body: &str, outcome: &Outcome) -> Result<(), StoreError> {
         self.inner.settle(&self.key(key), by, body, outcome).await
-    }
-}
-
-#[async_trait]
-impl<S: Probe> Probe for Prefixed<S> {
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.inner.probe().await
     }
 }

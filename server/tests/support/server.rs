@@ -14,7 +14,7 @@ use notify_server::{
     cluster::Cluster,
     config::Credentials,
     gate::Bounds,
-    model::{AckQueue, Draft, EntryId, EventType, Session, SessionStore, StoreError},
+    model::{Draft, EntryId, EventType, Queue, Session, SessionStore, StoreError},
     notifications::{Delivery, Receipt},
     origins::Origins,
     proxies::TrustedProxies,
@@ -42,7 +42,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) service: NotificationsService,
     pub(crate) sessions: Arc<dyn SessionStore>,
-    pub(crate) acks: Arc<dyn AckQueue>,
+    pub(crate) queue: Arc<dyn Queue>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     task: JoinHandle<()>,
     scratch: Scratch,
@@ -77,7 +77,7 @@ impl Server {
     }
 
     async fn on(stores: Stores, scratch: Scratch, max_events: usize, change: impl FnOnce(&mut Collaborators)) -> Self {
-        let (sessions, acks) = (stores.sessions.clone(), stores.acks.clone());
+        let (sessions, queue) = (stores.sessions.clone(), stores.queue.clone());
         let settings = [("JWT_SECRET", JWT_SECRET), ("INGEST_TOKEN", INGEST_TOKEN)];
         let settings: HashMap<String, String> = settings.map(|(name, value)| (name.into(), value.into())).into();
         let read = Credentials::from_source(&settings).expect("these are right");
@@ -89,10 +89,8 @@ impl Server {
             sessions: Arc::new(StoredSessions(stores.sessions.clone())),
             session_store: stores.sessions,
             queue: stores.queue,
-            acks: stores.acks,
             ack_timeout: Duration::from_secs(10),
             answers: stores.answers,
-            probe: stores.probe,
             rules: Arc::new(Standard),
             wrap_deliver: Box::new(|deliver| deliver),
             peers: None,
@@ -117,7 +115,7 @@ impl Server {
         let task = tokio::spawn(serve(listener, app, async {
             stopped.await.ok();
         }));
-        Self { address, service, sessions, acks, stop: Mutex::new(Some(stop)), task, scratch }
+        Self { address, service, sessions, queue, stop: Mutex::new(Some(stop)), task, scratch }
     }
 
     /// A token for a user, with a session of that user's.
@@ -147,7 +145,7 @@ impl Server {
 
     /// The numbers that are stored for a user, and how many were lost.
     pub(crate) async fn stored(&self, user: &str) -> (Vec<u64>, u64) {
-        let backlog = self.acks.backlog(user, EntryId::default(), false).await.expect("the store answers");
+        let backlog = self.queue.backlog(user, EntryId::default(), false).await.expect("the store answers");
         let payloads = backlog.entries.iter().map(|entry| serde_json::from_str(&entry.payload).expect("JSON"));
         (payloads.map(|payload: Value| number(&payload)).collect(), backlog.dropped)
     }

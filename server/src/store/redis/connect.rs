@@ -36,7 +36,7 @@ pub(super) trait Locate: Send + Sync {
 
 #[async_trait]
 impl Locate for Address {
-    async fn locate(&self) -> Result<Address, StoreError> {
+    async fn locate(&self) -> Result<Self, StoreError> {
         Ok(self.clone())
     }
 }
