@@ -6,11 +6,7 @@
 //! `admit`, which returns an [`Admission`] with the queue and the lock (`admission`); the end of a connection is
 //! `reinsert_unsent`. `users` has what is known of each user, `drains` the queues that are on their way to plain clients.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -146,7 +142,7 @@ pub struct Receipt {
 }
 
 /// An event was neither delivered nor queued (EMIT-07).
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum EmitError {
     /// The store could not do its part.
     #[error("the event could be neither delivered nor queued")]
@@ -272,17 +268,22 @@ impl NotificationsService {
     /// Where some could be neither delivered nor queued; the error tells which were.
     pub async fn emit_batch(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, BatchError> {
         let mut accepted = Vec::with_capacity(drafts.len());
-        let mut waiting: HashMap<String, Vec<(usize, Outgoing)>> = HashMap::new();
+        let mut waiting: HashMap<String, (Vec<usize>, Vec<Outgoing>)> = HashMap::new();
         for (place, draft) in drafts.into_iter().enumerate() {
             let (recipient, event) = self.prepare(draft);
             // Where one has to wait, those after it wait with it, or they would overtake it.
             match !waiting.contains_key(&recipient) && self.0.try_fast_path(&recipient, &event, Haste::Soon) {
                 true => accepted.push((place, receipt(&event, Delivery::Live))),
-                false => waiting.entry(recipient).or_default().push((place, event)),
+                false => {
+                    let (places, events) = waiting.entry(recipient).or_default();
+                    places.push(place);
+                    events.push(event);
+                }
             }
         }
-        let handed =
-            waiting.into_iter().map(|(recipient, events)| async move { self.hand_over(&recipient, events).await });
+        let handed = waiting.into_iter().map(|(recipient, (places, events))| async move {
+            places.into_iter().zip(self.hand_over(&recipient, &events).await)
+        });
         let mut failure = None;
         for (place, outcome) in join_all(handed).await.into_iter().flatten() {
             match outcome {
@@ -410,51 +411,45 @@ impl NotificationsService {
         (recipient, self.0.rules.payload(draft).into())
     }
 
-    async fn hand_over(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
-        let types: Vec<_> = events.iter().map(|(place, event)| (*place, event.event_type)).collect();
+    async fn hand_over(&self, recipient: &str, events: &[Outgoing]) -> Outcomes {
         let outcomes = self.hand_over_locked(recipient, events).await;
-        let accepted: HashSet<_> = outcomes.iter().filter(|(_, it)| it.is_ok()).map(|(place, _)| *place).collect();
-        for (_, event_type) in types.into_iter().filter(|(place, _)| !accepted.contains(place)) {
-            COUNTS.event(event_type, Outcome::Refused);
+        for (event, _) in events.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_err()) {
+            COUNTS.event(event.event_type, Outcome::Refused);
         }
         outcomes
     }
 
-    async fn hand_over_locked(&self, recipient: &str, events: Vec<(usize, Outgoing)>) -> Outcomes {
+    async fn hand_over_locked(&self, recipient: &str, events: &[Outgoing]) -> Outcomes {
         let user = self.0.users.get(recipient);
         let Some(lock) = user.lock_within(WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
-            return vec![(events[0].0, Err(EmitError::Busy))];
+            return refused(events, EmitError::Busy);
         };
         let acknowledged = self.0.deliver.acknowledged(&user.room);
         match self.0.peers.as_ref().map(|peers| (peers, peers.destination(recipient))) {
-            None if acknowledged => self.0.keep_and_deliver(&user, &events).await,
-            None => self.0.deliver_or_queue(&user, &events).await,
-            Some((_, Destination::Here)) if !acknowledged => self.0.deliver_or_queue(&user, &events).await,
+            None if acknowledged => self.0.keep_and_deliver(&user, events).await,
+            None => self.0.deliver_or_queue(&user, events).await,
+            Some((_, Destination::Here)) if !acknowledged => self.0.deliver_or_queue(&user, events).await,
             Some((peers, destination)) => {
                 let may_be_alone = destination == Destination::Unsure && !acknowledged;
-                self.0.route(&**peers, lock, &events, may_be_alone).await
+                self.0.route(&**peers, lock, events, may_be_alone).await
             }
         }
     }
 }
 
-/// What became of each event, by its place; of those that failed together, the first tells for all.
-type Outcomes = Vec<(usize, Result<Receipt, EmitError>)>;
+/// What became of each event, in their order.
+type Outcomes = Vec<Result<Receipt, EmitError>>;
 
 /// What is done under the lock of a user.
 impl Inner {
     /// Hands events over for as long as a client takes them: how the first of them went, and what is left. Once one has to be queued,
     /// those after it follow it there, or they would overtake it.
-    async fn deliver_some<'a>(
-        &self,
-        room: &str,
-        events: &'a [(usize, Outgoing)],
-    ) -> (Outcomes, &'a [(usize, Outgoing)]) {
+    async fn deliver_some<'a>(&self, room: &str, events: &'a [Outgoing]) -> (Outcomes, &'a [Outgoing]) {
         let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
         let (mut outcomes, mut left) = (Vec::with_capacity(events.len()), events);
-        while let Some(((place, event), behind)) = left.split_first() {
+        while let Some((event, behind)) = left.split_first() {
             if self.deliver.deliver(room, event, haste) {
-                outcomes.push((*place, Ok(receipt(event, Delivery::Live))));
+                outcomes.push(Ok(receipt(event, Delivery::Live)));
                 left = behind;
             } else if !timeout_at(deadline, self.deliver.waits_for_room(room)).await.unwrap_or(false) {
                 break;
@@ -464,48 +459,48 @@ impl Inner {
     }
 
     /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
-    async fn deliver_or_queue(&self, user: &Arc<User>, events: &[(usize, Outgoing)]) -> Outcomes {
+    async fn deliver_or_queue(&self, user: &Arc<User>, events: &[Outgoing]) -> Outcomes {
         let (mut outcomes, left) = self.deliver_some(&user.room, events).await;
         if left.is_empty() {
             return outcomes;
         }
         let haste = haste(events);
-        let payloads: Vec<&str> = left.iter().map(|(_, event)| event.json()).collect();
+        let payloads: Vec<&str> = left.iter().map(Outgoing::json).collect();
         match self.enqueue(user, &payloads).await {
             Ok(ids) => {
-                for ((place, event), entry) in left.iter().zip(ids) {
+                for (event, entry) in left.iter().zip(ids) {
                     // For whoever is behind; and for whoever has caught up while the store was at work.
                     let sent = self.drains.removes(user, entry);
                     let live = self.deliver.deliver_stored(&user.room, event, entry, Some(sent), haste);
-                    outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
+                    outcomes.push(Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued })));
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, events = left.len(), "events could not be queued");
-                outcomes.push((left[0].0, Err(error.into())));
+                outcomes.extend(refused(left, error.into()));
             }
         }
         outcomes
     }
 
     /// For a user of whom somebody acknowledges: stored first, so that it is there until somebody has.
-    async fn keep_and_deliver(&self, user: &User, events: &[(usize, Outgoing)]) -> Outcomes {
-        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
+    async fn keep_and_deliver(&self, user: &User, events: &[Outgoing]) -> Outcomes {
+        let payloads: Vec<&str> = events.iter().map(Outgoing::json).collect();
         let kept = match self.queue.keep(&user.id, &payloads).await {
             Ok(ids) if ids.len() == events.len() => ids,
-            Ok(_) => return vec![(events[0].0, Err(StoreError::Senseless.into()))],
+            Ok(_) => return refused(events, StoreError::Senseless.into()),
             Err(error) => {
                 tracing::warn!(%error, events = events.len(), "events could not be stored");
-                return vec![(events[0].0, Err(error.into()))];
+                return refused(events, error.into());
             }
         };
         let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
         let mut outcomes = Vec::with_capacity(events.len());
-        for ((place, event), id) in events.iter().zip(kept) {
+        for (event, id) in events.iter().zip(kept) {
             // Whoever is behind is given it from the store.
             timeout_at(deadline, self.deliver.waits_for_room(&user.room)).await.ok();
             let live = self.deliver.deliver_stored(&user.room, event, id, None, haste);
-            outcomes.push((*place, Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued }))));
+            outcomes.push(Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued })));
         }
         outcomes
     }
@@ -562,8 +557,13 @@ impl Inner {
 }
 
 /// A single event is written at once. Several are written with each other, when all were handed over.
-fn haste(events: &[(usize, Outgoing)]) -> Haste {
+fn haste(events: &[Outgoing]) -> Haste {
     if events.len() == 1 { Haste::Now } else { Haste::Soon }
+}
+
+/// None of them was accepted.
+fn refused(events: &[Outgoing], why: EmitError) -> Outcomes {
+    vec![Err(why); events.len()]
 }
 
 fn receipt(event: &Outgoing, delivery: Delivery) -> Receipt {

@@ -31,9 +31,8 @@ impl NotificationsService {
 
     /// Emits an event, whatever it takes.
     pub(crate) async fn emit_prepared(&self, Prepared { recipient, event }: Prepared) -> Result<Receipt, EmitError> {
-        let mut outcomes = self.hand_over(&recipient, vec![(0, event)]).await;
-        let (_, outcome) = outcomes.pop().expect("there is one outcome for one event");
-        outcome
+        let outcome = self.hand_over(&recipient, &[event]).await.pop();
+        outcome.expect("there is one outcome for one event")
     }
 }
 

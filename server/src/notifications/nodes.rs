@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt,
+    Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt, refused,
     users::{User, UserGuard},
 };
 use crate::{
@@ -24,10 +24,10 @@ impl Inner {
         &self,
         peers: &dyn Peers,
         lock: UserGuard,
-        events: &[(usize, Outgoing)],
+        events: &[Outgoing],
         may_be_alone: bool,
     ) -> Outcomes {
-        let payloads: Vec<&str> = events.iter().map(|(_, event)| event.json()).collect();
+        let payloads: Vec<&str> = events.iter().map(Outgoing::json).collect();
         let user = lock.user.clone();
         let routed = match self.reinsert(&user).await {
             Ok(()) => peers.route(&user.id, &payloads).await,
@@ -39,7 +39,7 @@ impl Inner {
                 // user would wait for each other.
                 drop(lock);
                 let taken = taken.await.into_iter().map(|taken| if taken { Delivery::Live } else { Delivery::Queued });
-                events.iter().zip(taken).map(|((place, event), how)| (*place, Ok(receipt(event, how)))).collect()
+                events.iter().zip(taken).map(|(event, how)| Ok(receipt(event, how))).collect()
             }
             Err(error) => {
                 let has_them = matches!(error, StoreError::NotCopied);
@@ -47,9 +47,9 @@ impl Inner {
                     true => self.deliver_some(&user.room, events).await,
                     false => (Vec::new(), events),
                 };
-                if let Some((place, _)) = left.first() {
+                if !left.is_empty() {
                     tracing::warn!(%error, events = left.len(), "events could not be routed");
-                    outcomes.push((*place, Err(error.into())));
+                    outcomes.extend(refused(left, error.into()));
                 }
                 outcomes
             }
