@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, UNIX_EPOCH},
@@ -88,21 +88,23 @@ impl EmbeddedStore {
         COUNTS.store_call(looked).await
     }
 
-    /// A change that has something to say.
     async fn change<T: Send + 'static>(
         &self,
-        change: impl Fn(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let outcome = Arc::new(Mutex::new(None));
-        let fill = outcome.clone();
-        let apply = move |transaction: &WriteTransaction| {
-            let said = change(transaction)?;
-            *fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
-            Ok(true)
-        };
-        self.writer.change(apply).await?;
-        let said = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        said.ok_or(StoreError::Closed)
+        self.writer.change(change).await
+    }
+
+    async fn append_within(
+        &self,
+        limits: Limits,
+        user_id: &str,
+        payloads: &[&str],
+    ) -> Result<Vec<EntryId>, StoreError> {
+        let user_id = user_id.to_owned();
+        let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
+        let last = self.last.clone();
+        self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await
     }
 }
 
@@ -139,7 +141,7 @@ fn accepted_at(name: EntryId) -> u64 {
 }
 
 /// Throws away what is too old for anybody to ask for it.
-fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Error> {
+fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<(), redb::Error> {
     let (oldest, now) = (oldest_us(ttl), now_ms());
     let mut lost: HashMap<String, u64> = HashMap::new();
     transaction.open_table(QUEUES)?.retain(|(user_id, at, again), _| {
@@ -155,7 +157,7 @@ fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<bool, redb::Er
     transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
     transaction.open_table(ONCE)?.retain(|_, (end, ..)| end > now)?;
-    Ok(true)
+    Ok(())
 }
 
 fn now_us() -> u64 {
@@ -169,10 +171,7 @@ fn oldest_us(ttl: Duration) -> u64 {
 #[async_trait]
 impl Queue for EmbeddedStore {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        let user_id = user_id.to_owned();
-        let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
-        let (limits, last) = (self.limits, self.last.clone());
-        self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await
+        self.append_within(self.limits, user_id, payloads).await
     }
 
     async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
@@ -210,10 +209,7 @@ impl Queue for EmbeddedStore {
     }
 
     async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        let user_id = user_id.to_owned();
-        let payloads: Vec<String> = payloads.iter().map(|payload| (*payload).to_owned()).collect();
-        let (limits, last) = (self.kept(), self.last.clone());
-        self.change(move |transaction| append(transaction, &user_id, &payloads, limits, &last)).await
+        self.append_within(self.kept(), user_id, payloads).await
     }
 
     async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {
@@ -266,7 +262,7 @@ impl Queue for EmbeddedStore {
         {
             return outcome.clone();
         }
-        let outcome = self.writer.change(|_| Ok(true)).await.map(drop);
+        let outcome = self.change(|_| Ok(())).await;
         *answered = Some((Instant::now(), outcome.clone()));
         outcome
     }
@@ -394,25 +390,22 @@ fn later(newest: u64, last: &AtomicU64) -> u64 {
 impl SessionStore for EmbeddedStore {
     async fn put_session(&self, id: &str, session: &Session) -> Result<(), StoreError> {
         let (id, session) = (id.to_owned(), session.clone());
-        self.writer
-            .change(move |transaction| {
-                let end = session.expires_at_ms.unwrap_or(i64::MAX);
-                transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
-                Ok(true)
-            })
-            .await?;
-        Ok(())
+        self.change(move |transaction| {
+            let end = session.expires_at_ms.unwrap_or(i64::MAX);
+            transaction.open_table(SESSIONS)?.insert(id.as_str(), (session.user_id.as_str(), end))?;
+            Ok(())
+        })
+        .await
     }
 
     async fn revoke_session(&self, id: &str) -> Result<bool, StoreError> {
         let id = id.to_owned();
-        self.writer
-            .change(move |transaction| {
-                let mut table = transaction.open_table(SESSIONS)?;
-                let removed = table.remove(id.as_str())?;
-                Ok(removed.is_some_and(|session| session.value().1 > now_ms()))
-            })
-            .await
+        self.change(move |transaction| {
+            let mut table = transaction.open_table(SESSIONS)?;
+            let removed = table.remove(id.as_str())?;
+            Ok(removed.is_some_and(|session| session.value().1 > now_ms()))
+        })
+        .await
     }
 
     async fn session(&self, id: &str) -> Result<Option<Session>, StoreError> {
@@ -459,15 +452,13 @@ impl Answers for EmbeddedStore {
             Outcome::Nothing => return Ok(()),
         };
         let (key, body) = (key.to_owned(), body.to_owned());
-        self.writer
-            .change(move |transaction| {
-                let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
-                let kept = (end, body.as_str(), is_done, said.as_str());
-                transaction.open_table(ONCE)?.insert(key.as_str(), kept)?;
-                Ok(true)
-            })
-            .await?;
-        Ok(())
+        self.change(move |transaction| {
+            let end = now_ms() + i64::try_from(ANSWER_TTL.as_millis()).unwrap_or(i64::MAX / 2);
+            let kept = (end, body.as_str(), is_done, said.as_str());
+            transaction.open_table(ONCE)?.insert(key.as_str(), kept)?;
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -20,14 +20,12 @@ const BACKLOG: usize = 1_024;
 /// How often what nobody will ask for again is thrown away.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// A change to the database; says whether there was anything to change.
-pub(super) type Apply = Box<dyn Fn(&WriteTransaction) -> Result<bool, redb::Error> + Send>;
+/// Throws away what nobody will ask for again.
+pub(super) type Sweep = Box<dyn Fn(&WriteTransaction) -> Result<(), redb::Error> + Send>;
 
-/// A change, and whom to tell.
-struct Change {
-    apply: Apply,
-    done: oneshot::Sender<Result<bool, StoreError>>,
-}
+/// A change to the database. What it returns tells whoever has asked for it, once it is on disk.
+type Change = Box<dyn FnOnce(&WriteTransaction) -> Result<Tell, redb::Error> + Send>;
+type Tell = Box<dyn FnOnce() + Send>;
 
 /// The way to the thread. The thread ends, and with it the last promise is kept, when this is dropped.
 pub(super) struct Writer {
@@ -37,25 +35,29 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread. `sweep` is applied now and then, along with other changes.
-    pub(super) fn start(database: Arc<Database>, sweep: Apply) -> Self {
+    pub(super) fn start(database: Arc<Database>, sweep: Sweep) -> Self {
         let (changes, waiting) = mpsc::channel(BACKLOG);
         let thread = std::thread::spawn(move || write(&database, waiting, sweep));
         Self { changes: Some(changes), thread: Some(thread) }
     }
 
-    /// Makes a change, and returns when it is on disk.
-    pub(super) async fn change(
+    /// Makes a change, and returns what it has to say when it is on disk.
+    pub(super) async fn change<T: Send + 'static>(
         &self,
-        apply: impl Fn(&WriteTransaction) -> Result<bool, redb::Error> + Send + 'static,
-    ) -> Result<bool, StoreError> {
-        let change = async {
-            let (done, outcome) = oneshot::channel();
-            let change = Change { apply: Box::new(apply), done };
+        change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let change: Change = Box::new(move |transaction| {
+            let said = change(transaction)?;
+            Ok(Box::new(move || drop(done.send(said))))
+        });
+        let changed = async {
             let changes = self.changes.as_ref().ok_or(StoreError::Closed)?;
             changes.send(change).await.map_err(|_| StoreError::Closed)?;
-            outcome.await.map_err(|_| StoreError::Closed)?
+            // Where it could not be written, whatever would tell is gone.
+            outcome.await.map_err(|_| StoreError::Closed)
         };
-        COUNTS.store_call(change).await
+        COUNTS.store_call(changed).await
     }
 }
 
@@ -69,7 +71,7 @@ impl Drop for Writer {
 }
 
 /// The thread that writes, until nobody can send it anything any more.
-fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, sweep: Apply) {
+fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, sweep: Sweep) {
     let mut swept: Option<Instant> = None;
     while let Some(first) = waiting.blocking_recv() {
         let mut group = vec![first];
@@ -79,37 +81,25 @@ fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, sweep: Apply)
             group.push(next);
         }
         let sweeping = swept.is_none_or(|when| when.elapsed() >= SWEEP_EVERY);
-        let committed = commit(database, &group, sweeping.then_some(&sweep));
-        if sweeping && committed.is_ok() {
-            swept = Some(Instant::now());
+        match commit(database, group, sweeping.then_some(&sweep)) {
+            Ok(tells) => {
+                if sweeping {
+                    swept = Some(Instant::now());
+                }
+                tells.into_iter().for_each(|tell| tell());
+            }
+            Err(error) => tracing::error!(%error, "the database could not be written"),
         }
-        answer(group, committed);
     }
 }
 
-fn commit(database: &Database, group: &[Change], sweep: Option<&Apply>) -> Result<Vec<bool>, redb::Error> {
+/// All or nothing: one failure fails the commit that they share.
+fn commit(database: &Database, group: Vec<Change>, sweep: Option<&Sweep>) -> Result<Vec<Tell>, redb::Error> {
     let transaction = database.begin_write()?;
-    let outcomes = group.iter().map(|change| (change.apply)(&transaction)).collect::<Result<_, _>>()?;
+    let tells = group.into_iter().map(|change| change(&transaction)).collect::<Result<_, _>>()?;
     if let Some(sweep) = sweep {
         sweep(&transaction)?;
     }
     transaction.commit()?;
-    Ok(outcomes)
-}
-
-fn answer(group: Vec<Change>, committed: Result<Vec<bool>, redb::Error>) {
-    match committed {
-        Ok(outcomes) => {
-            for (change, outcome) in group.into_iter().zip(outcomes) {
-                change.done.send(Ok(outcome)).ok();
-            }
-        }
-        // All or nothing: one failure fails the commit that they share.
-        Err(error) => {
-            tracing::error!(%error, "the database could not be written");
-            for change in group {
-                change.done.send(Err(StoreError::Closed)).ok();
-            }
-        }
-    }
+    Ok(tells)
 }
