@@ -16,6 +16,7 @@ use line::{Line, Pair, Written};
 use lines::{Lines, Way};
 use partitions::{Partition, Partitions};
 use peers::Link;
+use redis::ScriptInvocation;
 use scripts::Scripts;
 use sentinel::Watchers;
 use serde::{Deserialize, Serialize};
@@ -203,6 +204,25 @@ impl RedisStore {
     fn way(&self, name: &str) -> Way {
         self.lines.way(self.partitions.of(name).slot())
     }
+
+    /// Stores events; where too few replicas have them, undoes that.
+    async fn store(
+        &self,
+        user_id: &str,
+        payloads: &[&str],
+        mut call: ScriptInvocation<'_>,
+        mut undo: ScriptInvocation<'_>,
+    ) -> Result<Vec<EntryId>, StoreError> {
+        self.eviction.check()?;
+        let way = self.way(user_id);
+        match way.write::<Appended>(call.arg(payloads)).await? {
+            Written::Copied((ids, ..)) => entry_ids(&ids),
+            Written::Here((ids, ..)) => {
+                way.ask::<()>(undo.arg(ids)).await?;
+                Err(StoreError::NotCopied)
+            }
+        }
+    }
 }
 
 impl Drop for RedisStore {
@@ -274,16 +294,8 @@ type Entry = (String, Vec<Vec<u8>>);
 #[async_trait]
 impl Queue for RedisStore {
     async fn append(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        self.eviction.check()?;
-        let appended = self.way(user_id).write::<Appended>(self.scripts.append(user_id).arg(payloads)).await?;
-        let (ids, ..): Appended = match appended {
-            Written::Copied(appended) => appended,
-            Written::Here((ids, ..)) => {
-                self.way(user_id).ask::<()>(self.scripts.remove_delivered(user_id, Duration::ZERO).arg(ids)).await?;
-                return Err(StoreError::NotCopied);
-            }
-        };
-        entry_ids(&ids)
+        let undo = self.scripts.remove_delivered(user_id, Duration::ZERO);
+        self.store(user_id, payloads, self.scripts.append(user_id), undo).await
     }
 
     async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
@@ -322,16 +334,7 @@ impl Queue for RedisStore {
     }
 
     async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
-        self.eviction.check()?;
-        let kept = self.way(user_id).write::<Appended>(self.scripts.keep(user_id).arg(payloads)).await?;
-        let (ids, ..): Appended = match kept {
-            Written::Copied(kept) => kept,
-            Written::Here((ids, ..)) => {
-                self.way(user_id).ask::<()>(self.scripts.confirm(user_id, 0).arg(ids)).await?;
-                return Err(StoreError::NotCopied);
-            }
-        };
-        entry_ids(&ids)
+        self.store(user_id, payloads, self.scripts.keep(user_id), self.scripts.confirm(user_id, 0)).await
     }
 
     async fn backlog(&self, user_id: &str, after: EntryId, trim: bool) -> Result<Backlog, StoreError> {

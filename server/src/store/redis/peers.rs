@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::Script;
 use uuid::Uuid;
 
 pub(crate) use super::connect::Heard;
@@ -17,20 +16,6 @@ const LEASE: Duration = Duration::from_secs(10);
 
 /// How long Redis remembers which data it had, after the last node was there.
 const EPOCH_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
-
-/// Renews the lease, or begins it. Being a write, it fails where Redis takes none. The epoch is drawn by whoever comes first, so
-/// that all see when Redis has lost what it had.
-const RENEW: &str = r"
-local lease, epoch = KEYS[1], KEYS[2]
-local lasts, drawn, kept, begins, channel, beat, all, beat_of_all, publish = unpack(ARGV)
-if begins == '0' and redis.call('EXISTS', lease) == 0 then return false end
-redis.call('SET', lease, '1', 'PX', lasts)
-redis.call('SET', epoch, drawn, 'NX')
-redis.call('PEXPIRE', epoch, kept)
-local heard = redis.call(publish, channel, beat)
-if all ~= '' then redis.call(publish, all, beat_of_all) end
-return {redis.call('GET', epoch), heard}
-";
 
 /// How a sign of life begins: that of a node to itself, and that to all.
 pub(crate) const BEAT: &str = "beat\n";
@@ -60,7 +45,6 @@ pub(crate) struct Link {
     partition: Partition,
     scripts: Arc<Scripts>,
     eviction: Eviction,
-    renew: Script,
 }
 
 /// A lease that holds.
@@ -93,7 +77,7 @@ pub(crate) struct Routed {
 
 impl Link {
     pub(super) fn new(way: Way, partition: Partition, scripts: Arc<Scripts>, eviction: Eviction) -> Self {
-        Self { way, partition, scripts, eviction, renew: Script::new(RENEW) }
+        Self { way, partition, scripts, eviction }
     }
 
     /// Whether what is there will do. What is not there, or is a replica yet, may do later.
@@ -140,11 +124,13 @@ impl Link {
     }
 
     async fn lease(&self, node: Uuid, begins: bool, to_all: bool) -> Result<Option<Lease>, StoreError> {
-        let mut call = self.renew.key(self.lease_key(node));
-        call.key(self.partition.epoch()).arg(LEASE.as_millis().to_string()).arg(Uuid::new_v4().to_string());
+        let mut call = self.scripts.lease();
+        call.key(self.lease_key(node))
+            .key(self.partition.epoch())
+            .arg(LEASE.as_millis().to_string())
+            .arg(Uuid::new_v4().to_string());
         call.arg(EPOCH_MS).arg(u8::from(begins)).arg(self.channel(node)).arg(BEAT);
         call.arg(if to_all { self.partition.channel_of_all() } else { String::new() }).arg(BEAT_OF_ALL);
-        call.arg(self.partition.publish());
         let renewed: Option<(String, u64)> = self.way.ask(&call).await?;
         Ok(renewed.map(|(epoch, heard)| Lease { epoch, is_heard: heard > 0 }))
     }

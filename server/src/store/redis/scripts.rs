@@ -1,5 +1,5 @@
-//! What Redis does in one atomic step each: for a user's queue and presence, and for an idempotency key. Knows nothing
-//! of connections.
+//! What Redis does in one atomic step each: for a user's queue and presence, for the lease of a node, and for an idempotency key.
+//! Knows nothing of connections.
 //!
 //! A user has four keys, all in one slot, as the leases are that a script looks at: `queue`, the stream with the events; `ledger`, which counts what was lost;
 //! `present`, the nodes where the user is, each with whether somebody acknowledges there; and `taken`, a stream of what
@@ -61,6 +61,7 @@ pub(super) struct Scripts {
     confirm: Script,
     enter: Script,
     leave: Script,
+    lease: Script,
     once: Script,
     partitions: Partitions,
     limits: Limits,
@@ -88,6 +89,7 @@ impl Scripts {
             confirm: script(include_str!("lua/confirm.lua")),
             enter: script(include_str!("lua/enter.lua")),
             leave: script(include_str!("lua/leave.lua")),
+            lease: alone(&[&settings, include_str!("lua/lease.lua")]),
             once: alone(&[LATENESS, include_str!("lua/once.lua")]),
             partitions,
             limits,
@@ -116,6 +118,7 @@ impl Scripts {
             &self.confirm,
             &self.enter,
             &self.leave,
+            &self.lease,
             &self.once,
         ];
         let mut exists = redis::cmd("SCRIPT");
@@ -177,6 +180,10 @@ impl Scripts {
         let mut call = self.call(&self.leave, user_id, 0);
         call.arg(node);
         call
+    }
+
+    pub(super) fn lease(&self) -> ScriptInvocation<'_> {
+        self.lease.prepare_invoke()
     }
 
     pub(super) fn claim_key(&self, key: &str, by: Uuid, body: &str) -> ScriptInvocation<'_> {
