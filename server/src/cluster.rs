@@ -4,13 +4,16 @@
 //! after one it joins anew, under a new id, and catches up. So what is said to an id was heard, or the id is gone.
 //! On a Redis Cluster that is so for each partition by itself: a process is as many nodes as there are partitions.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
-use crate::model::{EntryId, Queued, StoreError};
+use crate::{
+    model::{EntryId, Queued, StoreError},
+    mutex::Mutex,
+};
 
 mod ear;
 mod inbox;
@@ -155,7 +158,7 @@ impl Presence {
     /// Ends it now.
     pub fn end(&self) {
         // Taken out first: what it calls may come here again.
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let end = self.end.lock().take();
         if let Some(end) = end {
             end();
         }

@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use crate::proxies::TrustedProxies;
+use crate::{mutex::Mutex, proxies::TrustedProxies};
 
 pub(crate) use self::{
     rate::Rate,
@@ -260,8 +260,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, Crowd> {
-        // Nothing in it can panic half way.
-        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
+        self.crowd.lock()
     }
 }
 

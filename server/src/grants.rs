@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, MutexGuard, Weak},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use crate::{
     auth::session::{SessionError, VerifySession},
     cluster::Peers,
     model::{Session, SessionStore, StoreError, now_ms},
+    mutex::Mutex,
 };
 
 /// How often it is looked whose token has expired. By the clock on the wall, which may be set meanwhile.
@@ -209,8 +210,7 @@ impl Grants {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // No change can panic half way.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 
@@ -331,7 +331,7 @@ mod tests {
     #[async_trait]
     impl VerifySession for Until {
         async fn verify(&self, _: &str, _: &str) -> Result<Option<i64>, SessionError> {
-            let end = *self.0.lock().unwrap();
+            let end = *self.0.lock();
             match end {
                 Ok(Some(end)) if end <= now_ms() => Err(SessionError::Invalid),
                 Ok(end) => Ok(end),
@@ -418,14 +418,14 @@ mod tests {
         grants.clone().look(now).await;
         assert_eq!(closed(&[ending, endless]), [false, false], "it was given more time");
         // Both are known to end then.
-        *sessions.0.lock().unwrap() = Err(());
+        *sessions.0.lock() = Err(());
         grants.clone().look(now + 59_999).await;
         grants.end_session("s", Some("alice"));
         grants.clone().look(now_ms()).await;
         assert_eq!(closed(&[ending, endless]), [false, false], "nobody could say whether it has changed");
         grants.clone().look(now + 60_000).await;
         assert_eq!(closed(&[ending, endless]), [true, true]);
-        *sessions.0.lock().unwrap() = Ok(Some(now));
+        *sessions.0.lock() = Ok(Some(now));
         let replaced = Arc::<AtomicBool>::default();
         let grant = grants.grant("alice", "t", None, &replaced);
         assert!(grant.confirm(None));

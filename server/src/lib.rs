@@ -31,6 +31,7 @@ mod local;
 mod locks;
 pub mod logs;
 pub mod model;
+mod mutex;
 pub mod notifications;
 pub mod ops;
 pub mod origins;

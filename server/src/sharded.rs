@@ -3,13 +3,15 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
 };
+
+use crate::mutex::Mutex;
 
 /// Into how many parts the keys are divided.
 const SHARDS: usize = 64;
 
-/// One part. A panic does not lock it for good, so every change has to be whole: a single call, or several that cannot panic.
+/// One part.
 pub(crate) type Shard<'a, V> = MutexGuard<'a, HashMap<Arc<str>, V>>;
 
 pub(crate) struct Sharded<V> {
@@ -21,12 +23,12 @@ pub(crate) struct Sharded<V> {
 impl<V> Sharded<V> {
     /// The part where a key has its place.
     pub(crate) fn shard(&self, key: &str) -> Shard<'_, V> {
-        lock(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
+        self.shards[self.hasher.hash_one(key) as usize % SHARDS].lock()
     }
 
     /// All parts, of which each is locked when it is reached.
     pub(crate) fn shards(&self) -> impl Iterator<Item = Shard<'_, V>> {
-        self.shards.iter().map(lock)
+        self.shards.iter().map(Mutex::lock)
     }
 }
 
@@ -34,8 +36,4 @@ impl<V> Default for Sharded<V> {
     fn default() -> Self {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
-}
-
-fn lock<V>(shard: &Mutex<HashMap<Arc<str>, V>>) -> Shard<'_, V> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,8 @@
 //! Work for each user in its order, side by side for different ones. Knows nothing of the work.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{HashMap, VecDeque};
+
+use crate::mutex::Mutex;
 
 /// What waits for each user; one whose work is being done has a place, even where nothing waits.
 pub(super) struct Lanes<T>(Mutex<HashMap<String, VecDeque<T>>>);
@@ -17,7 +16,7 @@ impl<T> Default for Lanes<T> {
 impl<T> Lanes<T> {
     /// Adds work; true where nobody is at work for this user yet, so that the caller has to begin.
     pub(super) fn push(&self, user_id: &str, work: T) -> bool {
-        let mut lanes = self.lock();
+        let mut lanes = self.0.lock();
         let begins = !lanes.contains_key(user_id);
         lanes.entry(user_id.to_owned()).or_default().push_back(work);
         begins
@@ -25,7 +24,7 @@ impl<T> Lanes<T> {
 
     /// The next work; with none the lane is closed, and whoever has worked is done.
     pub(super) fn next(&self, user_id: &str) -> Option<T> {
-        let mut lanes = self.lock();
+        let mut lanes = self.0.lock();
         let next = lanes.get_mut(user_id)?.pop_front();
         if next.is_none() {
             lanes.remove(user_id);
@@ -35,12 +34,7 @@ impl<T> Lanes<T> {
 
     /// Whether nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.lock().is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<T>>> {
-        // No change can panic half way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().is_empty()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     locks::KeyedLocks,
     model::{EntryId, Queued, StoreError},
+    mutex::Mutex,
     store::redis::{RedisStore, partitions::Partitions, peers::Link},
 };
 
@@ -144,15 +145,10 @@ impl Node {
     /// # Errors
     /// Where it has not joined, has not caught up, or has lost touch.
     fn ready(&self) -> Result<(), StoreError> {
-        match self.joined().number > 0 && self.settled.load(Ordering::SeqCst) && self.answers.load(Ordering::SeqCst) {
-            true => Ok(()),
-            false => Err(self
-                .unheard
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-                .unwrap_or(StoreError::NotJoined)),
+        if self.joined().number > 0 && self.settled.load(Ordering::SeqCst) && self.answers.load(Ordering::SeqCst) {
+            return Ok(());
         }
+        Err(self.unheard.lock().clone().unwrap_or(StoreError::NotJoined))
     }
 }
 
@@ -163,14 +159,14 @@ impl Peers for Cluster {
     }
 
     fn join(&self, local: Arc<dyn Local>) {
-        for (node, taken, left) in self.work.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for (node, taken, left) in self.work.lock().drain(..) {
             node.local.set(local.clone()).ok();
             let tasks = [
                 tokio::spawn(removals::run(taken, node.link.clone())).abort_handle(),
                 tokio::spawn(tell_departures(node.clone(), left)).abort_handle(),
                 tokio::spawn(member::run(node)).abort_handle(),
             ];
-            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+            self.tasks.lock().extend(tasks);
         }
     }
 
@@ -254,7 +250,7 @@ impl Peers for Cluster {
     async fn leave(&self) {
         let flushed = future::join_all(self.nodes.iter().map(|node| node.removals.flush(None)));
         timeout(NOTE, flushed).await.ok();
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for task in self.tasks.lock().drain(..) {
             task.abort();
         }
         future::join_all(self.nodes.iter().map(|node| async {
@@ -300,7 +296,7 @@ impl Node {
     /// Takes note of why this node could not join; of nothing where it could.
     pub(super) fn note_unheard(&self, why: Option<&StoreError>) {
         let unheard = why.filter(|why| matches!(why, StoreError::Deaf(_))).cloned();
-        *self.unheard.lock().unwrap_or_else(PoisonError::into_inner) = unheard;
+        *self.unheard.lock() = unheard;
     }
 
     pub(super) fn local(&self) -> Option<&Arc<dyn Local>> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,6 +13,8 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
+
+use crate::mutex::Mutex;
 
 type Answer = Vec<bool>;
 
@@ -38,19 +40,14 @@ impl PendingReplies {
     pub(super) fn open(&self) -> Question {
         let n = self.0.last.fetch_add(1, Ordering::Relaxed);
         let (sender, answers) = mpsc::unbounded_channel();
-        self.lock().insert(n, sender);
+        self.0.open.lock().insert(n, sender);
         Question { n, answers, replies: self.clone() }
     }
 
     pub(super) fn answer(&self, n: u64, answer: Answer) {
-        if let Some(sender) = self.lock().get(&n) {
+        if let Some(sender) = self.0.open.lock().get(&n) {
             sender.send(answer).ok();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, mpsc::UnboundedSender<Answer>>> {
-        // Every change is a single call, so a panic elsewhere cannot have left it half done.
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,7 +69,7 @@ impl Question {
 
 impl Drop for Question {
     fn drop(&mut self) {
-        self.replies.lock().remove(&self.n);
+        self.replies.0.open.lock().remove(&self.n);
     }
 }
 
@@ -91,6 +88,6 @@ mod tests {
         // One of two nodes stays silent.
         assert_eq!(other.gather(2, 3, Duration::ZERO).await, [true, true, false]);
         replies.answer(0, vec![true]);
-        assert!(replies.lock().is_empty());
+        assert!(replies.0.open.lock().is_empty());
     }
 }

@@ -2,13 +2,10 @@
 //!
 //! `joined` is the number of a membership, as `member` counts them; what was learnt in an earlier one counts no more.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::time::Instant;
 
 use super::Destination;
-use crate::{sharded::Sharded, store::redis::peers::Mode};
+use crate::{mutex::Mutex, sharded::Sharded, store::redis::peers::Mode};
 
 pub(super) struct Users {
     known: Sharded<User>,
@@ -37,11 +34,11 @@ impl Users {
 
     /// After a gap: other nodes may have had it, too, and come back later. What they miss until then has to be in the store.
     pub(super) fn doubt_until(&self, when: Instant) {
-        *self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner) = when;
+        *self.in_doubt.lock() = when;
     }
 
     fn is_in_doubt(&self) -> bool {
-        Instant::now() < *self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
+        Instant::now() < *self.in_doubt.lock()
     }
 
     /// One more client.

@@ -1,11 +1,8 @@
 //! What a node says of itself in the log. What concerns many partitions at a time is said once for all. Knows nothing of why.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Display,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+
+use crate::mutex::Mutex;
 
 /// How long is waited for what the others have to say: a primary that goes is not noticed by all in the same moment.
 const TOGETHER: Duration = Duration::from_millis(300);
@@ -39,14 +36,14 @@ impl Words {
         if self.partitions == 1 {
             return log(word, about, None);
         }
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         let is_first = pending.is_empty();
         pending.entry(word).or_insert_with(|| (0, about.to_string())).0 += 1;
         if is_first {
             let words = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(TOGETHER).await;
-                let said = std::mem::take(&mut *words.pending.lock().unwrap_or_else(PoisonError::into_inner));
+                let said = std::mem::take(&mut *words.pending.lock());
                 for (word, (partitions, about)) in said {
                     log(word, &about, Some(partitions));
                 }

@@ -1,8 +1,8 @@
 //! How often something may happen in a second.
 
-use std::sync::{Mutex, PoisonError};
-
 use tokio::time::{Duration, Instant};
+
+use crate::mutex::Mutex;
 
 #[derive(Debug, Default)]
 pub(crate) struct Rate(Mutex<Option<(Instant, u32)>>);
@@ -10,8 +10,7 @@ pub(crate) struct Rate(Mutex<Option<(Instant, u32)>>);
 impl Rate {
     /// Notes that it happens; whether it may.
     pub(crate) fn allows(&self, per_second: u32, now: Instant) -> bool {
-        // A panic elsewhere cannot have left it half done.
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.0.lock();
         let (_, many) = match &mut *counted {
             Some(second) if now - second.0 < Duration::from_secs(1) => second,
             other => other.insert((now, 0)),

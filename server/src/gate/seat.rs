@@ -1,12 +1,6 @@
 //! One connection: whether it has said anything yet, is busy, or rests, and how long it may. Knows nothing of what it carries.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{
     sync::Notify,
@@ -14,6 +8,7 @@ use tokio::{
 };
 
 use super::{Gate, Place};
+use crate::mutex::Mutex;
 
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,7 +52,7 @@ impl Seat {
 
     /// It has something at work until that is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> InHand {
-        let mut phase = self.lock();
+        let mut phase = self.phase.lock();
         let silent = phase.silent.take();
         phase.in_hand += 1;
         if phase.in_hand == 1 && silent.is_none() {
@@ -68,7 +63,7 @@ impl Seat {
     }
 
     fn end(&self) {
-        let mut phase = self.lock();
+        let mut phase = self.phase.lock();
         phase.in_hand -= 1;
         if phase.in_hand == 0 {
             (phase.reading, phase.since) = (false, Instant::now());
@@ -78,7 +73,7 @@ impl Seat {
 
     /// Something was read from it.
     pub(crate) fn read(&self) {
-        let mut phase = self.lock();
+        let mut phase = self.phase.lock();
         if phase.in_hand == 0 && phase.silent.is_none() && !phase.reading {
             (phase.reading, phase.since) = (true, Instant::now());
         }
@@ -91,7 +86,7 @@ impl Seat {
 
     /// Whether nothing is lost with it.
     pub(crate) fn may_go(&self) -> bool {
-        self.lock().in_hand == 0
+        self.phase.lock().in_hand == 0
     }
 
     /// Completes when it has said too little for too long. To be polled whenever something may have changed.
@@ -107,14 +102,9 @@ impl Seat {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let phase = self.lock();
+        let phase = self.phase.lock();
         let may_take = if phase.silent.is_some() || phase.reading { HEAD_TIMEOUT } else { self.keep_alive };
         (phase.in_hand == 0).then(|| phase.since + may_take)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Phase> {
-        // Nothing in it can panic half way.
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

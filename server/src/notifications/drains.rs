@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -12,7 +12,10 @@ use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::timeout};
 use uuid::Uuid;
 
 use super::users::{Flight, User};
-use crate::model::{EntryId, Queue, Queued, Sent, StoreError};
+use crate::{
+    model::{EntryId, Queue, Queued, Sent, StoreError},
+    mutex::Mutex,
+};
 
 /// How long to wait before the store is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -170,7 +173,7 @@ impl Drain {
     pub(crate) fn when_sent(self) -> Sent {
         let drain = Mutex::new(Some(self));
         Arc::new(move || {
-            let drain = drain.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let drain = drain.lock().take();
             if let (Some(drain), Ok(runtime)) = (drain, Handle::try_current()) {
                 runtime.spawn(drain.complete());
             }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::Unsent;
-use crate::{rules::Rules, sharded::Sharded};
+use crate::{mutex::Mutex, rules::Rules, sharded::Sharded};
 
 /// All of them. Cheap to clone.
 #[derive(Clone)]
@@ -143,27 +143,27 @@ impl User {
 
     /// Whether the queue was not on its way before; from now on it is.
     pub(super) fn begins_to_drain(&self) -> bool {
-        !std::mem::replace(&mut self.state().drains, true)
+        !std::mem::replace(&mut self.state.lock().drains, true)
     }
 
     /// The queue is on its way no more.
     pub(super) fn drains_no_more(&self) {
-        self.state().drains = false;
+        self.state.lock().drains = false;
     }
 
     /// Whether nobody was catching up for this user; from now on somebody is.
     pub(super) fn begins_to_catch_up(&self) -> bool {
-        !std::mem::replace(&mut self.state().catches_up, true)
+        !std::mem::replace(&mut self.state.lock().catches_up, true)
     }
 
     /// Nobody catches up any more.
     pub(super) fn has_caught_up(&self) {
-        self.state().catches_up = false;
+        self.state.lock().catches_up = false;
     }
 
     /// Tells whoever catches up that the queue is on its way no more; false where nobody does.
     pub(super) fn tell_released(&self) -> bool {
-        let catches_up = self.state().catches_up;
+        let catches_up = self.state.lock().catches_up;
         if catches_up {
             self.released.notify_one();
         }
@@ -178,7 +178,7 @@ impl User {
     /// Remembers what was taken back from clients that are gone, behind what came back before: all of it. It stays here until the
     /// store has it ([`User::has_stored_unsent`]): whoever waits for that may give up.
     pub(super) fn keep_unsent(self: &Arc<Self>, fresh: Vec<Unsent>) -> Vec<Unsent> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.unsent.extend(fresh);
         if !state.unsent.is_empty() {
             state.keeps = Some(self.clone());
@@ -188,16 +188,11 @@ impl User {
 
     /// The store has all of it. Under the user lock, so that nothing was added.
     pub(super) fn has_stored_unsent(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.unsent.clear();
         let kept = state.keeps.take();
         drop(state);
         drop(kept);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No change can panic half way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

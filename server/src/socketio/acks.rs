@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, MutexGuard, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use super::connection::Connection;
 use crate::{
     counts::COUNTS,
     model::{EntryId, Queue},
+    mutex::Mutex,
     notifications::User,
 };
 
@@ -188,8 +189,7 @@ impl AckTracker {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No change can panic half way.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     /// What is to be removed, and by when the oldest of the others has to be acknowledged.

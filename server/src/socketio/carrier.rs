@@ -5,7 +5,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll},
 };
 
@@ -15,7 +15,10 @@ use tokio::{
 };
 
 use super::connection::Connection;
-use crate::gate::{InHand, Seat};
+use crate::{
+    gate::{InHand, Seat},
+    mutex::Mutex,
+};
 
 /// Goes with each request of the connection.
 pub(crate) struct Carrier {
@@ -36,39 +39,34 @@ impl Carrier {
 
     /// Whether nothing is lost where it is closed.
     pub(crate) fn may_go(&self) -> bool {
-        self.seat.may_go() && self.lock().is_none()
+        self.seat.may_go() && self.answered.lock().is_none()
     }
 
     /// The HTTP server was handed the last of an answer to this session.
     pub(super) fn carries(&self, session: &Arc<Connection>) {
-        *self.lock() = Some(Arc::downgrade(session));
+        *self.answered.lock() = Some(Arc::downgrade(session));
     }
 
     /// Writes all of this many bytes, or some; where an answer ends with them, its session is told.
     fn write(&self, bytes: usize, write: impl FnOnce() -> Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let Some(session) = self.lock().clone() else { return write() };
+        let Some(session) = self.answered.lock().clone() else { return write() };
         // Where the session is gone, what the answer carries was taken back.
         let Some(session) = session.upgrade() else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         };
         let written = session.end_answer(bytes, write);
         if matches!(written, Poll::Ready(Ok(length)) if length == bytes) {
-            *self.lock() = None;
+            *self.answered.lock() = None;
         }
         written
     }
 
     /// The connection has ended with an error.
     pub(crate) fn broke(&self) {
-        let session = self.lock().as_ref().and_then(Weak::upgrade);
+        let session = self.answered.lock().as_ref().and_then(Weak::upgrade);
         if let Some(session) = session {
             session.close();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Weak<Connection>>> {
-        // No change can panic half way.
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

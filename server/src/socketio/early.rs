@@ -1,12 +1,9 @@
 //! What a client may do before it was let in: little, for nobody knows yet who it is. Knows nothing of how clients are reached.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU32, Ordering},
-};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::{MAX_PAYLOAD_BYTES, Violation};
-use crate::gate::Place;
+use crate::{gate::Place, mutex::Mutex};
 
 /// The most that one message or POST may have: a token of 64 KiB and whatever goes with it (AUTH-27), or one that is far too long and
 /// is told so (AUTH-25).
@@ -32,13 +29,13 @@ pub(super) struct Early {
 impl Early {
     /// The client is counted among those who were not let in.
     pub(super) fn has_place(&self, place: Place) {
-        *self.lock() = Some(place);
+        *self.place.lock() = Some(place);
     }
 
     /// The client was let in.
     pub(super) fn is_let_in(&self) {
         self.is_over.store(true, Ordering::SeqCst);
-        let place = self.lock().take();
+        let place = self.place.lock().take();
         drop(place);
     }
 
@@ -49,18 +46,18 @@ impl Early {
 
     /// The client waits for the answer to its CONNECT.
     pub(super) fn works(&self) {
-        self.lock().iter().for_each(Place::works);
+        self.place.lock().iter().for_each(Place::works);
     }
 
     /// The CONNECT was refused.
     pub(super) fn waits(&self) {
-        self.lock().iter().for_each(Place::waits);
+        self.place.lock().iter().for_each(Place::waits);
     }
 
     /// So much is held of what the client has begun to say.
     pub(super) fn holds(&self, bytes: usize) {
         if !self.is_over() {
-            self.lock().iter().for_each(|place| place.holds(bytes));
+            self.place.lock().iter().for_each(|place| place.holds(bytes));
         }
     }
 
@@ -94,11 +91,6 @@ impl Early {
     fn count(&self, counter: &AtomicU32, most: u32) -> Result<(), Violation> {
         let may = self.is_over() || counter.fetch_add(1, Ordering::SeqCst) < most;
         may.then_some(()).ok_or(Violation::TooMuch)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Place>> {
-        // Every change is a single call.
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@
 //! flusher goes round, whatever else is handed to a connection joins what waits there.
 
 use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::connection::Connection;
+use crate::mutex::Mutex;
 
 /// After how many connections others have their turn at the processor.
 const IN_A_ROW: usize = 64;
@@ -39,8 +40,7 @@ impl Flusher {
     /// Has a connection written to, soon.
     pub(super) fn list(&self, connection: Arc<Connection>) {
         let was_empty = {
-            // No change can panic half way.
-            let mut listed = self.0.listed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut listed = self.0.listed.lock();
             listed.push(connection);
             listed.len() == 1
         };
@@ -67,7 +67,7 @@ async fn run(inner: std::sync::Weak<Inner>) {
     let mut round = Vec::new();
     loop {
         let Some(flusher) = inner.upgrade() else { return };
-        std::mem::swap(&mut round, &mut *flusher.listed.lock().unwrap_or_else(PoisonError::into_inner));
+        std::mem::swap(&mut round, &mut *flusher.listed.lock());
         flusher.busy.store(!round.is_empty(), Ordering::Relaxed);
         if round.is_empty() {
             flusher.some.notified().await;

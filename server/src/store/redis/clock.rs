@@ -1,9 +1,11 @@
 //! Redis's clock, as far as it is known here: what is asked can then say until when it is wanted. Asks nobody by itself.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use crate::mutex::Mutex;
 
 /// What the clock was found to say last. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -20,17 +22,13 @@ impl Clock {
     pub(super) fn note(&self, (seconds, microseconds): (u64, u64)) {
         let redis_ms = seconds.saturating_mul(1_000).saturating_add(microseconds / 1_000);
         // The answer took its time, so this lags behind, and what is made of it is rather too early than too late.
-        *self.reading() = Some(Reading { redis_ms, at: Instant::now() });
+        *self.0.lock() = Some(Reading { redis_ms, at: Instant::now() });
     }
 
     /// What Redis's clock will say after this time, in milliseconds; 0 where nothing is known of it.
     pub(super) fn in_ms(&self, time: Duration) -> u64 {
-        let Some(Reading { redis_ms, at }) = *self.reading() else { return 0 };
+        let Some(Reading { redis_ms, at }) = *self.0.lock() else { return 0 };
         redis_ms.saturating_add(u64::try_from((at.elapsed() + time).as_millis()).unwrap_or(u64::MAX))
-    }
-
-    fn reading(&self) -> std::sync::MutexGuard<'_, Option<Reading>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

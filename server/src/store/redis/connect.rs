@@ -1,6 +1,6 @@
 //! Opens connections to Redis: finds the server, reaches it, logs in, and looks what it is. Keeps none.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream::BoxStream};
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     gate::files::StoreFile,
     model::{Secret, StoreError},
+    mutex::Mutex,
 };
 
 /// Says where a server is.
@@ -133,7 +134,7 @@ impl Connector {
             if self.db != 0 {
                 redis::cmd("SELECT").arg(self.db).query_async::<()>(&mut commands).await?;
             }
-            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+            *self.known.lock() = Some(address);
             Ok(connection)
         })
         .await
@@ -172,7 +173,7 @@ impl Connector {
     /// Where the server is; where nobody can say, where it was.
     async fn address(&self) -> Result<Address, StoreError> {
         let located = self.place.locate().await;
-        located.or_else(|why| self.known.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(why))
+        located.or_else(|why| self.known.lock().clone().ok_or(why))
     }
 
     async fn reach(&self, Address { host, port }: &Address) -> RedisResult<Box<dyn Stream>> {

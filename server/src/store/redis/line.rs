@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ use super::{
     Address, TIMEOUT,
     connect::{Connection, Connector},
 };
-use crate::{counts::COUNTS, model::StoreError};
+use crate::{counts::COUNTS, model::StoreError, mutex::Mutex};
 
 /// How long a connection is kept whatever is answered on it, so that a server that is no use is not asked by ever new ones.
 const KEPT: Duration = Duration::from_millis(250);
@@ -107,11 +107,11 @@ impl Line {
 
     /// The same, with the connection that has answered.
     async fn ask_some<T>(&self, command: &impl Ask<T>) -> Result<(Held, T), StoreError> {
-        let mut held = self.lock().clone();
+        let mut held = self.0.current.lock().clone();
         let mut answer = self.ask_on(&held, command).await;
         if matches!(&answer, Err(StoreError::Redis(error)) if held.leads_elsewhere(error)) {
             // Nothing was done there.
-            held = self.lock().clone();
+            held = self.0.current.lock().clone();
             answer = self.ask_on(&held, command).await;
         }
         Ok((held, answer?))
@@ -141,14 +141,14 @@ impl Line {
     /// # Errors
     /// Where there is no connection in time.
     pub(super) async fn address(&self) -> Result<Address, StoreError> {
-        let held = self.lock().clone();
+        let held = self.0.current.lock().clone();
         let connection = held.connection.get_or_try_init(|| self.0.connector.connect()).await?;
         Ok(connection.address.clone())
     }
 
     /// Gives the connection up where it is to another server than this one.
     pub(super) fn keep_to(&self, address: &Address) {
-        let held = self.lock().clone();
+        let held = self.0.current.lock().clone();
         if held.connection.get().is_some_and(|connection| connection.address != *address) {
             tracing::info!("another redis is the primary now");
             self.replace(&held);
@@ -159,19 +159,15 @@ impl Line {
     /// another. Of a peer that has vanished without a word the system may say so after a quarter of an hour only. What was asked on
     /// it is waited for no longer than it would have been.
     pub(super) fn give_up(&self) {
-        *self.lock() = Held::new();
+        *self.0.current.lock() = Held::new();
     }
 
     /// The same, unless somebody else has done so meanwhile.
     fn replace(&self, gone: &Held) {
-        let mut current = self.lock();
+        let mut current = self.0.current.lock();
         if Arc::ptr_eq(&current.connection, &gone.connection) {
             *current = Held::new();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use super::{
     Address,
     connect::{Connection, Connector, Heard},
 };
-use crate::model::StoreError;
+use crate::{model::StoreError, mutex::Mutex};
 
 /// How long a server may take to say that it is listened to. Who does not say it says nothing at all.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
@@ -195,8 +195,7 @@ impl Channels {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        // No change can panic half way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

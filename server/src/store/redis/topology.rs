@@ -1,10 +1,6 @@
 //! Which server of a Redis Cluster has which slots, as its servers tell, and the lines to them. Knows nothing of what is kept there.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::Value;
@@ -14,7 +10,7 @@ use tokio::{
 };
 
 use super::{Address, CONNECT_TIMEOUT, connect::Connector, line::Pair, subscriptions::Subscriptions};
-use crate::model::StoreError;
+use crate::{model::StoreError, mutex::Mutex};
 
 /// How long is waited for those who have not told yet.
 const TELL_WITHIN: Duration = Duration::from_millis(400);
@@ -108,7 +104,7 @@ impl Topology {
     }
 
     fn server_at(&self, address: &Address) -> Server {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.servers.lock();
         let pair = || Pair::new(self.connector.at(address), self.replicas);
         let new = || Server { pair: pair(), subscriptions: Subscriptions::default() };
         servers.entry(address.clone()).or_insert_with(new).clone()
@@ -144,7 +140,7 @@ impl Topology {
             tracing::info!(ranges = self.table.borrow().len(), "the redis cluster tells who has which slots");
             let table = self.table.borrow();
             let is_known = |it: &Address| self.seeds.contains(it) || table.iter().any(|(.., owner)| owner == it);
-            self.servers.lock().unwrap_or_else(PoisonError::into_inner).retain(|address, _| is_known(address));
+            self.servers.lock().retain(|address, _| is_known(address));
         }
     }
 
