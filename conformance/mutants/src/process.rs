@@ -1,6 +1,5 @@
 //! How a process ends, and what it does to its clients without its store, with one thing wrong.
 
-use async_trait::async_trait;
 use std::{
     sync::{
         Arc,
@@ -8,10 +7,8 @@ use std::{
     },
     time::Duration,
 };
-use uuid::Uuid;
 
-use crate::queue::made_up;
-
+use async_trait::async_trait;
 use notify_server::{
     App, Collaborators,
     cluster::Peers,
@@ -19,8 +16,9 @@ use notify_server::{
 };
 use socketioxide::SocketIo;
 use tokio::signal::unix::Signal;
+use uuid::Uuid;
 
-use crate::nodes;
+use crate::{nodes, queue::made_up};
 
 /// What is wrong with the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! The offline queue with one thing wrong, over the real store.
 
-use async_trait::async_trait;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use uuid::Uuid;
 
+use async_trait::async_trait;
 use notify_server::model::{Backlog, EntryId, Queue, Queued, Reinserted, StoreError};
+use uuid::Uuid;
 
 /// The cap of the contract.
 const CAP: usize = 50;

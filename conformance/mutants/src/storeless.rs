@@ -1,17 +1,15 @@
 //! What a server does when its store fails it, with one thing wrong.
 
-use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
-use uuid::Uuid;
 
-use crate::queue::made_up;
-
+use async_trait::async_trait;
 use notify_server::{
     Collaborators,
     model::{Answers, Backlog, Claim, EntryId, Outcome, Queue, Queued, Reinserted, Session, SessionStore, StoreError},
 };
+use uuid::Uuid;
 
-use crate::nodes;
+use crate::{nodes, queue::made_up};
 
 /// What is wrong without the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use notify_server::model::{
     Answers, Backlog, Claim, EntryId, Outcome, Queue, Queued, Reinserted, Session, SessionStore, StoreError,
 };
-
 use uuid::Uuid;
 
 pub(crate) struct Prefixed<S> {
