@@ -105,7 +105,7 @@ pub enum Haste {
 pub struct Unsent {
     /// The event.
     pub event: Outgoing,
-    /// The newest entry of the queue that clients here had been given before it.
+    /// The newest entry of the queue when it was handed over.
     pub after: EntryId,
     /// Greater than that of any event that was handed over earlier ([`Reinserted::number`]).
     pub number: u64,
@@ -486,9 +486,8 @@ impl Inner {
     /// For a user of whom somebody acknowledges: stored first, so that it is there until somebody has.
     async fn keep_and_deliver(&self, user: &User, events: &[Outgoing]) -> Outcomes {
         let payloads: Vec<&str> = events.iter().map(Outgoing::json).collect();
-        let kept = match self.queue.keep(&user.id, &payloads).await {
-            Ok(ids) if ids.len() == events.len() => ids,
-            Ok(_) => return refused(events, StoreError::Senseless.into()),
+        let kept = match self.append(user, &payloads, true).await {
+            Ok(ids) => ids,
             Err(error) => {
                 tracing::warn!(%error, events = events.len(), "events could not be stored");
                 return refused(events, error.into());
@@ -511,6 +510,7 @@ impl Inner {
         self.reinsert(user).await?;
         if self.deliver.acknowledged(&user.room) {
             let backlog = self.queue.backlog(&user.id, given, false).await?;
+            backlog.entries.last().into_iter().for_each(|entry| user.has_queued(entry.id));
             self.deliver.give_kept(&user.room, &backlog);
             return Ok(true);
         }
@@ -521,6 +521,7 @@ impl Inner {
         }
         let Some((entries, drain)) = begun? else { return Ok(false) };
         let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
+        user.has_queued(newest);
         let more = may_have_more(&entries);
         let payloads: Vec<&str> =
             entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
@@ -532,10 +533,16 @@ impl Inner {
     /// Puts back into the queue what was taken back from clients that are gone, then appends these, which are newer.
     async fn enqueue(&self, user: &Arc<User>, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.reinsert(user).await?;
-        let ids = match self.deliver.acknowledged(&user.room) {
+        self.append(user, payloads, self.deliver.acknowledged(&user.room)).await
+    }
+
+    /// Appends these to the queue; their names there.
+    async fn append(&self, user: &User, payloads: &[&str], acknowledged: bool) -> Result<Vec<EntryId>, StoreError> {
+        let ids = match acknowledged {
             true => self.queue.keep(&user.id, payloads).await?,
             false => self.queue.append(&user.id, payloads).await?,
         };
+        ids.iter().for_each(|entry| user.has_queued(*entry));
         if ids.len() == payloads.len() { Ok(ids) } else { Err(StoreError::Senseless) }
     }
 

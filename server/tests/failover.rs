@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::http::Method;
 use serde_json::json;
 use support::{
-    PATIENCE,
+    PATIENCE, STEADY,
     client::Client,
     http,
     node::Node,
@@ -34,9 +34,6 @@ enum Old {
     /// It is gone, and its connections with it.
     Dead,
 }
-
-/// How many events in a row are live at a store that is well again: a node's heartbeats fall into the time that they take.
-const STEADY: usize = 30;
 
 async fn fails_over(old: Old) {
     let mut primary = LocalRedis::start_with(&["--enable-debug-command", "yes"]).unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use notify_server::store::redis::RedisConfig;
 use support::{
-    PATIENCE,
+    PATIENCE, STEADY,
     client::Client,
     http,
     node::Node,
@@ -17,9 +17,6 @@ use support::{
 
 /// Within this time everything works again, the failover's own time not counted.
 const WELL_AGAIN: Duration = Duration::from_secs(5);
-/// So many times in a row.
-const STEADY: u32 = 10;
-
 async fn two_nodes(config: &RedisConfig) -> (Node, Node) {
     tokio::join!(Node::start(config), Node::start(config))
 }

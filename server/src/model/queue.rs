@@ -23,7 +23,7 @@ pub struct EntryId(pub u64, pub u64);
 pub struct Reinserted<'a> {
     /// The payload.
     pub payload: &'a str,
-    /// The newest entry of the queue that clients here had been given before it: whatever is newer was accepted later.
+    /// The newest entry of the queue when it was handed over: whatever is newer was accepted later.
     pub after: EntryId,
     /// Its place among those that came after the same entry: greater than that of any that was handed over earlier. In
     /// microseconds of the Unix epoch, so that it grows from one process to the next.

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::Unsent;
-use crate::{mutex::Mutex, rules::Rules, sharded::Sharded};
+use crate::{model::EntryId, mutex::Mutex, rules::Rules, sharded::Sharded};
 
 /// All of them. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +49,9 @@ struct State {
     drains: bool,
     /// Whether a task reads for clients what the store has for them.
     catches_up: bool,
+    /// The newest entry that is known to have been in the queue, whoever was given it: whatever is handed over from now on was accepted
+    /// later.
+    newest: EntryId,
     /// Events of connections that broke, until the store has them: it may not answer.
     unsent: Vec<Unsent>,
     /// Has the user remembered, whoever lets go, while there is something unsent.
@@ -175,6 +178,17 @@ impl User {
         self.released.notified().await;
     }
 
+    /// Notes an entry of the queue.
+    pub(super) fn has_queued(&self, entry: EntryId) {
+        let mut state = self.state.lock();
+        state.newest = state.newest.max(entry);
+    }
+
+    /// The newest entry that is known to have been in the queue.
+    pub(crate) fn newest(&self) -> EntryId {
+        self.state.lock().newest
+    }
+
     /// Remembers what was taken back from clients that are gone, behind what came back before: all of it. It stays here until the
     /// store has it ([`User::has_stored_unsent`]): whoever waits for that may give up.
     pub(super) fn keep_unsent(self: &Arc<Self>, fresh: Vec<Unsent>) -> Vec<Unsent> {
@@ -242,7 +256,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Draft, EntryId, EventType, Payload},
+        model::{Draft, EventType, Payload},
         rules::Standard,
     };
 

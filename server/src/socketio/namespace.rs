@@ -2,6 +2,9 @@
 //! answered; [`on_connected`] hands over the queue, after that; [`Here`] sees to what is left when the client goes. Answers
 //! `ping` and `auth.refresh`. Knows nothing of transports.
 
+#[cfg(test)]
+mod course;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},

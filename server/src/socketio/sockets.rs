@@ -43,7 +43,8 @@ impl Sockets {
     /// An event that these are about to be handed, which no store has. Only under the user's lock: nobody is given anything else
     /// meanwhile.
     fn shared(&self, event: &Outgoing, here: &[Arc<Device>]) -> Arc<Shared> {
-        let after = here.iter().map(|device| device.newest()).max().unwrap_or_default();
+        // Whatever these were given of it: the queue may be on its way to another, and come back. All are the same user's.
+        let after = here.first().map(|device| device.user.newest()).unwrap_or_default();
         let now = UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
         self.next_number.fetch_max(now, Ordering::Relaxed);
         Shared::new(event.clone(), self.next_number.fetch_add(1, Ordering::Relaxed), after)

@@ -26,6 +26,9 @@ use serde_json::Value;
 /// Long enough for anything that is to happen.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// How many events in a row are live at nodes that are well again, one each 50 ms: their heartbeats fall into that time.
+pub(crate) const STEADY: u32 = 30;
+
 /// A port for a server that is about to start. Not of those that the system chooses itself: one that is free now would soon be that of
 /// some outgoing connection. Nor of those that the suite hands out.
 pub(crate) fn free_port() -> u16 {
