@@ -131,6 +131,12 @@ pub enum Delivery {
     Queued,
 }
 
+impl Delivery {
+    fn of(is_live: bool) -> Self {
+        if is_live { Self::Live } else { Self::Queued }
+    }
+}
+
 /// The answer to an event that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -472,7 +478,7 @@ impl Inner {
                     // For whoever is behind; and for whoever has caught up while the store was at work.
                     let sent = self.drains.removes(user, entry);
                     let live = self.deliver.deliver_stored(&user.room, event, entry, Some(sent), haste);
-                    outcomes.push(Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued })));
+                    outcomes.push(Ok(receipt(event, Delivery::of(live))));
                 }
             }
             Err(error) => {
@@ -499,7 +505,7 @@ impl Inner {
             // Whoever is behind is given it from the store.
             timeout_at(deadline, self.deliver.waits_for_room(&user.room)).await.ok();
             let live = self.deliver.deliver_stored(&user.room, event, id, None, haste);
-            outcomes.push(Ok(receipt(event, if live { Delivery::Live } else { Delivery::Queued })));
+            outcomes.push(Ok(receipt(event, Delivery::of(live))));
         }
         outcomes
     }

@@ -38,8 +38,8 @@ impl Inner {
                 // This node hands them over as well, and needs the lock for that. And two nodes with the locks of one
                 // user would wait for each other.
                 drop(lock);
-                let taken = taken.await.into_iter().map(|taken| if taken { Delivery::Live } else { Delivery::Queued });
-                events.iter().zip(taken).map(|(event, how)| Ok(receipt(event, how))).collect()
+                let taken = taken.await;
+                events.iter().zip(taken).map(|(event, taken)| Ok(receipt(event, Delivery::of(taken)))).collect()
             }
             Err(error) => {
                 let has_them = matches!(error, StoreError::NotCopied);

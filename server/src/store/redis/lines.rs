@@ -59,16 +59,7 @@ impl Way {
     /// # Errors
     /// Where there is none in time, or it is an error.
     pub(crate) async fn ask<T>(&self, command: &impl Ask<T>) -> Result<T, StoreError> {
-        let patience = Patience::new(&self.lines);
-        loop {
-            let answer = match self.pair().await {
-                Ok(pair) => pair.line.ask(command).await,
-                Err(error) => Err(error),
-            };
-            if !patience.has_more_for(answer.as_ref().err()).await {
-                return answer;
-            }
-        }
+        self.patiently(|| async { self.pair().await?.line.ask(command).await }).await
     }
 
     /// The same for a write that counts when replicas have it.
@@ -76,16 +67,7 @@ impl Way {
     /// # Errors
     /// Where nothing is known of it.
     pub(crate) async fn write<T>(&self, command: &impl Ask<T>) -> Result<Written<T>, StoreError> {
-        let patience = Patience::new(&self.lines);
-        loop {
-            let answer = match self.pair().await {
-                Ok(pair) => pair.writer.ask(command).await,
-                Err(error) => Err(error),
-            };
-            if !patience.has_more_for(answer.as_ref().err()).await {
-                return answer;
-            }
-        }
+        self.patiently(|| async { self.pair().await?.writer.ask(command).await }).await
     }
 
     /// Listens to channels, at the very server that is written to.
@@ -93,12 +75,23 @@ impl Way {
     /// # Errors
     /// Where there is no connection in time.
     pub(super) async fn listen(&self, channels: &[String]) -> Result<Heard, StoreError> {
-        let patience = Patience::new(&self.lines);
+        self.patiently(|| self.listen_once(channels)).await
+    }
+
+    /// Asks, and asks again who is refused because something moves: where it is sure that nothing was done, and there is time left.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let ends = Instant::now() + TIMEOUT;
         loop {
-            let heard = self.listen_once(channels).await;
-            if !patience.has_more_for(heard.as_ref().err()).await {
-                return heard;
+            let answer = ask().await;
+            let (Lines::Many(topology), Err(error)) = (&self.lines, &answer) else { return answer };
+            topology.look_again();
+            if !was_not_done(error) || Instant::now() + REST >= ends {
+                return answer;
             }
+            sleep(REST).await;
         }
     }
 
@@ -155,29 +148,6 @@ impl Way {
             Lines::One(pair) => Ok(pair.clone()),
             Lines::Many(topology) => topology.pair(self.slot).await,
         }
-    }
-}
-
-/// How long somebody goes on asking who is refused because something moves.
-struct Patience<'a> {
-    lines: &'a Lines,
-    ends: Instant,
-}
-
-impl<'a> Patience<'a> {
-    fn new(lines: &'a Lines) -> Self {
-        Self { lines, ends: Instant::now() + TIMEOUT }
-    }
-
-    /// Whether to ask again, after a rest: where it is sure that nothing was done, and there is time left.
-    async fn has_more_for(&self, error: Option<&StoreError>) -> bool {
-        let (Lines::Many(topology), Some(error)) = (self.lines, error) else { return false };
-        topology.look_again();
-        let has_more = was_not_done(error) && Instant::now() + REST < self.ends;
-        if has_more {
-            sleep(REST).await;
-        }
-        has_more
     }
 }
 
