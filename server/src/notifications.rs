@@ -44,51 +44,37 @@ pub trait Deliver: Send + Sync + 'static {
     fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool;
 
     /// Completes with true when some client of the room has room for an event, and with false where none will soon.
-    async fn waits_for_room(&self, _room: &str) -> bool {
-        false
-    }
+    async fn waits_for_room(&self, room: &str) -> bool;
 
     /// Whether some client of the room acknowledges. Then an event is stored before it is handed over.
-    fn acknowledged(&self, _room: &str) -> bool {
-        false
-    }
+    fn acknowledged(&self, room: &str) -> bool;
 
     /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`. It stays in the store until a client
     /// has acknowledged it; or, where there is `sent`, until a transport has taken it and calls that. Whoever is behind
     /// is given it later.
-    fn deliver_stored(&self, room: &str, event: &Outgoing, _entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
-        let taken = self.deliver(room, event, haste);
-        if let (true, Some(sent)) = (taken, sent) {
-            sent();
-        }
-        taken
-    }
+    fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool;
 
     /// Takes back what clients of the room that are gone were handed and nobody was sent, in its order.
-    fn take_unsent(&self, _room: &str) -> Vec<Unsent> {
-        Vec::new()
-    }
+    fn take_unsent(&self, room: &str) -> Vec<Unsent>;
 
     /// Notes that the queue has something that none of the plain clients of the room was handed: they ask for it
     /// ([`Deliver::asks_store`]) once they have taken all else.
-    fn owe(&self, _room: &str) {}
+    fn owe(&self, room: &str);
 
     /// Notes whether the queue that is owed to plain clients of the room is free, and on its way to nobody any more: then it comes before
     /// what they have missed since.
-    fn owed_is_free(&self, _room: &str, _is_free: bool) {}
+    fn owed_is_free(&self, room: &str, is_free: bool);
 
     /// Whether some clients of the room have taken all that they were handed, while the store has more for them; then
     /// the newest entry of the queue that every one of these was given.
-    fn asks_store(&self, _room: &str) -> Option<EntryId> {
-        None
-    }
+    fn asks_store(&self, room: &str) -> Option<EntryId>;
 
     /// Gives the clients that ask what they have not been given of this, for users of whom somebody acknowledges.
-    fn give_kept(&self, _room: &str, _backlog: &Backlog) {}
+    fn give_kept(&self, room: &str, backlog: &Backlog);
 
     /// Gives one of the clients that ask this queue, up to the entry `newest`, behind which there may be `more`; `sent`
     /// is to be called when its transport has taken it.
-    fn give_queue(&self, _room: &str, _payloads: &[&str], _newest: EntryId, _more: bool, _sent: Sent) {}
+    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent);
 }
 
 /// When what was handed over is written.

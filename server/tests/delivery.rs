@@ -13,8 +13,8 @@ use std::{
 use async_trait::async_trait;
 use notify_server::{
     cluster::{Destination, Local, Peers, Presence, Taken},
-    model::{Backlog, EntryId, Outgoing, Queue, Queued, StoreError},
-    notifications::{Deliver, Haste},
+    model::{Backlog, EntryId, Outgoing, Queue, Queued, Reinserted, Sent, StoreError},
+    notifications::{Deliver, Haste, Unsent},
 };
 use serde_json::{Map, Value, json};
 use support::{
@@ -308,6 +308,10 @@ impl Queue for FailsToRemove {
         self.inner.append(user, payloads).await
     }
 
+    async fn reinsert(&self, user: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        self.inner.reinsert(user, events).await
+    }
+
     async fn read(&self, user: &str) -> Result<Vec<Queued>, StoreError> {
         self.inner.read(user).await
     }
@@ -366,10 +370,39 @@ async fn a_mutant_of_the_delivery_can_be_put_in() {
 
 struct Nobody;
 
+#[async_trait]
 impl Deliver for Nobody {
     fn deliver(&self, _: &str, _: &Outgoing, _: Haste) -> bool {
         false
     }
+
+    async fn waits_for_room(&self, _: &str) -> bool {
+        false
+    }
+
+    fn acknowledged(&self, _: &str) -> bool {
+        false
+    }
+
+    fn deliver_stored(&self, _: &str, _: &Outgoing, _: EntryId, _: Option<Sent>, _: Haste) -> bool {
+        false
+    }
+
+    fn take_unsent(&self, _: &str) -> Vec<Unsent> {
+        Vec::new()
+    }
+
+    fn owe(&self, _: &str) {}
+
+    fn owed_is_free(&self, _: &str, _: bool) {}
+
+    fn asks_store(&self, _: &str) -> Option<EntryId> {
+        None
+    }
+
+    fn give_kept(&self, _: &str, _: &Backlog) {}
+
+    fn give_queue(&self, _: &str, _: &[&str], _: EntryId, _: bool, _: Sent) {}
 }
 
 /// Other nodes that cannot be reached, for this reason, by one who may be the only one to know the user.

@@ -187,6 +187,10 @@ impl Deliver for Faulty {
         self.deliver.owe(room);
     }
 
+    fn owed_is_free(&self, room: &str, is_free: bool) {
+        self.deliver.owed_is_free(room, is_free);
+    }
+
     fn asks_store(&self, room: &str) -> Option<EntryId> {
         self.deliver.asks_store(room).filter(|_| self.fault != Fault::NeverCatchesUp)
     }

@@ -215,6 +215,12 @@ impl Queue for InMemory {
         Ok(ids)
     }
 
+    /// Behind whatever is there.
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
+        let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
+        self.append(user_id, &payloads).await.map(drop)
+    }
+
     async fn read(&self, user_id: &str) -> Result<Vec<Queued>, StoreError> {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(queues.get(user_id).into_iter().flatten().cloned().collect())

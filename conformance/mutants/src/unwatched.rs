@@ -3,10 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use axum::Router;
 use notify_server::{
-    model::Outgoing,
-    notifications::{Deliver, Haste},
+    model::{Backlog, EntryId, Outgoing, Sent},
+    notifications::{Deliver, Haste, Unsent},
 };
 use serde_json::value::RawValue;
 use socketioxide::SocketIo;
@@ -29,6 +30,7 @@ impl Late {
     }
 }
 
+#[async_trait]
 impl Deliver for Late {
     fn deliver(&self, room: &str, event: &Outgoing, _: Haste) -> bool {
         let namespace = self.0.get().and_then(|io| io.of("/notifications"));
@@ -37,4 +39,36 @@ impl Deliver for Late {
         // All of them are offered it, whoever takes it first.
         sockets.iter().map(|socket| socket.emit(event.event_type.name(), &payload).is_ok()).fold(false, |a, b| a | b)
     }
+
+    async fn waits_for_room(&self, _: &str) -> bool {
+        false
+    }
+
+    fn acknowledged(&self, _: &str) -> bool {
+        false
+    }
+
+    fn deliver_stored(&self, room: &str, event: &Outgoing, _: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
+        let taken = self.deliver(room, event, haste);
+        if let (true, Some(sent)) = (taken, sent) {
+            sent();
+        }
+        taken
+    }
+
+    fn take_unsent(&self, _: &str) -> Vec<Unsent> {
+        Vec::new()
+    }
+
+    fn owe(&self, _: &str) {}
+
+    fn owed_is_free(&self, _: &str, _: bool) {}
+
+    fn asks_store(&self, _: &str) -> Option<EntryId> {
+        None
+    }
+
+    fn give_kept(&self, _: &str, _: &Backlog) {}
+
+    fn give_queue(&self, _: &str, _: &[&str], _: EntryId, _: bool, _: Sent) {}
 }

@@ -67,14 +67,9 @@ pub trait Queue: Send + Sync + 'static {
     /// The cap does not evict them, only [`KEPT_AT_MOST`] does: their emitters were told that they are delivered (SLOW-10).
     /// Where it is done twice, for want of an answer, the second time changes nothing.
     ///
-    /// A store that does not put them in order has them behind what is newer.
-    ///
     /// # Errors
     /// Where the store cannot be asked.
-    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError> {
-        let payloads: Vec<_> = events.iter().map(|event| event.payload).collect();
-        self.append(user_id, &payloads).await.map(drop)
-    }
+    async fn reinsert(&self, user_id: &str, events: &[Reinserted<'_>]) -> Result<(), StoreError>;
 
     /// What is queued and not too old, oldest first (QUEUE-10), up to [`AT_A_TIME_BYTES`].
     ///
