@@ -66,17 +66,17 @@ export function buildHttp(config, store, notifications) {
     problem(reply, known ? new Problem(405, `${request.method} is not for this route`) : new Problem(404, 'there is no such route'));
   });
   app.addHook('onRequest', async (request, reply) => {
-    const encoding = request.headers['content-encoding'] ?? 'identity';
-    if (encoding.split(',').some((coding) => !['', 'identity'].includes(coding.trim().toLowerCase()))) {
-      reply.header('accept-encoding', 'identity');
-      throw new Problem(415, 'the body has to be sent as it is');
-    }
-  });
-  app.addHook('onRequest', async (request, reply) => {
     const headers = corsHeaders(config.origins, request.headers);
     if (headers) reply.headers(headers);
     if (headers && request.method === 'OPTIONS' && request.headers['access-control-request-method']) {
       return reply.code(204).headers(preflight(request.headers)).send();
+    }
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    const encoding = request.headers['content-encoding'] ?? 'identity';
+    if (encoding.split(',').some((coding) => !['', 'identity'].includes(coding.trim().toLowerCase()))) {
+      reply.header('accept-encoding', 'identity');
+      throw new Problem(415, 'the body has to be sent as it is');
     }
   });
   controlRoutes(app, config, store, notifications);

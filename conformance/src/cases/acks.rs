@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::kit::{
     QUIET,
     acks::{connect, in_the_end, join, live_event, queue, settle},
+    again::{attempt, leave},
     control::body_for,
     numbers::{numbered, numbers, payloads, receives},
     queue::{all_but_one, damages_one_of_five, none_was_damaged},
@@ -32,6 +33,8 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-01/polling", "so they do over polling", polled).needs(&[Need::Capability("polling")]).also(&["ACK-05"]),
     case!("ACK-02/queued", "queued.events asks for an acknowledgement", queued),
     case!("ACK-03/plain", "nothing asks a client for one that did not say ack: true", plain),
+    over!(WebSocket, "ACK-03/again", "the last CONNECT of a connection says whether it acknowledges", says_again),
+    over!(Polling, "ACK-03/again-polling", "so it does over polling", says_again),
     case!("ACK-04/live", "live events that were not acknowledged come again", again),
     case!("ACK-04/queued", "queued events that were not acknowledged come again, and again", queued_again),
     case!("ACK-04/second-device", "what one device has not acknowledged is in the queue of the next", second_device),
@@ -107,6 +110,26 @@ async fn plain(t: Bench) -> Outcome {
         is_plain(&t, t.opening(transport), json!({"__proto__": {"ack": true}, "Ack": true, "auth": {"ack": true}}))
             .await?;
         is_plain(&t, t.opening(transport).query("ack", "true").header("ack", "true"), json!({})).await?;
+    }
+    Ok(())
+}
+
+async fn says_again(t: Bench, transport: Transport) -> Outcome {
+    let mut device = connect(&t, &t.user().await?, t.opening(transport), false).await?;
+    for ack in [true, false, true] {
+        // Another user each time: what was acknowledged may be removed a moment later, and come again until then.
+        let user = t.user().await?;
+        leave(&mut device).await?;
+        attempt(&mut device, json!({"token": t.token(&user).await?, "ack": ack})).await?;
+        device.expect_accepted().await?;
+        t.emit_numbered(&user, 1, 1).await?;
+        let delivery = device.expect_delivery("record.accessed").await?;
+        let told = format!("an event that asks for an acknowledgement: {ack}");
+        expect::that(delivery.ack.is_some() == ack, told, format!("{:?}", delivery.ack))?;
+        if ack {
+            device.acknowledge(&delivery, vec![]).await?;
+            settle(&mut device).await?;
+        }
     }
     Ok(())
 }
@@ -313,7 +336,14 @@ async fn dropped(t: Bench) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 57).await?;
     let mut device = join(&t, &alice).await?;
-    told(&queue(&mut device, 8..=57).await?, 7)
+    told(&queue(&mut device, 8..=57).await?, 7)?;
+    if !t.target().declares("control") {
+        return Ok(());
+    }
+    let bob = t.user().await?;
+    let batch: Value = (1..=400).map(|n| body_for(&bob, n)).collect();
+    t.control("POST", "/events/batch", &batch).await?.expect_status(202)?;
+    told(&queue(&mut join(&t, &bob).await?, 351..=400).await?, 350)
 }
 
 async fn damaged(t: Bench) -> Outcome {

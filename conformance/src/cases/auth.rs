@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::kit::{QUIET, texts::TRACES};
+use super::{
+    kit::{QUIET, texts::TRACES},
+    rooms,
+};
 use crate::{
     bench::{Bench, User, signing},
     case::{Case, Need},
@@ -42,6 +45,8 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::Capability("polling")])
         .also(&FIXTURES),
     by_fixtures!("AUTH-05/signature", "AUTH-05", "tokens whose signature does not verify are refused"),
+    over!(WebSocket, "AUTH-05/lent", "a token that was accepted lends its signature to no other", lent_signature),
+    over!(Polling, "AUTH-05/lent-polled", "nor by polling", lent_signature),
     by_fixtures!("AUTH-06/algorithm", "AUTH-06", "tokens that name another algorithm are refused"),
     case!("AUTH-06/key-confusion", "no public key serves as the secret of an HMAC", key_confusion)
         .needs(&[Need::OwnServer, Need::Capability("config")]),
@@ -62,6 +67,7 @@ pub(super) const CASES: &[Case] = &[
     over!(Polling, "AUTH-16/expired-polled", "and by polling", expired_session),
     over!(WebSocket, "AUTH-17/owner", "another user's session is refused", foreign_session),
     over!(Polling, "AUTH-17/owner-polled", "and by polling", foreign_session),
+    case!("AUTH-17/look-alikes", "a session is no user's whose id looks like its owner's", session_of_a_look_alike),
     case!("AUTH-18/connect-error", "a refusal is a CONNECT_ERROR with a message, on both transports", connect_error),
     case!("AUTH-18/library", "rust_socketio sees a refusal as an error", refused_by_library),
     case!("AUTH-19/no-event", "a refused client receives no event", no_event),
@@ -84,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The sentences that the fixtures' tokens are about, but for AUTH-25: what is too large for a token may be too large for a request.
-const FIXTURES: [&str; 11] = [
+pub(super) const FIXTURES: [&str; 11] = [
     "AUTH-01", "AUTH-03", "AUTH-06", "AUTH-07", "AUTH-08", "AUTH-09", "AUTH-10", "AUTH-11", "AUTH-12", "AUTH-13",
     "AUTH-26",
 ];
@@ -269,6 +275,29 @@ async fn in_url(t: Bench, transport: Transport) -> Outcome {
     Ok(())
 }
 
+/// Whatever a server remembers of the tokens that it has verified.
+async fn lent_signature(t: Bench, transport: Transport) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let claims = json!({"userId": alice.id, "sessionId": alice.session, "exp": token::now() + 1_800});
+    let tokens = [t.token(&mallory).await?, t.token(&alice).await?, t.sign(&claims).await?];
+    for token in &tokens {
+        let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": token}))).await?;
+        device.expect_accepted().await?;
+        device.disconnect().await;
+    }
+    for lent in &tokens {
+        for of in tokens.iter().filter(|of| *of != lent) {
+            let (Some((claims, _)), Some((_, signature))) = (of.rsplit_once('.'), lent.rsplit_once('.')) else {
+                return Err(mismatch("a token in three parts", "another one"));
+            };
+            let forged = json!({"token": format!("{claims}.{signature}")});
+            let refused = t.attempt_raw(t.opening(transport), Some(forged)).await?.expect_refused().await;
+            refused.map_err(|fault| fault.of("for the claims of one accepted token with the signature of another"))?;
+        }
+    }
+    Ok(())
+}
+
 async fn key_confusion(t: Bench) -> Outcome {
     for (algorithm, private, public) in KEY_PAIRS {
         let mut changes = Changes::default();
@@ -333,6 +362,17 @@ async fn foreign_session(t: Bench, transport: Transport) -> Outcome {
     // Alice's id may begin with Mallory's and the reverse: only equality is ownership.
     for id in [format!("{}x", alice.id), alice.id[..alice.id.len() - 1].to_owned(), alice.id.to_uppercase()] {
         refused_over(&t, transport, &User { id, session: alice.session.clone() }).await?;
+    }
+    Ok(())
+}
+
+async fn session_of_a_look_alike(t: Bench) -> Outcome {
+    for entry in fixtures::list(fixtures::USERS, "groups") {
+        let users = rooms::group(&t, &entry).await?;
+        for (one, other) in users.iter().zip(users.iter().skip(1)) {
+            let refused = refused(&t, &User { session: other.session.clone(), ..one.clone() }).await;
+            refused.map_err(|fault| fault.of(format!("for the user {:?} and a session of {:?}", one.id, other.id)))?;
+        }
     }
     Ok(())
 }

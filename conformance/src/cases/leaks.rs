@@ -1,13 +1,15 @@
 //! AUTH-24 and SPEC 19: what errors and the server's output tell.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::kit::{
     acks,
     control::{EVENT_LIMIT, body_for},
     queue::damages_one,
+    server::has_setting,
     slow::stalled_narrowly,
     texts::TRACES,
 };
@@ -16,6 +18,7 @@ use crate::{
     case::{Case, Need},
     client::Transport,
     expect::{self, Outcome, inconclusive},
+    instance::Changes,
     redis::inspect::Damage,
 };
 
@@ -31,6 +34,12 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Need::OwnServer, Need::Capability("control")]),
     case!("AUTH-24/log-of-errors", "no line about a refused request tells a secret or a stack trace", log_of_errors)
         .needs(&[Need::OwnServer, Need::Capability("control")]),
+    case!(
+        "AUTH-24/log-of-store",
+        "nor does one about a store that cannot be had, or wants another password",
+        log_of_store
+    )
+    .needs(&[Need::OwnServer, Need::Capability("config"), Need::Capability("redis")]),
     case!("PRIV-01/refused", "no line about a refused request tells of a user or an event", private_refusals)
         .needs(&[Need::OwnServer, Need::Capability("control")]),
     case!("PRIV-01/trouble", "no line about what goes wrong tells of a user or an event", private_trouble)
@@ -158,9 +167,36 @@ async fn log_of_errors(t: Bench) -> Outcome {
     for (name, secret) in &t.target().secrets {
         expect::that(!output.contains(secret.as_str()), "an output without secrets", format!("{name} stands in it"))?;
     }
+    has_no_trace(&output)
+}
+
+fn has_no_trace(output: &str) -> Outcome {
     for trace in TRACES {
         let line = output.lines().find(|line| line.contains(trace));
         expect::that(line.is_none(), format!("an output without {trace:?}"), line.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// Nobody listens at port 1.
+async fn log_of_store(t: Bench) -> Outcome {
+    heard(&t)?;
+    let password = format!("a-password-of-this-run-{}", t.random(24));
+    for (name, value) in [("REDIS_PORT", "1"), ("REDIS_PASSWORD", &*password)] {
+        let set = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let server = t.prepared_server(&Changes { set, ..Changes::default() }, None).await?;
+        // It may end, or wait for its store; what it says of that is the question here.
+        let _ = timeout(SOON, server.boot()).await;
+        let output = server.server().output();
+        let secrets = t.target().secrets.values().map(String::as_str).chain([&*password]);
+        for secret in secrets {
+            expect::that(
+                !output.contains(secret),
+                "an output without secrets",
+                format!("with another {name}, one stands in it"),
+            )?;
+        }
+        has_no_trace(&output)?;
     }
     Ok(())
 }
@@ -226,10 +262,6 @@ async fn private_trouble(t: Bench) -> Outcome {
     }
     t.restart().await?;
     says_nothing_of(&t, &private)
-}
-
-fn has_setting(t: &Bench, name: &str) -> bool {
-    t.target().process.as_ref().is_some_and(|process| process.settings.contains_key(name))
 }
 
 /// A client that takes nothing of what is emitted for it, until its line breaks; returns the id of its session.

@@ -406,6 +406,8 @@ async fn from_page(t: &Bench, origin: &str) -> Outcome<Vec<(String, Answer)>> {
         ("POST", "/events", vec![from, credentials, json_type], Some(&event)),
         ("POST", "/events", vec![from, json_type], Some(&event)),
         ("POST", "/events", vec![from, credentials, json_type], Some("{")),
+        ("POST", "/events", vec![from, credentials], Some("x")),
+        ("POST", "/events", vec![from, credentials, json_type, ("content-encoding", "gzip")], Some("x")),
         ("POST", "/events/batch", vec![from, json_type], Some("[]")),
         ("DELETE", &session, vec![from, credentials], None),
         ("GET", "/no/such/route", vec![from], None),

@@ -477,9 +477,10 @@ async fn catches_up(t: Bench, transport: Transport, ack: bool) -> Outcome {
 
 async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
     const EVENTS: usize = 150;
-    let alice = t.user().await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
     let (mut device, line) = attempt(&t, &alice, transport, false, BRISK).await?;
     device.expect_accepted().await?;
+    let mut witness = t.connect_raw(&bob, Transport::WebSocket).await?;
     let (mut last, mut newest_live) = (0, 0);
     // Until the first that has to wait: of more, the cap would leave none of those that were live.
     for n in 1..=EVENTS {
@@ -491,6 +492,8 @@ async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
         }
         newest_live = last;
     }
+    t.emit_numbered(&bob, 1, 1).await?;
+    let emitted_by = time_of(&witness.expect_event("record.accessed").await?)?;
     line.cut();
     let mut read = Vec::new();
     while let Some(Arrival::Event { args, .. }) = device.next(HELD_UP).await {
@@ -502,7 +505,13 @@ async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
     while !queues.concat().contains(&newest_live) {
         match next.next(HELD_UP).await {
             Some(Arrival::Event { name, args, .. }) if name == "queued.events" => {
-                queues.push(args.first().and_then(Value::as_array).map(|array| numbers(array)).unwrap_or_default());
+                let payloads = args.first().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                // By the server's own clock, it tells when they were emitted, and not when they came back (QUEUE-16).
+                for payload in payloads {
+                    let told = format!("a time no later than that of what was emitted behind it, {emitted_by}");
+                    expect::that(time_of(payload)? <= emitted_by, told, payload["timestamp"].to_string())?;
+                }
+                queues.push(numbers(payloads));
             }
             _ => break,
         }
@@ -516,6 +525,10 @@ async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
     expect::that(in_order && consecutive && queued.contains(&newest_live), told, format!("{queues:?}"))?;
     let doubled = read.iter().any(|n| queued.contains(n));
     expect::that(!doubled, "nothing twice", format!("{read:?} on the old connection and {queued:?} on the new"))
+}
+
+fn time_of(payload: &Value) -> Outcome<i64> {
+    expect::iso_timestamp(payload["timestamp"].as_str().unwrap_or_default())
 }
 
 /// The numbers of an event, or of those in `queued.events`.

@@ -56,6 +56,8 @@ pub(super) const CASES: &[Case] = &[
     case!("QUEUE-03/exactly-50", "fifty events are all kept", cap(CAP)),
     case!("QUEUE-03/oldest-evicted", "the 51st event evicts the oldest", cap(CAP + 1)),
     case!("QUEUE-03/far-over", "of 120 events the newest 50 are kept", cap(120)),
+    case!("QUEUE-03/batch", "of a batch of 120 events the newest 50 are kept", cap_of_a_batch)
+        .needs(&[Need::Capability("control")]),
     case!("QUEUE-03/types", "the cap is one for all types of events", cap_of_types),
     case!("QUEUE-04/per-user", "a full queue costs another user nothing", cap_per_user),
     case!("QUEUE-05/concurrent", "concurrent emitters do not exceed the cap", cap_concurrent),
@@ -160,6 +162,19 @@ async fn cap(t: Bench, emitted: usize) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, emitted).await?;
     finds(&t, &alice, emitted.saturating_sub(CAP) + 1..=emitted).await.map(drop)
+}
+
+/// Alone, and behind what is there.
+async fn cap_of_a_batch(t: Bench) -> Outcome {
+    const BATCH: usize = 120;
+    for before in [0, 30] {
+        let alice = t.user().await?;
+        t.emit_numbered(&alice, 1, before).await?;
+        let batch: Value = (before + 1..=before + BATCH).map(|n| t.numbered(&alice, n).body()).collect();
+        t.control("POST", "/events/batch", &batch).await?.expect_status(202)?;
+        finds(&t, &alice, before + BATCH - CAP + 1..=before + BATCH).await?;
+    }
+    Ok(())
 }
 
 async fn cap_per_user(t: Bench) -> Outcome {

@@ -5,17 +5,22 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::sleep;
 
-use super::kit::{
-    QUIET, acks,
-    again::{attempt, come_in, leave},
+use super::{
+    auth::FIXTURES,
+    kit::{
+        QUIET, acks,
+        again::{attempt, come_in, leave},
+        numbers::receives,
+    },
 };
 use crate::{
-    bench::{Bench, User},
+    bench::{Bench, User, signing},
     case::{Case, Need},
     client::{Arrival, Client, Transport},
-    expect::{self, Outcome},
-    token,
+    expect::{self, Outcome, inconclusive},
+    token::{self, People},
 };
 
 /// From when on to count: a token of the cases expires so many seconds after it was made.
@@ -27,19 +32,34 @@ const AFTER_REVOCATION: Duration = Duration::from_secs(2);
 const A_WHILE: Duration = Duration::from_secs(2);
 
 pub(super) const CASES: &[Case] = &[
-    over!(WebSocket, "EXPIRY-01/websocket", "a WebSocket connection ends with its token", expires)
-        .also(&["EXPIRY-02", "EXPIRY-08"]),
-    over!(Polling, "EXPIRY-01/polling", "a polling session ends with its token", expires)
-        .also(&["EXPIRY-02", "EXPIRY-08"]),
+    over!(WebSocket, "EXPIRY-01/websocket", "a WebSocket connection ends with its token", expires).also(&[
+        "AUTH-08",
+        "EXPIRY-02",
+        "EXPIRY-08",
+    ]),
+    over!(Polling, "EXPIRY-01/polling", "a polling session ends with its token", expires).also(&[
+        "AUTH-08",
+        "EXPIRY-02",
+        "EXPIRY-08",
+    ]),
     over!(Upgraded, "EXPIRY-01/upgraded", "so does one that was upgraded", expires),
+    case!("EXPIRY-01/waiting", "what a polling session has not fetched by then does not keep it", ends_with_what_waits)
+        .needs(&[Need::Capability("polling")]),
     case!("EXPIRY-03/refresh", "auth.refresh takes a fresh token in every form", refresh).also(&["EXPIRY-04"]),
     case!("EXPIRY-05/refused", "auth.refresh refuses what a CONNECT would, with the same code", refused)
         .also(&["EXPIRY-07"]),
+    case!("EXPIRY-05/fixtures", "auth.refresh refuses every token that a CONNECT would", refused_fixtures),
     case!("EXPIRY-06/another-user", "auth.refresh takes no token of another user", another_user),
     over!(WebSocket, "REVOKE-01/websocket", "a revocation closes every connection of the session", revoked)
         .also(&["REVOKE-02"]),
     over!(Polling, "REVOKE-01/polling", "so it does over polling", revoked).also(&["REVOKE-02"]),
     over!(Upgraded, "REVOKE-01/upgraded", "so it does to one that was upgraded", revoked),
+    case!(
+        "REVOKE-01/waiting",
+        "what a polling session has not fetched by then is not to be had any more",
+        revoked_with_what_waits
+    )
+    .needs(&[Need::Capability("polling")]),
     case!(
         "REVOKE-03/refreshed",
         "a refreshed connection ends with the session of its new token",
@@ -90,21 +110,37 @@ async fn expires(t: Bench, transport: Transport) -> Outcome {
 }
 
 async fn expires_as(t: &Bench, transport: Transport, ack: bool) -> Outcome {
-    let alice = t.user().await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
     let exp = token::now() + LIFE_S;
-    let auth = json!({"token": lasting(t, &alice, LIFE_S).await?, "ack": ack});
+    let short = lasting(t, &alice, LIFE_S).await?;
+    let auth = json!({"token": short, "ack": ack});
     // By the first CONNECT of a connection, or by a further one.
     let mut devices =
         [t.attempt_raw(t.opening(transport), Some(auth.clone())).await?, left(t, &alice, transport).await?];
-    attempt(&mut devices[1], auth).await?;
+    attempt(&mut devices[1], auth.clone()).await?;
     for device in &mut devices {
         device.expect_accepted().await?;
     }
+    // What the connection had before its last CONNECT ends nothing.
+    let mut stays = connect(t, &lasting(t, &bob, LIFE_S).await?, transport).await?;
+    leave(&mut stays).await?;
+    come_in(t, &mut stays, &bob).await?;
     for device in &mut devices {
         device.expect_silence(until_before(exp)).await?;
     }
     for device in &mut devices {
         device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
+    }
+    // The passing of time is what is tested here: a token that was right is no longer.
+    sleep(until_exp(exp + 1) + AFTER_EXPIRY).await;
+    t.attempt_raw(t.opening(transport), Some(auth)).await?.expect_refused().await?;
+    t.emit_numbered(&bob, 1, 1).await?;
+    receives(&mut stays, [1]).await?;
+    if t.target().declares("refresh") {
+        let mut device = t.connect_raw(&alice, transport).await?;
+        let answer = ask(&mut device, json!(short)).await?;
+        expect::equal("the answer", &json!({"ok": false, "code": "token_expired"}), &answer)?;
+        device.disconnect().await;
     }
     t.emit_numbered(&alice, 1, 1).await?;
     let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
@@ -199,6 +235,30 @@ async fn refused(t: Bench) -> Outcome {
     Ok(())
 }
 
+/// By several devices, for a server may bound how often one may ask.
+async fn refused_fixtures(t: Bench) -> Outcome {
+    const EACH: usize = 12;
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let people = People { user: &alice.id, session: &alice.session, other: &mallory.id };
+    let sentences = FIXTURES.iter().chain(&["AUTH-05"]);
+    let mut fixtures: Vec<_> = sentences.flat_map(|sentence| token::fixtures(sentence)).collect();
+    fixtures.retain(|fixture| {
+        let is_bound = fixture.sentence != "AUTH-12" || t.target().declares("sessions");
+        is_bound && fixture.verdict != "accepted" && t.signer().suits(fixture)
+    });
+    for fixtures in fixtures.chunks(EACH) {
+        let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+        for fixture in fixtures {
+            let token = signing(t.signer().fixture(fixture, &people).await)?;
+            let answer = ask(&mut device, token).await?;
+            let told = format!("the answer to the token {} ({}):", fixture.name, fixture.why);
+            expect::equal(&told, &json!({"ok": false, "code": fixture.verdict}), &answer)?;
+        }
+        device.disconnect().await;
+    }
+    Ok(())
+}
+
 async fn another_user(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     let mut device = connect(&t, &t.token(&mallory).await?, Transport::WebSocket).await?;
@@ -233,6 +293,41 @@ async fn revoked(t: Bench, transport: Transport) -> Outcome {
         device.expect_event("record.accessed").await?;
     }
     Ok(())
+}
+
+async fn revoked_with_what_waits(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let sid = leaves_one(&t, &alice, &t.token(&alice).await?).await?;
+    t.revoke_session(&alice.session).await?;
+    // The passing of time is what is tested here.
+    sleep(AFTER_REVOCATION).await;
+    is_unknown(&t, &sid).await
+}
+
+async fn ends_with_what_waits(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let exp = token::now() + LIFE_S;
+    let sid = leaves_one(&t, &alice, &lasting(&t, &alice, LIFE_S).await?).await?;
+    // The passing of time is what is tested here.
+    sleep(until_exp(exp) + AFTER_EXPIRY).await;
+    is_unknown(&t, &sid).await
+}
+
+/// A polling session that has fetched one event and not the next.
+async fn leaves_one(t: &Bench, user: &User, token: &str) -> Outcome<String> {
+    let mut device = connect(t, token, Transport::Polling).await?;
+    device.rest()?;
+    t.emit_numbered(user, 1, 1).await?;
+    receives(&mut device, [1]).await?;
+    t.emit_numbered(user, 2, 2).await?;
+    let wire = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?;
+    Ok(wire.handshake.sid.clone())
+}
+
+async fn is_unknown(t: &Bench, sid: &str) -> Outcome {
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let answer = t.http("GET", &path, &[], None::<String>).await?;
+    expect::that(answer.status >= 400, "an error for a session that was closed", answer.describe())
 }
 
 async fn revoked_after_refresh(t: Bench) -> Outcome {
@@ -297,9 +392,14 @@ async fn ends_at(t: &Bench, user: &User, end: i64) -> Outcome {
 
 async fn session_ends(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
+    let mut stay = far_ones(&t, &alice, transport).await?;
     // Time enough for all of them to connect, and to refresh, on a machine that has other things to do.
     let (ending, end) = ending(&t, &alice, 2 * LIFE_S + 1).await?;
-    let mut stay = vec![t.connect_raw(&alice, transport).await?];
+    // Who has left and come in by another session does not end with the first.
+    stay.extend([t.connect_raw(&alice, transport).await?, left(&t, &ending, transport).await?]);
+    if let Some(back) = stay.last_mut() {
+        come_in(&t, back, &alice).await?;
+    }
     let mut devices = vec![t.connect_raw(&ending, transport).await?, t.connect_raw(&ending, transport).await?];
     if t.target().declares("refresh") {
         // With a token that outlives the session, and the session that the fresh token names.
@@ -318,6 +418,18 @@ async fn session_ends(t: Bench, transport: Transport) -> Outcome {
         device.expect_event("record.accessed").await?;
     }
     Ok(())
+}
+
+/// By sessions and tokens whose ends are further away than the timers of some systems reach.
+async fn far_ones(t: &Bench, user: &User, transport: Transport) -> Outcome<Vec<Client>> {
+    const DAY_S: i64 = 86_400;
+    let mut devices = Vec::new();
+    for days in [30, 60, 36_500] {
+        let (far, end) = ending(t, user, days * DAY_S).await?;
+        let claims = json!({"userId": far.id, "sessionId": far.session, "exp": end + DAY_S});
+        devices.push(connect(t, &t.sign(&claims).await?, transport).await?);
+    }
+    Ok(devices)
 }
 
 /// The session is another user's from now on, who may be let in by it at once.
@@ -362,5 +474,8 @@ async fn replaced(t: Bench) -> Outcome {
     // And then it ends at once.
     let end = token::now() + 1;
     ends_at(&t, &extended, end).await?;
-    stay[0].expect_closed(until_exp(end) + AFTER_EXPIRY).await
+    stay[0].expect_closed(until_exp(end) + AFTER_EXPIRY).await?;
+    // Or at that very moment, where it says that the end has passed.
+    ends_at(&t, &unbounded, token::now() - 60).await?;
+    stay[1].expect_closed(AFTER_EXPIRY).await
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::kit::{QUIET, numbers::receives};
 use crate::{
     bench::{Bench, Emission, User},
-    case::Case,
+    case::{Case, Need},
     client::{Client, Transport},
     expect::{self, Fault, Outcome},
     fixtures,
@@ -26,6 +26,12 @@ pub(super) const CASES: &[Case] = &[
         look_alikes(2, Bench::event_for)
     ),
     case!("ROOM-05/look-alikes-queued", "users whose ids look alike never meet in the queue", look_alikes_queued),
+    case!(
+        "ROOM-05/of-a-language",
+        "names that a language gives to everything are users like others",
+        names_of_a_language
+    )
+    .needs(&[Need::OwnServer]),
     case!("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", all_devices),
     case!("ROOM-06/several-sessions", "so do those of several sessions of a user", several_sessions),
     case!("ROOM-06/many-devices", "so do 60 devices of a user", many_devices),
@@ -181,7 +187,12 @@ async fn leave_events(t: Bench, transport: Transport) -> Outcome {
     }
     let answer = device.call("ping", vec![]).await?;
     expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
-    only_own(&t, &alice, &mut device).await
+    only_own(&t, &alice, &mut device).await?;
+    // A server may reach a user with one device in another way than by what can be left.
+    let mut other = t.connect_raw(&alice, transport).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    receives(&mut device, [1]).await?;
+    receives(&mut other, [1]).await
 }
 
 async fn forged_identity(t: Bench) -> Outcome {
@@ -255,7 +266,7 @@ async fn only_own(t: &Bench, user: &User, device: &mut Client) -> Outcome {
 }
 
 /// The users of one group of `fixtures/users.json`, but for those whom the target refuses to have: they meet nobody.
-async fn group(t: &Bench, group: &Value) -> Outcome<Vec<User>> {
+pub(super) async fn group(t: &Bench, group: &Value) -> Outcome<Vec<User>> {
     let n = format!("u{}", t.random(11).to_lowercase());
     let mut users = Vec::new();
     t.transcript().note(format!("users {}: {}", group["name"], group["why"]));
@@ -279,43 +290,72 @@ fn for_resource(t: &Bench, user: &User) -> Emission {
 
 async fn look_alikes(t: Bench, devices_each: usize, event_for: fn(&Bench, &User) -> Emission) -> Outcome {
     for entry in fixtures::list(fixtures::USERS, "groups") {
-        let users = group(&t, &entry).await?;
-        let mut devices = Vec::new();
-        for user in &users {
-            for _ in 0..devices_each {
-                devices.push((user, t.connect_raw(user, Transport::WebSocket).await?));
-            }
+        never_meet(&t, &group(&t, &entry).await?, devices_each, event_for).await?;
+    }
+    Ok(())
+}
+
+async fn never_meet(
+    t: &Bench,
+    users: &[User],
+    devices_each: usize,
+    event_for: fn(&Bench, &User) -> Emission,
+) -> Outcome {
+    let mut devices = Vec::new();
+    for user in users {
+        for _ in 0..devices_each {
+            devices.push((user, t.connect_raw(user, Transport::WebSocket).await?));
         }
-        for user in &users {
-            t.emit(&event_for(&t, user)).await?;
-        }
-        for (user, device) in &mut devices {
-            let payload = device.expect_event("record.accessed").await?;
-            expect::equal("metadata.targetUserId", &json!(user.id), &payload["metadata"]["targetUserId"])?;
-        }
-        // Each has had one event; a second one, even late, would stand before this.
-        for user in &users {
-            t.emit(&event_for(&t, user).of("access.granted")).await?;
-        }
-        for (_, device) in &mut devices {
-            device.expect_event("access.granted").await?;
-        }
+    }
+    for user in users {
+        t.emit(&event_for(t, user)).await?;
+    }
+    for (user, device) in &mut devices {
+        let payload = device.expect_event("record.accessed").await?;
+        expect::equal("metadata.targetUserId", &json!(user.id), &payload["metadata"]["targetUserId"])?;
+    }
+    // Each has had one event; a second one, even late, would stand before this.
+    for user in users {
+        t.emit(&event_for(t, user).of("access.granted")).await?;
+    }
+    for (_, device) in &mut devices {
+        device.expect_event("access.granted").await?;
     }
     Ok(())
 }
 
 async fn look_alikes_queued(t: Bench) -> Outcome {
     for entry in fixtures::list(fixtures::USERS, "groups") {
-        let users = group(&t, &entry).await?;
-        for user in &users {
-            t.emit(&for_resource(&t, user)).await?;
-        }
-        for user in &users {
-            let mut device = t.connect_raw(user, Transport::WebSocket).await?;
-            let queued = device.expect_queued().await?;
-            let recipients: Vec<_> = queued.iter().map(|it| it["metadata"]["targetUserId"].clone()).collect();
-            expect::equal("the recipients of what is queued", &json!([user.id]), &Value::Array(recipients))?;
-        }
+        never_meet_queued(&t, &group(&t, &entry).await?).await?;
+    }
+    Ok(())
+}
+
+async fn never_meet_queued(t: &Bench, users: &[User]) -> Outcome {
+    for user in users {
+        t.emit(&for_resource(t, user)).await?;
+    }
+    for user in users {
+        let mut device = t.connect_raw(user, Transport::WebSocket).await?;
+        let queued = device.expect_queued().await?;
+        let recipients: Vec<_> = queued.iter().map(|it| it["metadata"]["targetUserId"].clone()).collect();
+        expect::equal("the recipients of what is queued", &json!([user.id]), &Value::Array(recipients))?;
+        device.disconnect().await;
+    }
+    Ok(())
+}
+
+/// Nothing of the run's own is in these ids, so they need a server of their own.
+async fn names_of_a_language(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let ids = ["__proto__", "constructor", "toString", "hasOwnProperty", "length", "null", "undefined", "0", "true"];
+    let users = group(&t, &json!({"name": "of a language", "ids": ids})).await?;
+    never_meet_queued(&t, &users).await?;
+    never_meet(&t, &users, 1, for_resource).await?;
+    never_meet(&t, &users, 2, Bench::event_for).await?;
+    if t.target().declares("control") {
+        let batch: Value = users.iter().map(|user| for_resource(&t, user).body()).collect();
+        t.control("POST", "/events/batch", &batch).await?.expect_status(202)?;
     }
     Ok(())
 }

@@ -204,6 +204,15 @@ async fn large(t: Bench, transport: Transport) -> Outcome {
         expect::that(arrived.len() == events.len(), format!("{} events", events.len()), arrived.len().to_string())?;
         events.iter().zip(&arrived).try_for_each(|(event, (_, payload))| whole(event, payload))?;
     }
+    // Letters that are half in one piece and half in the next, wherever a server cuts: of four bytes, and of two units of UTF-16.
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    for shift in 0..4 {
+        let text = format!("{}{}", "x".repeat(shift), "🩺".repeat(9_000));
+        let event = t.event_for(&alice).metadata(json!({"targetUserId": alice.id, "text": text}));
+        t.emit(&event).await?;
+        whole(&event, &device.expect_event("record.accessed").await?)?;
+    }
     Ok(())
 }
 

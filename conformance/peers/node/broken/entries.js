@@ -3,6 +3,7 @@
 
 import { auth } from './auth.js';
 import { delivery } from './delivery.js';
+import { fresh } from './fresh.js';
 import { further } from './further.js';
 import { http } from './http.js';
 import { lines } from './lines.js';
@@ -11,4 +12,4 @@ import { strict } from './strict.js';
 import { surface } from './surface.js';
 import { upgraded } from './upgraded.js';
 
-export const entries = [...auth, ...delivery, ...http, ...further, ...strict, ...upgraded, ...surface, ...lines, ...right];
+export const entries = [...auth, ...delivery, ...http, ...further, ...fresh, ...strict, ...upgraded, ...surface, ...lines, ...right];

@@ -32,6 +32,11 @@ pub(crate) async fn readiness(t: &Bench, status: u16, deadline: Instant) -> Outc
     }
 }
 
+/// Whether the target file has this setting.
+pub(crate) fn has_setting(t: &Bench, name: &str) -> bool {
+    t.target().process.as_ref().is_some_and(|process| process.settings.contains_key(name))
+}
+
 /// The server ends by itself, not with 0; returns what it said.
 pub(crate) async fn gives_up(t: &Bench, changes: &Changes) -> Outcome<String> {
     let server = t.prepared_server(changes, None).await?;
