@@ -18,7 +18,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, MutexGuard, OnceLock,
         atomic::{AtomicBool, AtomicU16, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -46,6 +46,7 @@ use crate::{
     gate::{Gate, Rate},
     grants::Close,
     model::Outgoing,
+    mutex::Mutex,
     notifications::Haste,
 };
 
@@ -473,8 +474,7 @@ impl Connection {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in it can panic half way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

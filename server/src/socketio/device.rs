@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -20,6 +20,7 @@ use crate::{
     frame,
     grants::Grant,
     model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
+    mutex::Mutex,
     notifications::{Admission, Haste, Loss, User},
 };
 
@@ -130,7 +131,7 @@ impl Device {
 
     /// From now on it rests on this.
     pub(crate) fn renew(&self, grant: Grant) {
-        let former = std::mem::replace(&mut *self.grant.lock().unwrap_or_else(PoisonError::into_inner), grant);
+        let former = std::mem::replace(&mut *self.grant.lock(), grant);
         drop(former);
     }
 
@@ -268,11 +269,11 @@ impl Device {
 
     /// The newest entry of the queue that it was given.
     pub(crate) fn newest(&self) -> EntryId {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.newest.lock()
     }
 
     fn note(&self, entry: EntryId) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         *newest = entry.max(*newest);
     }
 }

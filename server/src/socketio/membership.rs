@@ -5,14 +5,13 @@
 //! again; and since it may hear both in the end, whoever it calls asks here what is to be answered, rather than look at the packet.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     task::{Context, Poll},
 };
 
 use futures_util::task::AtomicWaker;
+
+use crate::mutex::Mutex;
 
 /// A CONNECT that is to be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +45,7 @@ impl Memberships {
 
     /// Begins one; `None` where the one before has not ended.
     pub(super) fn begin(&self, payload: &str) -> Option<u32> {
-        let mut unheard = self.unheard();
+        let mut unheard = self.unheard.lock();
         let before = self
             .count
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.is_multiple_of(2).then(|| count + 1))
@@ -60,7 +59,7 @@ impl Memberships {
 
     /// Ends this one; another may follow. Does nothing where it has ended.
     pub(super) fn end(&self, membership: u32) {
-        let mut unheard = self.unheard();
+        let mut unheard = self.unheard.lock();
         let is_this = |count: u32| count == membership && !count.is_multiple_of(2);
         self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| is_this(count).then(|| count + 1)).ok();
         unheard.take_if(|connect| connect.membership == membership);
@@ -68,23 +67,18 @@ impl Memberships {
 
     /// Whether nobody answers this one yet.
     pub(super) fn is_unheard(&self, membership: u32) -> bool {
-        self.unheard().as_ref().is_some_and(|connect| connect.membership == membership)
+        self.unheard.lock().as_ref().is_some_and(|connect| connect.membership == membership)
     }
 
     /// Takes the CONNECT that is to be answered, once there is one: no two get the same.
     pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Connect> {
         self.listener.register(cx.waker());
-        self.unheard().take().map_or(Poll::Pending, Poll::Ready)
+        self.unheard.lock().take().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Wakes whoever waits for the next, for there may be none.
     pub(super) fn wake(&self) {
         self.listener.wake();
-    }
-
-    fn unheard(&self) -> MutexGuard<'_, Option<Connect>> {
-        // Nothing in it can panic half way.
-        self.unheard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

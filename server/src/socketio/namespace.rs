@@ -5,11 +5,7 @@
 #[cfg(test)]
 mod course;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{Router, http::HeaderMap};
 use serde_json::{json, value::RawValue};
@@ -33,6 +29,7 @@ use crate::{
     frame::NAMESPACE,
     gate::Reason,
     grants::{Grant, Grants},
+    mutex::Mutex,
     notifications::{Admission, NotificationsService},
     rules::Rules,
 };
@@ -275,7 +272,7 @@ impl Door {
 /// is emitted meanwhile waits for its turn (QUEUE-11). It is sent when the client has the answer.
 async fn on_connected(door: Arc<Door>, socket: SocketRef) {
     let pending: Option<Pending> = socket.extensions.remove();
-    let guest = pending.and_then(|it| it.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let guest = pending.and_then(|it| it.lock().take());
     let Some(Guest { device, admission }) = guest else { return };
     door.roster.enter(admission.room(), device.clone());
     socket.extensions.insert(Arc::new(Here { door: door.clone(), device: device.clone() }));

@@ -33,7 +33,6 @@ use super::{
 use crate::{
     gate::{Bounds, Gate},
     model::{Backlog, Draft, EntryId, EventType, Queue, Queued, Reinserted, StoreError},
-    mutex::Mutex,
     proxies::TrustedProxies,
     rules::Standard,
 };
