@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    kit::{QUIET, texts::TRACES},
-    rooms,
+use super::kit::{
+    QUIET,
+    people::{FIXTURES, group},
+    texts::TRACES,
 };
 use crate::{
     bench::{Bench, User, signing},
@@ -87,12 +88,6 @@ pub(super) const CASES: &[Case] = &[
     case!("AUTH-27/long", "a token of 60 KiB is read, over both transports", long),
     case!("AUTH-28/null", "where the payload's token is null, the header's counts", null_token),
     case!("AUTH-29/beside", "whatever stands beside the token, the token is taken, over both transports", beside),
-];
-
-/// The sentences that the fixtures' tokens are about, but for AUTH-25: what is too large for a token may be too large for a request.
-pub(super) const FIXTURES: [&str; 11] = [
-    "AUTH-01", "AUTH-03", "AUTH-06", "AUTH-07", "AUTH-08", "AUTH-09", "AUTH-10", "AUTH-11", "AUTH-12", "AUTH-13",
-    "AUTH-26",
 ];
 
 async fn fixtures_polled(t: Bench) -> Outcome {
@@ -368,7 +363,7 @@ async fn foreign_session(t: Bench, transport: Transport) -> Outcome {
 
 async fn session_of_a_look_alike(t: Bench) -> Outcome {
     for entry in fixtures::list(fixtures::USERS, "groups") {
-        let users = rooms::group(&t, &entry).await?;
+        let users = group(&t, &entry).await?;
         for (one, other) in users.iter().zip(users.iter().skip(1)) {
             let refused = refused(&t, &User { session: other.session.clone(), ..one.clone() }).await;
             refused.map_err(|fault| fault.of(format!("for the user {:?} and a session of {:?}", one.id, other.id)))?;

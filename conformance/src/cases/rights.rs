@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::sleep;
 
-use super::{
-    auth::FIXTURES,
-    kit::{
-        QUIET, acks,
-        again::{attempt, come_in, leave},
-        numbers::receives,
-    },
+use super::kit::{
+    QUIET, acks,
+    again::{attempt, come_in, leave},
+    numbers::receives,
+    people::FIXTURES,
 };
 use crate::{
     bench::{Bench, User, signing},

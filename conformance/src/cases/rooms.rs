@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::kit::{QUIET, numbers::receives};
+use super::kit::{QUIET, numbers::receives, people::group};
 use crate::{
     bench::{Bench, Emission, User},
     case::{Case, Need},
     client::{Client, Transport},
-    expect::{self, Fault, Outcome},
+    expect::{self, Outcome},
     fixtures,
 };
 
@@ -263,24 +263,6 @@ async fn only_own(t: &Bench, user: &User, device: &mut Client) -> Outcome {
     let payload = device.expect_event("record.accessed").await?;
     expect::member(&payload, "resourceId", &sentinel.resource_id)?;
     device.expect_silence(QUIET).await
-}
-
-/// The users of one group of `fixtures/users.json`, but for those whom the target refuses to have: they meet nobody.
-pub(super) async fn group(t: &Bench, group: &Value) -> Outcome<Vec<User>> {
-    let n = format!("u{}", t.random(11).to_lowercase());
-    let mut users = Vec::new();
-    t.transcript().note(format!("users {}: {}", group["name"], group["why"]));
-    for id in group["ids"].as_array().into_iter().flatten() {
-        let id = fixtures::fill(id, &[("n", &n)]);
-        match t.user_named(id.as_str().unwrap_or_default()).await {
-            Ok(user) => users.push(user),
-            Err(Fault::Mismatch { actual, .. }) if id.as_str() != Some(&n) => {
-                t.transcript().note(format!("no session for the user {id}: {actual}"));
-            }
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(users)
 }
 
 /// The recipient by `resourceId`, for which the metadata has no say.

@@ -5,6 +5,7 @@ pub(crate) mod again;
 pub(crate) mod control;
 pub(crate) mod numbers;
 pub(crate) mod outage;
+pub(crate) mod people;
 pub(crate) mod queue;
 pub(crate) mod server;
 pub(crate) mod slow;
