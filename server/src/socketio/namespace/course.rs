@@ -19,7 +19,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     sync::mpsc,
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 
@@ -42,8 +42,8 @@ const PING: &[u8] = b"\x81\x012";
 const ANSWER: &[u8] = b"\x81\x1c40/notifications,{\"sid\":\"x\"}";
 const CLOSE: &[u8] = b"\x88\x00";
 
-/// Within this time everything that can happen by itself has happened.
-const SETTLES: Duration = Duration::from_millis(2_500);
+/// Long enough for anything that is to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How many courses are followed at a time: they wait for most of it.
 const SIDE_BY_SIDE: usize = 100;
@@ -421,14 +421,19 @@ impl World {
         self.emitter = None;
         let accepted = (&mut self.emits).await.expect("it ends");
         assert!(self.is_nobody_here().await);
-        sleep(SETTLES).await;
         self.connect(false, usize::MAX / 2).await;
-        sleep(Duration::from_millis(200)).await;
         let last = self.phones.pop().expect("the store answers");
-        let last: Vec<_> = last.received().into_iter().map(|(n, _)| n).collect();
-        let had: BTreeSet<u64> = self.phones.iter().flat_map(Phone::has).chain(last.iter().copied()).collect();
-        let lost: Vec<_> = accepted.iter().filter(|n| !had.contains(n)).collect();
-        assert!(lost.is_empty(), "{lost:?} of {accepted:?} are lost; the last client got {last:?}");
+        let before: BTreeSet<u64> = self.phones.iter().flat_map(Phone::has).collect();
+        let began = Instant::now();
+        let last = loop {
+            let got: Vec<_> = last.received().into_iter().map(|(n, _)| n).collect();
+            let lost: Vec<_> = accepted.iter().filter(|n| !before.contains(n) && !got.contains(n)).collect();
+            if lost.is_empty() {
+                break got;
+            }
+            assert!(began.elapsed() < PATIENCE, "{lost:?} of {accepted:?} are lost; the last client got {got:?}");
+            sleep(Duration::from_millis(5)).await;
+        };
         for phone in self.phones.iter().filter(|phone| !phone.acknowledges) {
             let mut seen = HashSet::new();
             let received = phone.received();
