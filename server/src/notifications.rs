@@ -502,7 +502,7 @@ impl Inner {
         self.reinsert(user).await?;
         if self.deliver.acknowledged(&user.room) {
             let backlog = self.queue.backlog(&user.id, given, false).await?;
-            backlog.entries.last().into_iter().for_each(|entry| user.has_queued(entry.id));
+            user.has_queued(backlog.entries.last().map(|entry| entry.id));
             self.deliver.give_kept(&user.room, &backlog);
             return Ok(true);
         }
@@ -513,7 +513,7 @@ impl Inner {
         }
         let Some((entries, drain)) = begun? else { return Ok(false) };
         let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
-        user.has_queued(newest);
+        user.has_queued([newest]);
         let more = may_have_more(&entries);
         let payloads: Vec<&str> =
             entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
@@ -534,7 +534,7 @@ impl Inner {
             true => self.queue.keep(&user.id, payloads).await?,
             false => self.queue.append(&user.id, payloads).await?,
         };
-        ids.iter().for_each(|entry| user.has_queued(*entry));
+        user.has_queued(ids.last().copied());
         if ids.len() == payloads.len() { Ok(ids) } else { Err(StoreError::Senseless) }
     }
 

@@ -10,6 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::kit::polling_path;
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -309,7 +310,7 @@ async fn unknown_sessions(t: &Bench) -> Outcome<Vec<String>> {
     let mut sids = Vec::new();
     for method in ["GET", "POST"] {
         let sid = t.random(20);
-        let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        let path = polling_path(&sid);
         t.http(method, &path, &[("content-type", "text/plain")], (method == "POST").then(|| "1".to_owned())).await?;
         sids.push(sid);
     }

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::kit::{
     QUIET, acks,
     numbers::{Came, in_order, numbered, numbers, receives, up_to},
+    polling_path,
 };
 use crate::{
     bench::{Bench, Emission, User},
@@ -571,7 +572,7 @@ async fn broken_poll(t: Bench) -> Outcome {
     // The server has been told as well; nobody sees when it has heard.
     tokio::time::sleep(QUIET).await;
     t.emit_numbered(&alice, 1, 1).await?;
-    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let path = polling_path(&sid);
     let polled = t.http("GET", &path, &[], None::<String>).await?;
     if polled.status == 200 && polled.body.contains("\"record.accessed\"") {
         return nothing_queued(&t, &alice, 2).await;

@@ -12,6 +12,7 @@ use super::kit::{
     again::{attempt, come_in, leave},
     numbers::receives,
     people::FIXTURES,
+    polling_path,
 };
 use crate::{
     bench::{Bench, User, signing},
@@ -323,8 +324,7 @@ async fn leaves_one(t: &Bench, user: &User, token: &str) -> Outcome<String> {
 }
 
 async fn is_unknown(t: &Bench, sid: &str) -> Outcome {
-    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
-    let answer = t.http("GET", &path, &[], None::<String>).await?;
+    let answer = t.http("GET", &polling_path(sid), &[], None::<String>).await?;
     expect::that(answer.status >= 400, "an error for a session that was closed", answer.describe())
 }
 

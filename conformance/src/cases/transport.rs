@@ -8,6 +8,7 @@ use super::kit::{
     QUIET,
     again::{come_in, leave},
     numbers::receives,
+    polling_path,
 };
 use crate::{
     bench::{Bench, User},
@@ -425,7 +426,7 @@ fn padded(bytes: usize) -> String {
 async fn chunked_posts(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut wire = t.open(t.opening(Transport::Polling)).await?;
-    let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", wire.handshake.sid);
+    let path = polling_path(&wire.handshake.sid);
     let connect = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&alice).await?})));
     let headers = [("transfer-encoding", "chunked"), ("content-type", "text/plain;charset=UTF-8")];
     for (packet, answer) in [

@@ -59,7 +59,7 @@ impl Admission {
         let ids: Vec<EntryId> = backlog.entries.iter().map(|entry| entry.id).collect();
         let has_more = may_have_more(&backlog.entries);
         let before = presence.as_ref().map(|presence| presence.newest);
-        ids.last().copied().into_iter().chain(before).for_each(|entry| lock.user.has_queued(entry));
+        lock.user.has_queued(ids.last().copied().into_iter().chain(before));
         let payloads: Vec<_> = backlog.entries.into_iter().filter_map(|entry| readable(entry.payload)).collect();
         let damaged = ids.len() - payloads.len();
         if damaged > 0 {

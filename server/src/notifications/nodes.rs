@@ -67,7 +67,7 @@ impl Inner {
 
     /// Offers a stored event to the clients of a room. Where nobody acknowledges, it is removed once one was sent it.
     fn hand_stored(&self, user: &Arc<User>, event: &Outgoing, entry: EntryId, acknowledged: bool) -> bool {
-        user.has_queued(entry);
+        user.has_queued([entry]);
         let sent = self.peers.as_ref().filter(|_| !acknowledged).map(|peers| -> Sent {
             let (peers, user, flight) = (peers.clone(), user.clone(), user.takes_off());
             Arc::new(move || {

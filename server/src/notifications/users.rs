@@ -178,10 +178,10 @@ impl User {
         self.released.notified().await;
     }
 
-    /// Notes an entry of the queue.
-    pub(super) fn has_queued(&self, entry: EntryId) {
+    /// Notes entries of the queue.
+    pub(super) fn has_queued(&self, entries: impl IntoIterator<Item = EntryId>) {
         let mut state = self.state.lock();
-        state.newest = state.newest.max(entry);
+        state.newest = entries.into_iter().fold(state.newest, EntryId::max);
     }
 
     /// The newest entry that is known to have been in the queue.

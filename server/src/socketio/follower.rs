@@ -13,7 +13,7 @@ const CONNECTED: &[u8] = b"40/notifications,";
 const DISCONNECTED: &[u8] = b"41/notifications,";
 
 /// The library's ping, and its answer to the probe of an upgrade, as frames.
-const PING: &[u8] = b"\x81\x012";
+pub(super) const PING: &[u8] = b"\x81\x012";
 const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
 
 /// How the frame begins that is its last.

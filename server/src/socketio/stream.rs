@@ -171,7 +171,10 @@ mod tests {
 
     use tokio::io::AsyncReadExt;
 
-    use super::{super::outbox::Handed, *};
+    use super::{
+        super::{follower::PING, outbox::Handed},
+        *,
+    };
     use crate::frame;
 
     /// A line that takes so many bytes and no more, and has ended in this way as soon as somebody reads.
@@ -201,8 +204,6 @@ mod tests {
             Poll::Ready(Ok(()))
         }
     }
-
-    const PING: &[u8] = b"\x81\x012";
 
     /// A client that was let in, on a line that takes the beginning of its queue.
     async fn in_the_midst_of_a_queue(end: Result<(), io::ErrorKind>) -> (Arc<Connection>, ClientStream) {

@@ -15,3 +15,8 @@ use std::time::Duration;
 
 /// How long nothing must arrive, once a sentinel has shown that what could arrive would have.
 pub(crate) const QUIET: Duration = Duration::from_millis(300);
+
+/// Where the requests of a polling session go.
+pub(crate) fn polling_path(sid: &str) -> String {
+    format!("/socket.io/?EIO=4&transport=polling&sid={sid}")
+}

@@ -25,7 +25,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 
 use super::{
     super::{
-        acks::Acknowledging, connection::Lines, flusher::Flusher, follower::Follower, sockets::Sockets,
+        acks::Acknowledging,
+        connection::Lines,
+        flusher::Flusher,
+        follower::{Follower, PING},
+        sockets::Sockets,
         stream::ClientStream,
     },
     *,
@@ -38,7 +42,6 @@ use crate::{
 };
 
 const ALICE: &str = "alice";
-const PING: &[u8] = b"\x81\x012";
 const ANSWER: &[u8] = b"\x81\x1c40/notifications,{\"sid\":\"x\"}";
 const CLOSE: &[u8] = b"\x88\x00";
 
@@ -244,7 +247,8 @@ struct Phone {
     acknowledges: bool,
     connection: Arc<Connection>,
     line: Line,
-    library: mpsc::UnboundedSender<&'static [u8]>,
+    /// What the library says by itself.
+    says: mpsc::UnboundedSender<&'static [u8]>,
     /// What it has acknowledged.
     acknowledged: HashSet<u64>,
 }
@@ -359,16 +363,16 @@ impl World {
         let acks = acknowledges.then_some(&self.door.acks);
         let device = Device::new(connection.clone(), membership, acks, grant, &admission);
         let here = Here { door: self.door.clone(), device: device.clone() };
-        let library = library(
+        let says = library(
             ClientStream::new(connection.clone(), Box::new(line.clone()), Follower::default(), Vec::new()),
             here,
         );
         // The first is kept from the client.
-        [PING, ANSWER].into_iter().for_each(|says| library.send(says).expect("it is there"));
+        [PING, ANSWER].into_iter().for_each(|packet| says.send(packet).expect("it is there"));
         self.door.roster.enter(admission.room(), device.clone());
         let (service, user) = (self.door.service.clone(), device.user.clone());
         device.hand_queue(admission, Arc::new(move || service.catch_up_later(&user)));
-        self.phones.push(Phone { acknowledges, connection, line, library, acknowledged: HashSet::new() });
+        self.phones.push(Phone { acknowledges, connection, line, says, acknowledged: HashSet::new() });
     }
 
     fn phone(&mut self, who: u8) -> Option<&mut Phone> {
@@ -397,7 +401,7 @@ impl World {
             Step::Close { who } => self.phone(who).into_iter().for_each(|it| it.connection.close()),
             Step::Acknowledge { who, which } => self.phone(who).into_iter().for_each(|it| it.acknowledge(which)),
             // It may have gone.
-            Step::Ping { who } => self.phone(who).into_iter().for_each(|it| it.library.send(PING).unwrap_or_default()),
+            Step::Ping { who } => self.phone(who).into_iter().for_each(|it| it.says.send(PING).unwrap_or_default()),
         }
         // Whatever can go on without time going by does, or a part of it.
         tokio::task::yield_now().await;
