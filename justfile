@@ -127,13 +127,13 @@ check: server-without-c
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
     cargo deny --locked check bans licenses sources
 
-# The server's promise: no OpenSSL; and without TLS no C but libc
+# The server's promise: no OpenSSL; and without its default features no C but libc
 server-without-c:
     #!/usr/bin/env bash
     set -euo pipefail
     brought() { cargo tree --locked --package notify-server --edges normal,build --prefix none "${@:2}" | grep -E "^($1) "; }
     if brought 'cmake|native-tls|openssl-sys' || brought 'cc|cmake|ring|native-tls|openssl-sys' --no-default-features; then
-        echo "notify-server depends on the crates above, which bring OpenSSL, or C without TLS" >&2
+        echo "notify-server depends on the crates above, which bring OpenSSL, or C without the default features" >&2
         exit 1
     fi
 

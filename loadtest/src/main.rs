@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use notify_load::{cli, machine};
 
+// What goose allocates for a request is freed on another thread; a cheaper harness is a later bottleneck.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, middleware, routing::any};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
+    routing::any,
+};
 use socketioxide::SocketIo;
 
 use crate::{
@@ -199,13 +205,11 @@ impl App {
         let health = Health { queue: with.queue, peers: peers.clone(), tokens: with.tokens };
         let metrics = metrics::routes(Observed { roster: roster.clone(), gate: gate.clone(), health: health.clone() });
         let health = http::health(health);
-        let names = middleware::from_fn(requests::name);
         let control = http::routes(Control::new(service.clone(), session_store, with.answers, with.credentials))
-            .merge(api::routes())
-            .layer(names);
+            .merge(api::routes());
         let guard = Arc::new(Guard { origins: with.origins, proxies: with.trusted_proxies });
         let guarded =
-            |routes| http::with_fallbacks(routes).layer(middleware::from_fn_with_state(guard.clone(), origins::guard));
+            |routes| http::with_fallbacks(routes).layer(middleware::from_fn_with_state(guard.clone(), receive));
         let (control, metrics) = match with.metrics_apart {
             true => (control, Some(guarded(metrics))),
             false => (control.merge(metrics), None),
@@ -223,4 +227,14 @@ impl App {
         let keep_alive = with.keep_alive;
         Self { router, control, metrics, service, io, roster, keep_alive, gate, grants, peers }
     }
+}
+
+/// What is around every route: who may come in, and the name of a request, but for those of Socket.IO. In one, for each middleware
+/// has all that is within it copied for each request.
+async fn receive(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let answer = async |request: Request| match origins::is_of_sockets(&request) {
+        true => next.run(request).await,
+        false => requests::name(request, next).await,
+    };
+    origins::guard(&guard, request, answer).await
 }

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use notify_server::{config::Environment, logs, run::run};
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     if let Err(error) = logs::start(&Environment) {

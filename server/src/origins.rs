@@ -1,16 +1,12 @@
-//! Which browsers may come in: the server's own origin, the list of others, and the middleware that applies both. A
+//! Which browsers may come in: the server's own origin, the list of others, and the guard that applies both. A
 //! CORS layer would not do: it marks answers and refuses nobody, so that a WebSocket from a foreign page would be let
 //! in. Of the routes behind it knows only where those of Socket.IO begin.
 
-use std::{
-    net::{Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{Ipv6Addr, SocketAddr};
 
 use axum::{
-    extract::{ConnectInfo, Request, State},
+    extract::{ConnectInfo, Request},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
@@ -135,17 +131,22 @@ impl Guard {
     }
 }
 
+/// Whether a request is for the routes of Socket.IO.
+pub(crate) fn is_of_sockets(request: &Request) -> bool {
+    request.uri().path().starts_with("/socket.io")
+}
+
 /// Answers preflights, refuses strangers at the socket's door (ORIGIN-04, ORIGIN-05) and marks what the listed may read
-/// (ORIGIN-01 to ORIGIN-03). A request without `Origin` passes (ORIGIN-06).
-pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+/// (ORIGIN-01 to ORIGIN-03). A request without `Origin` passes (ORIGIN-06) to whatever `answer`s it.
+pub(crate) async fn guard(guard: &Guard, request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let allowed = guard.allowed(&request);
     let refused = allowed.is_none() && request.headers().contains_key(header::ORIGIN);
-    let mut response = if refused && request.uri().path().starts_with("/socket.io") {
+    let mut response = if refused && is_of_sockets(&request) {
         Problem::new(StatusCode::FORBIDDEN, "this origin is not allowed").into_response()
     } else if allowed.is_some() && is_preflight(&request) {
         preflight(request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS))
     } else {
-        next.run(request).await
+        answer(request).await
     };
     mark(response.headers_mut(), &guard.origins, allowed);
     response

@@ -157,6 +157,11 @@ async fn a_request_can_be_found_in_the_log_by_its_names_and_its_event_with_it() 
     assert!(answer.contains("x-request-id: from-the-caller.1\r\n"), "{answer}");
     assert!(answer.contains(&format!("traceresponse: 00-{trace}-")), "{answer}");
     let id = answer.split("\"eventid\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id").to_owned();
+    // Whoever asks for what there is not may look for it, too.
+    for path in ["/healthz", "/nowhere"] {
+        let answer = server.request_with("GET", path, "", "X-Request-Id: another\r\n").await.to_lowercase();
+        assert!(answer.contains("x-request-id: another\r\n"), "{answer}");
+    }
     // An id that would not fit into a line is replaced, and so is none.
     for headers in ["x-request-id: a b\r\n", &format!("x-request-id: {}\r\n", "x".repeat(129)), ""] {
         let answer = server.request_with("POST", "/events", "{", headers).await.to_lowercase();

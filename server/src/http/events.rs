@@ -153,7 +153,8 @@ where
 }
 
 fn accepted(answer: String) -> Response {
-    (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], answer).into_response()
+    (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer)
+        .into_response()
 }
 
 impl From<StoreError> for Problem {

@@ -1,5 +1,5 @@
-//! Names each request of the control surface, so that its lines in the log can be found: by `x-request-id`, and by the trace that
-//! `traceparent` says it belongs to. Without it requests have no names; nothing else is lost.
+//! Names each request, so that its lines in the log can be found: by `x-request-id`, and by the trace that `traceparent` says it belongs
+//! to. Without it requests have no names; nothing else is lost.
 
 use axum::{
     extract::{MatchedPath, Request},
@@ -21,12 +21,11 @@ const MAX_ID_BYTES: usize = 128;
 pub(crate) async fn name(request: Request, next: Next) -> Response {
     let id = request_id(request.headers()).unwrap_or_else(|| Uuid::now_v7().to_string());
     let trace = Trace::of(request.headers());
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!(
         "request",
         request_id = id,
-        method = %request.method(),
-        route,
+        method = request.method().as_str(),
+        route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str),
         trace_id = field::Empty,
         parent_id = field::Empty,
         span_id = field::Empty,
@@ -41,8 +40,8 @@ pub(crate) async fn name(request: Request, next: Next) -> Response {
     };
     let mut response = answered.instrument(span).await;
     let headers = response.headers_mut();
-    headers.extend(HeaderValue::from_str(&id).ok().map(|id| (REQUEST_ID, id)));
-    let passed_on = trace.and_then(|trace| HeaderValue::from_str(&trace.passed_on()).ok());
+    headers.extend(HeaderValue::try_from(id).ok().map(|id| (REQUEST_ID, id)));
+    let passed_on = trace.and_then(|trace| HeaderValue::try_from(trace.passed_on()).ok());
     headers.extend(passed_on.map(|trace| (TRACE_RESPONSE, trace)));
     response
 }
