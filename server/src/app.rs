@@ -24,7 +24,7 @@ use crate::{
     http::{self, Control, Health, credential::Credentials},
     local,
     model::{Answers, Queue, SessionStore, StoreError},
-    notifications::{Deliver, NotificationsService},
+    notifications::{NotificationsService, Rooms},
     ops::{
         api,
         metrics::{self, Observed},
@@ -39,14 +39,13 @@ use crate::{
         flusher::Flusher,
         namespace::{self, Door},
         roster::Roster,
-        sockets::Sockets,
         transport,
     },
     store::{Limits, Stores, embedded::EmbeddedStore, redis::RedisStore},
 };
 
-/// Wraps what delivers to sockets; a test double goes here.
-pub type WrapDeliver = Box<dyn FnOnce(Arc<dyn Deliver>) -> Arc<dyn Deliver> + Send>;
+/// Wraps what delivers to the clients of rooms; a test double goes here.
+pub type WrapRooms = Box<dyn FnOnce(Rooms) -> Rooms + Send>;
 
 /// Everything that the application works with.
 pub struct Collaborators {
@@ -65,7 +64,7 @@ pub struct Collaborators {
     /// Says who receives what (SPEC.md, 3 and 4).
     pub rules: Arc<dyn Rules>,
     /// Lies between the service and the sockets; usually nothing does.
-    pub wrap_deliver: WrapDeliver,
+    pub wrap_rooms: WrapRooms,
     /// The other nodes, where there may be any.
     pub peers: Option<Arc<dyn Peers>>,
     /// Who may come in from a browser (SPEC.md, 7).
@@ -115,7 +114,7 @@ impl Collaborators {
             ack_timeout: config.ack_timeout,
             answers: stores.answers,
             rules: Arc::new(Standard),
-            wrap_deliver: Box::new(|deliver| deliver),
+            wrap_rooms: Box::new(|rooms| rooms),
             peers,
             origins: config.origins.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
@@ -173,11 +172,10 @@ impl App {
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = namespace::build(with.connect_timeout, with.heartbeat);
         let (acknowledging, grants) = (Acknowledging::default(), Grants::new(with.sessions.clone()));
-        let roster = Roster::default();
-        let sockets = Sockets::new(roster.clone(), acknowledging.clone());
-        let deliver = (with.wrap_deliver)(Arc::new(sockets));
+        let roster = Roster::new(acknowledging.clone());
+        let rooms = (with.wrap_rooms)(roster.rooms());
         let peers = with.peers;
-        let service = NotificationsService::new(with.rules.clone(), with.queue.clone(), deliver, peers.clone());
+        let service = NotificationsService::new(with.rules.clone(), with.queue.clone(), rooms, peers.clone());
         let here = local::Here { service: service.clone(), grants: grants.clone() };
         let door = Door {
             tokens: with.tokens.clone(),

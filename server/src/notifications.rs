@@ -35,47 +35,50 @@ pub(crate) use fast_path::Emission;
 pub(crate) use users::User;
 use users::{UserGuard, Users};
 
-/// Hands an event to the connected clients of a room. A client that reads slowly is given later what it has no room for.
+/// Hands events to the connected clients of one room. A client that reads slowly is given later what it has no room for.
 #[async_trait]
 pub trait Deliver: Send + Sync + 'static {
     /// Offers an event that is in no store to each client of the room (ROOM-06). True where at least one has taken it:
     /// then those that are behind are given it later. Else the event has to be stored, and then offered by
     /// [`Deliver::deliver_stored`].
-    fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool;
+    fn deliver(&self, event: &Outgoing, haste: Haste) -> bool;
 
     /// Completes with true when some client of the room has room for an event, and with false where none will soon.
-    async fn waits_for_room(&self, room: &str) -> bool;
+    async fn waits_for_room(&self) -> bool;
 
     /// Whether some client of the room acknowledges. Then an event is stored before it is handed over.
-    fn acknowledged(&self, room: &str) -> bool;
+    fn acknowledged(&self) -> bool;
 
     /// The same as [`Deliver::deliver`] for an event that is stored, as `entry`. It stays in the store until a client
     /// has acknowledged it; or, where there is `sent`, until a transport has taken it and calls that. Whoever is behind
     /// is given it later.
-    fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool;
+    fn deliver_stored(&self, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool;
 
     /// Takes back what clients of the room that are gone were handed and nobody was sent, in its order.
-    fn take_unsent(&self, room: &str) -> Vec<Unsent>;
+    fn take_unsent(&self) -> Vec<Unsent>;
 
     /// Notes that the queue has something that none of the plain clients of the room was handed: they ask for it
     /// ([`Deliver::asks_store`]) once they have taken all else.
-    fn owe(&self, room: &str);
+    fn owe(&self);
 
     /// Notes whether the queue that is owed to plain clients of the room is free, and on its way to nobody any more: then it comes before
     /// what they have missed since.
-    fn owed_is_free(&self, room: &str, is_free: bool);
+    fn owed_is_free(&self, is_free: bool);
 
     /// Whether some clients of the room have taken all that they were handed, while the store has more for them; then
     /// the newest entry of the queue that every one of these was given.
-    fn asks_store(&self, room: &str) -> Option<EntryId>;
+    fn asks_store(&self) -> Option<EntryId>;
 
     /// Gives the clients that ask what they have not been given of this, for users of whom somebody acknowledges.
-    fn give_kept(&self, room: &str, backlog: &Backlog);
+    fn give_kept(&self, backlog: &Backlog);
 
     /// Gives one of the clients that ask this queue, up to the entry `newest`, behind which there may be `more`; `sent`
     /// is to be called when its transport has taken it.
-    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent);
+    fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent);
 }
+
+/// Gives, for the name of a room, what delivers to its clients: the same for as long as somebody has hold of it.
+pub type Rooms = Box<dyn Fn(&str) -> Arc<dyn Deliver> + Send + Sync>;
 
 /// When what was handed over is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +165,6 @@ pub struct NotificationsService(Arc<Inner>);
 struct Inner {
     rules: Arc<dyn Rules>,
     queue: Arc<dyn Queue>,
-    deliver: Arc<dyn Deliver>,
     /// Where there are other nodes.
     peers: Option<Arc<dyn Peers>>,
     users: Users,
@@ -171,18 +173,13 @@ struct Inner {
 
 impl NotificationsService {
     /// A service that delivers and queues by these.
-    pub fn new(
-        rules: Arc<dyn Rules>,
-        queue: Arc<dyn Queue>,
-        deliver: Arc<dyn Deliver>,
-        peers: Option<Arc<dyn Peers>>,
-    ) -> Self {
-        let (users, drains) = (Users::new(rules.clone()), Drains::new(queue.clone()));
-        let service = Self(Arc::new(Inner { rules, queue, deliver, peers, users, drains }));
+    pub fn new(rules: Arc<dyn Rules>, queue: Arc<dyn Queue>, rooms: Rooms, peers: Option<Arc<dyn Peers>>) -> Self {
+        let (users, drains) = (Users::new(rules.clone(), rooms), Drains::new(queue.clone()));
+        let service = Self(Arc::new(Inner { rules, queue, peers, users, drains }));
         let inner = Arc::downgrade(&service.0);
         service.0.drains.on_release(Box::new(move |user| {
             if let Some(inner) = inner.upgrade() {
-                inner.deliver.owed_is_free(&user.room, true);
+                user.clients.owed_is_free(true);
                 if !user.tell_released() {
                     Self(inner).catch_up_later(user);
                 }
@@ -301,7 +298,7 @@ impl NotificationsService {
         let lock = self.enter(user_id).await?;
         self.0.clear(&lock.user).await;
         // While another client acknowledges, handing over is not delivering.
-        let (entries, handing_over) = match self.0.deliver.acknowledged(&lock.user.room) {
+        let (entries, handing_over) = match lock.user.clients.acknowledged() {
             true => (self.0.queue.read(user_id).await?, HandingOver::Keeps),
             false => match self.0.drains.begin(&lock.user).await? {
                 Some((entries, drain)) => (entries, HandingOver::Delivers(drain)),
@@ -321,7 +318,7 @@ impl NotificationsService {
         let lock = self.enter(user_id).await?;
         self.0.clear(&lock.user).await;
         let elsewhere = presence.as_ref().is_some_and(|presence| presence.acknowledged_elsewhere);
-        let trim = !elsewhere && !self.0.deliver.acknowledged(&lock.user.room);
+        let trim = !elsewhere && !lock.user.clients.acknowledged();
         let backlog = self.0.queue.backlog(user_id, EntryId::default(), trim).await?;
         Ok(Admission::new(lock, backlog, HandingOver::Keeps, presence))
     }
@@ -369,7 +366,7 @@ impl NotificationsService {
                     service.catch_up_with_store(&user).await;
                     user.has_caught_up();
                     // Somebody may have asked just before.
-                    let asks = service.0.deliver.asks_store(&user.room);
+                    let asks = user.clients.asks_store();
                     if asks.is_none() || !user.begins_to_catch_up() {
                         return;
                     }
@@ -379,7 +376,7 @@ impl NotificationsService {
     }
 
     async fn catch_up_with_store(&self, user: &Arc<User>) {
-        while let Some(given) = self.0.deliver.asks_store(&user.room) {
+        while let Some(given) = user.clients.asks_store() {
             let outcome = {
                 let _lock = user.lock().await;
                 self.0.give(user, given).await
@@ -416,7 +413,7 @@ impl NotificationsService {
         let Some(lock) = user.lock_within(WAITS_FOR_USER, MAX_WAITING_FOR_USER).await else {
             return refused(events, EmitError::Busy);
         };
-        let acknowledged = self.0.deliver.acknowledged(&user.room);
+        let acknowledged = user.clients.acknowledged();
         match self.0.peers.as_ref().map(|peers| (peers, peers.destination(recipient))) {
             None if acknowledged => self.0.keep_and_deliver(&user, events).await,
             None => self.0.deliver_or_queue(&user, events).await,
@@ -436,14 +433,14 @@ type Outcomes = Vec<Result<Receipt, EmitError>>;
 impl Inner {
     /// Hands events over for as long as a client takes them: how the first of them went, and what is left. Once one has to be queued,
     /// those after it follow it there, or they would overtake it.
-    async fn deliver_some<'a>(&self, room: &str, events: &'a [Outgoing]) -> (Outcomes, &'a [Outgoing]) {
+    async fn deliver_some<'a>(&self, clients: &dyn Deliver, events: &'a [Outgoing]) -> (Outcomes, &'a [Outgoing]) {
         let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
         let (mut outcomes, mut left) = (Vec::with_capacity(events.len()), events);
         while let Some((event, behind)) = left.split_first() {
-            if self.deliver.deliver(room, event, haste) {
+            if clients.deliver(event, haste) {
                 outcomes.push(Ok(receipt(event, Delivery::Live)));
                 left = behind;
-            } else if !timeout_at(deadline, self.deliver.waits_for_room(room)).await.unwrap_or(false) {
+            } else if !timeout_at(deadline, clients.waits_for_room()).await.unwrap_or(false) {
                 break;
             }
         }
@@ -452,7 +449,7 @@ impl Inner {
 
     /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
     async fn deliver_or_queue(&self, user: &Arc<User>, events: &[Outgoing]) -> Outcomes {
-        let (mut outcomes, left) = self.deliver_some(&user.room, events).await;
+        let (mut outcomes, left) = self.deliver_some(&*user.clients, events).await;
         if left.is_empty() {
             return outcomes;
         }
@@ -463,7 +460,7 @@ impl Inner {
                 for (event, entry) in left.iter().zip(ids) {
                     // For whoever is behind; and for whoever has caught up while the store was at work.
                     let sent = self.drains.removes(user, entry);
-                    let live = self.deliver.deliver_stored(&user.room, event, entry, Some(sent), haste);
+                    let live = user.clients.deliver_stored(event, entry, Some(sent), haste);
                     outcomes.push(Ok(receipt(event, Delivery::of(live))));
                 }
             }
@@ -489,8 +486,8 @@ impl Inner {
         let mut outcomes = Vec::with_capacity(events.len());
         for (event, id) in events.iter().zip(kept) {
             // Whoever is behind is given it from the store.
-            timeout_at(deadline, self.deliver.waits_for_room(&user.room)).await.ok();
-            let live = self.deliver.deliver_stored(&user.room, event, id, None, haste);
+            timeout_at(deadline, user.clients.waits_for_room()).await.ok();
+            let live = user.clients.deliver_stored(event, id, None, haste);
             outcomes.push(Ok(receipt(event, Delivery::of(live))));
         }
         outcomes
@@ -500,16 +497,16 @@ impl Inner {
     /// where the queue is on its way to another device.
     async fn give(&self, user: &Arc<User>, given: EntryId) -> Result<bool, StoreError> {
         self.reinsert(user).await?;
-        if self.deliver.acknowledged(&user.room) {
+        if user.clients.acknowledged() {
             let backlog = self.queue.backlog(&user.id, given, false).await?;
             user.has_queued(backlog.entries.last().map(|entry| entry.id));
-            self.deliver.give_kept(&user.room, &backlog);
+            user.clients.give_kept(&backlog);
             return Ok(true);
         }
         let begun = self.drains.begin(user).await;
         if !matches!(begun, Ok(Some(_))) {
             // Nothing that is live waits for it then.
-            self.deliver.owed_is_free(&user.room, false);
+            user.clients.owed_is_free(false);
         }
         let Some((entries, drain)) = begun? else { return Ok(false) };
         let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
@@ -517,15 +514,15 @@ impl Inner {
         let more = may_have_more(&entries);
         let payloads: Vec<&str> =
             entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
-        self.deliver.give_queue(&user.room, &payloads, newest, more, drain.when_sent());
-        self.deliver.owed_is_free(&user.room, false);
+        user.clients.give_queue(&payloads, newest, more, drain.when_sent());
+        user.clients.owed_is_free(false);
         Ok(true)
     }
 
     /// Puts back into the queue what was taken back from clients that are gone, then appends these, which are newer.
     async fn enqueue(&self, user: &Arc<User>, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
         self.reinsert(user).await?;
-        self.append(user, payloads, self.deliver.acknowledged(&user.room)).await
+        self.append(user, payloads, user.clients.acknowledged()).await
     }
 
     /// Appends these to the queue; their names there.
@@ -540,7 +537,7 @@ impl Inner {
 
     /// Puts back into the queue what was taken back from clients that are gone. Under the user's lock.
     async fn reinsert(&self, user: &Arc<User>) -> Result<(), StoreError> {
-        let unsent = user.keep_unsent(self.deliver.take_unsent(&user.room));
+        let unsent = user.keep_unsent(user.clients.take_unsent());
         if unsent.is_empty() {
             return Ok(());
         }
@@ -550,7 +547,7 @@ impl Inner {
         COUNTS.reinserted.add(unsent.len() as u64);
         user.has_stored_unsent();
         // Whoever is here came later, or was handed it as well.
-        self.deliver.owe(&user.room);
+        user.clients.owe();
         Ok(())
     }
 }

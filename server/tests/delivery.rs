@@ -362,7 +362,7 @@ async fn a_damaged_entry_costs_itself_and_nothing_else() {
 
 #[tokio::test]
 async fn a_mutant_of_the_delivery_can_be_put_in() {
-    let server = Server::with(|with| with.wrap_deliver = Box::new(|_| Arc::new(Nobody))).await;
+    let server = Server::with(|with| with.wrap_rooms = Box::new(|_| Box::new(|_| Arc::new(Nobody)))).await;
     let mut alice = Client::connect(&server, "alice").await;
     assert_eq!(server.emit("alice", 1).await.delivery, QUEUED);
     alice.quiet().await;
@@ -372,37 +372,37 @@ struct Nobody;
 
 #[async_trait]
 impl Deliver for Nobody {
-    fn deliver(&self, _: &str, _: &Outgoing, _: Haste) -> bool {
+    fn deliver(&self, _: &Outgoing, _: Haste) -> bool {
         false
     }
 
-    async fn waits_for_room(&self, _: &str) -> bool {
+    async fn waits_for_room(&self) -> bool {
         false
     }
 
-    fn acknowledged(&self, _: &str) -> bool {
+    fn acknowledged(&self) -> bool {
         false
     }
 
-    fn deliver_stored(&self, _: &str, _: &Outgoing, _: EntryId, _: Option<Sent>, _: Haste) -> bool {
+    fn deliver_stored(&self, _: &Outgoing, _: EntryId, _: Option<Sent>, _: Haste) -> bool {
         false
     }
 
-    fn take_unsent(&self, _: &str) -> Vec<Unsent> {
+    fn take_unsent(&self) -> Vec<Unsent> {
         Vec::new()
     }
 
-    fn owe(&self, _: &str) {}
+    fn owe(&self) {}
 
-    fn owed_is_free(&self, _: &str, _: bool) {}
+    fn owed_is_free(&self, _: bool) {}
 
-    fn asks_store(&self, _: &str) -> Option<EntryId> {
+    fn asks_store(&self) -> Option<EntryId> {
         None
     }
 
-    fn give_kept(&self, _: &str, _: &Backlog) {}
+    fn give_kept(&self, _: &Backlog) {}
 
-    fn give_queue(&self, _: &str, _: &[&str], _: EntryId, _: bool, _: Sent) {}
+    fn give_queue(&self, _: &[&str], _: EntryId, _: bool, _: Sent) {}
 }
 
 /// Other nodes that cannot be reached, for this reason, by one who may be the only one to know the user.

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use notify_server::{
     model::{Backlog, EntryId, Outgoing, Sent},
-    notifications::{Deliver, Haste, Unsent},
+    notifications::{Deliver, Haste, Rooms, Unsent},
 };
 
 /// What is wrong with the delivery.
@@ -50,10 +50,23 @@ const LINGERS: Duration = Duration::from_millis(150);
 /// How long everybody waits for a client that does not read.
 const HELD_UP: Duration = Duration::from_secs(7);
 
-/// A delivery with a fault.
-pub(crate) struct Faulty {
-    deliver: Arc<dyn Deliver>,
+/// Rooms to which a delivery with a fault leads.
+pub(crate) fn faulty(rooms: Rooms, fault: Fault) -> Rooms {
+    let all = Arc::<All>::default();
+    Box::new(move |name| Arc::new(Faulty { clients: rooms(name), name: name.to_owned(), fault, all: all.clone() }))
+}
+
+/// A delivery with a fault, to one room.
+struct Faulty {
+    clients: Arc<dyn Deliver>,
+    name: String,
     fault: Fault,
+    all: Arc<All>,
+}
+
+/// What all rooms share, which come and go.
+#[derive(Default)]
+struct All {
     last: Mutex<HashMap<String, (Instant, Outgoing)>>,
     leaked: Mutex<Vec<String>>,
     count: std::sync::atomic::AtomicUsize,
@@ -61,40 +74,35 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    pub(crate) fn new(deliver: Arc<dyn Deliver>, fault: Fault) -> Self {
-        let (last, leaked, count, held_up) = Default::default();
-        Self { deliver, fault, last, leaked, count, held_up }
+    /// Notes that somebody was there just now.
+    fn saw(&self, event: &Outgoing) {
+        let mut last = self.all.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(self.name.clone(), (Instant::now(), event.clone()));
     }
 
-    /// Notes that the room was there just now.
-    fn saw(&self, room: &str, event: &Outgoing) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.insert(room.to_owned(), (Instant::now(), event.clone()));
-    }
-
-    fn seen(&self, room: &str) -> Option<(Instant, Outgoing)> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(room).cloned()
+    fn seen(&self) -> Option<(Instant, Outgoing)> {
+        self.all.last.lock().unwrap_or_else(PoisonError::into_inner).get(&self.name).cloned()
     }
 
     /// Keeps two copies, as a server would that forgets to free what it has queued, and what it has written.
     fn leak(&self, event: &Outgoing) {
         let copies = std::iter::repeat_n(event.json().to_owned(), 2);
-        self.leaked.lock().unwrap_or_else(PoisonError::into_inner).extend(copies);
+        self.all.leaked.lock().unwrap_or_else(PoisonError::into_inner).extend(copies);
     }
 
     /// Whether this is one of every two.
     fn is_odd(&self) -> bool {
-        self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
+        self.all.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
     }
 
-    fn shuffled(&self, room: &str, event: &Outgoing, haste: Haste) -> bool {
+    fn shuffled(&self, event: &Outgoing, haste: Haste) -> bool {
         if !self.is_odd() {
-            return self.deliver.deliver(room, event, haste);
+            return self.clients.deliver(event, haste);
         }
-        let (deliver, room, event) = (self.deliver.clone(), room.to_owned(), event.clone());
+        let (clients, event) = (self.clients.clone(), event.clone());
         tokio::spawn(async move {
             tokio::time::sleep(HELD_BACK).await;
-            deliver.deliver(&room, &event, haste);
+            clients.deliver(&event, haste);
         });
         true
     }
@@ -102,104 +110,104 @@ impl Faulty {
 
 #[async_trait]
 impl Deliver for Faulty {
-    fn deliver(&self, room: &str, event: &Outgoing, haste: Haste) -> bool {
+    fn deliver(&self, event: &Outgoing, haste: Haste) -> bool {
         match self.fault {
             Fault::NeverLive => return false,
             // It is offered again before it is queued.
-            Fault::QueuedAsWell if self.seen(room).is_some_and(|(_, last)| last.event_id == event.event_id) => {
+            Fault::QueuedAsWell if self.seen().is_some_and(|(_, last)| last.event_id == event.event_id) => {
                 return false;
             }
-            Fault::Shuffled => return self.shuffled(room, event, haste),
+            Fault::Shuffled => return self.shuffled(event, haste),
             Fault::Leaks => self.leak(event),
             Fault::OneHoldsUpAll => {
                 // Whatever is emitted waits with those whose client does not read.
-                let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+                let held_up = self.all.held_up.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(left) = held_up.and_then(|until| until.checked_duration_since(Instant::now())) {
                     std::thread::sleep(left);
                 }
             }
             _ => {}
         }
-        let taken = self.deliver.deliver(room, event, haste);
+        let taken = self.clients.deliver(event, haste);
         match self.fault {
             Fault::QueuedAsWell => {
                 if taken {
-                    self.saw(room, event);
+                    self.saw(event);
                 }
                 false
             }
             Fault::NobodyIsEnough => true,
-            Fault::Twice => self.deliver.deliver(room, event, haste) || taken,
-            Fault::LingersOn if !taken => self.seen(room).is_some_and(|(at, _)| at.elapsed() < LINGERS),
+            Fault::Twice => self.clients.deliver(event, haste) || taken,
+            Fault::LingersOn if !taken => self.seen().is_some_and(|(at, _)| at.elapsed() < LINGERS),
             Fault::OneHoldsUpAll => {
                 // Somebody is there, who has no room and may have some in a while.
-                let room = pin!(self.deliver.waits_for_room(room)).poll(&mut Context::from_waker(Waker::noop()));
+                let room = pin!(self.clients.waits_for_room()).poll(&mut Context::from_waker(Waker::noop()));
                 if !taken && room.is_pending() {
-                    *self.held_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HELD_UP);
+                    *self.all.held_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HELD_UP);
                 }
                 taken
             }
             _ => {
                 if taken {
-                    self.saw(room, event);
+                    self.saw(event);
                 }
                 taken
             }
         }
     }
 
-    async fn waits_for_room(&self, room: &str) -> bool {
+    async fn waits_for_room(&self) -> bool {
         match self.fault {
             // It would be offered the same again and again.
             Fault::NeverLive | Fault::QueuedAsWell => false,
-            _ => self.deliver.waits_for_room(room).await,
+            _ => self.clients.waits_for_room().await,
         }
     }
 
-    fn acknowledged(&self, room: &str) -> bool {
-        self.fault != Fault::NobodyAcknowledges && self.deliver.acknowledged(room)
+    fn acknowledged(&self) -> bool {
+        self.fault != Fault::NobodyAcknowledges && self.clients.acknowledged()
     }
 
-    fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
+    fn deliver_stored(&self, event: &Outgoing, entry: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
         if self.fault == Fault::Leaks {
             self.leak(event);
         }
         match self.fault {
             Fault::NeverLive | Fault::QueuedAsWell => false,
             Fault::NeverCatchesUp if sent.is_some() => false,
-            _ => self.deliver.deliver_stored(room, event, entry, sent, haste),
+            _ => self.clients.deliver_stored(event, entry, sent, haste),
         }
     }
 
-    fn take_unsent(&self, room: &str) -> Vec<Unsent> {
-        let unsent = self.deliver.take_unsent(room);
+    fn take_unsent(&self) -> Vec<Unsent> {
+        let unsent = self.clients.take_unsent();
         match self.fault {
             Fault::UnsentForgotten => Vec::new(),
             Fault::LastSentAgain if unsent.is_empty() => {
-                let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(room);
+                let last = self.all.last.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
                 last.map(|(_, event)| Unsent { event, after: EntryId::default(), number: 0 }).into_iter().collect()
             }
             _ => unsent,
         }
     }
 
-    fn owe(&self, room: &str) {
-        self.deliver.owe(room);
+    fn owe(&self) {
+        self.clients.owe();
     }
 
-    fn owed_is_free(&self, room: &str, is_free: bool) {
-        self.deliver.owed_is_free(room, is_free);
+    fn owed_is_free(&self, is_free: bool) {
+        self.clients.owed_is_free(is_free);
     }
 
-    fn asks_store(&self, room: &str) -> Option<EntryId> {
-        self.deliver.asks_store(room).filter(|_| self.fault != Fault::NeverCatchesUp)
+    fn asks_store(&self) -> Option<EntryId> {
+        self.clients.asks_store().filter(|_| self.fault != Fault::NeverCatchesUp)
     }
 
-    fn give_kept(&self, room: &str, backlog: &Backlog) {
-        self.deliver.give_kept(room, backlog);
+    fn give_kept(&self, backlog: &Backlog) {
+        self.clients.give_kept(backlog);
     }
 
-    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
-        self.deliver.give_queue(room, payloads, newest, more, sent);
+    fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
+        self.clients.give_queue(payloads, newest, more, sent);
     }
 }

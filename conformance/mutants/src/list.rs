@@ -202,7 +202,7 @@ macro_rules! ends {
 macro_rules! delivery {
     ($name:literal, $what:literal, $killed_by:expr, $fault:ident) => {
         part($name, $what, &$killed_by, |sound, _| Collaborators {
-            wrap_deliver: Box::new(|deliver| Arc::new(delivery::Faulty::new(deliver, delivery::Fault::$fault))),
+            wrap_rooms: Box::new(|rooms| delivery::faulty(rooms, delivery::Fault::$fault)),
             ..sound
         })
     };

@@ -123,7 +123,7 @@ fn around(place: &Place, sound: Collaborators, credential: String) -> App {
     let sound = match place {
         Place::Watch | Place::Door(_) => {
             let late = late.clone();
-            Collaborators { wrap_deliver: Box::new(|_| Arc::new(late)), ..sound }
+            Collaborators { wrap_rooms: Box::new(|_| late.rooms()), ..sound }
         }
         // They do not die of what they leave unfetched either.
         Place::Routes(routes::Fault::PollersNeverDie) => Collaborators { patience: routes::FOR_GOOD, ..sound },

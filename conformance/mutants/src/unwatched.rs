@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::Router;
 use notify_server::{
     model::{Backlog, EntryId, Outgoing, Sent},
-    notifications::{Deliver, Haste, Unsent},
+    notifications::{Deliver, Haste, Rooms, Unsent},
 };
 use serde_json::value::RawValue;
 use socketioxide::SocketIo;
@@ -28,47 +28,58 @@ impl Late {
         self.0.set(io.clone()).ok();
         (router.layer(layer), io)
     }
+
+    /// Its rooms.
+    pub(crate) fn rooms(self) -> Rooms {
+        Box::new(move |name| Arc::new(Room { name: name.to_owned(), sockets: self.clone() }))
+    }
+}
+
+/// A room of the library's.
+struct Room {
+    name: String,
+    sockets: Late,
 }
 
 #[async_trait]
-impl Deliver for Late {
-    fn deliver(&self, room: &str, event: &Outgoing, _: Haste) -> bool {
-        let namespace = self.0.get().and_then(|io| io.of("/notifications"));
-        let sockets = namespace.map(|it| it.within(room.to_owned()).sockets()).unwrap_or_default();
+impl Deliver for Room {
+    fn deliver(&self, event: &Outgoing, _: Haste) -> bool {
+        let namespace = self.sockets.0.get().and_then(|io| io.of("/notifications"));
+        let sockets = namespace.map(|it| it.within(self.name.clone()).sockets()).unwrap_or_default();
         let Ok(payload) = serde_json::from_str::<Box<RawValue>>(event.json()) else { return false };
         // All of them are offered it, whoever takes it first.
         sockets.iter().map(|socket| socket.emit(event.event_type.name(), &payload).is_ok()).fold(false, |a, b| a | b)
     }
 
-    async fn waits_for_room(&self, _: &str) -> bool {
+    async fn waits_for_room(&self) -> bool {
         false
     }
 
-    fn acknowledged(&self, _: &str) -> bool {
+    fn acknowledged(&self) -> bool {
         false
     }
 
-    fn deliver_stored(&self, room: &str, event: &Outgoing, _: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
-        let taken = self.deliver(room, event, haste);
+    fn deliver_stored(&self, event: &Outgoing, _: EntryId, sent: Option<Sent>, haste: Haste) -> bool {
+        let taken = self.deliver(event, haste);
         if let (true, Some(sent)) = (taken, sent) {
             sent();
         }
         taken
     }
 
-    fn take_unsent(&self, _: &str) -> Vec<Unsent> {
+    fn take_unsent(&self) -> Vec<Unsent> {
         Vec::new()
     }
 
-    fn owe(&self, _: &str) {}
+    fn owe(&self) {}
 
-    fn owed_is_free(&self, _: &str, _: bool) {}
+    fn owed_is_free(&self, _: bool) {}
 
-    fn asks_store(&self, _: &str) -> Option<EntryId> {
+    fn asks_store(&self) -> Option<EntryId> {
         None
     }
 
-    fn give_kept(&self, _: &str, _: &Backlog) {}
+    fn give_kept(&self, _: &Backlog) {}
 
-    fn give_queue(&self, _: &str, _: &[&str], _: EntryId, _: bool, _: Sent) {}
+    fn give_queue(&self, _: &[&str], _: EntryId, _: bool, _: Sent) {}
 }

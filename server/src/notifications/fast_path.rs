@@ -41,8 +41,8 @@ impl Inner {
     /// here, acknowledge nothing and have room.
     pub(super) fn try_fast_path(&self, recipient: &str, event: &Outgoing, haste: Haste) -> bool {
         let Some(lock) = self.users.get(recipient).try_lock() else { return false };
-        let room = &lock.user.room;
+        let clients = &lock.user.clients;
         let all_here = self.peers.as_ref().is_none_or(|peers| peers.destination(recipient) == Destination::Here);
-        all_here && !self.deliver.acknowledged(room) && self.deliver.deliver(room, event, haste)
+        all_here && !clients.acknowledged() && clients.deliver(event, haste)
     }
 }

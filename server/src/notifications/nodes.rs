@@ -44,7 +44,7 @@ impl Inner {
             Err(error) => {
                 let has_them = matches!(error, StoreError::NotCopied);
                 let (mut outcomes, left) = match may_be_alone && !has_them {
-                    true => self.deliver_some(&user.room, events).await,
+                    true => self.deliver_some(&*user.clients, events).await,
                     false => (Vec::new(), events),
                 };
                 if !left.is_empty() {
@@ -77,7 +77,7 @@ impl Inner {
                 peers.remove(&user.id, entry);
             })
         });
-        self.deliver.deliver_stored(&user.room, event, entry, sent, Haste::Now)
+        user.clients.deliver_stored(event, entry, sent, Haste::Now)
     }
 }
 
@@ -89,7 +89,7 @@ impl NotificationsService {
         let mut taken = Vec::with_capacity(events.len());
         for Arrived { entry, payload, acknowledged } in events {
             // Where there is none, it stays in the store; whoever is behind is given it from there.
-            timeout_at(deadline, self.0.deliver.waits_for_room(&lock.user.room)).await.ok();
+            timeout_at(deadline, lock.user.clients.waits_for_room()).await.ok();
             taken.push(match Outgoing::read(payload.get()) {
                 Some(event) => self.0.hand_stored(&lock.user, &event, entry, acknowledged),
                 None => false,
@@ -110,7 +110,7 @@ impl NotificationsService {
     pub(crate) async fn catch_up(&self, user_id: &str) -> Result<(), StoreError> {
         let Some(peers) = &self.0.peers else { return Ok(()) };
         let lock = self.enter(user_id).await?;
-        let acknowledged = self.0.deliver.acknowledged(&lock.user.room);
+        let acknowledged = lock.user.clients.acknowledged();
         for entry in peers.missed(user_id).await? {
             // Damaged ones are told and removed by the next drain.
             if let Some(event) = Outgoing::read(&entry.payload) {

@@ -1,6 +1,6 @@
 //! Who is here, or is being dealt with: one object for each user, found by one look-up, with the user lock
-//! (ARCHITECTURE.md) and all that is under way. A user with whom nobody has to do is forgotten. Knows nothing of stores
-//! and of clients.
+//! (ARCHITECTURE.md), the clients and all that is under way. A user with whom nobody has to do is forgotten. Knows nothing of
+//! stores.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Unsent;
+use super::{Deliver, Rooms, Unsent};
 use crate::{model::EntryId, mutex::Mutex, rules::Rules, sharded::Sharded};
 
 /// All of them. Cheap to clone.
@@ -24,6 +24,7 @@ pub(super) struct Users(Arc<Inner>);
 
 struct Inner {
     rules: Arc<dyn Rules>,
+    rooms: Rooms,
     known: Sharded<Weak<User>>,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct User {
     pub(crate) id: Arc<str>,
     /// The one room that the user's clients join (ROOM-01).
     pub(crate) room: String,
+    /// Those of them who are here.
+    pub(super) clients: Arc<dyn Deliver>,
     lock: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
     /// Stored events that connections were handed and their transports have not taken.
@@ -78,8 +81,8 @@ pub(super) struct Flight {
 }
 
 impl Users {
-    pub(super) fn new(rules: Arc<dyn Rules>) -> Self {
-        Self(Arc::new(Inner { rules, known: Sharded::default() }))
+    pub(super) fn new(rules: Arc<dyn Rules>, rooms: Rooms) -> Self {
+        Self(Arc::new(Inner { rules, rooms, known: Sharded::default() }))
     }
 
     /// The one object for a user.
@@ -88,9 +91,11 @@ impl Users {
         if let Some(user) = known.get(id).and_then(Weak::upgrade) {
             return user;
         }
+        let room = self.0.rules.room(id);
         let user = Arc::new(User {
             id: id.into(),
-            room: self.0.rules.room(id),
+            clients: (self.0.rooms)(&room),
+            room,
             lock: Arc::default(),
             state: Mutex::default(),
             in_flight: UnderWay::default(),
@@ -258,10 +263,11 @@ mod tests {
     use crate::{
         model::{Draft, EventType, Payload},
         rules::Standard,
+        socketio::{acks::Acknowledging, roster::Roster},
     };
 
     fn users() -> Users {
-        Users::new(Arc::new(Standard))
+        Users::new(Arc::new(Standard), Roster::new(Acknowledging::default()).rooms())
     }
 
     fn nobody_is_known(users: &Users) -> bool {

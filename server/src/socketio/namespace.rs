@@ -18,7 +18,11 @@ use socketioxide::{
 use tokio::runtime::Handle;
 
 use super::{
-    Connection, LEAVING, MAX_PAYLOAD_BYTES, acks::AckSetup, device::Device, membership::Connect, roster::Roster,
+    Connection, LEAVING, MAX_PAYLOAD_BYTES,
+    acks::AckSetup,
+    device::Device,
+    membership::Connect,
+    roster::{Room, Roster},
 };
 use crate::{
     auth::{
@@ -221,7 +225,7 @@ async fn verify(
         Refusal::Unavailable
     })?;
     // Under the user's lock, so that none who come at once are overlooked.
-    if door.roster.of(admission.room()).len() >= door.devices_per_user {
+    if door.roster.room(admission.room()).devices().len() >= door.devices_per_user {
         connection.refused(Reason::Devices);
         return Err(Refusal::Unavailable);
     }
@@ -274,8 +278,9 @@ async fn on_connected(door: Arc<Door>, socket: SocketRef) {
     let pending: Option<Pending> = socket.extensions.remove();
     let guest = pending.and_then(|it| it.lock().take());
     let Some(Guest { device, admission }) = guest else { return };
-    door.roster.enter(admission.room(), device.clone());
-    socket.extensions.insert(Arc::new(Here { door: door.clone(), device: device.clone() }));
+    let room = door.roster.room(admission.room());
+    room.enter(device.clone());
+    socket.extensions.insert(Arc::new(Here { service: door.service.clone(), room, device: device.clone() }));
     if !socket.connected() {
         return;
     }
@@ -287,7 +292,8 @@ async fn on_connected(door: Arc<Door>, socket: SocketRef) {
 /// Goes with the library's socket, so that whatever ends that ends the device. A handler for it would not do: the library forgets
 /// a socket only when its handler is done, and passes over the CONNECT of a client that has left and comes in again meanwhile.
 struct Here {
-    door: Arc<Door>,
+    service: NotificationsService,
+    room: Arc<Room>,
     device: Arc<Device>,
 }
 
@@ -295,13 +301,13 @@ impl Drop for Here {
     fn drop(&mut self) {
         self.device.leave();
         let Ok(runtime) = Handle::try_current() else { return };
-        let (door, device) = (self.door.clone(), self.device.clone());
+        let (service, room, device) = (self.service.clone(), self.room.clone(), self.device.clone());
         runtime.spawn(async move {
-            // What it was handed and its transport has not taken goes back; it stays in the roster until that is done.
+            // What it was handed and its transport has not taken goes back; it stays in the room until that is done.
             if device.has_unsent() {
-                door.service.reinsert_unsent(&device.user).await;
+                service.reinsert_unsent(&device.user).await;
             }
-            door.roster.leave(&device.user.room, &device);
+            room.leave(&device);
             device.end();
         });
     }

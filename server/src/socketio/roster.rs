@@ -1,43 +1,102 @@
 //! Which devices are here, by room: each from when it has its queue until what it was not sent is queued. The library may have
-//! forgotten its socket before that, so the library's rooms would not do. Knows nothing of what devices are handed.
+//! forgotten its socket before that, so the library's rooms would not do. What they are handed is said in `sockets`.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU64, Ordering},
+};
 
-use super::device::Device;
-use crate::sharded::Sharded;
+use super::{acks::Acknowledging, device::Device};
+use crate::{mutex::Mutex, notifications::Rooms, sharded::Sharded};
 
 /// Those of a room; a list that is replaced and never changed, so that it can be gone through without a lock.
 type Devices = Arc<[Arc<Device>]>;
 
-/// Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct Roster(Arc<Sharded<Devices>>);
+/// All rooms that somebody has hold of. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Roster(Arc<Inner>);
+
+struct Inner {
+    rooms: Sharded<Weak<Room>>,
+    acknowledging: Acknowledging,
+    /// The least number that was not given yet to what is handed over, so that it can be put in order again.
+    next_number: AtomicU64,
+}
+
+/// One of them.
+pub(crate) struct Room {
+    name: Arc<str>,
+    devices: Mutex<Devices>,
+    roster: Roster,
+}
 
 impl Roster {
-    pub(crate) fn enter(&self, room: &str, device: Arc<Device>) {
-        let mut rooms = self.0.shard(room);
-        let devices = rooms.entry(room.into()).or_default();
-        *devices = devices.iter().cloned().chain([device]).collect();
+    pub(crate) fn new(acknowledging: Acknowledging) -> Self {
+        Self(Arc::new(Inner { rooms: Sharded::default(), acknowledging, next_number: AtomicU64::new(0) }))
     }
 
-    /// Does nothing where the device has left before.
-    pub(crate) fn leave(&self, room: &str, device: &Arc<Device>) {
-        let mut rooms = self.0.shard(room);
-        let Some(devices) = rooms.get_mut(room) else { return };
-        *devices = devices.iter().filter(|other| !Arc::ptr_eq(other, device)).cloned().collect();
-        if devices.is_empty() {
-            rooms.remove(room);
+    /// The one room of this name.
+    pub(crate) fn room(&self, name: &str) -> Arc<Room> {
+        let mut rooms = self.0.rooms.shard(name);
+        if let Some(room) = rooms.get(name).and_then(Weak::upgrade) {
+            return room;
         }
+        let room = Arc::new(Room { name: name.into(), devices: Mutex::default(), roster: self.clone() });
+        rooms.insert(room.name.clone(), Arc::downgrade(&room));
+        room
     }
 
-    /// The devices of a room, those that are going included.
-    pub(crate) fn of(&self, room: &str) -> Devices {
-        self.0.shard(room).get(room).cloned().unwrap_or_default()
+    /// The rooms, for the service.
+    pub(crate) fn rooms(&self) -> Rooms {
+        let roster = self.clone();
+        Box::new(move |name| roster.room(name))
     }
 
     /// All devices.
     pub(crate) fn all(&self) -> Vec<Arc<Device>> {
-        let lists = self.0.shards().flat_map(|rooms| rooms.values().cloned().collect::<Vec<_>>());
-        lists.flat_map(|devices| devices.to_vec()).collect()
+        // A room that nobody else has hold of goes when the lock is free.
+        let rooms =
+            self.0.rooms.shards().flat_map(|rooms| rooms.values().filter_map(Weak::upgrade).collect::<Vec<_>>());
+        rooms.flat_map(|room| room.devices().to_vec()).collect()
+    }
+}
+
+impl Room {
+    pub(crate) fn enter(&self, device: Arc<Device>) {
+        let mut devices = self.devices.lock();
+        *devices = devices.iter().cloned().chain([device]).collect();
+    }
+
+    /// Does nothing where the device has left before.
+    pub(crate) fn leave(&self, device: &Arc<Device>) {
+        let mut devices = self.devices.lock();
+        *devices = devices.iter().filter(|other| !Arc::ptr_eq(other, device)).cloned().collect();
+    }
+
+    /// Who is here, those that are going included.
+    pub(crate) fn devices(&self) -> Devices {
+        self.devices.lock().clone()
+    }
+
+    /// Whether some device, of whatever room, acknowledges.
+    pub(super) fn somebody_acknowledges(&self) -> bool {
+        self.roster.0.acknowledging.any()
+    }
+
+    /// A number that is at least this one, and greater than any before.
+    pub(super) fn number_from(&self, least: u64) -> u64 {
+        let next = &self.roster.0.next_number;
+        next.fetch_max(least, Ordering::Relaxed);
+        next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut rooms = self.roster.0.rooms.shard(&self.name);
+        // Another one may have taken the place by now.
+        if rooms.get(&self.name).is_some_and(|room| room.as_ptr() == std::ptr::from_ref(self)) {
+            rooms.remove(&self.name);
+        }
     }
 }

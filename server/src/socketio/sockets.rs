@@ -1,13 +1,10 @@
-//! The clients of this process as the service sees them, by room: [`Deliver`] over the devices of the roster. Also
-//! closes them all in the end. Knows nothing of transports.
+//! The clients of a room as the service sees them: [`Deliver`] over its devices. Also closes all clients of this process in the
+//! end. Knows nothing of transports.
 
 use std::{
     collections::HashMap,
     future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::Poll,
     time::{Duration, UNIX_EPOCH},
 };
@@ -17,7 +14,12 @@ use futures_util::future::join_all;
 use socketioxide::SocketIo;
 use tokio::time::timeout;
 
-use super::{acks::Acknowledging, connection::Offer, device::Device, outbox::Shared, roster::Roster};
+use super::{
+    connection::Offer,
+    device::Device,
+    outbox::Shared,
+    roster::{Room, Roster},
+};
 use crate::{
     model::{Backlog, EntryId, Outgoing, Sent},
     notifications::{Deliver, Haste, NotificationsService, Unsent, User},
@@ -27,27 +29,14 @@ use crate::{
 /// is emitted meanwhile goes with it.
 const FEW: usize = 4;
 
-/// Delivers to the devices of this process, one by one rather than by the library's rooms: a room would not tell who has taken it.
-pub(crate) struct Sockets {
-    roster: Roster,
-    acknowledging: Acknowledging,
-    /// The least number that was not given yet to what is handed over, so that it can be put in order again.
-    next_number: AtomicU64,
-}
-
-impl Sockets {
-    pub(crate) fn new(roster: Roster, acknowledging: Acknowledging) -> Self {
-        Self { roster, acknowledging, next_number: AtomicU64::new(0) }
-    }
-
+impl Room {
     /// An event that these are about to be handed, which no store has. Only under the user's lock: nobody is given anything else
     /// meanwhile.
     fn shared(&self, event: &Outgoing, here: &[Arc<Device>]) -> Arc<Shared> {
         // Whatever these were given of it: the queue may be on its way to another, and come back. All are the same user's.
         let after = here.first().map(|device| device.user.newest()).unwrap_or_default();
         let now = UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
-        self.next_number.fetch_max(now, Ordering::Relaxed);
-        Shared::new(event.clone(), self.next_number.fetch_add(1, Ordering::Relaxed), after)
+        Shared::new(event.clone(), self.number_from(now), after)
     }
 }
 
@@ -80,10 +69,11 @@ fn in_order(mut events: Vec<Arc<Shared>>) -> Vec<Unsent> {
         .collect()
 }
 
+/// One by one rather than by a room of the library's, which would not tell who has taken it.
 #[async_trait]
-impl Deliver for Sockets {
-    fn deliver(&self, room: &str, event: &Outgoing, how: Haste) -> bool {
-        let here = self.roster.of(room);
+impl Deliver for Room {
+    fn deliver(&self, event: &Outgoing, how: Haste) -> bool {
+        let here = self.devices();
         if here.is_empty() {
             return false;
         }
@@ -103,10 +93,10 @@ impl Deliver for Sockets {
         taken
     }
 
-    async fn waits_for_room(&self, room: &str) -> bool {
+    async fn waits_for_room(&self) -> bool {
         poll_fn(|cx| {
             let mut outcome = Poll::Ready(false);
-            for device in self.roster.of(room).iter() {
+            for device in self.devices().iter() {
                 match device.poll_room(cx) {
                     Poll::Ready(true) => return Poll::Ready(true),
                     Poll::Ready(false) => {}
@@ -118,43 +108,43 @@ impl Deliver for Sockets {
         .await
     }
 
-    fn acknowledged(&self, room: &str) -> bool {
+    fn acknowledged(&self) -> bool {
         let acknowledges = |device: &Device| device.acknowledges() && !device.has_gone();
-        self.acknowledging.any() && self.roster.of(room).iter().any(|device| acknowledges(device))
+        self.somebody_acknowledges() && self.devices().iter().any(|device| acknowledges(device))
     }
 
-    fn deliver_stored(&self, room: &str, event: &Outgoing, entry: EntryId, sent: Option<Sent>, how: Haste) -> bool {
-        let here = self.roster.of(room);
+    fn deliver_stored(&self, event: &Outgoing, entry: EntryId, sent: Option<Sent>, how: Haste) -> bool {
+        let here = self.devices();
         let how = haste(how, &here);
         // All of them are offered it, whoever takes it first.
         here.iter().filter(|device| device.offer_stored(event, entry, sent.as_ref(), how)).count() > 0
     }
 
-    fn take_unsent(&self, room: &str) -> Vec<Unsent> {
-        let here = self.roster.of(room);
+    fn take_unsent(&self) -> Vec<Unsent> {
+        let here = self.devices();
         let gone = here.iter().filter(|device| device.has_gone());
         in_order(gone.flat_map(|device| device.take_unsent()).collect())
     }
 
-    fn owe(&self, room: &str) {
-        let here = self.roster.of(room);
+    fn owe(&self) {
+        let here = self.devices();
         here.iter().filter(|device| !device.has_gone() && !device.acknowledges()).for_each(|device| device.owe());
     }
 
-    fn owed_is_free(&self, room: &str, is_free: bool) {
-        self.roster.of(room).iter().for_each(|device| device.owed_is_free(is_free));
+    fn owed_is_free(&self, is_free: bool) {
+        self.devices().iter().for_each(|device| device.owed_is_free(is_free));
     }
 
-    fn asks_store(&self, room: &str) -> Option<EntryId> {
-        self.roster.of(room).iter().filter(|device| device.asks_store()).map(|device| device.newest()).min()
+    fn asks_store(&self) -> Option<EntryId> {
+        self.devices().iter().filter(|device| device.asks_store()).map(|device| device.newest()).min()
     }
 
-    fn give_kept(&self, room: &str, backlog: &Backlog) {
-        self.roster.of(room).iter().filter(|device| device.asks_store()).for_each(|device| device.give(backlog));
+    fn give_kept(&self, backlog: &Backlog) {
+        self.devices().iter().filter(|device| device.asks_store()).for_each(|device| device.give(backlog));
     }
 
-    fn give_queue(&self, room: &str, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
-        let here = self.roster.of(room);
+    fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
+        let here = self.devices();
         let asking = here.iter().filter(|device| device.asks_store() && !device.acknowledges());
         // Who has had the beginning is given the rest.
         if let Some(device) = asking.max_by_key(|device| device.is_behind()) {

@@ -92,7 +92,7 @@ impl Server {
             ack_timeout: Duration::from_secs(10),
             answers: stores.answers,
             rules: Arc::new(Standard),
-            wrap_deliver: Box::new(|deliver| deliver),
+            wrap_rooms: Box::new(|rooms| rooms),
             peers: None,
             origins: Origins::parse(ORIGIN).expect("this is an origin"),
             trusted_proxies: TrustedProxies::default(),

@@ -29,7 +29,6 @@ use super::{
         connection::Lines,
         flusher::Flusher,
         follower::{Follower, PING},
-        sockets::Sockets,
         stream::ClientStream,
     },
     *,
@@ -302,9 +301,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (roster, acknowledging, queue) = (Roster::default(), Acknowledging::default(), Arc::<InMemory>::default());
-        let sockets = Sockets::new(roster.clone(), acknowledging.clone());
-        let service = NotificationsService::new(Arc::new(Standard), queue.clone(), Arc::new(sockets), None);
+        let (acknowledging, queue) = (Acknowledging::default(), Arc::<InMemory>::default());
+        let roster = Roster::new(acknowledging.clone());
+        let service = NotificationsService::new(Arc::new(Standard), queue.clone(), roster.rooms(), None);
         let (emitter, mut numbers) = mpsc::unbounded_channel();
         let emits = tokio::spawn({
             let service = service.clone();
@@ -362,14 +361,15 @@ impl World {
         let grant = self.door.grants.grant(ALICE, "session", None, &connection);
         let acks = acknowledges.then_some(&self.door.acks);
         let device = Device::new(connection.clone(), membership, acks, grant, &admission);
-        let here = Here { door: self.door.clone(), device: device.clone() };
+        let (service, room) = (self.door.service.clone(), self.door.roster.room(admission.room()));
+        let here = Here { service, room: room.clone(), device: device.clone() };
         let says = library(
             ClientStream::new(connection.clone(), Box::new(line.clone()), Follower::default(), Vec::new()),
             here,
         );
         // The first is kept from the client.
         [PING, ANSWER].into_iter().for_each(|packet| says.send(packet).expect("it is there"));
-        self.door.roster.enter(admission.room(), device.clone());
+        room.enter(device.clone());
         let (service, user) = (self.door.service.clone(), device.user.clone());
         device.hand_queue(admission, Arc::new(move || service.catch_up_later(&user)));
         self.phones.push(Phone { acknowledges, connection, line, says, acknowledged: HashSet::new() });
