@@ -26,6 +26,7 @@ pub mod gate;
 pub mod grants;
 pub mod http;
 pub mod idempotency;
+mod interned;
 mod json;
 mod local;
 mod locks;

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{Deliver, Rooms, Unsent};
-use crate::{model::EntryId, mutex::Mutex, rules::Rules, sharded::Sharded};
+use crate::{interned::Interned, model::EntryId, mutex::Mutex, rules::Rules};
 
 /// All of them. Cheap to clone.
 #[derive(Clone)]
@@ -25,7 +25,7 @@ pub(super) struct Users(Arc<Inner>);
 struct Inner {
     rules: Arc<dyn Rules>,
     rooms: Rooms,
-    known: Sharded<Weak<User>>,
+    known: Interned<User>,
 }
 
 /// One of them, for as long as somebody has hold of this.
@@ -82,29 +82,25 @@ pub(super) struct Flight {
 
 impl Users {
     pub(super) fn new(rules: Arc<dyn Rules>, rooms: Rooms) -> Self {
-        Self(Arc::new(Inner { rules, rooms, known: Sharded::default() }))
+        Self(Arc::new(Inner { rules, rooms, known: Interned::default() }))
     }
 
     /// The one object for a user.
     pub(super) fn get(&self, id: &str) -> Arc<User> {
-        let mut known = self.0.known.shard(id);
-        if let Some(user) = known.get(id).and_then(Weak::upgrade) {
-            return user;
-        }
-        let room = self.0.rules.room(id);
-        let user = Arc::new(User {
-            id: id.into(),
-            clients: (self.0.rooms)(&room),
-            room,
-            lock: Arc::default(),
-            state: Mutex::default(),
-            in_flight: UnderWay::default(),
-            removing: UnderWay::default(),
-            released: Notify::new(),
-            users: self.clone(),
-        });
-        known.insert(user.id.clone(), Arc::downgrade(&user));
-        user
+        self.0.known.get(id, |id| {
+            let room = self.0.rules.room(&id);
+            User {
+                id,
+                clients: (self.0.rooms)(&room),
+                room,
+                lock: Arc::default(),
+                state: Mutex::default(),
+                in_flight: UnderWay::default(),
+                removing: UnderWay::default(),
+                released: Notify::new(),
+                users: self.clone(),
+            }
+        })
     }
 }
 
@@ -217,11 +213,7 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        let mut known = self.users.0.known.shard(&self.id);
-        // Another one may have taken the place by now.
-        if known.get(&self.id).is_some_and(|user| user.as_ptr() == std::ptr::from_ref(self)) {
-            known.remove(&self.id);
-        }
+        self.users.0.known.forget(&self.id, self);
     }
 }
 
@@ -271,7 +263,7 @@ mod tests {
     }
 
     fn nobody_is_known(users: &Users) -> bool {
-        users.0.known.shards().all(|known| known.is_empty())
+        users.0.known.is_empty()
     }
 
     #[tokio::test]

@@ -2,12 +2,12 @@
 //! forgotten its socket before that, so the library's rooms would not do. What they are handed is said in `sockets`.
 
 use std::sync::{
-    Arc, Weak,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
 use super::{acks::Acknowledging, device::Device};
-use crate::{mutex::Mutex, notifications::Rooms, sharded::Sharded};
+use crate::{interned::Interned, mutex::Mutex, notifications::Rooms};
 
 /// Those of a room; a list that is replaced and never changed, so that it can be gone through without a lock.
 type Devices = Arc<[Arc<Device>]>;
@@ -17,7 +17,7 @@ type Devices = Arc<[Arc<Device>]>;
 pub(crate) struct Roster(Arc<Inner>);
 
 struct Inner {
-    rooms: Sharded<Weak<Room>>,
+    rooms: Interned<Room>,
     acknowledging: Acknowledging,
     /// The least number that was not given yet to what is handed over, so that it can be put in order again.
     next_number: AtomicU64,
@@ -32,18 +32,12 @@ pub(crate) struct Room {
 
 impl Roster {
     pub(crate) fn new(acknowledging: Acknowledging) -> Self {
-        Self(Arc::new(Inner { rooms: Sharded::default(), acknowledging, next_number: AtomicU64::new(0) }))
+        Self(Arc::new(Inner { rooms: Interned::default(), acknowledging, next_number: AtomicU64::new(0) }))
     }
 
     /// The one room of this name.
     pub(crate) fn room(&self, name: &str) -> Arc<Room> {
-        let mut rooms = self.0.rooms.shard(name);
-        if let Some(room) = rooms.get(name).and_then(Weak::upgrade) {
-            return room;
-        }
-        let room = Arc::new(Room { name: name.into(), devices: Mutex::default(), roster: self.clone() });
-        rooms.insert(room.name.clone(), Arc::downgrade(&room));
-        room
+        self.0.rooms.get(name, |name| Room { name, devices: Mutex::default(), roster: self.clone() })
     }
 
     /// The rooms, for the service.
@@ -54,10 +48,7 @@ impl Roster {
 
     /// All devices.
     pub(crate) fn all(&self) -> Vec<Arc<Device>> {
-        // A room that nobody else has hold of goes when the lock is free.
-        let rooms =
-            self.0.rooms.shards().flat_map(|rooms| rooms.values().filter_map(Weak::upgrade).collect::<Vec<_>>());
-        rooms.flat_map(|room| room.devices().to_vec()).collect()
+        self.0.rooms.all().flat_map(|room| room.devices().to_vec()).collect()
     }
 }
 
@@ -93,10 +84,6 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut rooms = self.roster.0.rooms.shard(&self.name);
-        // Another one may have taken the place by now.
-        if rooms.get(&self.name).is_some_and(|room| room.as_ptr() == std::ptr::from_ref(self)) {
-            rooms.remove(&self.name);
-        }
+        self.roster.0.rooms.forget(&self.name, self);
     }
 }
