@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     struct One {
-        interned: Arc<Interned<One>>,
+        interned: Arc<Interned<Self>>,
         key: Arc<str>,
     }
 
