@@ -71,7 +71,6 @@ async fn fails_over(old: Old) {
             // Ten seconds: longer than anybody may need to be well again.
             let slow = ["CONFIG", "SET", "key-load-delay", "5000", "loading-process-events-interval-bytes", "1024"];
             primary.ask::<()>(&slow).await;
-            replica.ask::<()>(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await;
             primary.follow(replica.port()).await;
         }
         Old::Silent | Old::Dead => {}

@@ -154,6 +154,8 @@ async fn what_a_replica_had_to_have_outlives_its_primary() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     fleet.until_another(old).await;
+    // Before, nothing can count: no replica could have it.
+    fleet.until_over().await;
     until_well(&a, &b, WELL_AGAIN).await;
     assert!(accepted.len() >= 15 * 20, "{} accepted", accepted.len());
     for user in 0..20 {

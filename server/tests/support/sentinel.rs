@@ -1,6 +1,7 @@
 //! A primary, two replicas and three sentinels of a test's own.
 
 use std::{
+    collections::HashMap,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -83,6 +84,26 @@ impl Fleet {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         began.elapsed()
+    }
+
+    /// Waits until the sentinels have brought a failover to its end: the replicas that are left follow the new primary.
+    pub(crate) async fn until_over(&self) {
+        let began = Instant::now();
+        for (_, port) in &self.sentinels {
+            let client = redis::Client::open(("127.0.0.1", *port)).expect("this is an address");
+            loop {
+                if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+                    let mut ask = redis::cmd("SENTINEL");
+                    ask.arg("MASTER").arg(MASTER);
+                    let about: HashMap<String, String> = ask.query_async(&mut connection).await.unwrap_or_default();
+                    if about.get("flags").is_some_and(|flags| flags == "master") {
+                        break;
+                    }
+                }
+                assert!(began.elapsed() < PATIENCE, "the failover has no end");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 
     /// Waits until both replicas have what the first server has.
