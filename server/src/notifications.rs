@@ -431,25 +431,9 @@ type Outcomes = Vec<Result<Receipt, EmitError>>;
 
 /// What is done under the lock of a user.
 impl Inner {
-    /// Hands events over for as long as a client takes them: how the first of them went, and what is left. Once one has to be queued,
-    /// those after it follow it there, or they would overtake it.
-    async fn deliver_some<'a>(&self, clients: &dyn Deliver, events: &'a [Outgoing]) -> (Outcomes, &'a [Outgoing]) {
-        let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
-        let (mut outcomes, mut left) = (Vec::with_capacity(events.len()), events);
-        while let Some((event, behind)) = left.split_first() {
-            if clients.deliver(event, haste) {
-                outcomes.push(Ok(receipt(event, Delivery::Live)));
-                left = behind;
-            } else if !timeout_at(deadline, clients.waits_for_room()).await.unwrap_or(false) {
-                break;
-            }
-        }
-        (outcomes, left)
-    }
-
     /// For a user of whom nobody acknowledges: no store is asked where a client takes it.
     async fn deliver_or_queue(&self, user: &Arc<User>, events: &[Outgoing]) -> Outcomes {
-        let (mut outcomes, left) = self.deliver_some(&*user.clients, events).await;
+        let (mut outcomes, left) = deliver_some(&*user.clients, events).await;
         if left.is_empty() {
             return outcomes;
         }
@@ -550,6 +534,22 @@ impl Inner {
         user.clients.owe();
         Ok(())
     }
+}
+
+/// Hands events over for as long as a client takes them: how the first of them went, and what is left. Once one has to be queued,
+/// those after it follow it there, or they would overtake it.
+async fn deliver_some<'a>(clients: &dyn Deliver, events: &'a [Outgoing]) -> (Outcomes, &'a [Outgoing]) {
+    let (haste, deadline) = (haste(events), Instant::now() + WAITS_FOR_ROOM);
+    let (mut outcomes, mut left) = (Vec::with_capacity(events.len()), events);
+    while let Some((event, behind)) = left.split_first() {
+        if clients.deliver(event, haste) {
+            outcomes.push(Ok(receipt(event, Delivery::Live)));
+            left = behind;
+        } else if !timeout_at(deadline, clients.waits_for_room()).await.unwrap_or(false) {
+            break;
+        }
+    }
+    (outcomes, left)
 }
 
 /// A single event is written at once. Several are written with each other, when all were handed over.

@@ -132,7 +132,7 @@ impl Guard {
 }
 
 /// Whether a request is for the routes of Socket.IO.
-pub(crate) fn is_of_sockets(request: &Request) -> bool {
+pub(crate) fn is_of_sockets<B>(request: &axum::http::Request<B>) -> bool {
     request.uri().path().starts_with("/socket.io")
 }
 

@@ -30,6 +30,7 @@ use crate::{
     app::App,
     config::Config,
     gate::{Reason, files},
+    origins,
     socketio::{
         carrier::{Carried, Carrier},
         sockets,
@@ -145,7 +146,7 @@ async fn accept_all(listener: TcpListener, router: Router, app: &App, connection
         let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
             let in_hand = goes_with.seat().begin();
             request.extensions_mut().insert(ConnectInfo(peer));
-            if request.uri().path().starts_with("/socket.io") {
+            if origins::is_of_sockets(&request) {
                 request.extensions_mut().insert(goes_with.clone());
             }
             let answer = router.clone().oneshot(request.map(Body::new));

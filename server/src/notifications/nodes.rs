@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, receipt, refused,
+    Delivery, Haste, Inner, NotificationsService, Outcomes, Outgoing, WAITS_FOR_ROOM, deliver_some, receipt, refused,
     users::{User, UserGuard},
 };
 use crate::{
@@ -44,7 +44,7 @@ impl Inner {
             Err(error) => {
                 let has_them = matches!(error, StoreError::NotCopied);
                 let (mut outcomes, left) = match may_be_alone && !has_them {
-                    true => self.deliver_some(&*user.clients, events).await,
+                    true => deliver_some(&*user.clients, events).await,
                     false => (Vec::new(), events),
                 };
                 if !left.is_empty() {

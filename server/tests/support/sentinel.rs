@@ -7,6 +7,7 @@ use std::{
 };
 
 use notify_server::store::redis::{Address, RedisConfig, Sentinels};
+use redis::FromRedisValue;
 
 use super::{
     PATIENCE, Scratch, free_port,
@@ -88,22 +89,8 @@ impl Fleet {
 
     /// Waits until the sentinels have brought a failover to its end: the replicas that are left follow the new primary.
     pub(crate) async fn until_over(&self) {
-        let began = Instant::now();
-        for (_, port) in &self.sentinels {
-            let client = redis::Client::open(("127.0.0.1", *port)).expect("this is an address");
-            loop {
-                if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
-                    let mut ask = redis::cmd("SENTINEL");
-                    ask.arg("MASTER").arg(MASTER);
-                    let about: HashMap<String, String> = ask.query_async(&mut connection).await.unwrap_or_default();
-                    if about.get("flags").is_some_and(|flags| flags == "master") {
-                        break;
-                    }
-                }
-                assert!(began.elapsed() < PATIENCE, "the failover has no end");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
+        let is_over = |about: HashMap<String, String>| about.get("flags").is_some_and(|flags| flags == "master");
+        self.until_each(redis::cmd("SENTINEL").arg("MASTER").arg(MASTER), is_over, "the failover has no end").await;
     }
 
     /// Waits until both replicas have what the first server has.
@@ -127,19 +114,23 @@ impl Fleet {
 
     /// Waits until each sentinel knows the others and both replicas: before, none would decide anything.
     async fn until_watched(&self) {
+        let is_told = |about: String| about.contains("status=ok") && about.contains("slaves=2,sentinels=3");
+        self.until_each(redis::cmd("INFO").arg("sentinel"), is_told, "the sentinels do not find each other").await;
+    }
+
+    /// Waits until each sentinel answers this as it should.
+    async fn until_each<T: FromRedisValue>(&self, ask: &redis::Cmd, is_so: impl Fn(T) -> bool, otherwise: &str) {
         let began = Instant::now();
         for (_, port) in &self.sentinels {
             let client = redis::Client::open(("127.0.0.1", *port)).expect("this is an address");
             loop {
-                if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
-                    let mut ask = redis::cmd("INFO");
-                    let about: String = ask.arg("sentinel").query_async(&mut connection).await.unwrap_or_default();
-                    if about.contains("status=ok") && about.contains("slaves=2,sentinels=3") {
-                        break;
-                    }
+                if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                    && ask.query_async(&mut connection).await.is_ok_and(&is_so)
+                {
+                    break;
                 }
-                assert!(began.elapsed() < PATIENCE, "the sentinels do not find each other");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                assert!(began.elapsed() < PATIENCE, "{otherwise}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
     }
