@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     cluster::{Destination, Peers, Presence},
     counts::{COUNTS, Outcome},
-    model::{Backlog, Draft, EntryId, EventType, Outgoing, Queue, Reinserted, Sent, StoreError, may_have_more},
+    model::{Backlog, Draft, EntryId, EventType, Outgoing, Queue, Queued, Reinserted, Sent, StoreError, may_have_more},
     rules::Rules,
 };
 
@@ -57,24 +57,25 @@ pub trait Deliver: Send + Sync + 'static {
     /// Takes back what clients of the room that are gone were handed and nobody was sent, in its order.
     fn take_unsent(&self) -> Vec<Unsent>;
 
-    /// Notes that the queue has something that none of the plain clients of the room was handed: they ask for it
+    /// Notes that these are in the queue, and that none of the clients who are here was handed them: they ask for them
     /// ([`Deliver::asks_store`]) once they have taken all else.
-    fn owe(&self);
+    fn came_back(&self, events: &[Unsent]);
 
     /// Notes whether the queue that is owed to plain clients of the room is free, and on its way to nobody any more: then it comes before
     /// what they have missed since.
     fn owed_is_free(&self, is_free: bool);
 
     /// Whether some clients of the room have taken all that they were handed, while the store has more for them; then
-    /// the newest entry of the queue that every one of these was given.
+    /// the entry of the queue behind which it has what any of these was not given.
     fn asks_store(&self) -> Option<EntryId>;
 
-    /// Gives the clients that ask what they have not been given of this, for users of whom somebody acknowledges.
-    fn give_kept(&self, backlog: &Backlog);
+    /// Gives the clients that ask for nothing that is not `behind` this entry what they have not been given of what the store has there,
+    /// for users of whom somebody acknowledges.
+    fn give_kept(&self, backlog: &Backlog, behind: EntryId);
 
-    /// Gives one of the clients that ask this queue, up to the entry `newest`, behind which there may be `more`; `sent`
-    /// is to be called when its transport has taken it.
-    fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent);
+    /// Gives one of the clients that ask what it has not been given of this queue, which may have `more`; `sent` is to be called when its
+    /// transport has taken it.
+    fn give_queue(&self, entries: &[Queued], more: bool, sent: Sent);
 }
 
 /// Gives, for the name of a room, what delivers to its clients: the same for as long as somebody has hold of it.
@@ -376,10 +377,10 @@ impl NotificationsService {
     }
 
     async fn catch_up_with_store(&self, user: &Arc<User>) {
-        while let Some(given) = user.clients.asks_store() {
+        while user.clients.asks_store().is_some() {
             let outcome = {
                 let _lock = user.lock().await;
-                self.0.give(user, given).await
+                self.0.give(user).await
             };
             match outcome {
                 Ok(true) => return,
@@ -477,14 +478,15 @@ impl Inner {
         outcomes
     }
 
-    /// Hands over what the store holds to the clients that ask for it, who have all up to the entry `given`. False
-    /// where the queue is on its way to another device.
-    async fn give(&self, user: &Arc<User>, given: EntryId) -> Result<bool, StoreError> {
+    /// Hands over what the store holds to the clients that ask for it. False where the queue is on its way to another device.
+    async fn give(&self, user: &Arc<User>) -> Result<bool, StoreError> {
         self.reinsert(user).await?;
+        // They may ask for what has just come back, too.
+        let Some(behind) = user.clients.asks_store() else { return Ok(true) };
         if user.clients.acknowledged() {
-            let backlog = self.queue.backlog(&user.id, given, false).await?;
+            let backlog = self.queue.backlog(&user.id, behind, false).await?;
             user.has_queued(backlog.entries.last().map(|entry| entry.id));
-            user.clients.give_kept(&backlog);
+            user.clients.give_kept(&backlog, behind);
             return Ok(true);
         }
         let begun = self.drains.begin(user).await;
@@ -493,12 +495,8 @@ impl Inner {
             user.clients.owed_is_free(false);
         }
         let Some((entries, drain)) = begun? else { return Ok(false) };
-        let newest = entries.last().map(|entry| entry.id).unwrap_or_default();
-        user.has_queued([newest]);
-        let more = may_have_more(&entries);
-        let payloads: Vec<&str> =
-            entries.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
-        user.clients.give_queue(&payloads, newest, more, drain.when_sent());
+        user.has_queued(entries.last().map(|entry| entry.id));
+        user.clients.give_queue(&entries, may_have_more(&entries), drain.when_sent());
         user.clients.owed_is_free(false);
         Ok(true)
     }
@@ -531,7 +529,7 @@ impl Inner {
         COUNTS.reinserted.add(unsent.len() as u64);
         user.has_stored_unsent();
         // Whoever is here came later, or was handed it as well.
-        user.clients.owe();
+        user.clients.came_back(&unsent);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod device;
 mod early;
 pub(crate) mod flusher;
 mod follower;
+mod given;
 mod membership;
 pub(crate) mod namespace;
 mod outbox;

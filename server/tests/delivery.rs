@@ -392,7 +392,7 @@ impl Deliver for Nobody {
         Vec::new()
     }
 
-    fn owe(&self) {}
+    fn came_back(&self, _: &[Unsent]) {}
 
     fn owed_is_free(&self, _: bool) {}
 
@@ -400,9 +400,9 @@ impl Deliver for Nobody {
         None
     }
 
-    fn give_kept(&self, _: &Backlog) {}
+    fn give_kept(&self, _: &Backlog, _: EntryId) {}
 
-    fn give_queue(&self, _: &[&str], _: EntryId, _: bool, _: Sent) {}
+    fn give_queue(&self, _: &[Queued], _: bool, _: Sent) {}
 }
 
 /// Other nodes that cannot be reached, for this reason, by one who may be the only one to know the user.

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use notify_server::{
-    model::{Backlog, EntryId, Outgoing, Sent},
+    model::{Backlog, EntryId, Outgoing, Queued, Sent},
     notifications::{Deliver, Haste, Rooms, Unsent},
 };
 
@@ -191,8 +191,8 @@ impl Deliver for Faulty {
         }
     }
 
-    fn owe(&self) {
-        self.clients.owe();
+    fn came_back(&self, events: &[Unsent]) {
+        self.clients.came_back(events);
     }
 
     fn owed_is_free(&self, is_free: bool) {
@@ -203,11 +203,11 @@ impl Deliver for Faulty {
         self.clients.asks_store().filter(|_| self.fault != Fault::NeverCatchesUp)
     }
 
-    fn give_kept(&self, backlog: &Backlog) {
-        self.clients.give_kept(backlog);
+    fn give_kept(&self, backlog: &Backlog, behind: EntryId) {
+        self.clients.give_kept(backlog, behind);
     }
 
-    fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
-        self.clients.give_queue(payloads, newest, more, sent);
+    fn give_queue(&self, entries: &[Queued], more: bool, sent: Sent) {
+        self.clients.give_queue(entries, more, sent);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use axum::Router;
 use notify_server::{
-    model::{Backlog, EntryId, Outgoing, Sent},
+    model::{Backlog, EntryId, Outgoing, Queued, Sent},
     notifications::{Deliver, Haste, Rooms, Unsent},
 };
 use serde_json::value::RawValue;
@@ -71,7 +71,7 @@ impl Deliver for Room {
         Vec::new()
     }
 
-    fn owe(&self) {}
+    fn came_back(&self, _: &[Unsent]) {}
 
     fn owed_is_free(&self, _: bool) {}
 
@@ -79,7 +79,7 @@ impl Deliver for Room {
         None
     }
 
-    fn give_kept(&self, _: &Backlog) {}
+    fn give_kept(&self, _: &Backlog, _: EntryId) {}
 
-    fn give_queue(&self, _: &[&str], _: EntryId, _: bool, _: Sent) {}
+    fn give_queue(&self, _: &[Queued], _: bool, _: Sent) {}
 }

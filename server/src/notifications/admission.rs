@@ -88,12 +88,11 @@ impl Admission {
     }
 
     /// Up to which entry of the queue the client needs nothing more once it was handed this: what is not newer comes
-    /// with it, or had been delivered to somebody else before.
+    /// with it, or had been delivered to somebody else before; or the client is owed it.
     pub(crate) fn newest(&self) -> EntryId {
         let queued = self.ids.last().copied().unwrap_or_default();
-        match (&self.handing_over, &self.presence) {
-            (HandingOver::IsOwed, _) => EntryId::default(),
-            (_, Some(presence)) if !self.has_more => presence.newest.max(queued),
+        match &self.presence {
+            Some(presence) if !self.has_more => presence.newest.max(queued),
             _ => queued,
         }
     }

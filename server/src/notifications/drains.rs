@@ -97,10 +97,15 @@ impl Drains {
         Ok(Some((entries, drain)))
     }
 
-    /// What is to be called when a transport has taken an event of a user's that was stored.
+    /// What is to be called when a transport has taken an event of a user's that was stored. Where somebody acknowledges by then, it
+    /// stays.
     pub(crate) fn removes(&self, user: &Arc<User>, entry: EntryId) -> Sent {
         let (drains, user) = (self.clone(), user.clone());
-        Arc::new(move || drains.remove(&user, entry))
+        Arc::new(move || {
+            if !user.clients.acknowledged() {
+                drains.remove(&user, entry);
+            }
+        })
     }
 
     /// Removes an entry, and does not wait. Many at a time go in one step.
@@ -160,9 +165,9 @@ enum Stage {
 }
 
 impl Drain {
-    /// It was handed over: removes it.
+    /// It was handed over: removes it. Where somebody acknowledges by now, it was no delivery, and stays (ACK-16).
     pub(crate) async fn complete(mut self) {
-        if self.stage != Stage::UnderWay {
+        if self.stage != Stage::UnderWay || self.user.clients.acknowledged() {
             return;
         }
         remove(&*self.drains.0.queue, &self.user.id, &self.ids, Some(self.name)).await;

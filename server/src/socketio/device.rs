@@ -1,6 +1,6 @@
 //! One connected client of a user. Makes of what the service hands over what its connection is to send: as it is, or
-//! with a request to acknowledge it; and remembers the newest entry of the queue that the client was given, so that
-//! nothing is given twice. Knows nothing of transports and of the store.
+//! with a request to acknowledge it; and remembers what the client was given of the queue, so that nothing is given twice. Knows
+//! nothing of transports and of the store.
 
 use std::{
     sync::{
@@ -13,15 +13,16 @@ use std::{
 use super::{
     acks::{AckSetup, AckTracker},
     connection::{Connection, Offer},
+    given::Given,
     outbox::{Handed, Shared},
 };
 use crate::{
     cluster::Presence,
     frame,
     grants::Grant,
-    model::{Backlog, EntryId, Outgoing, Sent, may_have_more},
+    model::{Backlog, EntryId, Outgoing, Queued, Sent, may_have_more},
     mutex::Mutex,
-    notifications::{Admission, Haste, Loss, User},
+    notifications::{Admission, Haste, Loss, Unsent, User},
 };
 
 /// How many events may wait for the acknowledgement of one client.
@@ -43,8 +44,8 @@ pub(crate) struct Device {
     grant: Mutex<Grant>,
     /// Its presence, where there are other nodes.
     presence: Option<Arc<Presence>>,
-    /// The newest entry of the queue that it was given, or that is noted for it.
-    newest: Mutex<EntryId>,
+    /// What it was given of the queue, or what is noted for it.
+    given: Mutex<Given>,
 }
 
 impl Device {
@@ -57,9 +58,13 @@ impl Device {
         admission: &Admission,
     ) -> Arc<Self> {
         let acks = acks.map(|setup| AckTracker::start(admission.user().clone(), setup, &connection));
-        let (presence, newest) = (admission.presence(), Mutex::new(admission.newest()));
+        let given = match admission.is_owed() {
+            true => Given::is_owed_all(admission.newest()),
+            false => Given::up_to(admission.newest()),
+        };
+        let (presence, given) = (admission.presence(), Mutex::new(given));
         let (user, gone, grant) = (admission.user().clone(), AtomicBool::new(false), Mutex::new(grant));
-        Arc::new(Self { user, connection, membership, gone, acks, grant, presence, newest })
+        Arc::new(Self { user, connection, membership, gone, acks, grant, presence, given })
     }
 
     /// Hands over what was queued. `ask_store` is called when it has caught up and the store has something that it was not given.
@@ -82,14 +87,15 @@ impl Device {
                     self.connection.offer_queue(self.membership, frame, sent.map_or(Handed::Kept, Handed::Stored));
                 });
                 if owed {
-                    self.owe();
+                    self.connection.owe(self.membership);
                 }
             }
         }
     }
 
-    /// The queue is this client's where nobody else has it.
-    pub(crate) fn owe(&self) {
+    /// Notes events that are in the queue again, which the client was not handed: it asks for them.
+    pub(crate) fn came_back(&self, events: &[Unsent]) {
+        self.given.lock().came_back(events);
         self.connection.owe(self.membership);
     }
 
@@ -178,7 +184,7 @@ impl Device {
         if self.has_gone() {
             return false;
         }
-        if self.newest() >= entry {
+        if self.given.lock().has(entry) {
             return true;
         }
         let offered = match &self.acks {
@@ -226,13 +232,19 @@ impl Device {
             && self.connection.asks_store()
     }
 
+    /// Behind which entry the store has what the client was not given.
+    pub(crate) fn behind(&self) -> EntryId {
+        self.given.lock().behind()
+    }
+
     /// Hands over what the store has and it was not given, a portion at a time; only where [`Device::asks_store`].
     pub(crate) fn give(&self, backlog: &Backlog) {
-        let newest = self.newest();
-        let missed = backlog.entries.iter().filter(|entry| entry.id > newest);
+        let mut given = self.given.lock();
+        let missed: Vec<_> = backlog.entries.iter().filter(|entry| given.lacks(entry)).collect();
         let mut bytes = 0;
         let portion: Vec<_> = missed
-            .clone()
+            .iter()
+            .copied()
             .take(PORTION)
             .take_while(|entry| {
                 let first = bytes == 0;
@@ -240,13 +252,20 @@ impl Device {
                 first || bytes <= PORTION_BYTES
             })
             .collect();
-        let more = missed.count() > portion.len() || may_have_more(&backlog.entries);
+        let ids: Vec<_> = portion.iter().map(|entry| entry.id).collect();
+        ids.iter().for_each(|id| given.note(*id));
+        let is_rest = portion.len() == missed.len();
+        let last = if is_rest { backlog.entries.last().map(|entry| entry.id) } else { ids.last().copied() };
+        given.has_all_up_to(last.unwrap_or_default());
+        let more = !is_rest || may_have_more(&backlog.entries);
+        if !more {
+            given.has_all();
+        }
+        drop(given);
         let payloads = portion.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload));
-        if let Some(last) = portion.last() {
-            self.note(last.id);
+        if !portion.is_empty() {
             match &self.acks {
                 Some(acks) => {
-                    let ids = portion.iter().map(|entry| entry.id).collect();
                     // What is told twice before it is acknowledged is taken from the count once.
                     let counted = if acks.has_told() { 0 } else { backlog.dropped };
                     let loss = Loss { complete: backlog.dropped == 0, dropped: backlog.dropped, counted };
@@ -261,19 +280,22 @@ impl Device {
         self.connection.told_by_store(self.membership, more);
     }
 
-    /// Hands over a queue that nobody else is given, and that may have `more`; `sent` is called when the transport has taken it.
-    pub(crate) fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
-        self.note(newest);
-        self.connection.hand_missed(self.membership, payloads, Handed::Stored(sent), more);
-    }
-
-    /// The newest entry of the queue that it was given.
-    pub(crate) fn newest(&self) -> EntryId {
-        *self.newest.lock()
+    /// Hands over what the client lacks of a queue that nobody else is given, and that may have `more`; `sent` is called when the
+    /// transport has taken it.
+    pub(crate) fn give_queue(&self, entries: &[Queued], more: bool, sent: Sent) {
+        let mut given = self.given.lock();
+        let lacking: Vec<_> = entries.iter().filter(|entry| given.lacks(entry)).collect();
+        lacking.iter().for_each(|entry| given.note(entry.id));
+        if !more {
+            given.has_all();
+        }
+        drop(given);
+        let payloads: Vec<_> =
+            lacking.iter().map(|entry| &*entry.payload).filter(|payload| Outgoing::is_payload(payload)).collect();
+        self.connection.hand_missed(self.membership, &payloads, Handed::Stored(sent), more);
     }
 
     fn note(&self, entry: EntryId) {
-        let mut newest = self.newest.lock();
-        *newest = entry.max(*newest);
+        self.given.lock().note(entry);
     }
 }

@@ -21,7 +21,7 @@ use super::{
     roster::{Room, Roster},
 };
 use crate::{
-    model::{Backlog, EntryId, Outgoing, Sent},
+    model::{Backlog, EntryId, Outgoing, Queued, Sent},
     notifications::{Deliver, Haste, NotificationsService, Unsent, User},
 };
 
@@ -126,9 +126,8 @@ impl Deliver for Room {
         in_order(gone.flat_map(|device| device.take_unsent()).collect())
     }
 
-    fn owe(&self) {
-        let here = self.devices();
-        here.iter().filter(|device| !device.has_gone() && !device.acknowledges()).for_each(|device| device.owe());
+    fn came_back(&self, events: &[Unsent]) {
+        self.devices().iter().filter(|device| !device.has_gone()).for_each(|device| device.came_back(events));
     }
 
     fn owed_is_free(&self, is_free: bool) {
@@ -136,19 +135,22 @@ impl Deliver for Room {
     }
 
     fn asks_store(&self) -> Option<EntryId> {
-        self.devices().iter().filter(|device| device.asks_store()).map(|device| device.newest()).min()
+        self.devices().iter().filter(|device| device.asks_store()).map(|device| device.behind()).min()
     }
 
-    fn give_kept(&self, backlog: &Backlog) {
-        self.devices().iter().filter(|device| device.asks_store()).for_each(|device| device.give(backlog));
+    fn give_kept(&self, backlog: &Backlog, behind: EntryId) {
+        let here = self.devices();
+        // Somebody may have begun to ask meanwhile, and for more.
+        let asking = here.iter().filter(|device| device.asks_store() && device.behind() >= behind);
+        asking.for_each(|device| device.give(backlog));
     }
 
-    fn give_queue(&self, payloads: &[&str], newest: EntryId, more: bool, sent: Sent) {
+    fn give_queue(&self, entries: &[Queued], more: bool, sent: Sent) {
         let here = self.devices();
         let asking = here.iter().filter(|device| device.asks_store() && !device.acknowledges());
         // Who has had the beginning is given the rest.
         if let Some(device) = asking.max_by_key(|device| device.is_behind()) {
-            device.give_queue(payloads, newest, more, sent);
+            device.give_queue(entries, more, sent);
         }
     }
 }
