@@ -1,13 +1,11 @@
 //! A primary, two replicas and three sentinels of a test's own.
 
 use std::{
-    collections::HashMap,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use notify_server::store::redis::{Address, RedisConfig, Sentinels};
-use redis::FromRedisValue;
 
 use super::{
     PATIENCE, Scratch, free_port,
@@ -87,10 +85,22 @@ impl Fleet {
         began.elapsed()
     }
 
-    /// Waits until the sentinels have brought a failover to its end: the replicas that are left follow the new primary.
+    /// Waits until the replica that a failover has left follows the new primary. A sentinel that was out of touch with it for a moment
+    /// points it there only when it looks again, seconds later.
     pub(crate) async fn until_over(&self) {
-        let is_over = |about: HashMap<String, String>| about.get("flags").is_some_and(|flags| flags == "master");
-        self.until_each(redis::cmd("SENTINEL").arg("MASTER").arg(MASTER), is_over, "the failover has no end").await;
+        let began = Instant::now();
+        while !self.is_followed().await {
+            assert!(began.elapsed() < PATIENCE, "nobody follows the new primary");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn is_followed(&self) -> bool {
+        let primary = self.primary().await;
+        let Some(server) = self.servers.iter().find(|server| server.port() == primary) else { return false };
+        let mut connection = server.connection().await;
+        let about: Result<String, _> = redis::cmd("INFO").arg("replication").query_async(&mut connection).await;
+        about.is_ok_and(|about| about.contains("role:master") && about.contains("state=online"))
     }
 
     /// Waits until both replicas have what the first server has.
@@ -114,22 +124,18 @@ impl Fleet {
 
     /// Waits until each sentinel knows the others and both replicas: before, none would decide anything.
     async fn until_watched(&self) {
-        let is_told = |about: String| about.contains("status=ok") && about.contains("slaves=2,sentinels=3");
-        self.until_each(redis::cmd("INFO").arg("sentinel"), is_told, "the sentinels do not find each other").await;
-    }
-
-    /// Waits until each sentinel answers this as it should.
-    async fn until_each<T: FromRedisValue>(&self, ask: &redis::Cmd, is_so: impl Fn(T) -> bool, otherwise: &str) {
         let began = Instant::now();
         for (_, port) in &self.sentinels {
             let client = redis::Client::open(("127.0.0.1", *port)).expect("this is an address");
             loop {
                 if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-                    && ask.query_async(&mut connection).await.is_ok_and(&is_so)
+                    && let Ok(about) = redis::cmd("INFO").arg("sentinel").query_async::<String>(&mut connection).await
+                    && about.contains("status=ok")
+                    && about.contains("slaves=2,sentinels=3")
                 {
                     break;
                 }
-                assert!(began.elapsed() < PATIENCE, "{otherwise}");
+                assert!(began.elapsed() < PATIENCE, "the sentinels do not find each other");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
