@@ -98,6 +98,17 @@ pub(super) const CASES: &[Case] = &[
         closed_for_what_it_says
     ),
     over!(Polling, "SLOW-08/closed-polling", "so it is where a polling device is", closed_for_what_it_says),
+    over!(
+        WebSocket,
+        "SLOW-08/kept-meanwhile",
+        "what a device had live beside one that acknowledges does not come again with it",
+        kept_meanwhile
+    )
+    .needs(ACK)
+    .also(&["ACK-16"]),
+    over!(Polling, "SLOW-08/kept-meanwhile-polling", "nor does it to a polling device", kept_meanwhile)
+        .needs(ACK_AND_POLLING)
+        .also(&["ACK-16"]),
     case!("SLOW-08/behind", "one that comes back to a device comes before what waits for that", behind_what_waits)
         .needs(&[Need::Setting("queue_max_events")])
         .also(&["ORDER-01"]),
@@ -381,6 +392,39 @@ async fn one_device(t: &Bench, elsewhere: &Bench, transport: Transport, going: G
     let old: Vec<_> = numbers(&queued).into_iter().filter(|n| *n <= CAP as u64).collect();
     expect::equal("the queue", &json!((1..=CAP).collect::<Vec<_>>()), &json!(old))?;
     nothing_queued(t, &alice, CAP + 2).await
+}
+
+/// The queue is on its way to one device. Another has live what is kept for a third, which goes without acknowledging it; then the first
+/// goes, too.
+async fn kept_meanwhile(t: Bench, transport: Transport) -> Outcome {
+    // With the one that is kept it is the cap.
+    const QUEUE: usize = CAP - 1;
+    let alice = user_with_queue(&t, QUEUE, LARGE_TEXT).await?;
+    let (_slow, line) = attempt(&t, &alice, Transport::WebSocket, false, BRISK / 4).await?;
+    under_way(&line).await?;
+    let mut other = t.connect_raw(&alice, transport).await?;
+    let mut acknowledging = acks::join(&t, &alice).await?;
+    t.emit_numbered(&alice, QUEUE + 1, QUEUE + 1).await?;
+    // It may have been given the queue as well, since somebody acknowledges.
+    let mut came: Vec<_> = up_to(&mut other, QUEUE as u64 + 1, HELD_UP).await?.iter().map(|it| it.n).collect();
+    let mut next = acknowledging.next(HELD_UP).await;
+    // That it is given the queue, which is on its way elsewhere, is allowed.
+    if matches!(&next, Some(Arrival::Event { name, .. }) if name == "queued.events") {
+        next = acknowledging.next(HELD_UP).await;
+    }
+    let is_live = matches!(&next, Some(Arrival::Event { name, ack: Some(_), .. }) if name == "record.accessed");
+    expect::that(is_live, "a live event that asks for an acknowledgement", format!("{next:?}"))?;
+    acknowledging.disconnect().await;
+    line.cut();
+    while came.len() <= QUEUE {
+        match other.next(HELD_UP).await {
+            Some(Arrival::Event { args, .. }) => came.extend(live_or_queued(&args)),
+            _ if may_be_over(&t, &line, QUEUE * LARGE_TEXT).await? => return Ok(()),
+            _ => break,
+        }
+    }
+    came.sort_unstable();
+    expect::equal("what one device was given", &json!((1..=QUEUE + 1).collect::<Vec<_>>()), &json!(came))
 }
 
 /// A device takes nothing while events wait for it, and so does another that has the queue and is closed.

@@ -15,7 +15,8 @@ use crate::{
 pub(crate) struct Given {
     /// It has all that are not newer than this one, but for what it lacks.
     newest: EntryId,
-    lack: Option<Lack>,
+    /// Hardly any client lacks something for long.
+    lack: Option<Box<Lack>>,
 }
 
 /// What the store may have for a client among what is not newer.
@@ -38,13 +39,13 @@ impl Given {
     /// None of what is queued just now.
     pub(crate) fn is_owed_all(newest: EntryId) -> Self {
         let lack = Lack { behind: EntryId::default(), all_but: Some(HashSet::new()), returned: HashSet::new() };
-        Self { newest, lack: Some(lack) }
+        Self { newest, lack: Some(Box::new(lack)) }
     }
 
     /// Notes an entry that the client is given.
     pub(crate) fn note(&mut self, entry: EntryId) {
         self.newest = entry.max(self.newest);
-        if let Some(Lack { all_but: Some(all_but), .. }) = &mut self.lack {
+        if let Some(all_but) = self.lack.as_mut().and_then(|lack| lack.all_but.as_mut()) {
             all_but.insert(entry);
         }
     }
@@ -52,8 +53,10 @@ impl Given {
     /// Notes events that are in the queue again, which the client was not handed.
     pub(crate) fn came_back(&mut self, events: &[Unsent]) {
         let Some(oldest) = events.iter().map(|event| event.after).min() else { return };
-        let lack = self.lack.get_or_insert_with(|| Lack { behind: oldest, all_but: None, returned: HashSet::new() });
-        lack.behind = lack.behind.min(oldest);
+        let behind = oldest.min(self.newest);
+        let none_yet = || Box::new(Lack { behind, all_but: None, returned: HashSet::new() });
+        let lack = self.lack.get_or_insert_with(none_yet);
+        lack.behind = lack.behind.min(behind);
         lack.returned.extend(events.iter().map(|event| event.event.event_id));
     }
 
@@ -76,7 +79,7 @@ impl Given {
             !lack.returned.is_empty()
                 && Outgoing::read(&entry.payload).is_some_and(|event| lack.returned.contains(&event.event_id))
         };
-        !self.has(entry.id) || self.lack.as_ref().is_some_and(came_back)
+        !self.has(entry.id) || self.lack.as_deref().is_some_and(came_back)
     }
 
     /// Notes that the client was given all that it lacked up to an entry.
