@@ -42,7 +42,12 @@ const bad = (detail) => {
 
 /** A Fastify server with every route. `notifications` and `store` are used once requests come in. */
 export function buildHttp(config, store, notifications) {
-  const app = Fastify({ bodyLimit: EVENT_BYTES, routerOptions: { maxParamLength: 4_096 } });
+  const app = Fastify({
+    bodyLimit: EVENT_BYTES,
+    routerOptions: { maxParamLength: 4_096 },
+    // What is wrong before there is a route, and comes by no hook.
+    frameworkErrors: (error, request, reply) => problem(reply.headers(corsHeaders(config.origins, request.headers) ?? {}), asProblem(error)),
+  });
   app.removeAllContentTypeParsers();
   app.decorateRequest('rawBody', '');
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {

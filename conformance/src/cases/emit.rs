@@ -366,6 +366,9 @@ async fn problems(t: Bench) -> Outcome {
     unknown["eventType"] = json!("no.such");
     problem(&t.control("POST", "/events", &unknown).await?, 400, Some("eventType"))?;
     problem(&t.control("DELETE", &format!("/sessions/{}", t.session_id()), &Value::Null).await?, 404, None)?;
+    // Where `%zz` does not stand for itself, the path is wrong; frameworks find that out before any handler.
+    let odd = t.control("DELETE", "/sessions/%zz", &Value::Null).await?;
+    problem(&odd, if odd.status == 400 { 400 } else { 404 }, None)?;
     received_nothing(&t, &alice).await
 }
 

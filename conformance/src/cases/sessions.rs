@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, interval, sleep};
 
-use super::kit::{QUIET, numbers::receives};
+use super::kit::{QUIET, numbers::receives, polling_path};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -28,6 +28,9 @@ pub(super) const CASES: &[Case] = &[
     case!("AUTH-40/cookie", "a token in a cookie is not a token", in_cookie),
     case!("AUTH-40/headers", "nor is one in another header or as a subprotocol", in_headers),
     case!("AUTH-40/payload", "nor is one in another member of the CONNECT payload", in_payload),
+    case!("AUTH-40/later-request", "nor is one in a later request than the handshake", in_later_request)
+        .needs(&[Need::Capability("polling")])
+        .also(&["AUTH-02"]),
     case!(
         "EMIT-05/replaced",
         "a session that is replaced is its new user's, and no longer the old one's",
@@ -192,6 +195,34 @@ async fn in_headers(t: Bench) -> Outcome {
         // A client may take it amiss that none of its subprotocols was chosen.
         Err(_) => Ok(()),
     }
+}
+
+/// Of a polling client, whose requests are many: the first one's header counts, with the others as without them.
+async fn in_later_request(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let bearer = format!("Bearer {}", t.token(&alice).await?);
+    let header = [("authorization", bearer.as_str())];
+    for (first, later, is_right) in [(&header[..], &[][..], true), (&[], &header, false)] {
+        let opened = t.http("GET", "/socket.io/?EIO=4&transport=polling", first, None::<String>).await?;
+        let handshake: Value = serde_json::from_str(opened.body.get(1..).unwrap_or_default()).unwrap_or_default();
+        let path = polling_path(handshake["sid"].as_str().unwrap_or_default());
+        let said = t.http("POST", &path, later, Some("40/notifications,".to_owned())).await?;
+        said.expect_status(200)?;
+        let answer = loop {
+            let polled = t.http("GET", &path, later, None::<String>).await?;
+            polled.expect_status(200)?;
+            // A ping may come before it.
+            if polled.body != "2" {
+                break polled.body;
+            }
+        };
+        let (begins, told) = match is_right {
+            true => ("40/notifications,", "the CONNECT accepted by the header of the handshake alone"),
+            false => ("44/notifications,", "the CONNECT refused, though a later request has a token"),
+        };
+        expect::that(answer.contains(begins), told, &*answer)?;
+    }
+    Ok(())
 }
 
 /// Where other servers look for it, and where a reader of JSON might put it as if it stood in the right place.
