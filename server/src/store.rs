@@ -17,6 +17,13 @@ pub struct Limits {
     pub ttl: Duration,
 }
 
+impl Limits {
+    /// How often what is too old is looked for: often enough that nothing of it stays for a minute (QUEUE-31).
+    pub(crate) fn sweep_every(&self) -> Duration {
+        (self.ttl / 4).min(Duration::from_secs(20))
+    }
+}
+
 /// One store, by its faces.
 #[derive(Clone)]
 pub struct Stores {

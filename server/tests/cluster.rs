@@ -9,6 +9,10 @@ use std::{
 };
 
 use axum::http::Method;
+use notify_server::{
+    model::Queue,
+    store::{Limits, redis::RedisStore},
+};
 use serde_json::{Value, json};
 use support::{
     PATIENCE,
@@ -584,4 +588,29 @@ async fn a_user_who_may_do_nothing_dangerous_is_enough() {
     assert_eq!(on_b.live().await, 1);
     assert_eq!(a.emit("bob", 1).await.delivery, QUEUED);
     assert_eq!(Client::connect(&b, "bob").await.queued().await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_goes_though_nothing_else_is_done_for_its_user() {
+    let redis = LocalRedis::start().unwrap();
+    redis.connection().await;
+    let ttl = Duration::from_secs(4);
+    let store = RedisStore::new(&redis.config(), Limits { max_events: 50, ttl });
+    let length = async || redis.ask::<u64>(&["XLEN", "notify:{u:alice}:queue"]).await;
+    store.append("alice", &["\"old\""]).await.unwrap();
+    tokio::time::sleep(ttl * 3 / 4).await;
+    store.append("alice", &["\"young\""]).await.unwrap();
+    assert_eq!(length().await, 2);
+    let began = Instant::now();
+    while length().await == 2 {
+        assert!(began.elapsed() < ttl, "it stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let left: Vec<_> = store.read("alice").await.unwrap().into_iter().map(|entry| entry.payload).collect();
+    assert_eq!(left, ["\"young\""]);
+    // Whoever has nothing queued any more is noted no longer, either.
+    while redis.ask::<u64>(&["ZCARD", "notify:ages"]).await > 0 {
+        assert!(began.elapsed() < PATIENCE, "the user stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -17,6 +17,7 @@ use support::{
 
 /// Within this time everything works again, the failover's own time not counted.
 const WELL_AGAIN: Duration = Duration::from_secs(5);
+
 async fn two_nodes(config: &RedisConfig) -> (Node, Node) {
     tokio::join!(Node::start(config), Node::start(config))
 }
@@ -27,31 +28,34 @@ async fn until_well(a: &Node, b: &Node, within: Duration) {
     let began = Instant::now();
     let (mut device, mut well) = (None, 0);
     while well < STEADY {
-        assert!(well > 0 || began.elapsed() < within, "not well after {:?}", began.elapsed());
-        well = if reaches(a, b, &mut device).await { well + 1 } else { 0 };
+        let now = reaches(a, b, &mut device).await;
+        assert!(now.is_ok() || well > 0 || began.elapsed() < within, "not well after {:?}: {now:?}", began.elapsed());
+        well = if now.is_ok() { well + 1 } else { 0 };
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Whether all is as it should be at this moment. A device that was not reached is given up: it is owed what was queued.
-async fn reaches(a: &Node, b: &Node, device: &mut Option<Client>) -> bool {
+/// Whether all is as it should be at this moment, or what is not. A device that was not reached is given up: it is owed what was queued.
+async fn reaches(a: &Node, b: &Node, device: &mut Option<Client>) -> Result<(), String> {
     let there = device.take();
-    if !(a.is_ready().await && b.is_ready().await) {
-        return false;
+    let ready = (a.is_ready().await, b.is_ready().await);
+    if ready != (true, true) {
+        return Err(format!("ready: {ready:?}"));
     }
     let there = match there {
         Some(there) => Some(there),
         // That a node is ready was true a moment ago: the store need not answer now.
         None => Client::try_connect(b, "well").await,
     };
-    let Some(mut there) = there else { return false };
-    if !matches!(a.service.emit(numbered("well", 1)).await, Ok(receipt) if receipt.delivery == LIVE) {
-        return false;
+    let mut there = there.ok_or("nobody is let in")?;
+    match a.service.emit(numbered("well", 1)).await {
+        Ok(receipt) if receipt.delivery == LIVE => {}
+        otherwise => return Err(format!("{otherwise:?}")),
     }
     // A device that has just come may be given what was queued before.
     while there.event().await.0 == "queued.events" {}
     *device = Some(there);
-    true
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

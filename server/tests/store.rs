@@ -305,7 +305,7 @@ async fn what_the_cap_has_cost_is_counted_until_it_was_told(open: Open<'_>) {
 }
 
 async fn what_became_too_old_is_counted(open: Open<'_>) {
-    let ttl = Duration::from_millis(1_600);
+    let ttl = Duration::from_secs(3);
     let store = open(limits(50, ttl));
     append(&*store, "alice", 0..2).await;
     append(&*store, "bob", 0..2).await;

@@ -48,6 +48,9 @@ const FORMER_ANSWERS: TableDefinition<&str, (i64, &str)> = TableDefinition::new(
 /// How long it holds what was found out for `/readyz`: that takes a commit.
 const ANSWER_LASTS: Duration = Duration::from_secs(1);
 
+/// How long sessions and answers may stay that nobody asks for any more.
+const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(60 * 60);
+
 /// How long it is remembered that events were lost.
 const REMEMBERED_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 
@@ -69,7 +72,7 @@ impl EmbeddedStore {
     /// Where the directory cannot be written to, or another process has the store open.
     pub fn open(directory: &Path, limits: Limits) -> Result<Self, StoreError> {
         let database = Arc::new(open(directory)?);
-        let writer = Writer::start(database.clone(), Box::new(move |transaction| sweep(transaction, limits.ttl)));
+        let writer = Writer::start(database.clone(), Box::new(move |transaction| sweep(transaction, limits)));
         Ok(Self { database, limits, writer, last: Arc::default(), answered: tokio::sync::Mutex::default() })
     }
 
@@ -140,14 +143,18 @@ fn accepted_at(name: EntryId) -> u64 {
     name.0.max(name.1)
 }
 
-/// Throws away what is too old for anybody to ask for it.
-fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<(), redb::Error> {
-    let (oldest, now) = (oldest_us(ttl), now_ms());
+/// Throws away what is too old for anybody to ask for it; when there may be more of it (QUEUE-31).
+fn sweep(transaction: &WriteTransaction, limits: Limits) -> Result<Duration, redb::Error> {
+    let (oldest, now) = (oldest_us(limits.ttl), now_ms());
     let mut lost: HashMap<String, u64> = HashMap::new();
+    let mut next = now_us();
     transaction.open_table(QUEUES)?.retain(|(user_id, at, again), _| {
-        let is_old = accepted_at(EntryId(at, again)) < oldest;
+        let accepted = accepted_at(EntryId(at, again));
+        let is_old = accepted < oldest;
         if is_old {
             *lost.entry(user_id.to_owned()).or_default() += 1;
+        } else {
+            next = next.min(accepted);
         }
         !is_old
     })?;
@@ -157,7 +164,7 @@ fn sweep(transaction: &WriteTransaction, ttl: Duration) -> Result<(), redb::Erro
     transaction.open_table(LEDGERS)?.retain(|_, (_, at)| at > now.saturating_sub(REMEMBERED_MS))?;
     transaction.open_table(SESSIONS)?.retain(|_, (_, end)| end > now)?;
     transaction.open_table(ONCE)?.retain(|_, (end, ..)| end > now)?;
-    Ok(())
+    Ok(Duration::from_micros(next.saturating_sub(oldest)).clamp(limits.sweep_every(), SWEEP_AT_LEAST_EVERY))
 }
 
 fn now_us() -> u64 {
@@ -485,6 +492,26 @@ mod tests {
             let queued: Vec<_> = store.read("alice").await.unwrap().into_iter().map(|entry| entry.payload).collect();
             assert_eq!(queued, ["one", "two", "three"]);
         }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_too_old_goes_though_nothing_else_is_done() {
+        let directory = std::env::temp_dir().join(Uuid::new_v4().to_string());
+        let ttl = Duration::from_secs(3);
+        let store = EmbeddedStore::open(&directory, Limits { max_events: 50, ttl }).unwrap();
+        let left = async || store.look(|transaction| names(&transaction.open_table(QUEUES)?, "alice")).await.unwrap();
+        let first = store.append("alice", &["one"]).await.unwrap();
+        tokio::time::sleep(ttl * 3 / 4).await;
+        let second = store.append("alice", &["two"]).await.unwrap();
+        assert_eq!(left().await, [first, second.clone()].concat());
+        let began = Instant::now();
+        while left().await.len() > 1 {
+            assert!(began.elapsed() < ttl, "it stays");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(left().await, second);
+        drop(store);
         std::fs::remove_dir_all(directory).unwrap();
     }
 }

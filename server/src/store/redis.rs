@@ -53,6 +53,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// that it could be had again, only by a command that fails: this keeps that failure from being somebody's event.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How many queues are looked through at a time.
+const SWEPT_AT_ONCE: usize = 10_000;
+
 /// For how long what was found by the heartbeat holds: a heartbeat and its patience, and a little more.
 const FOUND_LASTS: Duration = Duration::from_secs(3);
 
@@ -182,7 +185,8 @@ impl RedisStore {
         let (clock, eviction) = (Clock::default(), Eviction::default());
         let scripts = Arc::new(Scripts::new(partitions.clone(), limits, clock.clone()));
         let (found, answered) = watch::channel(None);
-        tasks.push(tokio::spawn(keep_trying(lines.clone(), scripts.clone(), clock, eviction.clone(), found)));
+        tasks.push(tokio::spawn(keep_trying(lines.clone(), scripts.clone(), clock.clone(), eviction.clone(), found)));
+        tasks.push(tokio::spawn(keep_sweeping(lines.clone(), partitions.clone(), scripts.clone(), clock, limits)));
         Self { lines, partitions, scripts, eviction, answered, tasks }
     }
 
@@ -250,6 +254,31 @@ async fn keep_trying(
         found.send_replace(reachable.then(Instant::now));
         tokio::time::sleep(HEARTBEAT).await;
     }
+}
+
+/// Has what is too old thrown away, of users for whom nothing else is done (QUEUE-31). Each node does, for nobody else may be there.
+async fn keep_sweeping(lines: Lines, partitions: Partitions, scripts: Arc<Scripts>, clock: Clock, limits: Limits) {
+    let ttl_ms = u64::try_from(limits.ttl.as_millis()).unwrap_or(u64::MAX);
+    loop {
+        tokio::time::sleep(limits.sweep_every()).await;
+        let oldest = clock.in_ms(Duration::ZERO).saturating_sub(ttl_ms);
+        for partition in partitions.iter() {
+            let way = lines.way(partition.slot());
+            if let Err(error) = sweep(&way, partition, &scripts, oldest).await {
+                tracing::debug!(%error, "what is too old could not be thrown away yet");
+            }
+        }
+    }
+}
+
+async fn sweep(way: &Way, partition: &Partition, scripts: &Scripts, oldest: u64) -> Result<(), StoreError> {
+    let mut due = redis::cmd("ZRANGE");
+    due.arg(partition.ages()).arg("-inf").arg(oldest).arg("BYSCORE").arg("LIMIT").arg(0).arg(SWEPT_AT_ONCE);
+    let users: Vec<String> = way.ask(&due).await?;
+    for user_id in users {
+        way.ask::<()>(&scripts.sweep(&user_id)).await?;
+    }
+    Ok(())
 }
 
 /// What a server has said: the time, and its bound of memory with its policy.

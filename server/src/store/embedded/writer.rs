@@ -3,25 +3,25 @@
 //! It commits whatever has gathered while the last commit was being written, so that many emitters share one `fsync`; each
 //! is answered when its own change is on disk (QUEUE-17).
 
-use std::{
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use redb::{Database, WriteTransaction};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Builder,
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 
 use crate::{counts::COUNTS, model::StoreError};
 
 /// How many changes may wait, and how many share a commit.
 const BACKLOG: usize = 1_024;
 
-/// How often what nobody will ask for again is thrown away.
-const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How long after a sweep that could not be written the next one is due.
+const RETRY: Duration = Duration::from_secs(10);
 
-/// Throws away what nobody will ask for again.
-pub(super) type Sweep = Box<dyn Fn(&WriteTransaction) -> Result<(), redb::Error> + Send>;
+/// Throws away what nobody will ask for again; when there may be more of it.
+pub(super) type Sweep = Box<dyn Fn(&WriteTransaction) -> Result<Duration, redb::Error> + Send>;
 
 /// A change to the database. What it returns tells whoever has asked for it, once it is on disk.
 type Change = Box<dyn FnOnce(&WriteTransaction) -> Result<Tell, redb::Error> + Send>;
@@ -34,7 +34,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `sweep` is applied now and then, along with other changes.
+    /// Starts the thread. `sweep` is applied at first and whenever it is due, along with other changes where there are any.
     pub(super) fn start(database: Arc<Database>, sweep: Sweep) -> Self {
         let (changes, waiting) = mpsc::channel(BACKLOG);
         let thread = std::thread::spawn(move || write(&database, waiting, sweep));
@@ -72,20 +72,28 @@ impl Drop for Writer {
 
 /// The thread that writes, until nobody can send it anything any more.
 fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, sweep: Sweep) {
-    let mut swept: Option<Instant> = None;
-    while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
+    let clock = Builder::new_current_thread().enable_time().build().expect("a timer needs nothing of the system");
+    let mut due = Instant::now();
+    loop {
+        let first = match clock.block_on(async { timeout_at(due, waiting.recv()).await }) {
+            Ok(None) => return,
+            Ok(first) => first,
+            Err(_) => None,
+        };
+        let mut group: Vec<_> = first.into_iter().collect();
         while group.len() < BACKLOG
             && let Ok(next) = waiting.try_recv()
         {
             group.push(next);
         }
-        let sweeping = swept.is_none_or(|when| when.elapsed() >= SWEEP_EVERY);
-        match commit(database, group, sweeping.then_some(&sweep)) {
-            Ok(tells) => {
-                if sweeping {
-                    swept = Some(Instant::now());
-                }
+        let now = Instant::now();
+        let sweep = (now >= due).then_some(&sweep);
+        if sweep.is_some() {
+            due = now + RETRY;
+        }
+        match commit(database, group, sweep) {
+            Ok((tells, next)) => {
+                due = next.map_or(due, |next| now + next);
                 tells.into_iter().for_each(|tell| tell());
             }
             Err(error) => tracing::error!(%error, "the database could not be written"),
@@ -93,13 +101,14 @@ fn write(database: &Database, mut waiting: mpsc::Receiver<Change>, sweep: Sweep)
     }
 }
 
+/// What to tell once it is on disk, and when the next sweep is due where there was one.
+type Committed = (Vec<Tell>, Option<Duration>);
+
 /// All or nothing: one failure fails the commit that they share.
-fn commit(database: &Database, group: Vec<Change>, sweep: Option<&Sweep>) -> Result<Vec<Tell>, redb::Error> {
+fn commit(database: &Database, group: Vec<Change>, sweep: Option<&Sweep>) -> Result<Committed, redb::Error> {
     let transaction = database.begin_write()?;
     let tells = group.into_iter().map(|change| change(&transaction)).collect::<Result<_, _>>()?;
-    if let Some(sweep) = sweep {
-        sweep(&transaction)?;
-    }
+    let next = sweep.map(|sweep| sweep(&transaction)).transpose()?;
     transaction.commit()?;
-    Ok(tells)
+    Ok((tells, next))
 }

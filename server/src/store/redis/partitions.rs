@@ -102,6 +102,14 @@ impl Partition {
         }
     }
 
+    /// The key that tells how old the oldest entry of each queue is.
+    pub(super) fn ages(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("notify:{tag}:ages"),
+            None => "notify:ages".into(),
+        }
+    }
+
     /// What the channels of nodes begin with.
     pub(super) fn channel_of_one(&self) -> String {
         self.channel("to:")
@@ -170,7 +178,7 @@ mod tests {
         let all = Partitions::of_cluster();
         for user in ["alice", "{", "a{b}c", "}{"] {
             let it = all.of(user);
-            let keys = [it.key(user, "queue"), it.session(user), it.once(user), it.leases(), it.epoch()];
+            let keys = [it.key(user, "queue"), it.session(user), it.once(user), it.leases(), it.epoch(), it.ages()];
             let channels = [it.channel_of_one(), it.channel_of_all()];
             let keys = [keys.as_slice(), &channels].concat();
             assert!(keys.iter().all(|key| slot(key) == it.slot()), "{keys:?}");

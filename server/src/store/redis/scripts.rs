@@ -63,6 +63,7 @@ pub(super) struct Scripts {
     leave: Script,
     lease: Script,
     once: Script,
+    sweep: Script,
     partitions: Partitions,
     limits: Limits,
     clock: Clock,
@@ -91,6 +92,7 @@ impl Scripts {
             leave: script(include_str!("lua/leave.lua")),
             lease: alone(&[&settings, include_str!("lua/lease.lua")]),
             once: alone(&[LATENESS, include_str!("lua/once.lua")]),
+            sweep: script(include_str!("lua/sweep.lua")),
             partitions,
             limits,
             clock,
@@ -120,6 +122,7 @@ impl Scripts {
             &self.leave,
             &self.lease,
             &self.once,
+            &self.sweep,
         ];
         let mut exists = redis::cmd("SCRIPT");
         exists.arg("EXISTS").arg(all.map(Script::get_hash).as_slice());
@@ -139,23 +142,27 @@ impl Scripts {
     }
 
     pub(super) fn keep(&self, user_id: &str) -> ScriptInvocation<'_> {
-        let mut call = self.call(&self.append, user_id, self.bound());
-        call.arg(self.bound()).arg("").arg("").arg("").arg(self.deadline());
-        call
+        self.appending(user_id, self.bound(), "", "", "")
     }
 
     /// The same as [`Scripts::append`] for events that this node hands to every node where the user is, at the channel that begins
     /// so. Nothing where the node is taken for dead: the user may be on it.
     pub(super) fn route(&self, user_id: &str, channel: &str, node: &str, body: &str) -> ScriptInvocation<'_> {
-        let mut call = self.call(&self.append, user_id, self.limits.max_events);
-        call.arg(self.bound()).arg(channel).arg(node).arg(body).arg(self.deadline());
+        self.appending(user_id, self.limits.max_events, channel, node, body)
+    }
+
+    fn appending(&self, user_id: &str, cap: usize, channel: &str, node: &str, body: &str) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.append, user_id, cap);
+        call.key(self.partitions.of(user_id).ages());
+        call.arg(self.bound()).arg(channel).arg(node).arg(body).arg(self.deadline()).arg(user_id);
         call
     }
 
     /// Takes the entry that each event came after, and its payload.
     pub(super) fn reinsert(&self, user_id: &str) -> ScriptInvocation<'_> {
         let mut call = self.call(&self.reinsert, user_id, self.bound());
-        call.key(self.partitions.of(user_id).key(user_id, "anew")).arg(self.deadline());
+        let partition = self.partitions.of(user_id);
+        call.key(partition.key(user_id, "anew")).key(partition.ages()).arg(self.deadline()).arg(user_id);
         call
     }
 
@@ -207,6 +214,12 @@ impl Scripts {
         let mut call = self.once.prepare_invoke();
         call.key(self.partitions.of(key).once(key)).arg(step).arg(by.to_string()).arg(body);
         call.arg(lasts.as_millis().to_string());
+        call
+    }
+
+    pub(super) fn sweep(&self, user_id: &str) -> ScriptInvocation<'_> {
+        let mut call = self.call(&self.sweep, user_id, 0);
+        call.key(self.partitions.of(user_id).ages()).arg(user_id);
         call
     }
 

@@ -81,6 +81,15 @@ local function from(first)
   return entries
 end
 
+-- Notes when the oldest entry was made, so that it is thrown away when it is too old (`sweep`); nothing where Redis has no memory left for
+-- that, or its user may not.
+local function note_oldest(ages, user)
+  local first = redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)[1]
+  if not first then return redis.pcall('ZREM', ages, user) end
+  redis.pcall('ZADD', ages, string.match(first[1], '%d+'), user)
+  redis.pcall('PEXPIRE', ages, string.format('%.0f', 2 * ttl + 3.6e6))
+end
+
 -- An empty stream of somebody who is nowhere is of use for as long only as something that was taken may be looked for.
 local function discard()
   local lately = redis.call('PTTL', taken)

@@ -2,7 +2,7 @@
 -- same entry the lower number comes first. A stream grows at its end only, so one with entries that are newer is written anew,
 -- with their names: somebody may be about to acknowledge them. The very same is there already where the answer was lost.
 
-local EVENTS, anew = FIRST + 1, KEYS[5]
+local EVENTS, anew, ages, user = FIRST + 2, KEYS[5], KEYS[6], ARGV[FIRST + 1]
 if is_late(tonumber(ARGV[FIRST])) then return LATE end
 
 local function parts(id)
@@ -89,4 +89,5 @@ end
 redis.call('XTRIM', queue, 'MINID', oldest())
 if #all > cap then redis.call('XTRIM', queue, 'MAXLEN', cap) end
 redis.call('PEXPIRE', queue, ttl)
+note_oldest(ages, user)
 note(math.min(#all, cap), dropped + left - #held + math.max(0, #all - cap), acks)
