@@ -45,7 +45,10 @@ async fn reaches(a: &Node, b: &Node, device: &mut Option<Client>) -> Result<(), 
     let there = match there {
         Some(there) => Some(there),
         // That a node is ready was true a moment ago: the store need not answer now.
-        None => Client::try_connect(b, "well").await,
+        None => {
+            b.try_token("well").await.map_err(|error| format!("no session: {error}"))?;
+            Client::try_connect(b, "well").await
+        }
     };
     let mut there = there.ok_or("nobody is let in")?;
     match a.service.emit(numbered("well", 1)).await {

@@ -15,6 +15,10 @@ use super::{
 /// What the sentinels call the primary.
 const MASTER: &str = "notify";
 
+/// How long a server says nothing that is down. On a busy machine one that is well may say nothing for a second, and there would be
+/// another failover.
+const DOWN_AFTER_MS: u64 = 3_000;
+
 /// Everything ends when it is dropped.
 pub(crate) struct Fleet {
     /// The first is the primary, to begin with.
@@ -34,7 +38,7 @@ impl Fleet {
             let file = scratch.path().join(format!("sentinel-{n}.conf"));
             let settings = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor {MASTER} 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000\n\
+                 sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}\nsentinel failover-timeout {MASTER} 5000\n\
                  sentinel parallel-syncs {MASTER} 2\n",
                 primary.port()
             );
