@@ -8,6 +8,8 @@ import { Redis } from 'ioredis';
 /** How long Redis may take to answer before it counts as away. */
 const TIMEOUT_MS = 2_000;
 const ANSWERS_MS = 86_400_000;
+/** What is too old may stay for a minute (QUEUE-31). */
+const SWEEP_MS = 30_000;
 
 // KEYS: the queue, what is owed. ARGV: oldest time to keep, cap, TTL, then the time and the text of each event.
 const APPEND = `
@@ -40,6 +42,15 @@ export class Store {
     });
     // Each request that fails for it says so itself.
     this.redis.on('error', () => {});
+    // Where Redis is away there is a next time.
+    setInterval(() => this.#sweep().catch(() => {}), SWEEP_MS).unref();
+  }
+
+  /** Takes out what is too old of queues that have something younger. */
+  async #sweep() {
+    for await (const keys of this.redis.scanStream({ match: 'peer:queue:*', count: 1_000 })) {
+      for (const key of keys) await this.redis.zremrangebyscore(key.slice('peer:'.length), '-inf', Date.now() - this.queue.ttlMs);
+    }
   }
 
   /** Settles once Redis answers. */
