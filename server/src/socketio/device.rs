@@ -150,11 +150,6 @@ impl Device {
         self.acks.is_some()
     }
 
-    /// Whether there is anything that its transport has not taken.
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.connection.has_unsent(self.membership)
-    }
-
     /// Takes what its transport has not taken.
     pub(crate) fn take_unsent(&self) -> Vec<Arc<Shared>> {
         self.connection.take_unsent(self.membership)

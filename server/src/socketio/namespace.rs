@@ -303,10 +303,9 @@ impl Drop for Here {
         let Ok(runtime) = Handle::try_current() else { return };
         let (service, room, device) = (self.service.clone(), self.room.clone(), self.device.clone());
         runtime.spawn(async move {
-            // What it was handed and its transport has not taken goes back; it stays in the room until that is done.
-            if device.has_unsent() {
-                service.reinsert_unsent(&device.user).await;
-            }
+            // What it was handed and its transport has not taken goes back; it stays in the room until that is done. Somebody else may have
+            // taken it back by now, and the store not have it yet.
+            service.reinsert_unsent(&device.user).await;
             room.leave(&device);
             device.end();
         });

@@ -36,6 +36,7 @@ use super::{
 use crate::{
     gate::{Bounds, Gate},
     model::{Backlog, Draft, EntryId, EventType, Queue, Queued, Reinserted, StoreError},
+    notifications::Delivery,
     proxies::TrustedProxies,
     rules::Standard,
 };
@@ -570,4 +571,21 @@ async fn what_was_kept_for_another_device_is_not_given_again_with_a_queue_that_w
         Step::Break { who: 0 },
     ];
     follow(false, course).await;
+}
+
+/// A connect takes back what a connection that is gone was not sent, and the store fails: nobody tried again before the next event.
+#[tokio::test]
+async fn what_somebody_else_took_back_is_queued_once_the_store_answers() {
+    let mut world = World::new();
+    world.connect(false, ANSWER.len()).await;
+    assert_eq!(world.door.service.emit(event(1)).await.expect("it is here").delivery, Delivery::Live);
+    world.queue.fails.store(true, Ordering::SeqCst);
+    world.phones[0].connection.close();
+    // All of this before the library has heard of its end.
+    assert!(world.door.service.admit(ALICE).await.is_err());
+    while !world.door.roster.all().is_empty() {
+        world.queue.fails.store(false, Ordering::SeqCst);
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.queue.behind(None).expect("it answers").len(), 1);
 }
