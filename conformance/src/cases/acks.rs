@@ -15,7 +15,7 @@ use super::kit::{
 use crate::{
     bench::Bench,
     case::{Case, Need},
-    client::{Delivery, Opening, Transport},
+    client::{Arrival, Delivery, Opening, Transport},
     expect::{self, Outcome},
     redis::inspect::Damage,
 };
@@ -42,11 +42,18 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-06/same-payload", "what comes again is what came before", same_payload),
     case!("ACK-07/order", "what comes again comes in order, older ones first", order),
     case!("ACK-08/only-that", "an acknowledgement is for that event alone", only_that),
+    case!(
+        "ACK-08/of-a-batch",
+        "so is that of an event of a batch, whose events are as old as each other",
+        only_that_of_a_batch
+    )
+    .needs(&[Need::Capability("control")]),
     over!(WebSocket, "ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", timeout)
         .needs(TIMEOUT),
     over!(Polling, "ACK-09/timeout-polling", "so is a polling client", timeout).needs(TIMEOUT_AND_POLLING),
     over!(Upgraded, "ACK-09/timeout-upgraded", "so is one that has upgraded", timeout).needs(TIMEOUT_AND_POLLING),
     case!("ACK-09/queue", "so is one that does not acknowledge its queue", queue_unacknowledged).needs(TIMEOUT),
+    case!("ACK-09/but-one", "so is one that acknowledges all but one", leaves_one).needs(TIMEOUT),
     case!("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", half_open)
         .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
     case!("ACK-10/kill", "what was not acknowledged survives a kill -9", kill).needs(OWN),
@@ -266,6 +273,45 @@ async fn only_that(t: Bench) -> Outcome {
     in_the_end(&t, &alice, &[1, 3, 5]).await
 }
 
+async fn only_that_of_a_batch(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    let events = (1..=5).map(|n| body_for(&alice, n)).collect();
+    t.control("POST", "/events/batch", &Value::Array(events)).await?.expect_status(202)?;
+    for n in 1..=5 {
+        let event = live_event(&mut device, n).await?;
+        if n == 2 || n == 4 {
+            device.acknowledge(&event, vec![]).await?;
+        }
+    }
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[1, 3, 5]).await
+}
+
+/// It has something to acknowledge all the time, and does, but for the first.
+async fn leaves_one(t: Bench) -> Outcome {
+    const EVERY: Duration = Duration::from_millis(400);
+    let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    let began = tokio::time::Instant::now();
+    for n in 1.. {
+        expect::that(began.elapsed() < CLOSED_BY, format!("it closed within {CLOSED_BY:?}"), "it is still open")?;
+        t.emit_numbered(&alice, n, n).await?;
+        match device.next(EVERY).await {
+            Some(Arrival::Event { args, ack, .. }) if n > 1 => {
+                // It may be closed by now, which the next look tells.
+                let _ = device.acknowledge(&Delivery { args, ack }, vec![]).await;
+            }
+            Some(Arrival::Closed(_)) => break,
+            _ => {}
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+    Ok(())
+}
+
 /// Of several events, which go in one packet.
 async fn queue_unacknowledged(t: Bench) -> Outcome {
     let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
@@ -470,12 +516,16 @@ async fn any_device(t: Bench) -> Outcome {
 async fn mixed(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut plain = t.connect_raw(&alice, Transport::WebSocket).await?;
+    // What goes to several at once goes to those who do not acknowledge.
+    let mut second = t.connect_raw(&alice, Transport::WebSocket).await?;
     let mut device = join(&t, &alice).await?;
     t.emit_numbered(&alice, 1, 3).await?;
     for n in 1..=3 {
         numbered(&[plain.expect_event("record.accessed").await?], [n])?;
+        numbered(&[second.expect_event("record.accessed").await?], [n])?;
         live_event(&mut device, n).await?;
     }
+    device.expect_silence(QUIET).await?;
     device.disconnect().await;
     let mut device = join(&t, &alice).await?;
     queue(&mut device, 1..=3).await?;

@@ -41,6 +41,9 @@ const RESTS: Duration = Duration::from_secs(61);
 /// How long what is due may take once a line works again.
 const DUE: Duration = Duration::from_secs(15);
 
+/// The slowest line that counts as one that takes something (SLOW-06).
+const LEAST_BYTES_PER_MS: u64 = 16;
+
 /// What a client that says much needs beyond the time of a case where the heartbeat is the usual one.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -60,6 +63,9 @@ pub(super) const CASES: &[Case] = &[
     .waits(PATIENCE),
     over!(Polling, "HEART-02/polling", "so is a polling client that polls on", mute).waits(PATIENCE),
     over!(Upgraded, "HEART-02/upgraded", "so is one that has upgraded", mute).waits(PATIENCE),
+    case!("HEART-02/large-answer", "so is one that has had a large answer and polls no more", large_answer)
+        .needs(CONTROL_AND_POLLING)
+        .also(&["SLOW-01"]),
     over!(WebSocket, "HEART-02/dead-line", "a WebSocket client whose line is dead for good is away in time", dead)
         .needs(CONTROL),
     over!(Polling, "HEART-02/dead-line-polling", "so is a polling client", dead).needs(CONTROL_AND_POLLING),
@@ -225,6 +231,19 @@ async fn dead(t: Bench, transport: Transport) -> Outcome {
     let queued = next.expect_queued().await?;
     let newest = queued.last().map(|payload| payload["metadata"]["n"].clone());
     expect::equal("the newest that is queued", &json!(last), &newest.unwrap_or_default())
+}
+
+/// It might be reading yet; not for ever.
+async fn large_answer(t: Bench) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    let answer = slow::big(&t, &alice, 1);
+    let needs = Duration::from_millis(answer.body().to_string().len() as u64 / LEAST_BYTES_PER_MS);
+    device.rest()?;
+    t.emit(&answer).await?;
+    receives(&mut device, [1]).await?;
+    t.emit_until_away(&alice, 2, heart.whole() + needs + CLOSE_TOLERANCE).await.map(drop)
 }
 
 async fn stays(t: Bench, transport: Transport) -> Outcome {

@@ -84,6 +84,8 @@ pub(super) const CASES: &[Case] = &[
         queue_not_fetched
     )
     .needs(POLLING),
+    case!("QUEUE-13/left-polling", "who has read the queue and leaves without another poll has had it", left_polling)
+        .needs(POLLING),
     over!(
         WebSocket,
         "SLOW-08/one-device",
@@ -627,29 +629,55 @@ async fn broken_poll(t: Bench) -> Outcome {
 
 /// A device that is gone when it has its answer, and has asked for nothing more.
 async fn queue_not_fetched(t: Bench) -> Outcome {
-    const POLL: &str = "/socket.io/?EIO=4&transport=polling";
     let alice = user_with_queue(&t, 3, SMALL_TEXT).await?;
-    let opened = t.http("GET", POLL, &[], None::<String>).await?;
-    let handshake: Value = serde_json::from_str(opened.body.get(1..).unwrap_or_default()).unwrap_or_default();
-    let session = format!("{POLL}&sid={}", handshake["sid"].as_str().unwrap_or_default());
-    let post = async |packets: String| {
-        t.http("POST", &session, &[("content-type", "text/plain;charset=UTF-8")], Some(packets))
-            .await?
-            .expect_status(200)
-    };
-    post(format!("40/notifications,{}", json!({"token": t.token(&alice).await?}))).await?;
-    let answer = loop {
-        let polled = t.http("GET", &session, &[], None::<String>).await?;
-        polled.expect_status(200)?;
-        // A ping may come before it.
-        if polled.body != "2" {
-            break polled.body;
-        }
-    };
+    let session = ByHand::open(&t, &alice).await?;
+    let answer = session.poll().await?;
     expect::that(answer.contains("40/notifications,"), "the CONNECT accepted", &*answer)?;
     if answer.contains("queued.events") {
         return nothing_queued(&t, &alice, 4).await;
     }
-    post("41/notifications,\u{1e}1".to_owned()).await?;
+    session.post("41/notifications,\u{1e}1".to_owned()).await?;
     numbered(&whole_queue(&t, &alice).await?, 1..=3)
+}
+
+/// It has read the answer to its end, which nobody but itself can know; the server has written it.
+async fn left_polling(t: Bench) -> Outcome {
+    let alice = user_with_queue(&t, 3, SMALL_TEXT).await?;
+    let session = ByHand::open(&t, &alice).await?;
+    while !session.poll().await?.contains("queued.events") {}
+    session.post("41/notifications,".to_owned()).await?;
+    nothing_queued(&t, &alice, 4).await
+}
+
+/// A polling session of which each request is made by hand.
+struct ByHand<'a> {
+    t: &'a Bench,
+    path: String,
+}
+
+impl<'a> ByHand<'a> {
+    /// Opens one, and sends the CONNECT of a user.
+    async fn open(t: &'a Bench, user: &User) -> Outcome<Self> {
+        let opened = t.http("GET", "/socket.io/?EIO=4&transport=polling", &[], None::<String>).await?;
+        let handshake: Value = serde_json::from_str(opened.body.get(1..).unwrap_or_default()).unwrap_or_default();
+        let session = Self { t, path: polling_path(handshake["sid"].as_str().unwrap_or_default()) };
+        session.post(format!("40/notifications,{}", json!({"token": t.token(user).await?}))).await?;
+        Ok(session)
+    }
+
+    async fn post(&self, packets: String) -> Outcome {
+        let headers = [("content-type", "text/plain;charset=UTF-8")];
+        self.t.http("POST", &self.path, &headers, Some(packets)).await?.expect_status(200)
+    }
+
+    /// What comes next, but for a ping.
+    async fn poll(&self) -> Outcome<String> {
+        loop {
+            let polled = self.t.http("GET", &self.path, &[], None::<String>).await?;
+            polled.expect_status(200)?;
+            if polled.body != "2" {
+                return Ok(polled.body);
+            }
+        }
+    }
 }

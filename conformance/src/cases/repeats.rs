@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::time::{Instant, interval, sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, interval, sleep, timeout},
+};
 
 use super::kit::{
     QUIET,
@@ -16,10 +20,13 @@ use crate::{
     bench::{Answer, Bench, User},
     case::{Case, Need},
     client::Transport,
-    expect::{self, Outcome, inconclusive},
+    expect::{self, Outcome, inconclusive, mismatch},
     fixtures,
     redis::inspect,
 };
+
+/// How long the answer to a request by hand may take.
+const ANSWERED: Duration = Duration::from_secs(5);
 
 pub(super) const CASES: &[Case] = &[
     case!("EMIT-06/live", "a repeated Idempotency-Key emits nothing to who is connected", live),
@@ -296,7 +303,33 @@ async fn unguarded_paths(t: &Bench, alice: &User) -> Outcome {
         let refused = !(200..300).contains(&answer.status);
         expect::that(refused, format!("DELETE {path} refused without the credential"), answer.describe())?;
     }
+    for target in [format!("{}/events", t.base()), "/events#x".to_owned()] {
+        let answer = requested(t, &target, &event.to_string()).await?;
+        let status = answer.split(' ').nth(1).unwrap_or_default();
+        expect::that(!status.starts_with('2'), format!("POST {target} refused without the credential"), answer)?;
+    }
     Ok(())
+}
+
+/// The answer to a POST whose target stands in its first line as it is here: a client would write it otherwise.
+async fn requested(t: &Bench, target: &str, body: &str) -> Outcome<String> {
+    let address = t.base().trim_start_matches("http://");
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = async {
+        let mut connection = TcpStream::connect(address).await?;
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.map(|_| answer)
+    };
+    t.transcript().sent("http", request.lines().next().unwrap_or_default());
+    let answer = timeout(ANSWERED, answer).await.map_err(|_| mismatch("an answer", "none"))?;
+    let answer = answer.map_err(|error| mismatch("an answer", error.to_string()))?;
+    t.transcript().received("http", &answer);
+    Ok(answer)
 }
 
 async fn not_utf8(t: Bench) -> Outcome {

@@ -266,6 +266,8 @@ async fn odd_ids(t: Bench) -> Outcome {
         (format!("s+{n}"), format!("s%2B{n}")),
         (format!("{n}=="), format!("{n}%3D%3D")),
         (format!("ü{n}"), format!("%C3%BC{n}")),
+        (format!("a%b{n}"), format!("a%25b{n}")),
+        (format!("a%41{n}"), format!("a%2541{n}")),
         (n.repeat(20), n.repeat(20)),
     ] {
         let user = User { session: id.clone(), ..alice.clone() };

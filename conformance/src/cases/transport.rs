@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::kit::{
     QUIET,
-    again::{come_in, leave},
+    again::{attempt, come_in, leave},
     numbers::receives,
     polling_path,
 };
@@ -82,6 +82,13 @@ pub(super) const CASES: &[Case] = &[
         comes_again
     ),
     over!(Polling, "TRANS-14/again-polling", "so it may over polling", comes_again),
+    over!(
+        WebSocket,
+        "TRANS-14/refused",
+        "who has left and is refused is closed within 10 s all the same",
+        left_and_refused
+    ),
+    over!(Polling, "TRANS-14/refused-polling", "so it is over polling", left_and_refused),
     case!("TRANS-15/many", "each of many packets in one POST counts", many_in_one_post).needs(POLLING),
     case!("TRANS-15/large", "so does each of a few that are as large as maxPayload together", large_in_one_post)
         .needs(POLLING),
@@ -341,6 +348,18 @@ async fn left(t: Bench, transport: Transport) -> Outcome {
     returns.expect_silence((left + UNAUTHENTICATED).saturating_duration_since(tokio::time::Instant::now())).await?;
     t.emit_numbered(&bob, 1, 1).await?;
     returns.expect_event("record.accessed").await.map(drop)
+}
+
+async fn left_and_refused(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, transport).await?;
+    leave(&mut device).await?;
+    attempt(&mut device, json!({"token": "no-token"})).await?;
+    device.expect_refused().await?;
+    match device.wire() {
+        Some(wire) => closed_in_silence(wire, UNAUTHENTICATED).await,
+        None => Ok(()),
+    }
 }
 
 /// Several times, for whoever leaves takes some time to have left.

@@ -8,8 +8,9 @@ import { further } from './further.js';
 import { http } from './http.js';
 import { lines } from './lines.js';
 import { right } from './right.js';
+import { seen } from './seen.js';
 import { strict } from './strict.js';
 import { surface } from './surface.js';
 import { upgraded } from './upgraded.js';
 
-export const entries = [...auth, ...delivery, ...http, ...further, ...fresh, ...strict, ...upgraded, ...surface, ...lines, ...right];
+export const entries = [...auth, ...delivery, ...http, ...further, ...fresh, ...strict, ...upgraded, ...surface, ...lines, ...seen, ...right];

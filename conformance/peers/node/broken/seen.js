@@ -1,0 +1,26 @@
+// What somebody broke who knew SPEC.md and the peer, and nothing of the suite, and the suite did not see.
+
+import { broken } from './entry.js';
+
+const N = 'notifications.js';
+const H = 'http.js';
+const S = 'store.js';
+const O = 'outbox.js';
+const guard = "app.addHook('onRequest', async (request) => {\n    if (!request.is404 && /^\\/(events|sessions)(\\/|$)/.test(decodeURI(request.url.split('?')[0]))) await guard(request);\n  });\n  ";
+const unguarded = (route) => [H, `${route}, { onRequest: guard`, `${route}, {`];
+const putId = '    await stored(store.putSession(request.params.id,';
+const deleteId = '    const wasThere = await stored(store.revokeSession(request.params.id));';
+const decoded = '    request.params.id = decodeURIComponent(request.params.id);\n';
+const one = '      if (devices.length === 1) for (const device of devices) device.emit(payload.eventType, payload);\n      else this.namespace.to(room(recipient)).except(others).emit(payload.eventType, payload);';
+const unlessBack = "  #closeUnlessBack({ client, conn }) {\n    const timer = setTimeout(() => {\n      if (![...this.namespace.sockets.values()].some((socket) => socket.client === client)) conn.close();\n    }, this.stays);";
+
+export const seen = [
+  broken('broadcast-to-all', 'what goes to several plain devices goes to those that acknowledge as well', ['ACK-16/mixed'], [N, one, one.replace('.except(others)', '')]),
+  broken('last-poll-of-a-leaver', 'the last answer to a client that has left does not count as delivered', ['QUEUE-13/left-polling'], [N, '    if (!outbox.acknowledges) {\n', '    if (!socket.connected) return;\n    if (!outbox.acknowledges) {\n']),
+  broken('ids-decoded-twice', 'the id of a session in the URL is decoded twice', ['EMIT-05/odd-ids'], [H, putId, decoded + putId], [H, deleteId, decoded + deleteId]),
+  broken('guarded-by-target', 'routes are guarded by the decoded path, which a request in absolute form has not', ['EMIT-01/elsewhere'], [H, "  app.post('/events', { onRequest: guard }, (", `  ${guard}app.post('/events', {}, (`], [H, '{ onRequest: guard, bodyLimit', '{ bodyLimit'], unguarded("app.put('/sessions/:id'"), unguarded("app.delete('/sessions/:id'")),
+  broken('refused-is-back', 'who has left and is refused counts as back', ['TRANS-14/refused', 'TRANS-14/refused-polling'], [N, unlessBack, '  #closeUnlessBack({ conn }) {\n    const timer = setTimeout(() => conn.close(), this.stays);\n    conn.leaving = timer;'], [N, '      this.#atTheDoor.add(socket.conn);', '      this.#atTheDoor.add(socket.conn);\n      clearTimeout(socket.conn.leaving);']),
+  broken('patient-for-ever', 'who may be reading a large answer may do so for ever', ['HEART-02/large-answer'], ['pace.js', ' || Date.now() > until) clearInterval', ') clearInterval']),
+  broken('acknowledged-by-time', 'what is as old as an acknowledged event is acknowledged', ['ACK-08/of-a-batch'], [S, "redis.call('ZREM', KEYS[1], ARGV[i])", "redis.call('ZREMRANGEBYSCORE', KEYS[1], ARGV[i], ARGV[i])"], [S, '...events.map(({ text }) => text));', '...events.map(timeOf));']),
+  broken('one-timer-for-all', 'each acknowledgement gives all others their time anew', ['ACK-09/but-one'], [O, '      clearTimeout(parcel.timer);', '      for (const { timer } of this.#owed) timer?.refresh();\n      clearTimeout(parcel.timer);']),
+];
