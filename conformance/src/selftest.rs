@@ -96,6 +96,9 @@ pub enum SelftestError {
     /// An entry names no case that has to fail, and none that has to pass.
     #[error("the mutant {0} names no case")]
     NamesNone(String),
+    /// An entry explains whatever fails, and so nothing.
+    #[error("the mutant {0} may fail by any case: name the areas")]
+    ExplainsAll(String),
     /// The command line chooses none.
     #[error("no mutant is chosen")]
     NoneChosen,
@@ -269,6 +272,9 @@ pub async fn run(
         let pattern = |pattern: &&String| !cases.iter().any(|case| matches(pattern, case.id));
         if let Some(case) = mutant.names().find(named).or_else(|| mutant.also.iter().find(pattern)) {
             return Err(SelftestError::UnknownCase { mutant: mutant.name.clone(), case: case.clone() });
+        }
+        if mutant.also.iter().any(|pattern| pattern == "*") {
+            return Err(SelftestError::ExplainsAll(mutant.name.clone()));
         }
         if chosen.any.is_none() && mutant.names().next().is_none() {
             return Err(SelftestError::NamesNone(mutant.name.clone()));

@@ -288,7 +288,7 @@ static MUTANTS: &[Mutant] = &[
         ["EVENT-09/target", "EVENT-09/blank"],
         ResourceIsRecipient
     )
-    .also(&["*"]),
+    .also(&["AUTH", "CONF-05", "EMIT", "EVENT", "HEART", "LIMIT", "OPS-08", "ORIGIN-04", "QUEUE", "ROOM", "TRANS"]),
     rule!("empty-target", "an empty targetUserId is a recipient", ["EVENT-10/resource"], EmptyTargetIsRecipient),
     rule!(
         "non-text-target",
@@ -316,7 +316,18 @@ static MUTANTS: &[Mutant] = &[
         .also(&["QUEUE-16", "EVENT-06", "EVENT-33"]),
     rule!("timestamp-fixed", "the timestamp does not tell the emission", ["EVENT-04/timestamp"], TimestampFixed)
         .also(&["EVENT-06", "EVENT-33"]),
-    rule!("metadata-dropped", "metadata is lost", ["EVENT-06/live", "EVENT-06/queued"], MetadataDropped).also(&["*"]),
+    rule!("metadata-dropped", "metadata is lost", ["EVENT-06/live", "EVENT-06/queued"], MetadataDropped).also(&[
+        "AUTH-20",
+        "AUTH-41",
+        "CONF-05",
+        "EMIT",
+        "EVENT",
+        "HEART",
+        "ORIGIN-04",
+        "QUEUE",
+        "ROOM",
+        "TRANS",
+    ]),
     rule!("metadata-never-empty", "absent metadata is made up", ["EVENT-05/no-metadata"], MetadataNeverEmpty)
         .also(&["EVENT-03", "EVENT-13"]),
     rule!("members-sorted", "the members of metadata are sorted", ["EVENT-07/order"], MembersSorted)
@@ -447,14 +458,20 @@ static MUTANTS: &[Mutant] = &[
         &["AUTH-18/connect-error", "AUTH-18/library"],
         door::Fault::AcceptedFirst,
     )
-    .also(&["*"]),
+    .also(&[
+        "AUTH", "CONF-04", "CONF-11", "EMIT", "EVENT", "LIMIT-03", "LIMIT-04", "OPS", "PRIV-01", "QUEUE", "ROOM",
+        "TRANS",
+    ]),
     door(
         "joined-first",
         "the room is joined before the token is verified",
         &["AUTH-19/no-event", "AUTH-20/no-drain"],
         door::Fault::JoinedFirst,
     )
-    .also(&["*"]),
+    .also(&[
+        "AUTH", "CONF-04", "CONF-11", "EMIT", "EVENT", "HEART-02", "LIMIT-03", "LIMIT-04", "OPS", "PRIV-01", "QUEUE",
+        "ROOM-06", "TRANS",
+    ]),
     door(
         "drained-though-refused",
         "a refused client drains the queue",
@@ -476,7 +493,7 @@ static MUTANTS: &[Mutant] = &[
         door::Fault::ClearedBeforeSent,
     ),
     door("empty-sent", "queued.events is sent where nothing was queued", &["QUEUE-12/nothing"], door::Fault::EmptySent)
-        .also(&["*"]),
+        .also(&["AUTH", "EMIT", "EVENT", "HEART", "LIMIT", "OPS", "ORIGIN-04", "QUEUE", "ROOM", "TRANS"]),
     door(
         "one-by-one",
         "each queued event comes in an array of its own",
@@ -642,7 +659,20 @@ static MUTANTS: &[Mutant] = &[
         &["ORIGIN-06/none"],
         routes::Fault::OriginRequired,
     )
-    .also(&["*"]),
+    .also(&[
+        "AUTH",
+        "CONF",
+        "EMIT",
+        "EVENT",
+        "HEART",
+        "LIMIT",
+        "OPS",
+        "ORIGIN-04",
+        "PRIV-01",
+        "QUEUE",
+        "ROOM",
+        "TRANS",
+    ]),
     routes(
         "credential-unchecked",
         "the service credential is not looked at",
@@ -841,10 +871,12 @@ static MUTANTS: &[Mutant] = &[
         ["ORDER-01/plain", "ORDER-05/two-emitters"],
         Shuffled
     )
-    .also(&["*"]),
+    .also(&[
+        "ACK", "AUTH", "CONF", "EMIT", "EVENT", "EXPIRY", "HEART", "ORDER", "QUEUE", "REVOKE", "ROOM", "SLOW", "TRANS",
+    ]),
     delivery!("leaks", "events are never freed", ["SLOW-05/memory"], Leaks),
     delivery!("one-holds-up-all", "a client that does not read holds up everybody", ["SLOW-04/others"], OneHoldsUpAll)
-        .also(&["*"]),
+        .also(&["ACK", "EMIT", "EXPIRY", "HEART", "LIMIT", "ORDER", "ORIGIN", "QUEUE", "REVOKE", "ROOM", "SLOW"]),
     delivery!(
         "never-catches-up-with-one",
         "a client that was behind is not given what had to wait",
@@ -928,14 +960,14 @@ static MUTANTS: &[Mutant] = &[
         &["HEART-03/websocket", "HEART-03/polling", "HEART-03/library"],
         routes::Fault::SentAwayLater,
     )
-    .also(&["*"]),
+    .also(&["AUTH", "EVENT", "HEART", "TRANS"]),
     routes(
         "connect-holds-up",
         "whatever connects holds up every emitter",
         &["SLOW-11/polling", "SLOW-11/websocket"],
         routes::Fault::ConnectHoldsUp,
     )
-    .also(&["*"]),
+    .also(&["ACK", "AUTH", "EVENT", "EXPIRY", "LIMIT", "ORDER", "REVOKE", "SLOW"]),
     ends!(
         "endless",
         "a connection outlives its token",
@@ -973,7 +1005,23 @@ static MUTANTS: &[Mutant] = &[
         &["REVOKE-01/websocket"],
         routes::Fault::RevocationClosesAll,
     )
-    .also(&["*"]),
+    .also(&[
+        "ACK",
+        "AUTH",
+        "EMIT",
+        "EVENT",
+        "EXPIRY",
+        "HEART-03",
+        "ORDER",
+        "ORIGIN-04",
+        "QUEUE-11",
+        "QUEUE-16",
+        "REVOKE",
+        "ROOM",
+        "SLOW-06",
+        "SLOW-07",
+        "TRANS",
+    ]),
     routes(
         "revocation-told-too-early",
         "a CONNECT may slip in while its session is revoked",
@@ -987,7 +1035,10 @@ static MUTANTS: &[Mutant] = &[
         &["ORDER-02/connect"],
         door::Fault::JoinsLate,
     )
-    .also(&["*"]),
+    .also(&[
+        "ACK", "AUTH", "EMIT", "EVENT", "EXPIRY", "HEART", "LIMIT", "OPS", "ORDER", "ORIGIN", "QUEUE", "REVOKE",
+        "ROOM", "SLOW", "TRANS",
+    ]),
     door("asks-everybody", "plain clients are asked to acknowledge", &["ACK-03/plain"], door::Fault::AsksEverybody)
         .also(&["ACK", "EXPIRY", "ORDER-01", "ORDER-06", "REVOKE", "SLOW-01", "SLOW-03"]),
     node!(
