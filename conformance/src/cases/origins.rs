@@ -42,6 +42,13 @@ pub(super) const CASES: &[Case] = &[
         .also(&["ORIGIN-02", "ORIGIN-04"]),
     case!("ORIGIN-08/headers", "a preflight is allowed the headers that it asks for", headers),
     case!("ORIGIN-09/null", "null can be listed", null).needs(&[Need::OwnServer]),
+    case!(
+        "ORIGIN-09/schemes",
+        "so can an origin of an application's own scheme, and no other comes in by that",
+        own_scheme
+    )
+    .needs(&[Need::OwnServer])
+    .also(&["ORIGIN-02", "ORIGIN-04"]),
 ];
 
 fn first_listed(t: &Bench) -> String {
@@ -374,6 +381,18 @@ async fn null(t: Bench) -> Outcome {
     let t = t.own_server_with(&changes, None).await?;
     welcomes(&t, "null").await?;
     poll_from(&t, "file://").await?.expect_status(403)
+}
+
+/// As of applications whose pages are not from the web: to some libraries all such origins are `null`.
+async fn own_scheme(t: Bench) -> Outcome {
+    let mut changes = crate::instance::Changes::default();
+    changes.set.insert("CORS_ORIGIN".to_owned(), "http://app.example.test, capacitor://localhost".to_owned());
+    let t = t.own_server_with(&changes, None).await?;
+    welcomes(&t, "capacitor://localhost").await?;
+    for other in ["null", "evil://localhost", "capacitor://elsewhere", "http://localhost"] {
+        poll_from(&t, other).await?.expect_status(403)?;
+    }
+    Ok(())
 }
 
 /// The method, path, headers and body of a request.

@@ -65,6 +65,8 @@ pub(super) const CASES: &[Case] = &[
         refused_is_closed
     ),
     over!(Polling, "TRANS-09/refused-polling", "so is a polling session", refused_is_closed),
+    over!(WebSocket, "TRANS-09/refused-again", "so is one that tries again and again", refused_again),
+    over!(Polling, "TRANS-09/refused-again-polling", "so is such a polling session", refused_again),
     case!("TRANS-10/bad-requests", "requests that are not Engine.IO 4 are answered with 400", bad_requests),
     over!(WebSocket, "TRANS-11/websocket", "a message over maxPayload closes its WebSocket and no other", too_large),
     over!(Polling, "TRANS-11/polling", "a message over maxPayload closes its polling session and no other", too_large),
@@ -311,6 +313,26 @@ async fn refused_is_closed(t: Bench, transport: Transport) -> Outcome {
     let by_namespace =
         async |namespace| closed(&mut refused_at(&t, transport, namespace).await?, UNAUTHENTICATED).await;
     tokio::try_join!(by_its_token, by_namespace("/"), by_namespace("/elsewhere")).map(drop)
+}
+
+/// Not so often that it is closed for that (LIMIT-03).
+async fn refused_again(t: Bench, transport: Transport) -> Outcome {
+    const EVERY: Duration = Duration::from_secs(3);
+    let opened = tokio::time::Instant::now();
+    let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "x"}))).await?;
+    device.expect_refused().await?;
+    for _ in 0..3 {
+        match device.next(EVERY).await {
+            Some(Arrival::Closed(_)) => return Ok(()),
+            // It may be closed by now, which the next look tells.
+            None => drop(attempt(&mut device, json!({"token": "x"})).await),
+            Some(_) => {}
+        }
+        if let Some(Arrival::Closed(_)) = device.next(QUIET).await {
+            return Ok(());
+        }
+    }
+    device.expect_closed((opened + UNAUTHENTICATED).saturating_duration_since(tokio::time::Instant::now())).await
 }
 
 async fn after_refusal(t: Bench) -> Outcome {
