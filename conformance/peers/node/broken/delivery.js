@@ -123,7 +123,7 @@ export const delivery = [
   broken('queue-of-the-process', 'the queue does not survive a restart', ['QUEUE-14/restart'], ['store.js', '      keyPrefix: \'peer:\',', '      keyPrefix: `peer:${process.pid}:`,']),
   broken('half-a-day', 'a queue is kept for 12 hours', ['QUEUE-06/default-ttl'], ['config.js', "'QUEUE_TTL_SECONDS', 86_400,", "'QUEUE_TTL_SECONDS', 43_200,"]),
   broken('two-days', 'a queue is kept for two days', ['QUEUE-06/default-ttl'], ['config.js', "'QUEUE_TTL_SECONDS', 86_400,", "'QUEUE_TTL_SECONDS', 172_800,"]),
-  broken('never-expires', 'a queue stays in Redis for ever, and is not delivered', ['QUEUE-31/gone'], ['store.js', aged, '']),
+  broken('never-expires', 'a queue stays in Redis for ever, and is not delivered', ['QUEUE-31/gone'], ['store.js', aged, ''], ['store.js', 'const SWEEP_MS = 30_000;', 'const SWEEP_MS = 86_400_000;']),
   broken('aged-together', 'a queue ages by its newest event', ['QUEUE-07/each-by-itself'], ['store.js', 'return timeOf(event) > oldest ? [', 'return timeOf(event) > 0 ? ['], ['store.js', "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])", '']),
   broken('aged-by-oldest', 'a queue ages by its oldest event', ['QUEUE-07/each-by-itself'], ['store.js', aged, "redis.call('PEXPIREAT', KEYS[1], newest + ARGV[3], 'NX')"]),
   broken('damage-costs-all', 'a damaged entry costs the whole queue', ['QUEUE-15/corrupt'], ['store.js', '    return texts.flatMap((text) => {', "    if (texts.some((text) => !text.includes(' '))) return [];\n    return texts.flatMap((text) => {"]),
