@@ -13,9 +13,9 @@ use super::kit::{
     queue::{all_but_one, damages_one_of_five, none_was_damaged},
 };
 use crate::{
-    bench::Bench,
+    bench::{Bench, User},
     case::{Case, Need},
-    client::{Arrival, Delivery, Opening, Transport},
+    client::{Arrival, Client, Delivery, Opening, Transport},
     expect::{self, Outcome},
     redis::inspect::Damage,
 };
@@ -260,24 +260,21 @@ async fn order(t: Bench) -> Outcome {
 
 async fn only_that(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut device = join(&t, &alice).await?;
+    let device = join(&t, &alice).await?;
     t.emit_numbered(&alice, 1, 5).await?;
-    for n in 1..=5 {
-        let event = live_event(&mut device, n).await?;
-        if n == 2 || n == 4 {
-            device.acknowledge(&event, vec![]).await?;
-        }
-    }
-    settle(&mut device).await?;
-    device.disconnect().await;
-    in_the_end(&t, &alice, &[1, 3, 5]).await
+    two_of_five(&t, &alice, device).await
 }
 
 async fn only_that_of_a_batch(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut device = join(&t, &alice).await?;
+    let device = join(&t, &alice).await?;
     let events = (1..=5).map(|n| body_for(&alice, n)).collect();
     t.control("POST", "/events/batch", &Value::Array(events)).await?.expect_status(202)?;
+    two_of_five(&t, &alice, device).await
+}
+
+/// Of five events the second and the fourth are acknowledged, and the others come again.
+async fn two_of_five(t: &Bench, user: &User, mut device: Client) -> Outcome {
     for n in 1..=5 {
         let event = live_event(&mut device, n).await?;
         if n == 2 || n == 4 {
@@ -286,7 +283,7 @@ async fn only_that_of_a_batch(t: Bench) -> Outcome {
     }
     settle(&mut device).await?;
     device.disconnect().await;
-    in_the_end(&t, &alice, &[1, 3, 5]).await
+    in_the_end(t, user, &[1, 3, 5]).await
 }
 
 /// It has something to acknowledge all the time, and does, but for the first.
@@ -295,8 +292,9 @@ async fn leaves_one(t: Bench) -> Outcome {
     let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
     let alice = t.user().await?;
     let mut device = join(&t, &alice).await?;
-    let began = tokio::time::Instant::now();
+    let (began, mut pace) = (tokio::time::Instant::now(), tokio::time::interval(EVERY));
     for n in 1.. {
+        pace.tick().await;
         expect::that(began.elapsed() < CLOSED_BY, format!("it closed within {CLOSED_BY:?}"), "it is still open")?;
         t.emit_numbered(&alice, n, n).await?;
         match device.next(EVERY).await {
@@ -307,7 +305,6 @@ async fn leaves_one(t: Bench) -> Outcome {
             Some(Arrival::Closed(_)) => break,
             _ => {}
         }
-        tokio::time::sleep(EVERY).await;
     }
     Ok(())
 }

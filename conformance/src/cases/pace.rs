@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::kit::{
     QUIET, acks,
+    by_hand::ByHand,
     numbers::{Came, in_order, numbered, numbers, receives, up_to},
     polling_path,
 };
@@ -630,7 +631,7 @@ async fn broken_poll(t: Bench) -> Outcome {
 /// A device that is gone when it has its answer, and has asked for nothing more.
 async fn queue_not_fetched(t: Bench) -> Outcome {
     let alice = user_with_queue(&t, 3, SMALL_TEXT).await?;
-    let session = ByHand::open(&t, &alice).await?;
+    let session = ByHand::of_user(&t, &alice).await?;
     let answer = session.poll().await?;
     expect::that(answer.contains("40/notifications,"), "the CONNECT accepted", &*answer)?;
     if answer.contains("queued.events") {
@@ -643,41 +644,8 @@ async fn queue_not_fetched(t: Bench) -> Outcome {
 /// It has read the answer to its end, which nobody but itself can know; the server has written it.
 async fn left_polling(t: Bench) -> Outcome {
     let alice = user_with_queue(&t, 3, SMALL_TEXT).await?;
-    let session = ByHand::open(&t, &alice).await?;
+    let session = ByHand::of_user(&t, &alice).await?;
     while !session.poll().await?.contains("queued.events") {}
     session.post("41/notifications,".to_owned()).await?;
     nothing_queued(&t, &alice, 4).await
-}
-
-/// A polling session of which each request is made by hand.
-struct ByHand<'a> {
-    t: &'a Bench,
-    path: String,
-}
-
-impl<'a> ByHand<'a> {
-    /// Opens one, and sends the CONNECT of a user.
-    async fn open(t: &'a Bench, user: &User) -> Outcome<Self> {
-        let opened = t.http("GET", "/socket.io/?EIO=4&transport=polling", &[], None::<String>).await?;
-        let handshake: Value = serde_json::from_str(opened.body.get(1..).unwrap_or_default()).unwrap_or_default();
-        let session = Self { t, path: polling_path(handshake["sid"].as_str().unwrap_or_default()) };
-        session.post(format!("40/notifications,{}", json!({"token": t.token(user).await?}))).await?;
-        Ok(session)
-    }
-
-    async fn post(&self, packets: String) -> Outcome {
-        let headers = [("content-type", "text/plain;charset=UTF-8")];
-        self.t.http("POST", &self.path, &headers, Some(packets)).await?.expect_status(200)
-    }
-
-    /// What comes next, but for a ping.
-    async fn poll(&self) -> Outcome<String> {
-        loop {
-            let polled = self.t.http("GET", &self.path, &[], None::<String>).await?;
-            polled.expect_status(200)?;
-            if polled.body != "2" {
-                return Ok(polled.body);
-            }
-        }
-    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, interval, sleep};
 
-use super::kit::{QUIET, numbers::receives, polling_path};
+use super::kit::{QUIET, by_hand::ByHand, numbers::receives};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
@@ -203,19 +203,9 @@ async fn in_later_request(t: Bench) -> Outcome {
     let bearer = format!("Bearer {}", t.token(&alice).await?);
     let header = [("authorization", bearer.as_str())];
     for (first, later, is_right) in [(&header[..], &[][..], true), (&[], &header, false)] {
-        let opened = t.http("GET", "/socket.io/?EIO=4&transport=polling", first, None::<String>).await?;
-        let handshake: Value = serde_json::from_str(opened.body.get(1..).unwrap_or_default()).unwrap_or_default();
-        let path = polling_path(handshake["sid"].as_str().unwrap_or_default());
-        let said = t.http("POST", &path, later, Some("40/notifications,".to_owned())).await?;
-        said.expect_status(200)?;
-        let answer = loop {
-            let polled = t.http("GET", &path, later, None::<String>).await?;
-            polled.expect_status(200)?;
-            // A ping may come before it.
-            if polled.body != "2" {
-                break polled.body;
-            }
-        };
+        let session = ByHand::open(&t, first, later).await?;
+        session.post("40/notifications,".to_owned()).await?;
+        let answer = session.poll().await?;
         let (begins, told) = match is_right {
             true => ("40/notifications,", "the CONNECT accepted by the header of the handshake alone"),
             false => ("44/notifications,", "the CONNECT refused, though a later request has a token"),

@@ -2,6 +2,7 @@
 
 pub(crate) mod acks;
 pub(crate) mod again;
+pub(crate) mod by_hand;
 pub(crate) mod control;
 pub(crate) mod numbers;
 pub(crate) mod outage;
