@@ -528,6 +528,8 @@ async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
     let (mut device, line) = attempt(&t, &alice, transport, false, BRISK).await?;
     device.expect_accepted().await?;
+    // Were there room again while an event is stored, that event would be live and stored, and say nothing of those before it.
+    line.pace(1);
     let (mut last, mut newest_live) = (0, 0);
     // Until the first that has to wait: of more, the cap would leave none of those that were live.
     for n in 1..=EVENTS {
