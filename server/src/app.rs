@@ -171,10 +171,10 @@ impl App {
     #[must_use]
     pub fn new(with: Collaborators) -> Self {
         let (engine, io) = namespace::build(with.connect_timeout, with.heartbeat);
-        let (acknowledging, grants) = (Acknowledging::default(), Grants::new(with.sessions.clone()));
+        let peers = with.peers;
+        let (acknowledging, grants) = (Acknowledging::default(), Grants::new(with.sessions.clone(), peers.clone()));
         let roster = Roster::new(acknowledging.clone());
         let rooms = (with.wrap_rooms)(roster.rooms());
-        let peers = with.peers;
         let service = NotificationsService::new(with.rules.clone(), with.queue.clone(), rooms, peers.clone());
         let here = local::Here { service: service.clone(), grants: grants.clone() };
         let door = Door {

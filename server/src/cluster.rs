@@ -83,6 +83,15 @@ pub trait Peers: Send + Sync + 'static {
     /// Where they cannot be told.
     async fn end_session(&self, session_id: &str, but_for: Option<&str>) -> Result<(), StoreError>;
 
+    /// Counts how often the store was found to have lost what it had of a session.
+    fn epoch(&self, session_id: &str) -> u64;
+
+    /// Whether the store, which has answered something of a session since, has lost nothing since that epoch.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    async fn is_still(&self, session_id: &str, epoch: u64) -> Result<bool, StoreError>;
+
     /// Takes leave, so that nobody waits for the lease to end. Nothing works afterwards.
     async fn leave(&self);
 }

@@ -1,7 +1,7 @@
 //! Which connections rest on which session and until when on which token, so that they are closed when either ends.
 //!
 //! Whoever ends or replaces a session tells it here, on every node; nothing else has to be told. A session that ends by itself is asked for
-//! then, for it may have been given more time.
+//! then, for it may have been given more time. A store that has lost its data knows of no session, and has ended none by that (FAIL-09).
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -36,6 +36,7 @@ pub(crate) trait Close: Send + Sync + 'static {
 pub struct Grants {
     inner: Arc<Mutex<Inner>>,
     sessions: Arc<dyn VerifySession>,
+    peers: Option<Arc<dyn Peers>>,
 }
 
 #[derive(Default)]
@@ -57,6 +58,8 @@ struct Entry {
     /// When the session ends, as far as is known, and when it is to be asked for.
     session_ends_at_ms: Option<i64>,
     look_at_ms: Option<i64>,
+    /// The epoch of the store in which it was found right.
+    epoch: u64,
     connection: Weak<dyn Close>,
     /// Whether the session is known to be right. Until then the end of one is a reason to ask again, and no more: what is said
     /// of the end may be said late, and a client that comes after it is to be refused, not cut off.
@@ -71,8 +74,8 @@ pub(crate) struct Grant {
 }
 
 impl Grants {
-    pub(crate) fn new(sessions: Arc<dyn VerifySession>) -> Self {
-        Self { inner: Arc::default(), sessions }
+    pub(crate) fn new(sessions: Arc<dyn VerifySession>, peers: Option<Arc<dyn Peers>>) -> Self {
+        Self { inner: Arc::default(), sessions, peers }
     }
 
     /// Begins to watch a connection. To be called before the session is verified, so that a revocation that comes in between is
@@ -84,6 +87,7 @@ impl Grants {
         ends_at_ms: Option<i64>,
         connection: &Arc<impl Close>,
     ) -> Grant {
+        let epoch = self.epoch(session_id);
         let mut inner = self.lock();
         inner.last += 1;
         let id = inner.last;
@@ -97,13 +101,14 @@ impl Grants {
             ends_at_ms,
             session_ends_at_ms: None,
             look_at_ms: None,
+            epoch,
             connection,
             verified: false,
             doubted: false,
         };
         inner.grants.insert(id, entry);
         if !std::mem::replace(&mut inner.looking, true) {
-            tokio::spawn(look(Arc::downgrade(&self.inner), self.sessions.clone()));
+            tokio::spawn(look(Arc::downgrade(&self.inner), self.sessions.clone(), self.peers.clone()));
         }
         Grant { grants: self.clone(), id }
     }
@@ -111,21 +116,17 @@ impl Grants {
     /// Closes every connection that rests on this session, but for its owner's, where it has one still: for those it is asked until when it
     /// holds now.
     pub fn end_session(&self, session_id: &str, but_for: Option<&str>) {
-        self.end(session_id, |user_id| Some(user_id) != but_for);
-    }
-
-    fn end(&self, session_id: &str, whose: impl Fn(&str) -> bool) {
         self.close(|inner| {
-            let mut connections = Vec::new();
+            let mut ended = Vec::new();
             for id in inner.of_session(session_id) {
                 let Some(entry) = inner.grants.get_mut(&id) else { continue };
-                match (entry.verified, whose(&entry.user_id)) {
-                    (true, true) => connections.extend(entry.connection.upgrade()),
-                    (true, false) => inner.look_at(id, Some(now_ms())),
-                    (false, _) => entry.doubted = true,
+                match entry.verified {
+                    true if but_for == Some(entry.user_id.as_str()) => inner.look_at(id, Some(now_ms())),
+                    true => ended.extend(entry.connection.upgrade()),
+                    false => entry.doubted = true,
                 }
             }
-            connections
+            ended
         });
     }
 
@@ -145,20 +146,29 @@ impl Grants {
 
     /// Asks until when a session holds, and closes what rests on it where it does not.
     async fn verify(&self, session_id: &str, user_id: &str) -> Result<(), StoreError> {
+        let epoch = self.epoch(session_id);
         match self.sessions.verify(session_id, user_id).await {
             Ok(end) => {
                 let mut inner = self.lock();
                 for id in inner.of_session(session_id) {
-                    inner.session_ends_at(id, user_id, end);
+                    inner.session_ends_at(id, user_id, end, epoch);
                 }
                 Ok(())
             }
             Err(SessionError::Invalid) => {
-                self.end(session_id, |it| it == user_id);
+                let is_same = match &self.peers {
+                    Some(peers) => peers.is_still(session_id, epoch).await?,
+                    None => true,
+                };
+                self.close(|inner| inner.holds_no_longer(session_id, user_id, is_same.then_some(epoch)));
                 Ok(())
             }
             Err(SessionError::Unavailable(error)) => Err(error),
         }
+    }
+
+    fn epoch(&self, session_id: &str) -> u64 {
+        self.peers.as_ref().map_or(0, |peers| peers.epoch(session_id))
     }
 
     /// Asks for the sessions that are to be asked for by now. Where nobody can say, what is known counts.
@@ -177,10 +187,9 @@ impl Grants {
                 grants.close(|inner| {
                     let mut ended = Vec::new();
                     for id in inner.of_session(&session_id) {
-                        let Some(entry) = inner.grants.get(&id) else { continue };
-                        match entry.session_ends_at_ms {
-                            Some(end) if end <= now_ms => ended.extend(entry.connection.upgrade()),
-                            _ => inner.look_at(id, Some(now_ms)),
+                        match inner.known_to_have_ended(id, now_ms) {
+                            Some(connection) => ended.extend(connection.upgrade()),
+                            None => inner.look_at(id, Some(now_ms)),
                         }
                     }
                     ended
@@ -234,11 +243,36 @@ impl Inner {
         self.by_look.extend(at_ms.map(|at| (at, id)));
     }
 
-    /// A session was found right, until then.
-    fn session_ends_at(&mut self, id: u64, user_id: &str, end_ms: Option<i64>) {
+    /// A session was found right, until then, in this epoch of the store.
+    fn session_ends_at(&mut self, id: u64, user_id: &str, end_ms: Option<i64>, epoch: u64) {
         let Some(entry) = self.grants.get_mut(&id).filter(|entry| entry.user_id == user_id) else { return };
-        entry.session_ends_at_ms = end_ms;
+        (entry.session_ends_at_ms, entry.epoch) = (end_ms, epoch);
         self.look_at(id, end_ms);
+    }
+
+    /// What is to be closed, as a user's session was found right no longer by a store of this epoch; `None` where the store has lost its
+    /// data meanwhile. What was found right in an earlier epoch was lost, not revoked.
+    fn holds_no_longer(&mut self, session_id: &str, user_id: &str, epoch: Option<u64>) -> Vec<Arc<dyn Close>> {
+        let (mut ended, now_ms) = (Vec::new(), now_ms());
+        for id in self.of_session(session_id) {
+            let Some(entry) = self.grants.get_mut(&id).filter(|entry| entry.user_id == user_id) else { continue };
+            let end_ms = entry.session_ends_at_ms;
+            match entry.verified {
+                true if epoch == Some(entry.epoch) => ended.extend(entry.connection.upgrade()),
+                true => match self.known_to_have_ended(id, now_ms) {
+                    Some(connection) => ended.extend(connection.upgrade()),
+                    None => self.look_at(id, end_ms),
+                },
+                false => entry.doubted = true,
+            }
+        }
+        ended
+    }
+
+    /// The connection, where nobody has to be asked whether its session has ended.
+    fn known_to_have_ended(&self, id: u64, now_ms: i64) -> Option<&Weak<dyn Close>> {
+        let entry = self.grants.get(&id)?;
+        entry.session_ends_at_ms.filter(|end| *end <= now_ms).map(|_| &entry.connection)
     }
 }
 
@@ -248,8 +282,8 @@ impl Grant {
         let mut inner = self.grants.lock();
         let Some(entry) = inner.grants.get_mut(&self.id) else { return true };
         entry.verified = !std::mem::take(&mut entry.doubted);
-        let (verified, user_id) = (entry.verified, entry.user_id.clone());
-        inner.session_ends_at(self.id, &user_id, session_ends_at_ms);
+        let (verified, user_id, epoch) = (entry.verified, entry.user_id.clone(), entry.epoch);
+        inner.session_ends_at(self.id, &user_id, session_ends_at_ms, epoch);
         verified
     }
 }
@@ -273,9 +307,9 @@ impl Drop for Grant {
     }
 }
 
-async fn look(inner: Weak<Mutex<Inner>>, sessions: Arc<dyn VerifySession>) {
+async fn look(inner: Weak<Mutex<Inner>>, sessions: Arc<dyn VerifySession>, peers: Option<Arc<dyn Peers>>) {
     while let Some(inner) = inner.upgrade() {
-        let (grants, now_ms) = (Grants { inner, sessions: sessions.clone() }, now_ms());
+        let (grants, now_ms) = (Grants { inner, sessions: sessions.clone(), peers: peers.clone() }, now_ms());
         grants.end_expired(now_ms);
         // A store that is slow holds up no other end.
         tokio::spawn(grants.look(now_ms));
@@ -348,7 +382,7 @@ mod tests {
     }
 
     fn grants() -> Grants {
-        Grants::new(Arc::new(Until(Mutex::new(Ok(None)))))
+        Grants::new(Arc::new(Until(Mutex::new(Ok(None)))), None)
     }
 
     fn closed(connections: &[&Arc<AtomicBool>]) -> Vec<bool> {
@@ -409,7 +443,7 @@ mod tests {
     async fn a_session_that_ends_is_asked_for_and_what_is_known_counts_where_nobody_can_say() {
         let now = now_ms();
         let sessions = Arc::new(Until(Mutex::new(Ok(Some(now + 60_000)))));
-        let grants = Grants::new(sessions.clone());
+        let grants = Grants::new(sessions.clone(), None);
         let connections: [Arc<AtomicBool>; 2] = Default::default();
         let [ending, endless] = connections.each_ref();
         let held = [grants.grant("alice", "s", None, ending), grants.grant("alice", "s", None, endless)];
@@ -434,5 +468,27 @@ mod tests {
         assert_eq!(closed(&[&replaced]), [true], "it was given less");
         drop((held, grant));
         assert!(grants.lock().by_look.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_a_store_has_lost_was_not_revoked() {
+        let (now, grants) = (now_ms(), grants());
+        let connections: [Arc<AtomicBool>; 4] = Default::default();
+        let [lost, ending, ended, found] = connections.each_ref();
+        let ends = [(lost, None), (ending, Some(now + 60_000)), (ended, Some(now)), (found, None)];
+        let held = ends.map(|(connection, end)| {
+            let grant = grants.grant("alice", "s", None, connection);
+            assert!(grant.confirm(end));
+            grant
+        });
+        grants.lock().session_ends_at(held[3].id, "alice", None, 1);
+        let holds_no_longer = |epoch| grants.close(|inner| inner.holds_no_longer("s", "alice", epoch));
+        holds_no_longer(None);
+        assert_eq!(closed(&[lost, ending, ended, found]), [false, false, true, false], "nobody knows what is lost");
+        holds_no_longer(Some(1));
+        assert_eq!(closed(&[lost, ending, found]), [false, false, true], "one was found there since");
+        assert_eq!(grants.lock().by_look.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [now, now + 60_000]);
+        holds_no_longer(Some(0));
+        assert_eq!(closed(&[lost, ending]), [true, true]);
     }
 }

@@ -440,6 +440,14 @@ impl Peers for Unreachable {
         Ok(())
     }
 
+    fn epoch(&self, _: &str) -> u64 {
+        0
+    }
+
+    async fn is_still(&self, _: &str, _: u64) -> Result<bool, StoreError> {
+        Err(self.0.clone())
+    }
+
     async fn leave(&self) {}
 }
 

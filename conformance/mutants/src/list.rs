@@ -1161,10 +1161,10 @@ static MUTANTS: &[Mutant] = &[
         CatchesUpByQueue
     ),
     node!(
-        "verifies-all",
+        "lost-is-revoked",
         "sessions that a store has lost count as revoked",
-        ["FAIL-09/plain", "FAIL-09/acknowledging"],
-        VerifiesAll
+        ["FAIL-09/plain", "FAIL-09/acknowledging", "FAIL-09/prolonged"],
+        LostIsRevoked
     )
     .also(&["FAIL"]),
     node!(

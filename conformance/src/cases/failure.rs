@@ -56,6 +56,11 @@ pub(super) const CASES: &[Case] = &[
         Need::Capability("config"),
         Need::Capability("ack"),
     ]),
+    case!("FAIL-09/prolonged", "nor one whose session was given more time until then", prolonged).needs(&[
+        Need::OwnServer,
+        Need::Capability("config"),
+        Need::Capability("sessions"),
+    ]),
     case!(
         "FAIL-10/slow",
         "with 100 ms a step nothing is lost, doubled or reordered",
@@ -246,12 +251,12 @@ async fn with_nothing(t: Bench, acknowledging: bool) -> Outcome {
     let alice = t.user().await?;
     let mut device = acks::connect(&t, &alice, t.opening(Transport::WebSocket), acknowledging).await?;
     t.emit_numbered(&alice, 1, 1).await?;
-    exactly(&read_until(&mut device, 1).await?, [1])?;
+    acks::takes(&mut device, 1..=1).await?;
     redis.halt().await.map_err(|error| no_redis(&error))?;
     redis.begin().await.map_err(|error| no_redis(&error))?;
     readiness(&t, 200, Instant::now() + SOON).await?;
     t.emit_numbered(&alice, 2, 3).await?;
-    exactly(&read_until(&mut device, 3).await?, 2..=3)?;
+    acks::takes(&mut device, 2..=3).await?;
     let bob = t.user().await?;
     t.emit_numbered(&bob, 1, 2).await?;
     match acknowledging {
@@ -260,6 +265,22 @@ async fn with_nothing(t: Bench, acknowledging: bool) -> Outcome {
     }
     device.expect_silence(WATCHED).await?;
     acks::settle(&mut device).await
+}
+
+/// A server that was told of a change is about to look at the session, and finds a store that knows of none.
+async fn prolonged(t: Bench) -> Outcome {
+    let redis = t.own_redis(false).await?;
+    let t = t.own_server_on(&redis).await?;
+    let alice = t.user().await?;
+    let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+    let prolonging = async { while t.open_session(&alice, None).await.is_ok() {} };
+    let (halted, ()) = tokio::join!(redis.halt(), prolonging);
+    halted.map_err(|error| no_redis(&error))?;
+    redis.begin().await.map_err(|error| no_redis(&error))?;
+    readiness(&t, 200, Instant::now() + SOON).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    exactly(&read_until(&mut device, 1).await?, [1])?;
+    device.expect_silence(WATCHED).await
 }
 
 async fn slow(t: Bench, slow_down: fn(&crate::proxy::Proxy)) -> Outcome {

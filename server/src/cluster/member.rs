@@ -76,11 +76,10 @@ impl Gap {
 
 /// Joins, and joins again whenever there was a gap.
 pub(super) async fn run(node: Arc<Node>) {
-    let (mut number, mut epoch, mut told) = (0, None, None);
-    let mut former = None;
+    let (mut number, mut told, mut former) = (0, None, None);
     loop {
         let id = Uuid::new_v4();
-        let (mut heard, now) = match join(&node, id).await {
+        let (mut heard, epoch) = match join(&node, id).await {
             Ok(joined) => joined,
             Err(error) => {
                 node.note_answer(Some(&error));
@@ -98,7 +97,7 @@ pub(super) async fn run(node: Arc<Node>) {
         told = None;
         node.note_unheard(None);
         number += 1;
-        let lost = epoch.replace(now.clone()).is_some_and(|before| before != now);
+        let lost = node.note_epoch(epoch);
         node.settled.store(false, Ordering::SeqCst);
         node.note_answer(None);
         if former.is_some() {
@@ -228,9 +227,9 @@ async fn tell_again(node: Arc<Node>) {
 /// meanwhile. Never completes.
 async fn settle(node: &Arc<Node>, number: u64, lost: bool, former: Option<Uuid>) -> Gap {
     if lost {
-        // What is not there was lost, not revoked.
         node.says(Word::DataLost, &"");
-    } else if let Some(local) = node.local() {
+    }
+    if let Some(local) = node.local() {
         while let Err(error) = local.verify_sessions(&*node.is_told_of).await {
             node.says(Word::NotVerified, &error);
             tokio::time::sleep(RETRY).await;

@@ -79,6 +79,8 @@ pub(super) struct Node {
     /// Whether these users are about to lie elsewhere, or do so since a moment ago: others may have found the place already, and what
     /// they have stored there comes first.
     moves: AtomicBool,
+    /// How often the store was found to have lost its data, and what it calls the epoch since.
+    epoch: Mutex<(u64, Option<String>)>,
     /// Why this node could not join, where the reason was that it does not hear.
     unheard: Mutex<Option<StoreError>>,
     local: OnceLock<Arc<dyn Local>>,
@@ -127,6 +129,7 @@ impl Node {
             answers: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             moves: AtomicBool::new(false),
+            epoch: Mutex::default(),
             unheard: Mutex::default(),
             local: OnceLock::new(),
             telling: KeyedLocks::default(),
@@ -247,6 +250,16 @@ impl Peers for Cluster {
         self.of(session_id).link.tell_all(&message::ended(session_id, but_for)).await
     }
 
+    fn epoch(&self, session_id: &str) -> u64 {
+        self.of(session_id).epoch.lock().0
+    }
+
+    async fn is_still(&self, session_id: &str, epoch: u64) -> Result<bool, StoreError> {
+        let node = self.of(session_id);
+        let now = node.link.epoch().await?;
+        Ok(*node.epoch.lock() == (epoch, now))
+    }
+
     async fn leave(&self) {
         let flushed = future::join_all(self.nodes.iter().map(|node| node.removals.flush(None)));
         timeout(NOTE, flushed).await.ok();
@@ -291,6 +304,14 @@ impl Node {
         let mut membership = self.membership.subscribe();
         let joined = timeout(NOTE, membership.wait_for(|joined| joined.number > number)).await;
         joined.map_err(|_| StoreError::NotJoined)?.map(|joined| *joined).map_err(|_| StoreError::Closed)
+    }
+
+    /// Takes note of the epoch in which this node has joined; true where the store has lost its data since it joined before.
+    pub(super) fn note_epoch(&self, now: String) -> bool {
+        let mut epoch = self.epoch.lock();
+        let lost = epoch.1.replace(now).is_some_and(|before| epoch.1.as_ref() != Some(&before));
+        epoch.0 += u64::from(lost);
+        lost
     }
 
     /// Takes note of why this node could not join; of nothing where it could.

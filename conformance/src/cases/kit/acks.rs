@@ -1,11 +1,11 @@
 //! Clients that acknowledge what they receive.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use serde_json::json;
 use tokio::time::{Instant, interval};
 
-use super::numbers::{numbered, numbers, payloads};
+use super::numbers::{exactly, numbered, numbers, payloads};
 use crate::{
     bench::{Bench, User},
     client::{Arrival, Client, Delivery, Opening, Transport},
@@ -44,6 +44,23 @@ pub(crate) async fn queue(device: &mut Client, expected: impl IntoIterator<Item 
     numbered(payloads("queued.events", &delivery.args), expected)?;
     expect::that(delivery.ack.is_some(), "queued.events that asks for an acknowledgement", "it does not")?;
     Ok(delivery)
+}
+
+/// Takes these, live or queued, and acknowledges what asks for it.
+pub(crate) async fn takes(device: &mut Client, expected: RangeInclusive<u64>) -> Outcome {
+    let mut seen = Vec::new();
+    while !seen.contains(expected.end()) {
+        match device.next(IN_THE_END).await {
+            Some(Arrival::Event { name, args, ack }) => {
+                seen.extend(numbers(payloads(&name, &args)));
+                if ack.is_some() {
+                    device.acknowledge(&Delivery { args, ack }, vec![]).await?;
+                }
+            }
+            other => return Err(mismatch(format!("the events {expected:?}, after {seen:?}"), format!("{other:?}"))),
+        }
+    }
+    exactly(&seen, expected)
 }
 
 /// What is queued for the user is this in the end: a server may take its time to remove what was acknowledged, and until

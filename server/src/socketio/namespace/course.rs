@@ -330,7 +330,7 @@ impl World {
             service,
             rules: Arc::new(Standard),
             acks: AckSetup { queue: queue.clone(), timeout: Duration::from_secs(10), acknowledging },
-            grants: Grants::new(Arc::new(Nobody)),
+            grants: Grants::new(Arc::new(Nobody), None),
             roster,
             devices_per_user: 100,
         };

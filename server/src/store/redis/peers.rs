@@ -108,6 +108,11 @@ impl Link {
         }
     }
 
+    /// What the store calls its epoch, if somebody has joined since it began.
+    pub(crate) async fn epoch(&self) -> Result<Option<String>, StoreError> {
+        self.way.ask(redis::cmd("GET").arg(self.partition.epoch())).await
+    }
+
     /// Whether an error tells that the store is there, and that what is asked for is on its way to another server of a cluster.
     pub(crate) fn moves(&self, error: &StoreError) -> bool {
         self.way.moves(error)
