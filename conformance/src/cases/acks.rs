@@ -497,17 +497,20 @@ async fn any_form(t: Bench) -> Outcome {
 async fn any_device(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let (mut one, mut other) = (join(&t, &alice).await?, join(&t, &alice).await?);
-    t.emit_numbered(&alice, 1, 2).await?;
-    let event = live_event(&mut one, 1).await?;
-    live_event(&mut one, 2).await?;
-    for n in 1..=2 {
-        live_event(&mut other, n).await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    // Each of them acknowledges what the other does not.
+    for (device, acknowledges) in [(&mut one, 1), (&mut other, 2)] {
+        for n in 1..=3 {
+            let event = live_event(device, n).await?;
+            if n == acknowledges {
+                device.acknowledge(&event, vec![]).await?;
+            }
+        }
+        settle(device).await?;
     }
-    one.acknowledge(&event, vec![]).await?;
-    settle(&mut one).await?;
     one.disconnect().await;
     other.disconnect().await;
-    in_the_end(&t, &alice, &[2]).await
+    in_the_end(&t, &alice, &[3]).await
 }
 
 async fn mixed(t: Bench) -> Outcome {

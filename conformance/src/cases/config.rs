@@ -12,6 +12,7 @@ use crate::{
     client::Transport,
     expect::{self, Fault, Outcome, inconclusive, mismatch},
     instance::Changes,
+    proxy::Proxy,
     token::{KEY_PAIRS, P384_PUBLIC, RSA_1024_PUBLIC, Signer},
 };
 
@@ -38,7 +39,10 @@ pub(super) const CASES: &[Case] = &[
     case!("CONF-14/host", "HOST is the one address at which the server listens", host),
     case!("CONF-07/healthz", "/healthz answers while the process serves", health("/healthz")),
     case!("CONF-08/readyz", "/readyz answers 200 where the store answers", health("/readyz")),
-    case!("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", store_away)
+    case!("CONF-09/store-away", "/readyz answers 503 while the store is away, and 200 after", away(Proxy::cut))
+        .needs(OWN)
+        .also(&["EMIT-09"]),
+    case!("CONF-09/store-silent", "so it does while the store says nothing", away(Proxy::black_hole))
         .needs(OWN)
         .also(&["EMIT-09"]),
 ];
@@ -288,10 +292,10 @@ async fn health(t: Bench, path: &str) -> Outcome {
     t.http("GET", path, &[], None::<String>).await?.expect_status(200)
 }
 
-async fn store_away(t: Bench) -> Outcome {
+async fn away(t: Bench, fail: fn(&Proxy)) -> Outcome {
     let t = t.own_server(&[]).await?;
     let proxy = t.redis_line()?;
-    proxy.cut();
+    fail(proxy);
     let answer = becomes(&t, 503).await?;
     if t.target().declares("control") {
         problem(&answer, 503, None)?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::kit::{
     QUIET,
     control::{EVENT_LIMIT, body_for, is_put_off, names_the_key, one_answer, problem},
-    numbers::numbered,
+    numbers::{numbered, receives},
     queue::{finds, received_nothing},
 };
 use crate::{
@@ -26,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
     over!(Polling, "EMIT-02/answer-polled", "and by polling", answer),
     case!("EMIT-03/batch", "a batch keeps its order and is answered in order", batch),
     case!("EMIT-03/thousand", "a batch of 1,000 is taken", thousand),
+    case!("EMIT-03/equal", "events of a batch that are equal are each an event", equal_events),
     case!("EMIT-04/refused-whole", "a batch with one wrong event is refused whole", refused_whole).also(&["EMIT-10"]),
     case!("EMIT-04/size", "an empty batch, one of 1,001 and one that is no array are refused", sizes),
     case!("EMIT-05/sessions", "sessions are made, replaced and revoked", sessions).also(&["EMIT-08"]),
@@ -131,6 +132,18 @@ async fn batch(t: Bench) -> Outcome {
         expect::equal("metadata.n", &json!(at + 1), &payload["metadata"]["n"])?;
     }
     Ok(())
+}
+
+async fn equal_events(t: Bench) -> Outcome {
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut device = t.connect_raw(&bob, Transport::WebSocket).await?;
+    let (queued, live) = (body_for(&alice, 1), body_for(&bob, 1));
+    let answer = t.control("POST", "/events/batch", &json!([queued, live, live, queued])).await?;
+    answer.expect_status(202)?;
+    expect::equal("the number of answers", &json!(4), &json!(answer.json().as_array().map(Vec::len)))?;
+    receives(&mut device, [1, 1]).await?;
+    device.expect_silence(QUIET).await?;
+    finds(&t, &alice, [1, 1]).await.map(drop)
 }
 
 async fn thousand(t: Bench) -> Outcome {

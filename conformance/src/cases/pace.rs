@@ -135,6 +135,11 @@ pub(super) const CASES: &[Case] = &[
     over!(WebSocket, "SLOW-09/acknowledging", "so does a client that acknowledges", catches_up(true))
         .needs(CONTROL_AND_ACK)
         .also(&["SLOW-10"]),
+    case!("SLOW-09/cap", "of what waits the newest up to the configured cap comes", newest_of_what_waits).needs(&[
+        Need::Capability("backpressure"),
+        Need::Capability("control"),
+        Need::Setting("queue_max_events"),
+    ]),
     over!(WebSocket, "SLOW-10/broken", "what was live and did not get through is queued", live_and_broken)
         .needs(CONTROL),
     over!(Polling, "SLOW-10/broken-polling", "so is what a polling client did not fetch", live_and_broken)
@@ -523,24 +528,44 @@ async fn catches_up(t: Bench, transport: Transport, ack: bool) -> Outcome {
     device.expect_silence(QUIET).await
 }
 
+/// Emits to a client that stands still, until the first event that has to wait, or for as long as there is no end of what is live; the
+/// newest that was live, and the last.
+async fn until_one_waits(t: &Bench, user: &User) -> Outcome<(u64, u64)> {
+    const EVENTS: u64 = 150;
+    for n in 1..=EVENTS {
+        let answer = t.control("POST", "/events", &sized(t, user, n as usize, LARGE_TEXT).body()).await?;
+        answer.expect_status(202)?;
+        if answer.json()["delivery"] != "live" {
+            return Ok((n - 1, n));
+        }
+    }
+    Ok((EVENTS, EVENTS))
+}
+
+async fn newest_of_what_waits(t: Bench) -> Outcome {
+    const CAP: u64 = 3;
+    let t = t.own_server(&[("queue_max_events", "3")]).await?;
+    let alice = t.user().await?;
+    let (mut device, line) = attempt(&t, &alice, Transport::WebSocket, false, 0).await?;
+    device.expect_accepted().await?;
+    line.black_hole();
+    let (newest_live, first_waits) = until_one_waits(&t, &alice).await?;
+    let last = first_waits + 3 * CAP;
+    t.emit_numbered(&alice, first_waits as usize + 1, last as usize).await?;
+    line.restore();
+    let came = up_to(&mut device, last, ARRIVES).await?;
+    let due = (1..=newest_live).chain(last - CAP + 1..=last).map(|n| n as usize);
+    exactly(&came, due.collect::<Vec<_>>())
+}
+
 async fn live_and_broken(t: Bench, transport: Transport) -> Outcome {
-    const EVENTS: usize = 150;
     let alice = t.user().await?;
     let (mut device, line) = attempt(&t, &alice, transport, false, BRISK).await?;
     device.expect_accepted().await?;
     // Were there room again while an event is stored, that event would be live and stored, and say nothing of those before it.
     line.pace(1);
-    let (mut last, mut newest_live) = (0, 0);
-    // Until the first that has to wait: of more, the cap would leave none of those that were live.
-    for n in 1..=EVENTS {
-        let answer = t.control("POST", "/events", &sized(&t, &alice, n, LARGE_TEXT).body()).await?;
-        answer.expect_status(202)?;
-        last = n as u64;
-        if answer.json()["delivery"] != "live" {
-            break;
-        }
-        newest_live = last;
-    }
+    // Of more that have to wait, the cap would leave none of those that were live.
+    let (newest_live, last) = until_one_waits(&t, &alice).await?;
     line.cut();
     let mut read = Vec::new();
     while let Some(Arrival::Event { args, .. }) = device.next(HELD_UP).await {

@@ -71,6 +71,7 @@ pub(super) const CASES: &[Case] = &[
     case!("QUEUE-07/each-by-itself", "an old event expires though newer ones were queued", each_by_itself).needs(TTL),
     case!("QUEUE-08/not-before", "no event expires before its time", not_before).needs(TTL),
     case!("QUEUE-09/one-array", "everything queued comes in one event with one array", one_array),
+    case!("QUEUE-09/of-large-events", "50 events of nearly 64 KiB come in one event, too", of_large_events),
     case!("QUEUE-09/large", "a queue of 9 MB comes whole and in order, and what is newer behind it", large)
         .needs(&[Need::Setting("queue_max_events")]),
     case!("QUEUE-10/oldest-first", "the array is ordered oldest first", oldest_first),
@@ -352,6 +353,16 @@ async fn one_array(t: Bench) -> Outcome {
     let payload = device.expect_event("record.accessed").await?;
     expect::member(&payload, "resourceId", &sentinel.resource_id)?;
     device.expect_silence(QUIET).await
+}
+
+async fn of_large_events(t: Bench) -> Outcome {
+    const TEXT: usize = 60_000;
+    let alice = t.user().await?;
+    for n in 1..=50 {
+        let metadata = json!({"targetUserId": alice.id, "n": n, "text": "x".repeat(TEXT)});
+        t.emit(&t.event_for(&alice).metadata(metadata)).await?;
+    }
+    finds(&t, &alice, 1..=50).await?.expect_silence(QUIET).await
 }
 
 async fn large(t: Bench) -> Outcome {

@@ -333,7 +333,7 @@ async fn requested(t: &Bench, target: &str, body: &str) -> Outcome<String> {
 }
 
 async fn not_utf8(t: Bench) -> Outcome {
-    let alice = t.user().await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
     let bearer = t.credential()?;
     let mut event = body_for(&alice, 1);
     event["metadata"]["text"] = json!("MARK");
@@ -344,11 +344,17 @@ async fn not_utf8(t: Bench) -> Outcome {
         ("PUT", format!("/sessions/{}", t.session_id()), session.to_string()),
     ] {
         // A byte that begins nothing, half a letter, half a surrogate pair, and a letter in too many bytes.
-        for wrong in [&b"\xff"[..], b"\xc3", b"\xed\xa0\xbd", b"\xc0\xaf"] {
-            let at = body.find("MARK").ok_or_else(|| inconclusive("no place for bytes"))?;
-            let bytes = [&body.as_bytes()[..at], wrong, &body.as_bytes()[at + 4..]].concat();
+        let at = body.find("MARK").ok_or_else(|| inconclusive("no place for bytes"))?;
+        let (before, behind) = (&body.as_bytes()[..at], &body.as_bytes()[at + 4..]);
+        let mut bodies = [&b"\xff"[..], b"\xc3", b"\xed\xa0\xbd", b"\xc0\xaf"]
+            .map(|wrong| [before, wrong, behind].concat())
+            .to_vec();
+        // The last letter of the body is half there, which concerns no other request.
+        bodies.push([before, b"\xe2\x82"].concat());
+        for bytes in bodies {
             let headers = [("authorization", &*bearer), ("content-type", "application/json")];
             problem(&t.http(method, &path, &headers, Some(bytes)).await?, 400, None)?;
+            t.emit_numbered(&bob, 1, 1).await?;
         }
     }
     received_nothing(&t, &alice).await

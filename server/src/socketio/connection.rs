@@ -53,7 +53,8 @@ use crate::{
 /// How many pieces one write takes.
 const AT_ONCE: usize = 64;
 
-/// How often a client that takes what waits for it counts as one that has answered a ping, which is somewhere behind that.
+/// How often, at the most, a client that takes what waits for it counts as one that has answered a ping, which is somewhere behind that: or
+/// a quarter of the time that it has for an answer, where that is less.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// How a client answers a ping.
@@ -449,7 +450,7 @@ impl Connection {
         }
         let now = Instant::now();
         state.progress = Some(now);
-        if state.alive.is_none_or(|alive| now - alive >= ALIVE_EVERY) {
+        if state.alive.is_none_or(|alive| now - alive >= ALIVE_EVERY.min(self.lines.patience / 4)) {
             state.alive = Some(now);
             self.say(state, PONG.into());
         }

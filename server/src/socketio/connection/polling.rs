@@ -57,7 +57,10 @@ impl Connection {
         }
         state.release_poll = false;
         state.poll = None;
-        state.progress = Some(Instant::now());
+        let now = Instant::now();
+        state.progress = Some(now);
+        // A ping waits behind this answer, if at all. That a client polls again is no pong (HEART-02).
+        state.alive = Some(now);
         if !matches!(state.link, Link::Polling) || !state.open || state.closed {
             return (0, 0);
         }
