@@ -55,13 +55,15 @@ impl Recorder {
 
     /// Ends a second: what was recorded since the last time, which goes to the whole as well.
     pub fn turn(&self) -> Histogram<u64> {
+        // Held throughout: whoever asks for the whole meanwhile would miss what is in neither.
+        let mut total = locked(&self.total);
         let mut second = histogram();
         for shard in &self.shards {
             let mut shard = locked(shard);
             add(&mut second, &shard);
             shard.reset();
         }
-        add(&mut locked(&self.total), &second);
+        add(&mut total, &second);
         second
     }
 
@@ -73,8 +75,9 @@ impl Recorder {
 
     /// Forgets everything.
     pub fn reset(&self) {
+        let mut total = locked(&self.total);
         self.shards.iter().for_each(|shard| locked(shard).reset());
-        locked(&self.total).reset();
+        total.reset();
     }
 }
 
@@ -117,6 +120,8 @@ fn locked(histogram: &Mutex<Histogram<u64>>) -> std::sync::MutexGuard<'_, Histog
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::atomic::AtomicBool, thread};
+
     use super::*;
 
     #[test]
@@ -133,5 +138,29 @@ mod tests {
         assert_eq!(latency.buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 1_001);
         recorder.reset();
         assert_eq!(recorder.latency("", "").count, 0);
+    }
+
+    #[test]
+    fn a_second_that_ends_meanwhile_is_part_of_the_whole() {
+        let (recorder, done) = (Recorder::default(), AtomicBool::new(false));
+        let shards = [(); SHARDS].map(|()| recorder.shard());
+        thread::scope(|scope| {
+            // More than there are cores, so that each is held up at any place.
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        recorder.turn();
+                    }
+                });
+            }
+            let counts: Vec<_> = (0..200)
+                .map(|_| {
+                    shards.iter().for_each(|shard| recorder.record(*shard, 1));
+                    recorder.latency("", "").count
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(counts, (1..=200).map(|n| n * SHARDS as u64).collect::<Vec<_>>());
+        });
     }
 }
