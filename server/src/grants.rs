@@ -187,10 +187,7 @@ impl Grants {
                 grants.close(|inner| {
                     let mut ended = Vec::new();
                     for id in inner.of_session(&session_id) {
-                        match inner.known_to_have_ended(id, now_ms) {
-                            Some(connection) => ended.extend(connection.upgrade()),
-                            None => inner.look_at(id, Some(now_ms)),
-                        }
+                        ended.extend(inner.ends_as_known(id, now_ms, Some(now_ms)));
                     }
                     ended
                 });
@@ -259,20 +256,21 @@ impl Inner {
             let end_ms = entry.session_ends_at_ms;
             match entry.verified {
                 true if epoch == Some(entry.epoch) => ended.extend(entry.connection.upgrade()),
-                true => match self.known_to_have_ended(id, now_ms) {
-                    Some(connection) => ended.extend(connection.upgrade()),
-                    None => self.look_at(id, end_ms),
-                },
+                true => ended.extend(self.ends_as_known(id, now_ms, end_ms)),
                 false => entry.doubted = true,
             }
         }
         ended
     }
 
-    /// The connection, where nobody has to be asked whether its session has ended.
-    fn known_to_have_ended(&self, id: u64, now_ms: i64) -> Option<&Weak<dyn Close>> {
+    /// What is known of a session's end counts: the connection, where it has come by now. Else it is asked for again then.
+    fn ends_as_known(&mut self, id: u64, now_ms: i64, look_at_ms: Option<i64>) -> Option<Arc<dyn Close>> {
         let entry = self.grants.get(&id)?;
-        entry.session_ends_at_ms.filter(|end| *end <= now_ms).map(|_| &entry.connection)
+        if entry.session_ends_at_ms.is_some_and(|end| end <= now_ms) {
+            return entry.connection.upgrade();
+        }
+        self.look_at(id, look_at_ms);
+        None
     }
 }
 

@@ -10,9 +10,10 @@ use super::kit::{
     by_hand::ByHand,
     numbers::{Came, in_order, numbered, numbers, receives, up_to},
     polling_path,
+    slow::{sized, user_with_queue},
 };
 use crate::{
-    bench::{Bench, Emission, User},
+    bench::{Bench, User},
     case::{Case, Need},
     client::{Arrival, Client, Transport},
     expect::{self, Outcome, inconclusive, mismatch},
@@ -148,19 +149,6 @@ pub(super) const CASES: &[Case] = &[
     case!("SLOW-10/broken-answer", "an answer to a poll that breaks has brought none of its events", broken_answer)
         .needs(CONTROL_AND_POLLING),
 ];
-
-fn sized(t: &Bench, user: &User, n: usize, text: usize) -> Emission {
-    t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(text)}))
-}
-
-/// A user who is away, with so many events queued, each with a text of so many bytes.
-async fn user_with_queue(t: &Bench, events: usize, text: usize) -> Outcome<User> {
-    let user = t.user().await?;
-    for n in 1..=events {
-        t.emit(&sized(t, &user, n, text)).await?;
-    }
-    Ok(user)
-}
 
 /// A client over a line that carries so many bytes a second; the answer to its CONNECT may come with the queue.
 async fn attempt(t: &Bench, user: &User, transport: Transport, ack: bool, rate: u64) -> Outcome<(Client, Proxy)> {

@@ -10,6 +10,7 @@ use super::kit::{
     QUIET, acks,
     numbers::{exactly, numbered, numbers, receives, up_to},
     queue::{DAY_MS, SLACK_MS, all_but_one, damages_one_of_five, finds, finds_nothing, harness, none_was_damaged},
+    slow::user_with_queue,
 };
 use crate::{
     bench::{Bench, Emission, User},
@@ -43,6 +44,9 @@ const SOON: Duration = Duration::from_secs(20);
 
 const TTL: &[Need] = &[Need::Setting("queue_ttl_seconds")];
 const RESTART: &[Need] = &[Need::OwnServer];
+
+/// The text of an event of nearly the size that is allowed, in bytes.
+const LARGE_TEXT: usize = 60_000;
 
 pub(super) const CASES: &[Case] = &[
     case!("QUEUE-01/offline", "a user who was never connected receives what was emitted before", offline),
@@ -356,23 +360,14 @@ async fn one_array(t: Bench) -> Outcome {
 }
 
 async fn of_large_events(t: Bench) -> Outcome {
-    const TEXT: usize = 60_000;
-    let alice = t.user().await?;
-    for n in 1..=50 {
-        let metadata = json!({"targetUserId": alice.id, "n": n, "text": "x".repeat(TEXT)});
-        t.emit(&t.event_for(&alice).metadata(metadata)).await?;
-    }
+    let alice = user_with_queue(&t, 50, LARGE_TEXT).await?;
     finds(&t, &alice, 1..=50).await?.expect_silence(QUIET).await
 }
 
 async fn large(t: Bench) -> Outcome {
     const EVENTS: usize = 160;
     let t = t.own_server(&[("queue_max_events", "200")]).await?;
-    let alice = t.user().await?;
-    let padding = "x".repeat(60_000);
-    for n in 1..=EVENTS {
-        t.emit(&t.event_for(&alice).metadata(json!({"targetUserId": alice.id, "n": n, "padding": padding}))).await?;
-    }
+    let alice = user_with_queue(&t, EVENTS, LARGE_TEXT).await?;
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     t.emit_numbered(&alice, EVENTS + 1, EVENTS + 1).await?;
     let came = up_to(&mut device, EVENTS as u64 + 1, SOON).await?;

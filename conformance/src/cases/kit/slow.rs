@@ -1,4 +1,4 @@
-//! Devices that stop reading, and events that fill what is before them.
+//! Devices that stop reading, and events that fill what is before them or a queue.
 
 use serde_json::json;
 
@@ -10,9 +10,23 @@ use crate::{
     proxy::Proxy,
 };
 
+/// An event with a text of so many bytes.
+pub(crate) fn sized(t: &Bench, user: &User, n: usize, text: usize) -> Emission {
+    t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(text)}))
+}
+
+/// A user who is away, with so many events queued, each with a text of so many bytes.
+pub(crate) async fn user_with_queue(t: &Bench, events: usize, text: usize) -> Outcome<User> {
+    let user = t.user().await?;
+    for n in 1..=events {
+        t.emit(&sized(t, &user, n, text)).await?;
+    }
+    Ok(user)
+}
+
 /// An event of almost the size that is allowed, so that buffers fill in reasonable time.
 pub(crate) fn big(t: &Bench, user: &User, n: usize) -> Emission {
-    t.event_for(user).metadata(json!({"targetUserId": user.id, "n": n, "text": "x".repeat(48 * 1024)}))
+    sized(t, user, n, 48 * 1024)
 }
 
 /// A client over a line of its own, which then carries nothing any more.
