@@ -65,6 +65,13 @@ pub(super) const CASES: &[Case] = &[
         revoked_after_refresh
     )
     .needs(&[Need::Capability("refresh")]),
+    case!(
+        "EXPIRY-07/revoked",
+        "whatever a connection has asked in vain, it ends with its session, and with no other",
+        revoked_after_refusals
+    )
+    .needs(&[Need::Capability("sessions")])
+    .also(&["REVOKE-03"]),
     case!("REVOKE-04/queued", "what comes after a revocation waits for the user", queued_after),
     case!("REVOKE-05/while-connecting", "a CONNECT that a revocation overtakes does not stay", while_connecting),
     over!(WebSocket, "REVOKE-06/websocket", "a WebSocket connection ends with its session", session_ends),
@@ -339,6 +346,55 @@ async fn revoked_after_refresh(t: Bench) -> Outcome {
     device.expect_silence(QUIET).await?;
     t.revoke_session(&other.session).await?;
     device.expect_closed(AFTER_REVOCATION).await
+}
+
+/// Shows a server that leaves one session before it has entered the next, or that enters one before it has looked.
+async fn revoked_after_refusals(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let (second, gone) = (t.user_named(&alice.id).await?, t.user_named(&alice.id).await?);
+    t.revoke_session(&gone.session).await?;
+    let unknown = User { session: t.session_id(), ..alice.clone() };
+    let refusals = [
+        (t.token(&unknown).await?, "session_invalid"),
+        (t.token(&gone).await?, "session_invalid"),
+        (t.token(&mallory).await?, "token_invalid"),
+        (lasting(&t, &second, -60).await?, "token_expired"),
+        ("a.b.c".to_owned(), "token_invalid"),
+    ];
+    // By the session of its CONNECT, by the same one refreshed, and by another that it was refreshed with.
+    let refreshed = [None, Some(&alice), Some(&second)];
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        for (token, code) in &refusals {
+            for before in refreshed {
+                let mut device = t.connect_raw(&alice, transport).await?;
+                if let Some(user) = before {
+                    let answer = ask(&mut device, json!(t.token(user).await?)).await?;
+                    expect::equal("the answer", &json!({"ok": true}), &answer)?;
+                }
+                let answer = ask(&mut device, json!(token)).await?;
+                expect::equal("the answer", &json!({"ok": false, "code": code}), &answer)?;
+                let session = &before.unwrap_or(&alice).session;
+                devices.push((session, device));
+            }
+        }
+    }
+    // What was named in vain may come and go.
+    t.open_session(&unknown, None).await?;
+    for user in [&unknown, &mallory] {
+        t.revoke_session(&user.session).await?;
+    }
+    try_join_all(devices.iter_mut().map(|(_, device)| device.expect_silence(A_WHILE))).await?;
+    t.revoke_session(&alice.session).await?;
+    let (mut of_first, mut of_second): (Vec<_>, Vec<_>) =
+        devices.into_iter().partition(|(session, _)| *session == &alice.session);
+    try_join_all(of_first.iter_mut().map(|(_, device)| device.expect_closed(AFTER_REVOCATION))).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    for (_, device) in &mut of_second {
+        receives(device, [1]).await?;
+    }
+    t.revoke_session(&second.session).await?;
+    try_join_all(of_second.iter_mut().map(|(_, device)| device.expect_closed(AFTER_REVOCATION))).await.map(drop)
 }
 
 async fn queued_after(t: Bench) -> Outcome {
