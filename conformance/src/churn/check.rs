@@ -444,17 +444,19 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Whether an event was on its way to another device when a later one came to this, and came back because that one ended: a
-    /// queue that is on its way to one plain device is not given to another, which gets it next where that one breaks.
+    /// Whether an event was on its way on another connection when a later one came on this, and came back because that one ended: a
+    /// queue that is on its way to one plain client is not given to another, which gets it next where that one breaks (SLOW-08). The
+    /// other may be a former one of the same device, and its server may learn of its end late: until then it is given events.
     fn came_back(&self, it: &Arrival<'_>, accepted: &Accepted<'_>, later_us: u64) -> bool {
-        let mut others = self.connections.iter().filter(|(on, _)| on.device != it.on.device);
+        let mut others = self.connections.iter().filter(|(on, _)| **on != it.on);
         !self.promise.acknowledging
             && it.queued
             && others.any(|(on, span)| {
                 let ended_us = span.leaving_us.unwrap_or(span.to_us).min(span.to_us);
                 span.may_hold()
                     && self.began(*on) <= later_us
-                    && (accepted.at_us..=it.at_us).contains(&ended_us)
+                    && ended_us <= it.at_us
+                    && accepted.at_us <= span.believed_us.unwrap_or(ended_us)
                     && !self.arrivals.iter().any(|other| other.on == *on && other.n == it.n)
             })
     }
@@ -1028,6 +1030,24 @@ mod tests {
             further(OTHER, 1),
         ];
         assert_eq!(found(false, &held), [reordered], "the slow one is there yet");
+    }
+
+    #[test]
+    fn what_was_given_to_a_connection_that_is_dead_and_believed_in_comes_back_to_the_next_one_of_any_device() {
+        let half_open = || What::Broken { on: ON, how: HALF_OPEN.into() };
+        let line = |next: Connection, last: What| {
+            let first = [over(ON, Way::WebSocket, SLOW), half_open(), accepted(1)];
+            found(false, &[first.as_slice(), &[connected(next), accepted(2), live(next, 2), last]].concat())
+        };
+        for next in [AGAIN, OTHER] {
+            assert_eq!(line(next, further(next, 1)), []);
+            assert_eq!(line(next, live(next, 1)), [(Kind::Reordered, Some(1))], "it was queued");
+        }
+        let cut =
+            [over(ON, Way::WebSocket, SLOW), broken(ON), idle(), idle(), accepted(1), connected(AGAIN), accepted(2)];
+        let last = [live(AGAIN, 2), further(AGAIN, 1)];
+        let noticed = [(Kind::Reordered, Some(1)), (Kind::Late, Some(1))];
+        assert_eq!(found(false, &[cut.as_slice(), &last].concat()), noticed, "nobody believed in it any more");
     }
 
     #[test]
