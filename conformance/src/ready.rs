@@ -9,8 +9,10 @@ use crate::hook::{self, Call};
 
 /// How often it is asked.
 const POLL: Duration = Duration::from_millis(20);
-/// How long one answer may take.
+/// How long one answer by HTTP may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// How long a command may take: it has a program to start, which takes some seconds, and all on a busy machine.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a server is asked.
 #[derive(Debug)]
@@ -68,9 +70,23 @@ impl Check {
                 Err(_) => Err(format!("no answer within {ANSWER_LIMIT:?}")),
             },
             Self::Command { words, directory, input } => {
-                let call = Call { command: words, directory, env: &BTreeMap::new(), input, within: ANSWER_LIMIT };
+                let call = Call { command: words, directory, env: &BTreeMap::new(), input, within: COMMAND_LIMIT };
                 hook::run(call).await.map(drop).map_err(|error| error.to_string())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_that_takes_its_time_to_start_is_waited_for() {
+        let words = ["sh", "-c", "sleep 2.5"].map(str::to_owned).to_vec();
+        let check = Check::Command { words, directory: Path::new(".").to_owned(), input: Value::Null };
+        assert_eq!(check.once().await, Ok(()));
     }
 }
