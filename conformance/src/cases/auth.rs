@@ -1,9 +1,15 @@
 //! SPEC 2: the handshake's token and session, and what a refusal is.
 
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::kit::{
     QUIET,
+    again::attempt,
+    numbers::{numbered, receives},
     people::{FIXTURES, group},
     texts::TRACES,
 };
@@ -14,6 +20,7 @@ use crate::{
     expect::{self, Outcome, mismatch},
     fixtures,
     instance::Changes,
+    proxy::Proxy,
     token::{self, Fixture, KEY_PAIRS, People, Signer},
 };
 
@@ -76,8 +83,16 @@ pub(super) const CASES: &[Case] = &[
     case!("AUTH-21/codes", "every refusal carries the code that fits", codes),
     case!("AUTH-21/session-codes", "a refused session is told as session_invalid", session_codes)
         .needs(&[Need::Capability("sessions")]),
+    case!(
+        "AUTH-21/one-by-one",
+        "so it does over both transports, and on one connection one after the other",
+        codes_in_turn
+    )
+    .needs(&[Need::Capability("sessions")])
+    .also(&["AUTH-18", "AUTH-24"]),
     case!("AUTH-22/fail-closed", "nobody is let in while the session store is away", store_away(false))
-        .needs(&[Need::OwnServer, Need::Capability("sessions")]),
+        .needs(&[Need::OwnServer, Need::Capability("sessions")])
+        .also(&["AUTH-24"]),
     case!("AUTH-23/unavailable", "a session store that is away is told as unavailable", store_away(true))
         .needs(&[Need::OwnServer, Need::Capability("sessions")]),
     case!("AUTH-24/refusals", "no refusal carries a token, a stack trace or an address", discreet_refusals),
@@ -183,6 +198,15 @@ async fn payload_first(t: Bench) -> Outcome {
 async fn long(t: Bench) -> Outcome {
     let alice = t.user().await?;
     for transport in t.transports() {
+        let pad = "x".repeat(room_for(&t.token(&alice).await?));
+        let claims = json!({"userId": alice.id, "sessionId": alice.session, "exp": token::now() + 900, "pad": pad});
+        let longest = t.sign(&claims).await?;
+        let size = format!("{} bytes", longest.len());
+        expect::that((65_000..=65_536).contains(&longest.len()), "a token of nearly 64 KiB", &*size)
+            .map_err(|fault| expect::inconclusive(fault.to_string()))?;
+        let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": longest}))).await?;
+        is_in(&t, &alice, &mut device).await.map_err(|fault| fault.of(format!("for a token of {size}")))?;
+        device.disconnect().await;
         for groups in [400, 1_350] {
             let groups: Vec<_> = (0..groups).map(|n| format!("cn=group-{n:04},ou=wards,dc=test")).collect();
             let expiry = token::now() + 900;
@@ -197,6 +221,11 @@ async fn long(t: Bench) -> Outcome {
     Ok(())
 }
 
+/// How many letters a token that is 64 KiB long has more than this one, which is base64 for the most part.
+fn room_for(token: &str) -> usize {
+    (65_536 - token.len()) / 4 * 3 - 12
+}
+
 /// Each payload is accepted, and its client is a plain one.
 async fn beside(t: Bench) -> Outcome {
     let alice = t.user().await?;
@@ -206,13 +235,18 @@ async fn beside(t: Bench) -> Outcome {
             t.transcript().note(format!("payload {}: {}", entry["name"], entry["why"]));
             let payload = fixtures::fill(&entry["text"], &[("token", &token)]);
             let connect = format!("0/notifications,{}", payload.as_str().unwrap_or_default());
+            t.emit(&t.event_for(&alice)).await?;
             let told = async {
                 let mut device = Client::over_wire_by(t.open(t.opening(transport)).await?, &connect).await?;
                 device.expect_accepted().await?;
-                let event = t.event_for(&alice);
-                t.emit(&event).await?;
-                let delivery = device.expect_delivery("record.accessed").await?;
-                expect::that(delivery.ack.is_none(), "an event that asks for nothing", format!("{:?}", delivery.ack))?;
+                let queued = device.expect_queued().await?;
+                expect::that(queued.len() == 1, "the event that was queued", format!("{} events", queued.len()))?;
+                for of in ["record.accessed", "record.uploaded"] {
+                    t.emit(&t.event_for(&alice).of(of)).await?;
+                    let delivery = device.expect_delivery(of).await?;
+                    let plain = delivery.ack.is_none();
+                    expect::that(plain, "an event that asks for nothing", format!("{:?}", delivery.ack))?;
+                }
                 device.disconnect().await;
                 Ok(())
             };
@@ -226,11 +260,15 @@ async fn beside(t: Bench) -> Outcome {
 async fn null_token(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = format!("Bearer {}", t.token(&alice).await?);
-    let over = t.opening(Transport::WebSocket).header("authorization", &*token);
-    let mut device = t.attempt_raw(over, Some(json!({"token": null}))).await?;
-    is_in(&t, &alice, &mut device).await?;
-    let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": null}))).await?;
-    device.expect_refused().await.map(drop)
+    for transport in t.transports() {
+        let over = t.opening(transport).header("authorization", &*token);
+        let mut device = t.attempt_raw(over, Some(json!({"token": null}))).await?;
+        is_in(&t, &alice, &mut device).await?;
+        device.disconnect().await;
+        let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": null}))).await?;
+        device.expect_refused().await?;
+    }
+    Ok(())
 }
 
 async fn both_places(t: Bench, transport: Transport) -> Outcome {
@@ -253,12 +291,22 @@ async fn both_places(t: Bench, transport: Transport) -> Outcome {
             refused.map_err(|fault| fault.of(format!("for a right token with {scheme:?} before it")))?;
         }
     }
+    // As HTTP's own scheme would write it: the token as somebody's password, or as the name.
+    for pair in [format!("user:{token}"), format!("{token}:")] {
+        let over = t.opening(transport).header("authorization", format!("Basic {}", STANDARD.encode(pair)));
+        t.attempt_raw(over, None).await?.expect_refused().await?;
+    }
     Ok(())
 }
 
 async fn in_url(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
     let token = t.token(&alice).await?;
+    let further =
+        ["accessToken", "authToken", "auth_token", "id_token", "idToken", "bearer", "bearer_token", "jwt_token"];
+    let more = ["session", "session_token", "sessionToken", "api_key", "apiKey", "t", "credentials"];
+    let all = further.iter().chain(&more).fold(t.opening(transport), |over, name| over.query(name, token.as_str()));
+    t.attempt_raw(all, None).await?.expect_refused().await?;
     for name in
         ["token", "access_token", "auth", "authorization", "Authorization", "auth[token]", "auth.token", "jwt", "key"]
     {
@@ -401,33 +449,57 @@ async fn expired(t: &Bench, alice: &User) -> Outcome<String> {
     t.sign(&json!({"userId": alice.id, "sessionId": alice.session, "iat": now - 120, "exp": now - 60})).await
 }
 
+/// What a user's tokens are refused for.
+async fn refusals(t: &Bench, alice: &User) -> Outcome<Vec<String>> {
+    let mut tokens = vec![expired(t, alice).await?, "not-a-token".to_owned()];
+    if t.target().declares("sessions") {
+        let (mallory, gone) = (t.user().await?, t.user_named(&alice.id).await?);
+        t.revoke_session(&gone.session).await?;
+        for session in [mallory.session, t.session_id(), gone.session] {
+            tokens.push(t.token(&User { session, ..alice.clone() }).await?);
+        }
+    }
+    Ok(tokens)
+}
+
+/// Neither while somebody of that name is in, nor while nobody is: then it is queued.
 async fn no_event(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let mut outsider =
-        t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": expired(&t, &alice).await?}))).await?;
-    outsider.expect_refused().await?;
-    let mut insider = t.connect_raw(&alice, Transport::WebSocket).await?;
-    t.emit(&t.event_for(&alice)).await?;
-    insider.expect_event("record.accessed").await?;
-    // It may have been closed: nobody who was refused need be kept (TRANS-09).
-    match outsider.next(QUIET).await {
-        None | Some(Arrival::Closed(_)) => Ok(()),
-        Some(other) => Err(mismatch("nothing for a client that was refused", format!("{other:?}"))),
+    for transport in t.transports() {
+        let mut outsiders = Vec::new();
+        for token in refusals(&t, &alice).await? {
+            let mut outsider = t.attempt_raw(t.opening(transport), Some(json!({"token": token}))).await?;
+            outsider.expect_refused().await?;
+            outsiders.push(outsider);
+        }
+        t.emit_numbered(&alice, 1, 1).await?;
+        let mut insider = t.connect_raw(&alice, transport).await?;
+        numbered(&insider.expect_queued().await?, [1])?;
+        t.emit_numbered(&alice, 2, 2).await?;
+        receives(&mut insider, [2]).await?;
+        for outsider in &mut outsiders {
+            // It may have been closed: nobody who was refused need be kept (TRANS-09).
+            match outsider.next(QUIET).await {
+                None | Some(Arrival::Closed(_)) => {}
+                Some(other) => {
+                    return Err(mismatch("nothing for a client that was refused", format!("{other:?}")));
+                }
+            }
+        }
+        insider.disconnect().await;
     }
+    Ok(())
 }
 
 async fn no_drain(t: Bench) -> Outcome {
-    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 3).await?;
-    let mut tokens = vec![expired(&t, &alice).await?, "not-a-token".to_owned()];
-    if t.target().declares("sessions") {
-        tokens.push(t.token(&User { session: mallory.session, ..alice.clone() }).await?);
-        tokens.push(t.token(&User { session: t.session_id(), ..alice.clone() }).await?);
-    }
-    for token in tokens {
-        let mut outsider = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await?;
-        outsider.expect_refused().await?;
-        outsider.disconnect().await;
+    for transport in t.transports() {
+        for token in refusals(&t, &alice).await? {
+            let mut outsider = t.attempt_raw(t.opening(transport), Some(json!({"token": token}))).await?;
+            outsider.expect_refused().await?;
+            outsider.disconnect().await;
+        }
     }
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
     let queued = device.expect_queued().await?;
@@ -454,6 +526,48 @@ async fn codes(t: Bench) -> Outcome {
     Ok(())
 }
 
+/// As many as a connection may be refused in a row (LIMIT-03), each after another one.
+async fn codes_in_turn(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let foreign = User { session: mallory.session.clone(), ..alice.clone() };
+    let mut reasons = vec![
+        (json!({"token": t.token(&foreign).await?}), "session_invalid"),
+        (json!({"token": "x"}), "token_invalid"),
+        (json!({"token": expired(&t, &alice).await?}), "token_expired"),
+        (json!({}), "token_missing"),
+    ];
+    for transport in t.transports() {
+        for _ in 0..reasons.len() {
+            reasons.rotate_left(1);
+            let mut device = t.attempt_raw(t.opening(transport), Some(reasons[0].0.clone())).await?;
+            for (at, (_, expected)) in reasons.iter().enumerate() {
+                let refusal = match device.next(Duration::from_secs(5)).await {
+                    Some(Arrival::Refused(refusal)) => refusal,
+                    // Nobody who was refused need be kept (TRANS-09).
+                    Some(Arrival::Closed(_)) if at > 0 => break,
+                    other => return Err(mismatch(format!("a refusal with {expected}"), format!("{other:?}"))),
+                };
+                code(&refusal, expected)?;
+                discreet(&refusal)?;
+                if let Some((next, _)) = reasons.get(at + 1)
+                    && attempt(&mut device, next.clone()).await.is_err()
+                {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn discreet(refusal: &Refusal) -> Outcome {
+    let told = refusal.data.to_string();
+    for trace in TRACES.iter().copied().chain([".js:", "127.0.0.1", "localhost", "ECONN", "redis:"]) {
+        expect::that(!told.contains(trace), format!("a refusal without {trace:?}"), &*told)?;
+    }
+    Ok(())
+}
+
 fn code(refusal: &Refusal, expected: &str) -> Outcome {
     expect::that(refusal.message() == Some(expected), format!("the code {expected}"), refusal.data.to_string())
 }
@@ -467,15 +581,44 @@ async fn session_codes(t: Bench) -> Outcome {
     code(&refused(&t, &alice).await?, "session_invalid")
 }
 
+/// Cut off, and silent; whether the user has been there, is there, or comes for the first time.
 async fn store_away(t: Bench, by_code: bool) -> Outcome {
+    /// TRANS-09: nobody who is not let in is kept for longer.
+    const REFUSED_WITHIN: Duration = Duration::from_secs(11);
     let t = t.own_server(&[]).await?;
-    let alice = t.user().await?;
-    let before = t.connect_raw(&alice, Transport::WebSocket).await?;
-    before.disconnect().await;
-    t.transcript().note("Redis is cut off");
-    t.redis_line()?.cut();
-    let refusal = refused(&t, &alice).await?;
-    if by_code { code(&refusal, "unavailable") } else { Ok(()) }
+    let (alice, bob, carol) = (t.user().await?, t.user().await?, t.user().await?);
+    let mut stays = t.connect_raw(&bob, Transport::WebSocket).await?;
+    for (way, takes_away) in [("cut off", Proxy::cut as fn(&Proxy)), ("silent", Proxy::black_hole)] {
+        t.connect_raw(&alice, Transport::WebSocket).await?.disconnect().await;
+        t.transcript().note(format!("Redis is {way}"));
+        takes_away(t.redis_line()?);
+        // Each of them once: a server may look into a user's CONNECTs one after the other.
+        let over = t.transports().last().unwrap_or(Transport::WebSocket);
+        let attempts = [(&alice, Transport::WebSocket), (&bob, over), (&carol, over)];
+        let refusals = attempts.map(|(user, transport)| {
+            let t = &t;
+            async move {
+                let auth = json!({"token": t.token(user).await?});
+                let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
+                match device.next(REFUSED_WITHIN).await {
+                    Some(Arrival::Refused(refusal)) => Ok(Some(refusal)),
+                    // The store may be waited for until the time is up.
+                    Some(Arrival::Closed(_)) if way == "silent" => Ok(None),
+                    other => Err(mismatch(format!("a CONNECT_ERROR while Redis is {way}"), format!("{other:?}"))),
+                }
+            }
+        });
+        for refusal in try_join_all(refusals).await?.into_iter().flatten() {
+            discreet(&refusal)?;
+            if by_code {
+                code(&refusal, "unavailable")?;
+            }
+        }
+        t.redis_line()?.restore();
+        t.emit_until_accepted(&carol, 1).await?;
+    }
+    t.emit_numbered(&bob, 1, 1).await?;
+    receives(&mut stays, [1]).await
 }
 
 async fn discreet_refusals(t: Bench) -> Outcome {
@@ -510,20 +653,39 @@ async fn discreet_log(t: Bench) -> Outcome {
     let t = t.own_server(&[]).await?;
     let alice = t.user().await?;
     let (good, old) = (t.token(&alice).await?, expired(&t, &alice).await?);
-    for token in [good.clone(), old.clone(), format!("{good}x")] {
-        let over = t.opening(Transport::WebSocket).query("token", token.as_str()).header("authorization", &*token);
-        let mut device = t.attempt_raw(over, Some(json!({"token": token}))).await?;
-        let _ = device.next(std::time::Duration::from_secs(5)).await;
-        device.disconnect().await;
+    let mut strayed = Vec::new();
+    if t.target().declares("sessions") {
+        strayed.push(t.token(&User { session: t.session_id(), ..alice.clone() }).await?);
+    }
+    for token in [good.clone(), old.clone(), format!("{good}x")].iter().chain(&strayed) {
+        for transport in t.transports() {
+            let over = t.opening(transport).query("token", token.as_str()).header("authorization", &**token);
+            let mut device = t.attempt_raw(over, Some(json!({"token": token}))).await?;
+            let accepted = matches!(device.next(Duration::from_secs(5)).await, Some(Arrival::Accepted));
+            if accepted && t.target().declares("refresh") {
+                for fresh in [&good, &old].into_iter().chain(&strayed) {
+                    let _ = device.call("auth.refresh", vec![json!(fresh)]).await;
+                }
+            }
+            // What cannot be read is quoted by some, with where it was read.
+            if let Some(wire) = device.wire() {
+                let _ = wire.send(&format!("42/notifications,[\"auth.refresh\",{{\"token\":\"{good}\"")).await;
+            }
+            device.disconnect().await;
+        }
     }
     t.emit(&t.event_for(&alice)).await?;
     t.restart().await?;
     let output = t.server().output();
-    let signatures = [&good, &old].map(|token| token.rsplit('.').next().unwrap_or_default());
-    let leaked = signatures.iter().any(|part| output.contains(part));
+    let mut tokens = [&good, &old].into_iter().chain(&strayed);
+    let leaked = tokens.any(|token| output.contains(token.rsplit('.').next().unwrap_or_default()));
     expect::that(!leaked, "an output without tokens", "a token's signature stands in it")?;
     for (name, secret) in &t.target().secrets {
         expect::that(!output.contains(secret.as_str()), "an output without secrets", format!("{name} stands in it"))?;
+    }
+    for trace in TRACES {
+        let line = output.lines().find(|line| line.contains(trace));
+        expect::that(line.is_none(), format!("an output without {trace:?}"), line.unwrap_or_default())?;
     }
     Ok(())
 }
@@ -539,10 +701,14 @@ async fn wrong_types(t: Bench) -> Outcome {
         device.expect_refused().await.map_err(|fault| fault.of("for a right token within an array or an object"))?;
     }
     // Some of them are false in some languages; none is absent, so the header does not decide.
-    for present in [json!(false), json!(0), json!({}), json!([]), json!("x")] {
-        let over = t.opening(Transport::WebSocket).header("authorization", format!("Bearer {right}"));
-        let refused = t.attempt_raw(over, Some(json!({"token": present}))).await?.expect_refused().await;
-        refused.map_err(|fault| fault.of(format!("for the token {present} beside a right header")))?;
+    let long = json!("x".repeat(100_000));
+    for transport in t.transports() {
+        for present in [json!(false), json!(0), json!({}), json!([]), json!([right]), json!("x"), long.clone()] {
+            let over = t.opening(transport).header("authorization", format!("Bearer {right}"));
+            let refused = t.attempt_raw(over, Some(json!({"token": present}))).await?.expect_refused().await;
+            let told = present.to_string().chars().take(80).collect::<String>();
+            refused.map_err(|fault| fault.of(format!("for the token {told} beside a right header")))?;
+        }
     }
     // Right in everything but its size.
     let pad = "x".repeat(80_000);

@@ -63,6 +63,15 @@ pub(super) const CASES: &[Case] = &[
     .waits(PATIENCE),
     over!(Polling, "HEART-02/polling", "so is a polling client that polls on", mute).waits(PATIENCE),
     over!(Upgraded, "HEART-02/upgraded", "so is one that has upgraded", mute).waits(PATIENCE),
+    over!(
+        WebSocket,
+        "HEART-02/later",
+        "so is one that has answered some, and one more answer late is no end",
+        later_mute
+    )
+    .also(&["HEART-03"])
+    .waits(PATIENCE),
+    over!(Polling, "HEART-02/later-polling", "so it is over polling", later_mute).also(&["HEART-03"]).waits(PATIENCE),
     case!("HEART-02/large-answer", "so is one that has had a large answer and polls no more", large_answer)
         .needs(CONTROL_AND_POLLING)
         .also(&["SLOW-01"]),
@@ -217,6 +226,29 @@ async fn closed_in_time(t: &Bench, heart: Heart, transport: Transport, manner: M
     // The client may have been closed some moments before it was seen.
     queued.retain(|payload| payload["metadata"]["n"] != 0);
     numbered(&queued, [1])
+}
+
+/// Answers the first pings when three quarters of the time for that have passed, and the next one not at all.
+async fn later_mute(t: Bench, transport: Transport) -> Outcome {
+    let (t, heart) = t.with_heart(INTERVAL, TIMEOUT).await?;
+    let alice = t.user().await?;
+    let (mut device, mut before) = opened_and_connected(&t, &alice, t.opening(transport).mute()).await?;
+    let mut seen = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?.seen();
+    let rounds = if heart.interval > Duration::from_secs(2) { 1 } else { 3 };
+    for n in 1..=rounds {
+        let within = before + heart.interval + PING_TOLERANCE;
+        let left = within.saturating_duration_since(Instant::now());
+        let is_pinged = matches!(timeout(left, seen.wait_for(|seen| seen.pings >= n)).await, Ok(Ok(_)));
+        expect::that(is_pinged, format!("the ping {n}"), "none")?;
+        device.expect_silence(heart.timeout * 3 / 4).await?;
+        let wire = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?;
+        wire.send("3").await.map_err(|error| mismatch("a connection that takes a late pong", error.to_string()))?;
+        before = Instant::now();
+    }
+    t.emit_numbered(&alice, 1, 1).await?;
+    receives(&mut device, [1]).await?;
+    let limit = heart.whole() + CLOSE_TOLERANCE;
+    device.expect_closed(limit.saturating_sub(before.elapsed())).await
 }
 
 /// A client, accepted, and when its open packet came.

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::kit::{
     acks,
+    again::{come_in, leave},
     control::{EVENT_LIMIT, body_for},
     queue::damages_one,
     server::has_setting,
@@ -20,6 +21,7 @@ use crate::{
     expect::{self, Outcome, inconclusive},
     instance::Changes,
     redis::inspect::Damage,
+    token,
 };
 
 /// What a queue holds.
@@ -42,6 +44,9 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Need::OwnServer, Need::Capability("config"), Need::Capability("redis")]),
     case!("PRIV-01/refused", "no line about a refused request tells of a user or an event", private_refusals)
         .needs(&[Need::OwnServer, Need::Capability("control")]),
+    case!("PRIV-01/ways", "no line about what clients say, and how they come and go, tells of them", private_ways)
+        .needs(&[Need::OwnServer])
+        .also(&["AUTH-24"]),
     case!("PRIV-01/trouble", "no line about what goes wrong tells of a user or an event", private_trouble)
         .needs(&[Need::OwnServer]),
 ];
@@ -266,6 +271,72 @@ async fn private_trouble(t: Bench) -> Outcome {
     }
     t.restart().await?;
     says_nothing_of(&t, &private)
+}
+
+/// All that a server might tell of those who do nothing wrong, and of what strangers say.
+async fn private_ways(t: Bench) -> Outcome {
+    heard(&t)?;
+    let beats = has_setting(&t, "ping_interval_seconds") && has_setting(&t, "ping_timeout_seconds");
+    let settings: &[_] = if beats { &[("ping_interval_seconds", "1"), ("ping_timeout_seconds", "3")] } else { &[] };
+    let t = t.own_server(settings).await?;
+    let told = t.random(16);
+    let mut private = vec![told.clone()];
+    let alice = t.user_named(&format!("user-{told}")).await?;
+    let token = t.token(&alice).await?;
+    for transport in t.transports() {
+        let opening = t.opening(transport).query("client", &*told).header("user-agent", format!("agent {told}"));
+        let auth = json!({"token": token, "device": told, "name": told, "client": {"id": told}});
+        let mut device = t.attempt_raw(opening.clone(), Some(auth)).await?;
+        device.expect_accepted().await?;
+        private.extend(device.wire().map(|wire| wire.handshake.sid.clone()));
+        if t.target().declares("refresh") {
+            let _ = device.call("auth.refresh", vec![json!(token)]).await;
+        }
+        if let Some(wire) = device.wire() {
+            let _ = wire.upgrade().await;
+            let _ = wire.send(&format!("40/{told},{{\"x\":\"{told}\"}}")).await;
+        }
+        let _ = device.next(SOON).await;
+        leave(&mut device).await?;
+        come_in(&t, &mut device, &alice).await?;
+        if let Some(wire) = device.wire() {
+            let _ = wire.send(&format!("40/notifications,{{\"token\":\"{told}\"}}")).await;
+        }
+        let _ = device.expect_closed(SOON).await;
+        let mut mute = t.attempt_raw(opening.mute(), Some(json!({"token": token}))).await?;
+        private.extend(mute.wire().map(|wire| wire.handshake.sid.clone()));
+        let _ = mute.expect_closed(UNACKNOWLEDGED).await;
+        let mut wordy = t.connect_raw(&alice, transport).await?;
+        if let Some(wire) = wordy.wire() {
+            private.push(wire.handshake.sid.clone());
+            let _ = wire.send(&format!("42/notifications,[\"{}\"]", told.repeat(20_000))).await;
+        }
+        let _ = wordy.expect_closed(SOON).await;
+        t.attempt_raw(t.opening(transport).header("origin", format!("https://{told}.example")), None).await.ok();
+    }
+    for path in [format!("/{told}"), format!("/socket.io/?EIO=4&transport={told}"), format!("/healthz?{told}")] {
+        t.http("GET", &path, &[("x-told", &told)], None::<String>).await?;
+    }
+    if t.target().declares("control") {
+        let batch = json!([telling(&t, &alice, &told).body(), telling(&t, &alice, &told).body()]).to_string();
+        for _ in 0..2 {
+            t.control_text("POST", "/events/batch", &[("idempotency-key", &told)], batch.clone()).await?;
+        }
+    }
+    if t.target().declares("sessions") {
+        let brief = User { session: t.session_id(), ..alice.clone() };
+        t.open_session(&brief, None).await?;
+        let claims = json!({"userId": brief.id, "sessionId": brief.session, "exp": token::now() + 1});
+        let auth = json!({"token": t.sign(&claims).await?});
+        let mut ends = t.attempt_raw(t.opening(Transport::WebSocket), Some(auth)).await?;
+        let mut revoked = t.connect_raw(&alice, Transport::WebSocket).await?;
+        t.revoke_session(&alice.session).await?;
+        let _ = revoked.expect_closed(SOON).await;
+        let _ = ends.expect_closed(UNACKNOWLEDGED).await;
+    }
+    t.restart().await?;
+    says_nothing_of(&t, &private)?;
+    has_no_trace(&t.server().output())
 }
 
 /// A client that takes nothing of what is emitted for it, until its line breaks; returns the id of its session.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::kit::numbers::receives;
@@ -15,6 +16,14 @@ use crate::{
 
 /// In what time a server answers an upgrade that it grants.
 const UPGRADES_WITHIN: Duration = Duration::from_secs(3);
+
+/// The headers that ask for a WebSocket.
+const UPGRADE: [(&str, &str); 4] = [
+    ("connection", "Upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
 
 const POLL: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -69,6 +78,12 @@ fn others(t: &Bench) -> Vec<String> {
             "http://localhost:9",
             "https://localhost:9",
             "http://127.0.0.1:9",
+            "http://[::1]:9",
+            "http://10.0.0.7",
+            "http://192.168.0.7:3000",
+            "capacitor://localhost",
+            "ionic://localhost",
+            "chrome-extension://abcdefghijklmnop",
         ]
         .map(str::to_owned),
     );
@@ -91,6 +106,8 @@ fn look_alikes(listed: &str) -> Vec<String> {
         format!("{scheme}://{host}.evil.example"),
         format!("{scheme}://evil-{rest}"),
         format!("{scheme}://evil.{rest}"),
+        format!("{scheme}://www.{rest}"),
+        format!("{scheme}://{}", rest.replacen(host, &format!("{host}."), 1)),
         format!("{scheme}://evil.example/{rest}"),
         format!("{scheme}://evil.example?{listed}"),
         format!("{scheme}://{rest}@evil.example"),
@@ -119,7 +136,37 @@ async fn listed(t: Bench) -> Outcome {
     for origin in t.target().origins.listed.iter().flat_map(|origin| spellings(origin)) {
         welcomes(&t, &origin).await?;
     }
+    let origin = first_listed(&t);
+    for (request, answer) in of_sockets(&t, &origin).await? {
+        allows(&answer, &origin).map_err(|fault| fault.of(format!("for {request}")))?;
+    }
     Ok(())
+}
+
+/// What is answered to a page's requests of a polling session, to those that are wrong as well, and to its preflight.
+async fn of_sockets(t: &Bench, origin: &str) -> Outcome<Vec<(String, Answer)>> {
+    let from = ("origin", origin);
+    let plain = ("content-type", "text/plain;charset=UTF-8");
+    let asks = ("access-control-request-method", "POST");
+    let mut requests = vec![
+        ("OPTIONS", POLL.to_owned(), vec![from, asks, ("access-control-request-headers", "content-type")], None),
+        ("GET", format!("{POLL}&sid=none"), vec![from], None),
+        ("GET", "/socket.io/?EIO=4&transport=none".to_owned(), vec![from], None),
+    ];
+    if t.target().declares("polling") {
+        let alice = t.user().await?;
+        let opened = t.http("GET", POLL, &[from], None::<String>).await?;
+        let handshake: Value = serde_json::from_str(opened.body.get(1..).unwrap_or_default()).unwrap_or_default();
+        let path = format!("{POLL}&sid={}", handshake["sid"].as_str().unwrap_or_default());
+        let connect = format!("40/notifications,{}", json!({"token": t.token(&alice).await?}));
+        requests.push(("POST", path.clone(), vec![from, plain], Some(connect)));
+        requests.push(("GET", path, vec![from], None));
+    }
+    let mut answers = Vec::new();
+    for (method, path, headers, body) in requests {
+        answers.push((format!("{method} {path}"), t.http(method, &path, &headers, body).await?));
+    }
+    Ok(answers)
 }
 
 /// Polling and a WebSocket from this origin.
@@ -194,6 +241,17 @@ async fn unlisted(t: Bench) -> Outcome {
             format!("{allowed:?}"),
         )?;
     }
+    const ORIGIN: &str = "https://evil.example";
+    let mut answers = of_sockets(&t, ORIGIN).await?;
+    let mut upgrade = vec![("origin", ORIGIN)];
+    upgrade.extend(UPGRADE);
+    let path = "/socket.io/?EIO=4&transport=websocket";
+    answers.push((format!("GET {path}"), t.http("GET", path, &upgrade, None::<String>).await?));
+    for (request, answer) in answers {
+        let allowed = answer.header("access-control-allow-origin");
+        let told = format!("no Access-Control-Allow-Origin for {request} from {ORIGIN}");
+        expect::that(allowed.is_none(), told, format!("{allowed:?}"))?;
+    }
     Ok(())
 }
 
@@ -218,6 +276,7 @@ async fn wildcard_configured(t: &Bench) -> Outcome {
     let open = t.own_server_with(&changes, None).await?;
     const ORIGIN: &str = "https://anywhere.example";
     let mut answers = vec![("polling".to_owned(), poll_from(&open, ORIGIN).await?)];
+    answers.extend(of_sockets(&open, ORIGIN).await?);
     if open.target().declares("control") {
         answers.extend(from_page(&open, ORIGIN).await?);
     }
@@ -252,20 +311,14 @@ async fn paths(t: Bench) -> Outcome {
 
 async fn leads_nowhere(t: &Bench, path: &str) -> Outcome {
     const ORIGIN: (&str, &str) = ("origin", "https://evil.example");
-    const UPGRADE: [(&str, &str); 5] = [
-        ORIGIN,
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
     let polling = format!("{path}?EIO=4&transport=polling");
     let polled = t.http("GET", &polling, &[ORIGIN], None::<String>).await?;
     let opened = polled.status == 200 && polled.body.starts_with("0{");
     expect::that(!opened, format!("no session by {polling} from {}", ORIGIN.1), polled.describe())?;
     let websocket = format!("{path}?EIO=4&transport=websocket");
     // Where nobody serves the path, it may be that nobody answers.
-    let upgraded = timeout(UPGRADES_WITHIN, t.http("GET", &websocket, &UPGRADE, None::<String>)).await;
+    let upgraded =
+        timeout(UPGRADES_WITHIN, t.http("GET", &websocket, &[&[ORIGIN], &UPGRADE[..]].concat(), None::<String>)).await;
     let upgraded = matches!(&upgraded, Ok(Ok(answer)) if answer.status == 101);
     expect::that(!upgraded, format!("no WebSocket by {websocket} from {}", ORIGIN.1), "HTTP 101")
 }
@@ -290,6 +343,15 @@ async fn none(t: Bench) -> Outcome {
     let alice = t.user().await?;
     for transport in t.transports() {
         t.connect_raw(&alice, transport).await?.disconnect().await;
+        // What else tells of a page is no Origin.
+        let over = t.opening(transport).header("referer", "https://evil.example/page");
+        let over = over
+            .header("sec-fetch-site", "cross-site")
+            .header("host", "evil.example")
+            .header("user-agent", "Mozilla/5.0");
+        let mut device = t.attempt_raw(over, Some(json!({"token": t.token(&alice).await?}))).await?;
+        device.expect_accepted().await?;
+        device.disconnect().await;
     }
     Ok(())
 }
@@ -314,10 +376,16 @@ async fn own(t: Bench) -> Outcome {
         ("notify.example.test", "https://notify.example.test:443"),
         ("[::1]:8080", "http://[::1]:8080"),
         ("192.0.2.7:8080", "http://192.0.2.7:8080"),
+        ("notify.example.test", "ws://notify.example.test"),
+        ("notify.example.test", "wss://notify.example.test"),
+        ("notify.example.test:8080", "wss://notify.example.test:8080"),
     ] {
         let answer = poll_at(&t, host, origin).await?;
         expect::that(answer.status == 200, format!("HTTP 200 to {origin} at {host}"), answer.describe())?;
         allows(&answer, origin)?;
+        let opening = t.opening(Transport::WebSocket).header("host", host).header("origin", origin);
+        let opened = Wire::open(opening, t.transcript().clone()).await;
+        opened.map_err(|error| mismatch(format!("a WebSocket from {origin} at {host}"), error.to_string()))?;
     }
     Ok(())
 }
@@ -339,8 +407,17 @@ async fn not_own(t: Bench) -> Outcome {
         expect::that(allowed.is_none(), "no Access-Control-Allow-Origin", format!("{allowed:?}"))?;
     }
     // What anybody can write counts only where a proxy is trusted.
-    let told = [("origin", "http://notify.example.test"), ("x-forwarded-host", "notify.example.test")];
-    t.http("GET", POLL, &told, None::<String>).await?.expect_status(403)
+    for (name, host) in [
+        ("x-forwarded-host", "notify.example.test"),
+        ("forwarded", "host=notify.example.test;proto=http"),
+        ("x-original-host", "notify.example.test"),
+        ("x-host", "notify.example.test"),
+        ("x-forwarded-server", "notify.example.test"),
+    ] {
+        let told = [("origin", "http://notify.example.test"), (name, host)];
+        t.http("GET", POLL, &told, None::<String>).await?.expect_status(403)?;
+    }
+    Ok(())
 }
 
 async fn poll_at(t: &Bench, host: &str, origin: &str) -> Outcome<Answer> {
@@ -348,16 +425,25 @@ async fn poll_at(t: &Bench, host: &str, origin: &str) -> Outcome<Answer> {
 }
 
 async fn headers(t: Bench) -> Outcome {
-    let origin = first_listed(&t);
+    allows_headers(&t, &first_listed(&t)).await?;
+    allows_headers(&t, t.base()).await
+}
+
+async fn allows_headers(t: &Bench, origin: &str) -> Outcome {
     let mut paths = vec![POLL];
     paths.extend(
         t.target().declares("control").then_some(["/events", "/events/batch", "/sessions/x"]).into_iter().flatten(),
     );
     for path in paths {
-        for asked in ["baggage,sentry-trace,x-client-version", "authorization, content-type, traceparent", "x-a"] {
+        for (method, asked) in [
+            ("POST", "baggage,sentry-trace,x-client-version"),
+            ("PUT", "authorization, content-type, traceparent"),
+            ("DELETE", "authorization"),
+            ("GET", "x-a"),
+        ] {
             let headers = [
-                ("origin", &*origin),
-                ("access-control-request-method", "POST"),
+                ("origin", origin),
+                ("access-control-request-method", method),
                 ("access-control-request-headers", asked),
             ];
             let answer = t.http("OPTIONS", path, &headers, None::<String>).await?;
@@ -380,6 +466,11 @@ async fn null(t: Bench) -> Outcome {
     changes.set.insert("CORS_ORIGIN".to_owned(), "http://app.example.test, null".to_owned());
     let t = t.own_server_with(&changes, None).await?;
     welcomes(&t, "null").await?;
+    if t.target().declares("control") {
+        for (route, answer) in from_page(&t, "null").await? {
+            allows(&answer, "null").map_err(|fault| fault.of(format!("for {route} from null")))?;
+        }
+    }
     poll_from(&t, "file://").await?.expect_status(403)
 }
 
@@ -416,6 +507,7 @@ async fn from_page(t: &Bench, origin: &str) -> Outcome<Vec<(String, Answer)>> {
     let bearer = t.credential()?;
     let event = t.event_for(&alice).body().to_string();
     let session = format!("/sessions/{}", t.session_id());
+    let owner = json!({"userId": alice.id}).to_string();
     let credentials = ("authorization", &*bearer);
     let json_type = ("content-type", "application/json");
     let from = ("origin", origin);
@@ -428,7 +520,11 @@ async fn from_page(t: &Bench, origin: &str) -> Outcome<Vec<(String, Answer)>> {
         ("POST", "/events", vec![from, credentials], Some("x")),
         ("POST", "/events", vec![from, credentials, json_type, ("content-encoding", "gzip")], Some("x")),
         ("POST", "/events/batch", vec![from, json_type], Some("[]")),
+        ("PUT", &session, vec![from, credentials, json_type], Some(&owner)),
         ("DELETE", &session, vec![from, credentials], None),
+        ("DELETE", &session, vec![from, credentials], None),
+        // No text at all.
+        ("DELETE", "/sessions/%E0%A4%A", vec![from, credentials], None),
         ("GET", "/no/such/route", vec![from], None),
         ("GET", "/events", vec![from], None),
         ("OPTIONS", "/events", vec![from, asks, headers], None),
@@ -447,20 +543,22 @@ async fn from_page(t: &Bench, origin: &str) -> Outcome<Vec<(String, Answer)>> {
 
 /// Else a cache gives the answer for one origin to another.
 async fn vary(t: Bench) -> Outcome {
-    let answer = poll_from(&t, &first_listed(&t)).await?;
-    let mut answers = vec![answer];
-    if t.target().declares("control") {
-        let (bearer, origin) = (t.credential()?, first_listed(&t));
-        let headers = [("authorization", &*bearer), ("origin", &*origin)];
-        answers.push(t.http("DELETE", &format!("/sessions/{}", t.session_id()), &headers, None::<String>).await?);
+    let own = t.base().to_owned();
+    let mut answers = Vec::new();
+    for origin in [&*first_listed(&t), &*own] {
+        answers.push((POLL.to_owned(), poll_from(&t, origin).await?));
+        answers.extend(of_sockets(&t, origin).await?);
+        if t.target().declares("control") {
+            answers.extend(from_page(&t, origin).await?);
+        }
     }
-    for answer in
-        answers.iter().filter(|answer| answer.header("access-control-allow-origin").is_some_and(|it| it != "*"))
+    for (request, answer) in
+        answers.iter().filter(|(_, answer)| answer.header("access-control-allow-origin").is_some_and(|it| it != "*"))
     {
         let vary =
             answer.headers.get_all("vary").iter().filter_map(|it| it.to_str().ok()).collect::<Vec<_>>().join(",");
         let told = vary.split(',').any(|name| matches!(name.trim().to_ascii_lowercase().as_str(), "origin" | "*"));
-        expect::that(told, "Vary: Origin", format!("{vary:?}"))?;
+        expect::that(told, format!("Vary: Origin for {request}"), format!("{vary:?}"))?;
     }
     Ok(())
 }
@@ -473,7 +571,7 @@ async fn later_requests(t: Bench) -> Outcome {
     let path = format!("{POLL}&sid={sid}");
     for origin in others(&t).iter().take(4) {
         let headers = [("origin", &**origin), ("content-type", "text/plain")];
-        let posted = t.http("POST", &path, &headers, Some("42/notifications,[\"ping\"]".to_owned())).await?;
+        let posted = t.http("POST", &path, &headers, Some("42/notifications,7[\"ping\"]".to_owned())).await?;
         let polled = t.http("GET", &path, &headers[..1], None::<String>).await?;
         for answer in [posted, polled] {
             expect::that(answer.status == 403, format!("HTTP 403 to {origin}"), answer.describe())?;

@@ -1,5 +1,7 @@
 //! SPEC 3: who receives an event, and that no client can change it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::kit::{QUIET, numbers::receives, people::group};
@@ -14,11 +16,14 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     case!("ROOM-01/isolation", "each of several users receives their own events and no others", isolation)
         .also(&["EVENT-09"]),
-    case!("ROOM-02/join-events", "events that ask to join a room change nothing", join_events),
+    over!(WebSocket, "ROOM-02/join-events", "events that ask to join a room change nothing", join_events),
+    over!(Polling, "ROOM-02/join-events-polled", "nor by polling", join_events),
     over!(WebSocket, "ROOM-02/leave-events", "events that ask to leave change nothing", leave_events),
     over!(Polling, "ROOM-02/leave-events-polled", "nor by polling", leave_events),
-    case!("ROOM-03/forged-identity", "an id in the CONNECT payload or the URL is ignored", forged_identity),
-    case!("ROOM-04/server-events", "what a client sends reaches no other client", server_events),
+    over!(WebSocket, "ROOM-03/forged-identity", "an id in the CONNECT payload or the URL is ignored", forged_identity),
+    over!(Polling, "ROOM-03/forged-identity-polled", "and by polling", forged_identity),
+    over!(WebSocket, "ROOM-04/server-events", "what a client sends reaches no other client", server_events),
+    over!(Polling, "ROOM-04/server-events-polled", "nor by polling", server_events),
     case!("ROOM-05/look-alikes", "users whose ids look alike never meet, live", look_alikes(1, for_resource)),
     case!(
         "ROOM-05/look-alikes-targeted",
@@ -32,6 +37,20 @@ pub(super) const CASES: &[Case] = &[
         names_of_a_language
     )
     .needs(&[Need::OwnServer]),
+    case!(
+        "ROOM-05/look-alikes-refreshed",
+        "no auth.refresh makes one of another whose id looks alike",
+        look_alikes_refreshed
+    )
+    .needs(&[Need::Capability("refresh")])
+    .also(&["EXPIRY-06"]),
+    case!(
+        "ROOM-05/look-alikes-given",
+        "a session that is given to such another one ends for the first",
+        look_alikes_given
+    )
+    .needs(&[Need::Capability("sessions")])
+    .also(&["REVOKE-08"]),
     case!("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", all_devices),
     case!("ROOM-06/several-sessions", "so do those of several sessions of a user", several_sessions),
     case!("ROOM-06/many-devices", "so do 60 devices of a user", many_devices),
@@ -98,7 +117,7 @@ const JOINS: [&str; 34] = [
     "message",
 ];
 
-async fn join_events(t: Bench) -> Outcome {
+async fn join_events(t: Bench, transport: Transport) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     // Several, for a server may reach a user with one device in another way than by a room.
     let mut alices =
@@ -120,7 +139,7 @@ async fn join_events(t: Bench) -> Outcome {
     let mut devices = Vec::new();
     // From several devices, for a server may bound what one may send.
     for names in JOINS.chunks(4) {
-        let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
+        let mut device = t.connect_raw(&mallory, transport).await?;
         for name in names {
             for argument in [
                 json!({"userId": id, "room": id, "id": id, "user": id, "targetUserId": id, "sub": id}),
@@ -195,13 +214,15 @@ async fn leave_events(t: Bench, transport: Transport) -> Outcome {
     receives(&mut other, [1]).await
 }
 
-async fn forged_identity(t: Bench) -> Outcome {
+async fn forged_identity(t: Bench, transport: Transport) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     let mut alices =
         [t.connect_raw(&alice, Transport::WebSocket).await?, t.connect_raw(&alice, Transport::WebSocket).await?];
     let names = ["userId", "user", "user_id", "uid", "id", "room", "sub", "targetUserId"];
-    let opening = names.iter().fold(t.opening(Transport::WebSocket), |opening, name| opening.query(name, &*alice.id));
-    let opening = opening.header("x-user-id", &*alice.id).header("x-user", &*alice.id);
+    let opening = names.iter().fold(t.opening(transport), |opening, name| opening.query(name, &*alice.id));
+    let headers = ["x-user-id", "x-user", "x-forwarded-user", "remote-user", "x-remote-user", "x-authenticated-user"];
+    let opening = headers.iter().fold(opening, |opening, name| opening.header(name, &*alice.id));
+    let opening = opening.header("cookie", format!("userId={}", alice.id));
     let auth = json!({"token": t.token(&mallory).await?, "userId": alice.id, "user_id": alice.id, "uid": alice.id,
         "id": alice.id, "sub": alice.id, "room": alice.id, "rooms": [alice.id], "targetUserId": alice.id,
         "sessionId": alice.session, "user": {"id": alice.id}});
@@ -214,46 +235,70 @@ async fn forged_identity(t: Bench) -> Outcome {
     only_own(&t, &mallory, &mut device).await
 }
 
-async fn server_events(t: Bench) -> Outcome {
+/// What a client might send so that others get it, in the words that servers use.
+const RELAYED: [&str; 26] = [
+    "record.accessed",
+    "access.granted",
+    "access.revoked",
+    "record.uploaded",
+    "queued.events",
+    "message",
+    "broadcast",
+    "emit",
+    "send",
+    "notify",
+    "notification",
+    "event",
+    "relay",
+    "chat",
+    "publish",
+    "post",
+    "share",
+    "forward",
+    "private",
+    "direct",
+    "whisper",
+    "typing",
+    "to",
+    "room",
+    "announce",
+    "push",
+];
+
+async fn server_events(t: Bench, transport: Transport) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     let mut alices =
         [t.connect_raw(&alice, Transport::WebSocket).await?, t.connect_raw(&alice, Transport::WebSocket).await?];
     let mut mallorys_other = t.connect_raw(&mallory, Transport::WebSocket).await?;
-    let mut device = t.connect_raw(&mallory, Transport::WebSocket).await?;
-    let forged = json!({"eventType": "record.accessed", "actorId": "x", "resourceId": alice.id,
+    let forged = json!({"eventType": "record.accessed", "actorId": "x", "resourceId": alice.id, "to": alice.id,
         "timestamp": "2026-01-01T00:00:00.000Z", "metadata": {"targetUserId": alice.id}});
-    for name in [
-        "record.accessed",
-        "access.granted",
-        "access.revoked",
-        "record.uploaded",
-        "queued.events",
-        "message",
-        "broadcast",
-        "emit",
-        "send",
-        "notify",
-        "notification",
-        "event",
-        "relay",
-        "chat",
-    ] {
-        device.emit(name, vec![forged.clone()]).await?;
-        device.emit(name, vec![json!(alice.id), forged.clone()]).await?;
-        device.emit(name, vec![json!({"to": alice.id, "room": alice.id, "event": name, "payload": forged})]).await?;
+    let mut devices = Vec::new();
+    // From several devices, for a server may bound what one may send.
+    for names in RELAYED.chunks(7) {
+        let mut device = t.connect_raw(&mallory, transport).await?;
+        for name in names {
+            device.emit(name, vec![forged.clone()]).await?;
+            device.emit(name, vec![json!(alice.id), forged.clone()]).await?;
+            let enveloped = json!({"to": alice.id, "room": alice.id, "event": name, "payload": forged});
+            device.emit(name, vec![enveloped]).await?;
+            device.emit_bytes(name, None).await?;
+        }
+        let answer = device.call("ping", vec![]).await?;
+        expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
+        devices.push(device);
     }
-    let answer = device.call("ping", vec![]).await?;
-    expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
-    let [first, second] = &mut alices;
     let sentinel = t.event_for(&alice);
     t.emit(&sentinel).await?;
-    let payload = first.expect_event("record.accessed").await?;
-    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
-    let payload = second.expect_event("record.accessed").await?;
-    expect::member(&payload, "resourceId", &sentinel.resource_id)?;
-    first.expect_silence(QUIET).await?;
+    for device in &mut alices {
+        let payload = device.expect_event("record.accessed").await?;
+        expect::member(&payload, "resourceId", &sentinel.resource_id)?;
+        device.expect_silence(QUIET).await?;
+    }
     mallorys_other.expect_silence(QUIET).await?;
-    device.expect_silence(QUIET / 3).await
+    for device in &mut devices {
+        device.expect_silence(QUIET / 3).await?;
+    }
+    Ok(())
 }
 
 /// The device receives the user's next event, and nothing before or soon after it.
@@ -296,12 +341,20 @@ async fn never_meet(
         let payload = device.expect_event("record.accessed").await?;
         expect::equal("metadata.targetUserId", &json!(user.id), &payload["metadata"]["targetUserId"])?;
     }
-    // Each has had one event; a second one, even late, would stand before this.
-    for user in users {
-        t.emit(&event_for(t, user).of("access.granted")).await?;
+    // Each has had one event; a second one, even late, would stand before this. In a batch, where there are batches.
+    let next: Vec<_> = users.iter().map(|user| event_for(t, user).of("access.granted")).collect();
+    if t.target().declares("control") {
+        let batch: Value = next.iter().map(Emission::body).collect();
+        t.control("POST", "/events/batch", &batch).await?.expect_status(202)?;
+    } else {
+        for event in &next {
+            t.emit(event).await?;
+        }
     }
-    for (_, device) in &mut devices {
-        device.expect_event("access.granted").await?;
+    for (user, device) in &mut devices {
+        let payload = device.expect_event("access.granted").await?;
+        expect::equal("metadata.targetUserId", &json!(user.id), &payload["metadata"]["targetUserId"])?;
+        device.expect_silence(QUIET / 30).await?;
     }
     Ok(())
 }
@@ -323,6 +376,36 @@ async fn never_meet_queued(t: &Bench, users: &[User]) -> Outcome {
         let recipients: Vec<_> = queued.iter().map(|it| it["metadata"]["targetUserId"].clone()).collect();
         expect::equal("the recipients of what is queued", &json!([user.id]), &Value::Array(recipients))?;
         device.disconnect().await;
+    }
+    Ok(())
+}
+
+async fn look_alikes_refreshed(t: Bench) -> Outcome {
+    for entry in fixtures::list(fixtures::USERS, "groups") {
+        let users = group(&t, &entry).await?;
+        for (one, other) in users.iter().zip(users.iter().skip(1)) {
+            let mut device = t.connect_raw(one, Transport::WebSocket).await?;
+            let answer = device.call("auth.refresh", vec![json!(t.token(other).await?)]).await?;
+            let told = format!("the answer to {:?} with a token of {:?}:", one.id, other.id);
+            expect::equal(&told, &json!([{"ok": false, "code": "token_invalid"}]), &json!(answer))?;
+            device.disconnect().await;
+        }
+    }
+    Ok(())
+}
+
+async fn look_alikes_given(t: Bench) -> Outcome {
+    /// As by REVOKE-08, and a moment for the way.
+    const CLOSED_WITHIN: Duration = Duration::from_secs(3);
+    for entry in fixtures::list(fixtures::USERS, "groups") {
+        let users = group(&t, &entry).await?;
+        for (one, other) in users.iter().zip(users.iter().skip(1)) {
+            let mut device = t.connect_raw(one, Transport::WebSocket).await?;
+            t.open_session(&User { session: one.session.clone(), ..other.clone() }, None).await?;
+            let closes = device.expect_closed(CLOSED_WITHIN).await;
+            closes
+                .map_err(|fault| fault.of(format!("for {:?}, whose session is now that of {:?}", one.id, other.id)))?;
+        }
     }
     Ok(())
 }
@@ -349,6 +432,7 @@ async fn all_devices(t: Bench) -> Outcome {
     devices.push(t.connect_raw(&alice, Transport::WebSocket).await?);
     if t.target().declares("polling") {
         devices.push(t.connect_raw(&alice, Transport::Polling).await?);
+        devices.push(t.connect_raw(&alice, Transport::Upgraded).await?);
     }
     t.emit_numbered(&alice, 1, 5).await?;
     for device in &mut devices {

@@ -6,12 +6,18 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, interval, sleep};
 
-use super::kit::{QUIET, by_hand::ByHand, numbers::receives};
+use super::kit::{
+    QUIET,
+    again::{attempt, leave},
+    by_hand::ByHand,
+    numbers::receives,
+};
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::{Opening, Transport},
+    client::{Arrival, Client, Opening, Transport, WireError},
     expect::{self, Outcome, inconclusive, mismatch},
+    token,
 };
 
 /// What AUTH-16 allows.
@@ -31,6 +37,15 @@ pub(super) const CASES: &[Case] = &[
     case!("AUTH-40/later-request", "nor is one in a later request than the handshake", in_later_request)
         .needs(&[Need::Capability("polling")])
         .also(&["AUTH-02"]),
+    case!("AUTH-40/upgrade", "nor is one in the request that upgrades a session", in_upgrade)
+        .needs(&[Need::Capability("polling")])
+        .also(&["AUTH-02", "AUTH-04"]),
+    over!(WebSocket, "AUTH-08/again", "whoever has left and comes again is judged anew", judged_anew)
+        .needs(&[Need::Capability("sessions")])
+        .also(&["AUTH-02", "AUTH-15", "AUTH-40", "TRANS-14"]),
+    over!(Polling, "AUTH-08/again-polling", "and by polling", judged_anew)
+        .needs(&[Need::Capability("polling"), Need::Capability("sessions")])
+        .also(&["AUTH-02", "AUTH-15", "AUTH-40", "TRANS-14"]),
     case!(
         "EMIT-05/replaced",
         "a session that is replaced is its new user's, and no longer the old one's",
@@ -50,11 +65,11 @@ async fn is_let_in(t: &Bench, user: &User, transport: Transport) -> Outcome<bool
     let auth = json!({"token": t.token(user).await?});
     let mut device = t.attempt_raw(t.opening(transport), Some(auth)).await?;
     match device.next(Duration::from_secs(5)).await {
-        Some(crate::client::Arrival::Accepted) => {
+        Some(Arrival::Accepted) => {
             device.disconnect().await;
             Ok(true)
         }
-        Some(crate::client::Arrival::Refused(_)) => Ok(false),
+        Some(Arrival::Refused(_)) => Ok(false),
         other => Err(mismatch("the CONNECT accepted or refused", format!("{other:?}"))),
     }
 }
@@ -128,14 +143,18 @@ async fn with_offsets(t: Bench) -> Outcome {
 
 async fn replaced_end(t: Bench) -> Outcome {
     let base = t.user().await?;
-    let [unbounded, bounded] = [0, 1].map(|_| User { session: t.session_id(), ..base.clone() });
+    let [unbounded, bounded, extended] = [0; 3].map(|_| User { session: t.session_id(), ..base.clone() });
     t.open_session(&unbounded, Some(&from_now(2, (0, 0))?)).await?;
     t.open_session(&unbounded, None).await?;
+    t.open_session(&extended, Some(&from_now(2, (0, 0))?)).await?;
+    t.open_session(&extended, Some(&from_now(600, (0, 0))?)).await?;
     t.open_session(&bounded, None).await?;
     t.open_session(&bounded, Some(&from_now(1, (0, 0))?)).await?;
     // The passing of time is what is tested here.
     sleep(Duration::from_secs(3)).await;
-    let_in(&t, &unbounded, true, "after the end that its session no longer has").await?;
+    for user in [&unbounded, &extended] {
+        let_in(&t, user, true, "after the end that its session no longer has").await?;
+    }
     until_refused(&t, &bounded, Instant::now() + LEEWAY).await
 }
 
@@ -163,14 +182,113 @@ async fn one_alone(t: Bench) -> Outcome {
     receives(&mut device, [1]).await
 }
 
+/// The connection remembers neither a token nor a verdict.
+async fn judged_anew(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let other = t.user_named(&alice.id).await?;
+    let exp = token::now() + 2;
+    let short = t.sign(&json!({"userId": alice.id, "sessionId": alice.session, "exp": exp})).await?;
+    let mut devices = Vec::new();
+    for token in [t.token(&alice).await?, t.token(&other).await?, short.clone()] {
+        let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": token}))).await?;
+        device.expect_accepted().await?;
+        devices.push((device, token));
+    }
+    // Until shortly before the end of the last one's token: nobody who has left stays for long.
+    sleep(left_until(exp).saturating_sub(Duration::from_millis(500))).await;
+    for (device, _) in &mut devices {
+        leave(device).await?;
+    }
+    t.revoke_session(&other.session).await?;
+    let [without, revoked, expired] =
+        [(json!({}), 0), (json!({"token": devices[1].1}), 1), (json!({"token": short}), 2)];
+    for (auth, at) in [without, revoked] {
+        refused_or_closed(&mut devices[at].0, auth).await?;
+    }
+    // The passing of time is what is tested here.
+    sleep(left_until(exp) + LEEWAY).await;
+    let (auth, at) = expired;
+    refused_or_closed(&mut devices[at].0, auth).await?;
+    // And what was right in the header is right again.
+    let over = t.opening(transport).header("authorization", t.token(&alice).await?);
+    let mut device = t.attempt_raw(over, None).await?;
+    for _ in 0..2 {
+        device.expect_accepted().await?;
+        leave(&mut device).await?;
+        attempt(&mut device, json!({})).await?;
+    }
+    device.expect_accepted().await
+}
+
+fn left_until(exp: i64) -> Duration {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Duration::from_secs(exp.unsigned_abs()).saturating_sub(now)
+}
+
+/// A connection of which nobody is in any more may be closed by now.
+async fn refused_or_closed(device: &mut Client, auth: Value) -> Outcome {
+    if attempt(device, auth.clone()).await.is_err() {
+        return Ok(());
+    }
+    match device.next(Duration::from_secs(5)).await {
+        Some(Arrival::Refused(_) | Arrival::Closed(_)) => Ok(()),
+        other => Err(mismatch(format!("a CONNECT with {auth} refused"), format!("{other:?}"))),
+    }
+}
+
+/// Neither in its headers nor in its URL; and what the first request had counts, though this one has nothing.
+async fn in_upgrade(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let token = t.token(&alice).await?;
+    let plain = |transport| t.opening(transport);
+    let with = |transport| plain(transport).header("authorization", format!("Bearer {token}")).query("token", &*token);
+    for (first, upgrade, is_right) in [
+        (plain(Transport::Polling), with(Transport::WebSocket), false),
+        (plain(Transport::Polling).header("authorization", &*token), plain(Transport::WebSocket), true),
+    ] {
+        let mut wire = t.open(first).await?;
+        let no_upgrade = |error: WireError| mismatch("an upgrade", error.to_string());
+        let mut side = wire.beside_by(&upgrade).await.map_err(no_upgrade)?;
+        side.probe().await.map_err(no_upgrade)?;
+        wire.complete(side).await.map_err(no_upgrade)?;
+        let mut device = Client::over_wire(wire, None).await?;
+        if is_right {
+            device.expect_accepted().await?;
+        } else {
+            device
+                .expect_refused()
+                .await
+                .map_err(|fault| fault.of("for a token in the request of the upgrade alone"))?;
+        }
+    }
+    Ok(())
+}
+
 const NAMES: [&str; 7] = ["token", "access_token", "auth", "authorization", "jwt", "session", "Authorization"];
+/// Where else a token might be looked for; a request has all of them at once.
+const FURTHER: [&str; 14] = [
+    "auth_token",
+    "authToken",
+    "accessToken",
+    "id_token",
+    "idToken",
+    "jwt_token",
+    "session_token",
+    "sessionToken",
+    "bearer",
+    "Bearer",
+    "sid",
+    "t",
+    "apiKey",
+    "credentials",
+];
 
 async fn in_cookie(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = t.token(&alice).await?;
     for transport in t.transports() {
         let alone = NAMES.map(|name| format!("{name}={token}"));
-        let all = alone.join("; ");
+        let all = NAMES.iter().chain(&FURTHER).map(|name| format!("{name}={token}")).collect::<Vec<_>>().join("; ");
         for cookie in alone.into_iter().chain([all, format!("token=Bearer%20{token}")]) {
             t.attempt_raw(t.opening(transport).header("cookie", cookie), None).await?.expect_refused().await?;
         }
@@ -188,13 +306,40 @@ async fn in_headers(t: Bench) -> Outcome {
             let over: Opening = t.opening(transport).header(name, token.as_str());
             t.attempt_raw(over, None).await?.expect_refused().await?;
         }
+        let others = [
+            "x-jwt",
+            "x-jwt-token",
+            "x-id-token",
+            "x-api-key",
+            "x-session-token",
+            "x-forwarded-access-token",
+            "x-forwarded-authorization",
+            "x-original-authorization",
+            "access-token",
+            "authentication",
+            "jwt",
+        ];
+        let over = others.iter().fold(t.opening(transport), |over, name| over.header(name, token.as_str()));
+        let over = over.header("referer", format!("https://app.example.test/?token={token}&access_token={token}"));
+        t.attempt_raw(over, None).await?.expect_refused().await?;
     }
-    let over = t.opening(Transport::WebSocket).header("sec-websocket-protocol", format!("notify, {token}"));
-    match t.attempt_raw(over, None).await {
-        Ok(mut device) => device.expect_refused().await.map(drop),
-        // A client may take it amiss that none of its subprotocols was chosen.
-        Err(_) => Ok(()),
+    for protocols in [
+        "notify, {token}",
+        "{token}",
+        "{token}, notify",
+        "bearer, {token}",
+        "Bearer.{token}",
+        "authorization.bearer.{token}",
+    ] {
+        let over = t.opening(Transport::WebSocket);
+        let over = over.header("sec-websocket-protocol", protocols.replace("{token}", &token));
+        // A client may take it amiss that none of its subprotocols was chosen, or one of them.
+        if let Ok(mut device) = t.attempt_raw(over, None).await {
+            let refused = device.expect_refused().await;
+            refused.map_err(|fault| fault.of(format!("for the subprotocols {protocols}")))?;
+        }
     }
+    Ok(())
 }
 
 /// Of a polling client, whose requests are many: the first one's header counts, with the others as without them.
@@ -220,8 +365,11 @@ async fn in_payload(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let token = t.token(&alice).await?;
     let bearer = format!("Bearer {token}");
+    let further: serde_json::Map<_, _> = FURTHER.iter().map(|name| ((*name).to_owned(), json!(token))).collect();
     for transport in t.transports() {
         for payload in [
+            Value::Object(further.clone()),
+            json!({"user": {"token": token}, "credentials": {"token": token}, "tokens": [token], "session": {"token": token}}),
             json!({"__proto__": {"token": token}}),
             json!({"token": null, "__proto__": {"token": token}}),
             json!({"constructor": {"prototype": {"token": token}}}),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kit::{
     QUIET,
@@ -13,7 +13,7 @@ use super::kit::{
 use crate::{
     bench::{Bench, User},
     case::{Case, Need},
-    client::{Arrival, Client, Handshake, Incoming, Kind, Packet, Transport, Wire},
+    client::{Arrival, Client, Handshake, Incoming, Kind, Packet, Transport, Wire, WireError},
     expect::{self, Outcome, mismatch},
     fixtures,
 };
@@ -33,15 +33,25 @@ pub(super) const CASES: &[Case] = &[
     over!(WebSocket, "TRANS-03/websocket-library", "rust_socketio receives events by WebSocket", library),
     case!("TRANS-04/upgrade", "an upgrade in the midst of events loses, doubles and reorders none", upgrade),
     case!("TRANS-05/root", "a CONNECT to / is refused", other_namespace("/")),
-    case!("TRANS-05/others", "a CONNECT to any other namespace is refused", other_namespaces),
-    case!("TRANS-06/malformed", "each malformed packet closes its WebSocket and no other", malformed),
-    case!("TRANS-06/malformed-polled", "a malformed packet closes its polling session and no other", malformed_polled)
-        .needs(POLLING),
+    over!(WebSocket, "TRANS-05/others", "a CONNECT to any other namespace is refused", other_namespaces),
+    over!(Polling, "TRANS-05/others-polled", "so it is over polling", other_namespaces),
+    case!("TRANS-05/while-in", "so it is to who is in, and stays so", other_namespaces_while_in),
+    over!(WebSocket, "TRANS-06/malformed", "each malformed packet closes its WebSocket and no other", malformed),
+    over!(
+        Polling,
+        "TRANS-06/malformed-polled",
+        "each malformed packet closes its polling session and no other",
+        malformed
+    ),
+    over!(Upgraded, "TRANS-06/malformed-upgraded", "so it does to one that was upgraded", malformed),
+    case!("TRANS-06/first", "so it does where nobody has come in yet, or was let in", malformed_first),
     case!("TRANS-06/flood", "two thousand garbled frames harm no other connection and not the server", flood),
     over!(WebSocket, "TRANS-07/websocket", "an EVENT before CONNECT closes its WebSocket and no other", event_first),
     over!(Polling, "TRANS-07/polling", "an EVENT before CONNECT closes its polling session and no other", event_first),
+    over!(Upgraded, "TRANS-07/upgraded", "so it does to one that was upgraded", event_first),
     over!(WebSocket, "TRANS-08/websocket", "a second CONNECT closes its WebSocket and no other", second_connect),
     over!(Polling, "TRANS-08/polling", "a second CONNECT closes its polling session and no other", second_connect),
+    over!(Upgraded, "TRANS-08/upgraded", "so it does to one that was upgraded", second_connect),
     over!(
         WebSocket,
         "TRANS-08/at-once",
@@ -57,6 +67,8 @@ pub(super) const CASES: &[Case] = &[
         silent
     ),
     over!(Upgraded, "TRANS-09/silent-upgraded", "so is one that upgrades and never sends it", silent),
+    over!(WebSocket, "TRANS-09/chatty", "so is one that says whatever else instead", chatty),
+    over!(Polling, "TRANS-09/chatty-polling", "so is such a polling session", chatty),
     case!("TRANS-08/after-refusal", "a CONNECT that was refused does not count as the first", after_refusal),
     over!(
         WebSocket,
@@ -70,13 +82,17 @@ pub(super) const CASES: &[Case] = &[
     case!("TRANS-10/bad-requests", "requests that are not Engine.IO 4 are answered with 400", bad_requests),
     over!(WebSocket, "TRANS-11/websocket", "a message over maxPayload closes its WebSocket and no other", too_large),
     over!(Polling, "TRANS-11/polling", "a message over maxPayload closes its polling session and no other", too_large),
+    over!(Upgraded, "TRANS-11/upgraded", "so it does to one that was upgraded", too_large),
+    case!("TRANS-11/chunked", "so it does however HTTP delimits it", too_large_chunked).needs(POLLING),
     over!(
         WebSocket,
         "TRANS-14/left",
         "who leaves the namespace is offline, and closed within 10 s unless it comes again",
         left
-    ),
-    over!(Polling, "TRANS-14/left-polling", "so it is over polling", left),
+    )
+    .waits(UNAUTHENTICATED),
+    over!(Polling, "TRANS-14/left-polling", "so it is over polling", left).waits(UNAUTHENTICATED),
+    over!(Upgraded, "TRANS-14/left-upgraded", "so it is on one that was upgraded", left).waits(UNAUTHENTICATED),
     over!(
         WebSocket,
         "TRANS-14/again",
@@ -84,6 +100,7 @@ pub(super) const CASES: &[Case] = &[
         comes_again
     ),
     over!(Polling, "TRANS-14/again-polling", "so it may over polling", comes_again),
+    over!(Upgraded, "TRANS-14/again-upgraded", "so it may on one that was upgraded", comes_again),
     over!(
         WebSocket,
         "TRANS-14/refused",
@@ -97,6 +114,7 @@ pub(super) const CASES: &[Case] = &[
     case!("TRANS-15/chunked", "a POST counts however HTTP delimits it", chunked_posts).needs(POLLING),
     over!(WebSocket, "TRANS-16/websocket", "a message of maxPayload bytes is taken", just_not_too_large),
     over!(Polling, "TRANS-16/polling", "so it is over polling", just_not_too_large),
+    over!(Upgraded, "TRANS-16/upgraded", "so it is by one that was upgraded", just_not_too_large),
 ];
 
 async fn open_packet(t: Bench) -> Outcome {
@@ -172,9 +190,22 @@ async fn upgrade(t: Bench) -> Outcome {
     device.expect_silence(QUIET).await
 }
 
-async fn other_namespaces(t: Bench) -> Outcome {
-    for namespace in ["/admin", "/notifications2", "/Notifications", "/notifications/", "/notification"] {
-        other_namespace(t.clone(), namespace).await?;
+/// Among them some that a pattern lets in which is meant for the one.
+const OTHER_NAMESPACES: [&str; 9] = [
+    "/admin",
+    "/notifications2",
+    "/Notifications",
+    "/NOTIFICATIONS",
+    "/notifications/",
+    "/notifications/x",
+    "/notifications?x=1",
+    "//notifications",
+    "/notification",
+];
+
+async fn other_namespaces(t: Bench, transport: Transport) -> Outcome {
+    for namespace in OTHER_NAMESPACES {
+        refused_at(&t, transport, namespace).await?;
     }
     Ok(())
 }
@@ -183,12 +214,33 @@ async fn other_namespace(t: Bench, namespace: &str) -> Outcome {
     refused_at(&t, Transport::WebSocket, namespace).await.map(drop)
 }
 
+async fn other_namespaces_while_in(t: Bench) -> Outcome {
+    for transport in t.transports() {
+        for namespace in ["/", "/admin", "/notifications/x"] {
+            let alice = t.user().await?;
+            let mut device = t.connect_raw(&alice, transport).await?;
+            if let Some(wire) = device.wire() {
+                is_refused_at(&t, wire, &alice, namespace).await?;
+            }
+            t.emit_numbered(&alice, 1, 1).await?;
+            receives(&mut device, [1]).await?;
+            device.disconnect().await;
+        }
+    }
+    Ok(())
+}
+
 /// A connection whose only CONNECT was for this namespace.
 async fn refused_at(t: &Bench, transport: Transport, namespace: &str) -> Outcome<Wire> {
     let alice = t.user().await?;
     let mut wire = t.open(t.opening(transport)).await?;
-    let connect = Packet::new(Kind::Connect, namespace, Some(json!({"token": t.token(&alice).await?})));
-    send(&wire, &format!("4{}", connect.encode())).await?;
+    is_refused_at(t, &mut wire, &alice, namespace).await?;
+    Ok(wire)
+}
+
+async fn is_refused_at(t: &Bench, wire: &mut Wire, user: &User, namespace: &str) -> Outcome {
+    let connect = Packet::new(Kind::Connect, namespace, Some(json!({"token": t.token(user).await?})));
+    send(wire, &format!("4{}", connect.encode())).await?;
     let answer = wire.receive(PROMPTLY).await;
     let Some(Incoming::Message(text)) = &answer else {
         return Err(mismatch(format!("a CONNECT_ERROR for {namespace}"), format!("{answer:?}")));
@@ -197,37 +249,54 @@ async fn refused_at(t: &Bench, transport: Transport, namespace: &str) -> Outcome
     let refused = answer.as_ref().is_ok_and(|it| it.kind == Kind::ConnectError && it.namespace == namespace);
     let accepted = answer.is_ok_and(|it| it.kind == Kind::Connect);
     let said = if accepted { format!("the CONNECT was accepted: {text}") } else { text.clone() };
-    expect::that(refused, format!("a CONNECT_ERROR for {namespace}"), said)?;
-    Ok(wire)
+    expect::that(refused, format!("a CONNECT_ERROR for {namespace}"), said)
 }
 
-async fn malformed(t: Bench) -> Outcome {
+async fn malformed(t: Bench, transport: Transport) -> Outcome {
     let (alice, mut bystander) = bystander(&t).await?;
-    for packet in fixtures::list(fixtures::MALFORMED, "malformed") {
+    for packet in malformed_over(transport) {
         t.transcript().note(format!("malformed packet {}", fixtures::text(&packet, "name")));
-        let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
+        let mut device = t.connect_raw(&alice, transport).await?;
         if let Some(wire) = device.wire() {
-            let _ = wire.send(fixtures::text(&packet, "wire")).await;
-            if let Some(then) = packet["then"].as_str() {
-                // The first packet may have closed the connection already.
-                let _ = wire.send(then).await;
-            }
+            closed_by(wire, &packet).await?;
         }
-        device.expect_closed(PROMPTLY).await.map_err(|_| {
-            let sent = format!("after {} ({})", packet["wire"], fixtures::text(&packet, "why"));
-            mismatch(format!("the connection closed {sent}"), format!("it is still open after {PROMPTLY:?}"))
-        })?;
     }
     unharmed(&t, &alice, &mut bystander).await
 }
 
-async fn malformed_polled(t: Bench) -> Outcome {
+/// On connections on which there was no CONNECT, and on those whose CONNECT was refused.
+async fn malformed_first(t: Bench) -> Outcome {
     let (alice, mut bystander) = bystander(&t).await?;
-    for wire in ["9", "42/notifications,{", "4x"] {
-        let mut device = t.connect_raw(&alice, Transport::Polling).await?;
-        breaks_protocol(&mut device, wire).await?;
+    for transport in t.transports() {
+        for packet in malformed_over(transport) {
+            t.transcript().note(format!("malformed packet {}", fixtures::text(&packet, "name")));
+            closed_by(&mut t.open(t.opening(transport)).await?, &packet).await?;
+        }
+        for packet in malformed_over(transport).iter().step_by(5) {
+            let mut wire = refused_at(&t, transport, "/elsewhere").await?;
+            closed_by(&mut wire, packet).await?;
+        }
     }
     unharmed(&t, &alice, &mut bystander).await
+}
+
+/// A POST of no length has no packet.
+fn malformed_over(transport: Transport) -> Vec<Value> {
+    let mut packets = fixtures::list(fixtures::MALFORMED, "malformed");
+    packets.retain(|packet| transport != Transport::Polling || packet["wire"] != "");
+    packets
+}
+
+async fn closed_by(wire: &mut Wire, packet: &Value) -> Outcome {
+    // The server may refuse the request itself, or close before all is sent.
+    let _ = wire.send(fixtures::text(packet, "wire")).await;
+    if let Some(then) = packet["then"].as_str() {
+        let _ = wire.send(then).await;
+    }
+    closed(wire, PROMPTLY).await.map_err(|_| {
+        let sent = format!("after {} ({})", packet["wire"], fixtures::text(packet, "why"));
+        mismatch(format!("the connection closed {sent}"), format!("it is still open after {PROMPTLY:?}"))
+    })
 }
 
 /// Random texts, cut and changed packets and binary frames, from the run's seed, on many connections. What one of them is
@@ -264,19 +333,76 @@ async fn garbled(t: &Bench, device: &mut Client, n: usize) -> bool {
 }
 
 async fn event_first(t: Bench, transport: Transport) -> Outcome {
+    const WITH_BYTES: &str = r#"451-/notifications,["ping",{"_placeholder":true,"num":0}]"#;
     let (alice, mut bystander) = bystander(&t).await?;
     let mut wire = t.open(t.opening(transport)).await?;
+    // The server may refuse the request itself, or close before all is sent.
+    let _ = wire.send(r#"42/notifications,["ping"]"#).await;
+    closed(&mut wire, PROMPTLY).await?;
+    let mut wire = t.open(t.opening(transport)).await?;
+    let _ = wire.send_with_attachment(WITH_BYTES).await;
+    closed(&mut wire, PROMPTLY).await.map_err(|fault| fault.of("for an event with bytes"))?;
+    // A CONNECT that was refused, there or elsewhere, is as good as none.
+    let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "x"}))).await?;
+    device.expect_refused().await?;
+    let closes = breaks_protocol(&mut device, r#"42/notifications,["ping"]"#).await;
+    closes.map_err(|fault| fault.of("for an event after a refusal"))?;
+    let mut wire = refused_at(&t, transport, "/elsewhere").await?;
     let _ = wire.send(r#"42/notifications,["ping"]"#).await;
     closed(&mut wire, PROMPTLY).await?;
     unharmed(&t, &alice, &mut bystander).await
 }
 
+/// Whatever is in it, and whatever was on the connection before the client came in.
 async fn second_connect(t: Bench, transport: Transport) -> Outcome {
     let (alice, mut bystander) = bystander(&t).await?;
-    let mut device = t.connect_raw(&alice, transport).await?;
-    let again = Packet::new(Kind::Connect, "/notifications", Some(json!({"token": t.token(&alice).await?})));
-    breaks_protocol(&mut device, &format!("4{}", again.encode())).await?;
+    let token = t.token(&alice).await?;
+    let payloads =
+        [Some(json!({"token": token})), Some(json!({"token": "x"})), Some(json!({"token": token, "ack": true})), None];
+    for before in [Before::Nothing, Before::Refused, Before::Left] {
+        for payload in &payloads {
+            let Some(mut device) = before.come_in(&t, &alice, transport).await? else { continue };
+            let again = Packet::new(Kind::Connect, "/notifications", payload.clone());
+            let closes = breaks_protocol(&mut device, &format!("4{}", again.encode())).await;
+            let with = payload.as_ref().map_or("nothing".to_owned(), |it| format!("the members {it}"));
+            closes.map_err(|fault| fault.of(format!("for a second CONNECT with {with}, {before:?} before")))?;
+        }
+    }
     unharmed(&t, &alice, &mut bystander).await
+}
+
+/// What was on a connection before its user came in.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    Nothing,
+    /// A CONNECT that was refused.
+    Refused,
+    /// The same user, who has left.
+    Left,
+}
+
+impl Before {
+    /// A device that is in; none where the server closed the connection for the refusal, which it may.
+    async fn come_in(self, t: &Bench, user: &User, transport: Transport) -> Outcome<Option<Client>> {
+        let mut device = match self {
+            Self::Nothing => return t.connect_raw(user, transport).await.map(Some),
+            Self::Refused => {
+                let mut device = t.attempt_raw(t.opening(transport), Some(json!({"token": "x"}))).await?;
+                device.expect_refused().await?;
+                if let Some(Arrival::Closed(_)) = device.next(QUIET).await {
+                    return Ok(None);
+                }
+                device
+            }
+            Self::Left => {
+                let mut device = t.connect_raw(user, transport).await?;
+                leave(&mut device).await?;
+                device
+            }
+        };
+        come_in(t, &mut device, user).await?;
+        Ok(Some(device))
+    }
 }
 
 /// A server that asks a store about the first has not let that one in yet when it reads the second.
@@ -302,6 +428,28 @@ async fn second_at_once(t: Bench, transport: Transport) -> Outcome {
 async fn silent(t: Bench, transport: Transport) -> Outcome {
     let mut wire = t.open(t.opening(transport)).await?;
     closed(&mut wire, UNAUTHENTICATED).await
+}
+
+/// Pongs, noops, and CONNECTs elsewhere, which do not come so often that it is closed for those (LIMIT-03).
+async fn chatty(t: Bench, transport: Transport) -> Outcome {
+    let says = async |packet: &str| {
+        const EVERY: Duration = Duration::from_secs(3);
+        let mut wire = t.open(t.opening(transport)).await?;
+        let until = tokio::time::Instant::now() + UNAUTHENTICATED;
+        loop {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            match wire.receive(left.min(EVERY)).await {
+                Some(Incoming::Closed(_)) => return Ok(()),
+                Some(_) => {}
+                None if left > EVERY => drop(wire.send(packet).await),
+                None => {
+                    let told = format!("the connection that says {packet} closed within {UNAUTHENTICATED:?}");
+                    return Err(mismatch(told, "it is still open"));
+                }
+            }
+        }
+    };
+    tokio::try_join!(says("3"), says("6"), says("40/elsewhere,")).map(drop)
 }
 
 async fn refused_is_closed(t: Bench, transport: Transport) -> Outcome {
@@ -369,7 +517,13 @@ async fn left(t: Bench, transport: Transport) -> Outcome {
     expect::that(queued.len() == 1, "the event queued", format!("{} events", queued.len()))?;
     returns.expect_silence((left + UNAUTHENTICATED).saturating_duration_since(tokio::time::Instant::now())).await?;
     t.emit_numbered(&bob, 1, 1).await?;
-    returns.expect_event("record.accessed").await.map(drop)
+    returns.expect_event("record.accessed").await?;
+    // And the second time, long after the first.
+    leave(&mut returns).await?;
+    match returns.wire() {
+        Some(wire) => closed_in_silence(wire, UNAUTHENTICATED).await,
+        None => Ok(()),
+    }
 }
 
 async fn left_and_refused(t: Bench, transport: Transport) -> Outcome {
@@ -451,12 +605,15 @@ async fn large_in_one_post(t: Bench) -> Outcome {
 async fn just_not_too_large(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
     let mut device = t.connect_raw(&alice, transport).await?;
-    let largest = padded(limit(&mut device)?);
-    if let Some(wire) = device.wire() {
-        send(wire, &largest).await?;
+    let limit = limit(&mut device)?;
+    for letter in ["x", "€"] {
+        if let Some(wire) = device.wire() {
+            send(wire, &padded_with(letter, limit)).await?;
+        }
+        let answer = device.call("ping", vec![]).await?;
+        expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
     }
-    let answer = device.call("ping", vec![]).await?;
-    expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))
+    Ok(())
 }
 
 /// What is announced as `maxPayload`, or as much of it as a case can send in reasonable time.
@@ -469,8 +626,14 @@ fn limit(device: &mut Client) -> Outcome<usize> {
 
 /// An event that nobody knows, as a packet of so many bytes.
 fn padded(bytes: usize) -> String {
+    padded_with("x", bytes)
+}
+
+/// As [`padded`], in such letters as far as they fit.
+fn padded_with(letter: &str, bytes: usize) -> String {
     let (begin, end) = (r#"42/notifications,["x",""#, r#""]"#);
-    format!("{begin}{}{end}", "x".repeat(bytes - begin.len() - end.len()))
+    let room = bytes - begin.len() - end.len();
+    format!("{begin}{}{}{end}", letter.repeat(room / letter.len()), "x".repeat(room % letter.len()))
 }
 
 /// A CONNECT and an event, in bodies whose length no header tells.
@@ -509,21 +672,79 @@ async fn bad_requests(t: Bench) -> Outcome {
         "EIO=4&transport=carrier-pigeon",
         "EIO=4",
         "EIO=3&transport=polling",
+        "EIO=5&transport=polling",
         "EIO=99&transport=polling",
     ] {
         let answer = t.http("GET", &format!("/socket.io/?{query}"), &[], None::<String>).await?;
         expect::that(answer.status == 400, format!("HTTP 400 to {query}"), answer.describe())?;
     }
+    let sid = t.random(20);
+    unknown_session(&t, &sid).await?;
+    unknown_to_websocket(&t, &sid).await?;
+    if t.target().declares("polling") {
+        // One that was, and is no more.
+        let wire = t.open(t.opening(Transport::Polling)).await?;
+        let sid = wire.handshake.sid.clone();
+        wire.close(PROMPTLY).await;
+        unknown_session(&t, &sid).await?;
+    }
     Ok(())
 }
 
+/// By either request of a polling client.
+async fn unknown_session(t: &Bench, sid: &str) -> Outcome {
+    let path = polling_path(sid);
+    let headers = [("content-type", "text/plain;charset=UTF-8")];
+    for (method, body) in [("GET", None), ("POST", Some("40/notifications,".to_owned()))] {
+        let answer = t.http(method, &path, &headers, body).await?;
+        expect::that(answer.status == 400, format!("HTTP 400 to {method} {path}"), answer.describe())?;
+    }
+    Ok(())
+}
+
+async fn unknown_to_websocket(t: &Bench, sid: &str) -> Outcome {
+    match Wire::open(t.opening(Transport::WebSocket).query("sid", sid), t.transcript().clone()).await {
+        Err(WireError::Refused { status: 400, .. }) => Ok(()),
+        Err(other) => Err(mismatch(format!("HTTP 400 to a WebSocket for the session {sid}"), other.to_string())),
+        Ok(_) => Err(mismatch(format!("HTTP 400 to a WebSocket for the session {sid}"), "a session")),
+    }
+}
+
+/// By much and by a byte, in letters of one byte and of three, from who is in and from who is not.
 async fn too_large(t: Bench, transport: Transport) -> Outcome {
     let (alice, mut bystander) = bystander(&t).await?;
     let mut device = t.connect_raw(&alice, transport).await?;
-    let limit = device.wire().map_or(0, |wire| wire.handshake.max_payload);
-    let large = "x".repeat(usize::try_from(limit).unwrap_or(0).min(64 << 20) + 1);
+    let limit = announced(&mut device);
+    let large = "x".repeat(limit + 1);
     breaks_protocol(&mut device, &format!(r#"42/notifications,["x","{large}"]"#)).await?;
+    for letter in ["x", "€"] {
+        let mut device = t.connect_raw(&alice, transport).await?;
+        let closes = breaks_protocol(&mut device, &padded_with(letter, limit + 1)).await;
+        closes.map_err(|fault| fault.of(format!("for one byte more than maxPayload, in letters like {letter}")))?;
+    }
+    let mut wire = t.open(t.opening(transport)).await?;
+    let _ = wire.send(&format!(r#"40/notifications,{{"x":"{large}"}}"#)).await;
+    closed(&mut wire, PROMPTLY).await.map_err(|fault| fault.of("for a CONNECT"))?;
     unharmed(&t, &alice, &mut bystander).await
+}
+
+async fn too_large_chunked(t: Bench) -> Outcome {
+    let (alice, mut bystander) = bystander(&t).await?;
+    let mut device = t.connect_raw(&alice, Transport::Polling).await?;
+    let large = padded(announced(&mut device) + 1);
+    if let Some(wire) = device.wire() {
+        let headers = [("transfer-encoding", "chunked"), ("content-type", "text/plain;charset=UTF-8")];
+        // The server may answer, or end the connection.
+        let _ = t.http("POST", &polling_path(&wire.handshake.sid), &headers, Some(large)).await;
+    }
+    device.expect_closed(PROMPTLY).await?;
+    unharmed(&t, &alice, &mut bystander).await
+}
+
+/// What is announced as `maxPayload`, as far as a case can send more than that.
+fn announced(device: &mut Client) -> usize {
+    let announced = device.wire().map_or(0, |wire| wire.handshake.max_payload);
+    usize::try_from(announced).unwrap_or(0).min(64 << 20)
 }
 
 /// A second device of the user that misbehaves: what that one does must not touch it.

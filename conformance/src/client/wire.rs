@@ -231,6 +231,14 @@ impl Wire {
         limited(Side::open(&self.opening, &self.handshake.sid, &self.transcript)).await
     }
 
+    /// As [`Wire::beside`], by a request with the headers and the query of this opening.
+    ///
+    /// # Errors
+    /// Where the server refuses it.
+    pub async fn beside_by(&self, opening: &Opening) -> Result<Side, WireError> {
+        limited(Side::open(opening, &self.handshake.sid, &self.transcript)).await
+    }
+
     /// Upgrades a polling session to WebSocket, as the official client does; does nothing on a WebSocket.
     ///
     /// # Errors
