@@ -530,7 +530,7 @@ async fn codes(t: Bench) -> Outcome {
 async fn codes_in_turn(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     let foreign = User { session: mallory.session.clone(), ..alice.clone() };
-    let mut reasons = vec![
+    let mut reasons = [
         (json!({"token": t.token(&foreign).await?}), "session_invalid"),
         (json!({"token": "x"}), "token_invalid"),
         (json!({"token": expired(&t, &alice).await?}), "token_expired"),
