@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::kit::{control::problem, server::gives_up};
+use super::kit::{
+    control::problem,
+    server::{gives_up, listens_at},
+};
 use crate::{
     bench::{Answer, Bench, signing},
     case::{Case, Need},
@@ -26,9 +29,13 @@ const OWN: &[Need] = &[Need::OwnServer];
 
 pub(super) const CASES: &[Case] = &[
     case!("CONF-01/no-secret", "without a key the server does not start", no_secret).needs(OWN),
-    case!("CONF-02/all-errors", "all errors are told at once, each with its variable", all_errors).needs(OWN),
+    case!("CONF-02/all-errors", "all errors are told at once, each with its variable", all_errors)
+        .needs(OWN)
+        .also(&["CONF-03"]),
     case!("CONF-03/no-value", "no error shows a secret", no_value).needs(OWN),
-    case!("CONF-04/algorithms", "tokens are verified by each algorithm that may be configured", algorithms).needs(OWN),
+    case!("CONF-04/algorithms", "tokens are verified by each algorithm that may be configured", algorithms)
+        .needs(OWN)
+        .also(&["AUTH-06"]),
     case!("CONF-05/queue-max", "QUEUE_MAX_EVENTS sets the cap", queue_max).needs(&[Need::Setting("queue_max_events")]),
     case!("CONF-06/redis", "the configured Redis database is used, and the password", redis_db).needs(OWN),
     case!("CONF-10/weak-keys", "keys that are weak or of the wrong kind are refused", weak_keys).needs(OWN),
@@ -63,19 +70,42 @@ async fn no_secret(t: Bench) -> Outcome {
 }
 
 async fn all_errors(t: Bench) -> Outcome {
-    let broken = changes(
+    let (secret, credential) = (t.random(64), t.random(40));
+    let wrong = changes(
         [
             ("PORT", "70000"),
             ("JWT_ALGORITHM", "none"),
             ("QUEUE_MAX_EVENTS", "many"),
             ("QUEUE_TTL_SECONDS", "-1"),
             ("CORS_ORIGIN", "not an origin"),
+            ("PING_INTERVAL_SECONDS", "0"),
         ],
         &[],
     );
-    let output = gives_up(&t, &broken).await?;
-    for name in broken.set.keys() {
-        expect::that(output.contains(name), format!("an error that names {name}"), &*output)?;
+    let with_more_behind = changes(
+        [
+            ("PORT", "3000x"),
+            ("QUEUE_MAX_EVENTS", "50 events"),
+            ("QUEUE_TTL_SECONDS", "86400.5"),
+            ("PING_TIMEOUT_SECONDS", "20s"),
+        ],
+        &["JWT_SECRET", "JWT_PUBLIC_KEY"],
+    );
+    for (mut broken, further) in [(wrong, &[][..]), (with_more_behind, &["JWT_SECRET"])] {
+        if t.target().declares("redis") {
+            broken.set.extend(["REDIS_PORT", "REDIS_DB"].map(|name| (name.to_owned(), "1st".to_owned())));
+        }
+        let names: Vec<_> = broken.set.keys().cloned().chain(further.iter().map(|name| (*name).to_owned())).collect();
+        broken.set.insert("INGEST_TOKEN".to_owned(), credential.clone());
+        if further.is_empty() {
+            broken.set.insert("JWT_SECRET".to_owned(), secret.clone());
+        }
+        let output = gives_up(&t, &broken).await?;
+        for name in names {
+            expect::that(output.contains(&name), format!("an error that names {name}"), &*output)?;
+        }
+        let shown = [&secret, &credential].into_iter().find(|secret| output.contains(&**secret));
+        expect::that(shown.is_none(), "errors without the values of secrets", "they show one")?;
     }
     Ok(())
 }
@@ -103,7 +133,10 @@ async fn algorithms(t: Bench) -> Outcome {
     let secret = format!("a-secret-of-this-run-{}", t.random(64));
     for algorithm in ["HS256", "HS384", "HS512"] {
         let change = changes([("JWT_ALGORITHM", algorithm), ("JWT_SECRET", &secret)], &[]);
-        verifies(&t, &change, signing(Signer::hmac(algorithm, &secret))?).await?;
+        let server = verifies(&t, &change, signing(Signer::hmac(algorithm, &secret))?).await?;
+        for other in ["HS256", "HS384", "HS512"].into_iter().filter(|other| *other != algorithm) {
+            refuses(&server, &signing(Signer::hmac(other, &secret))?).await?;
+        }
     }
     for (algorithm, private, public) in KEY_PAIRS {
         let change = changes([("JWT_ALGORITHM", algorithm), ("JWT_PUBLIC_KEY", public)], &["JWT_SECRET"]);
@@ -112,11 +145,18 @@ async fn algorithms(t: Bench) -> Outcome {
     Ok(())
 }
 
-async fn verifies(t: &Bench, change: &Changes, signer: Signer) -> Outcome {
+async fn verifies(t: &Bench, change: &Changes, signer: Signer) -> Outcome<Bench> {
     let server = t.own_server_with(change, Some(signer)).await?;
     let alice = server.user().await?;
     server.connect_raw(&alice, Transport::WebSocket).await?.disconnect().await;
-    let foreign = signing(t.signer().access(&alice.id, &alice.session).await)?;
+    refuses(&server, t.signer()).await?;
+    Ok(server)
+}
+
+/// A token by this key, or by this algorithm, is none that the server takes.
+async fn refuses(server: &Bench, signer: &Signer) -> Outcome {
+    let alice = server.user().await?;
+    let foreign = signing(signer.access(&alice.id, &alice.session).await)?;
     let mut device = server.attempt_raw(server.opening(Transport::WebSocket), Some(json!({"token": foreign}))).await?;
     device.expect_refused().await.map(drop)
 }
@@ -285,7 +325,11 @@ async fn host(t: Bench) -> Outcome {
     }
     let port = t.base().rsplit(':').next().unwrap_or_default().to_owned();
     let elsewhere = timeout(ELSEWHERE, TcpStream::connect(format!("127.0.0.2:{port}"))).await;
-    expect::that(!matches!(elsewhere, Ok(Ok(_))), "nobody at 127.0.0.2, with HOST=127.0.0.1", "a connection")
+    expect::that(!matches!(elsewhere, Ok(Ok(_))), "nobody at 127.0.0.2, with HOST=127.0.0.1", "a connection")?;
+    let pid = t.server().process_id().await.ok_or_else(|| inconclusive("a server without a process"))?;
+    let told = format!("0100007F:{:04X}", port.parse::<u16>().unwrap_or_default());
+    let more: Vec<_> = listens_at(pid).into_iter().filter(|at| *at != told).collect();
+    expect::that(more.is_empty(), format!("a process that listens at {told} alone"), format!("at {more:?}, too"))
 }
 
 async fn health(t: Bench, path: &str) -> Outcome {

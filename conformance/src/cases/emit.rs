@@ -4,18 +4,21 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::kit::{
-    QUIET,
+    QUIET, acks,
     control::{EVENT_LIMIT, body_for, is_put_off, names_the_key, one_answer, problem},
     numbers::{numbered, receives},
     queue::{finds, received_nothing},
 };
 use crate::{
-    bench::{Bench, User},
+    bench::{Answer, Bench, User},
     case::{Case, Need},
     client::Transport,
     expect::{self, Outcome, mismatch},
     fixtures,
 };
+
+/// Those that EMIT-13 is about: the others may be answered as HTTP has it.
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// The largest batch of EMIT-11, in bytes.
 const BATCH_LIMIT: usize = 4 << 20;
@@ -24,6 +27,8 @@ pub(super) const CASES: &[Case] = &[
     case!("EMIT-01/credential", "every route wants the service credential", credential).also(&["EMIT-10"]),
     over!(WebSocket, "EMIT-02/answer", "the answer has the payload's eventId, and live or queued", answer),
     over!(Polling, "EMIT-02/answer-polled", "and by polling", answer),
+    over!(Upgraded, "EMIT-02/answer-upgraded", "and on a connection that was upgraded", answer),
+    case!("EMIT-02/whoever", "live is whoever has several devices, or acknowledges, or both", live_for_whoever),
     case!("EMIT-03/batch", "a batch keeps its order and is answered in order", batch),
     case!("EMIT-03/thousand", "a batch of 1,000 is taken", thousand),
     case!("EMIT-03/equal", "events of a batch that are equal are each an event", equal_events),
@@ -40,6 +45,13 @@ pub(super) const CASES: &[Case] = &[
     case!("EMIT-20/refused", "a refused request leaves its Idempotency-Key to another body", refused_key),
     case!("EMIT-07/no-store", "503 where the event can be neither delivered nor stored", no_store)
         .needs(&[Need::OwnServer]),
+    case!(
+        "EMIT-07/silent-store",
+        "so it is where the store says nothing, for a batch and a session, too",
+        silent_store
+    )
+    .needs(&[Need::OwnServer])
+    .also(&["EMIT-22", "EMIT-32"]),
     case!("EMIT-08/refused", "wrong bodies are refused and name the member at fault", refused)
         .also(&["EMIT-09", "EMIT-10"]),
     case!("EMIT-16/deep", "a body nested 10,000 levels deep is taken or refused, and harms nobody", deep),
@@ -56,14 +68,14 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 async fn credential(t: Bench) -> Outcome {
-    let alice = t.user().await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
     let body = body_for(&alice, 1);
     let session = format!("/sessions/{}", alice.session);
     let users_token = format!("Bearer {}", t.token(&alice).await?);
     let routes = [
         ("POST", "/events", body.clone()),
         ("POST", "/events/batch", json!([body])),
-        ("PUT", &*session, json!({"userId": alice.id})),
+        ("PUT", &*session, json!({"userId": bob.id})),
         ("DELETE", &*session, Value::Null),
     ];
     let right = t.credential()?;
@@ -108,6 +120,30 @@ async fn answer(t: Bench, transport: Transport) -> Outcome {
     expect::member(&live.json(), "delivery", "live")?;
     let payload = device.expect_event("record.accessed").await?;
     expect::equal("eventId", &live.json()["eventId"], &payload["eventId"])
+}
+
+async fn live_for_whoever(t: Bench) -> Outcome {
+    let may_acknowledge = if t.target().declares("ack") { &[false, true][..] } else { &[false] };
+    for first in may_acknowledge {
+        for second in may_acknowledge {
+            let alice = t.user().await?;
+            let mut devices = Vec::new();
+            for ack in [first, second] {
+                devices.push(acks::connect(&t, &alice, t.opening(Transport::WebSocket), *ack).await?);
+                for (path, body) in [("/events", body_for(&alice, 1)), ("/events/batch", json!([body_for(&alice, 1)]))]
+                {
+                    let answer = t.control("POST", path, &body).await?;
+                    answer.expect_status(202)?;
+                    let (answer, one) = (answer.json(), answer.json()[0].clone());
+                    expect::member(if one.is_null() { &answer } else { &one }, "delivery", "live")?;
+                    for device in &mut devices {
+                        acks::takes(device, 1..=1).await?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn batch(t: Bench) -> Outcome {
@@ -188,6 +224,7 @@ async fn sessions(t: Bench) -> Outcome {
         (&alice, json!({"userId": alice.id, "expiresAt": "2999-01-01t00:00:00z"})),
         (&alice, json!({"userId": alice.id, "expiresAt": "2999-01-01t00:00:00.123456-08:00"})),
         (&alice, json!({"userId": alice.id, "expiresAt": "2999-01-01T00:00:00.123456789Z"})),
+        (&alice, json!({"userId": alice.id, "expiresAt": "2999-01-01T00:00:00.12345678901234567890Z"})),
         (&bob, json!({"userId": bob.id, "expiresAt": "2999-01-01T01:00:00.5+01:00"})),
     ] {
         t.control("PUT", &path, &body).await?.expect_status(204)?;
@@ -195,6 +232,7 @@ async fn sessions(t: Bench) -> Outcome {
         t.connect_raw(&user, Transport::WebSocket).await?.disconnect().await;
     }
     t.control("DELETE", &path, &Value::Null).await?.expect_status(204)?;
+    problem(&t.control("DELETE", &path, &Value::Null).await?, 404, None)?;
     let token = t.token(&User { session, ..bob }).await?;
     let mut device = t.attempt_raw(t.opening(Transport::WebSocket), Some(json!({"token": token}))).await?;
     device.expect_refused().await?;
@@ -216,6 +254,9 @@ async fn sessions(t: Bench) -> Outcome {
         (json!({"userId": "a", "expires": "2999-01-01T00:00:00Z"}), "expires"),
     ] {
         problem(&t.control("PUT", &path, &body).await?, 400, Some(member))?;
+    }
+    for body in ["null", "[]", r#"[{"userId":"a"}]"#, r#""a""#, "7", "true", "", "{", r#"{"userId":"a"}}"#] {
+        problem(&t.control_text("PUT", &path, &[], body.to_owned()).await?, 400, None)?;
     }
     Ok(())
 }
@@ -322,9 +363,16 @@ async fn refused_key(t: Bench) -> Outcome {
     problem(&unknown, 401, None)?;
     let long = " ".repeat(EVENT_LIMIT + 1);
     problem(&t.control_text("POST", "/events", &headers, long).await?, 413, None)?;
+    let batch = json!([body_for(&alice, 2)]).to_string();
+    let credential = t.credential()?;
+    for (path, body) in [("/events", body_for(&alice, 3).to_string()), ("/events/batch", batch.clone())] {
+        let encoded = [("content-encoding", "gzip"), headers[0]];
+        problem(&t.control_text("POST", path, &encoded, body.clone()).await?, 415, None)?;
+        let of_text = [("authorization", &*credential), ("content-type", "text/plain"), headers[0]];
+        problem(&t.http("POST", path, &of_text, Some(body)).await?, 415, None)?;
+    }
     t.control_text("POST", "/events", &headers, body_for(&alice, 1).to_string()).await?.expect_status(202)?;
     problem(&t.control_text("POST", "/events/batch", &headers, "[]".to_owned()).await?, 400, None)?;
-    let batch = json!([body_for(&alice, 2)]).to_string();
     t.control_text("POST", "/events/batch", &headers, batch).await?.expect_status(202)?;
     let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     numbered(&queued, [1, 2])
@@ -353,6 +401,22 @@ async fn no_store(t: Bench) -> Outcome {
     let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
     let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
     expect::equal("what was refused is not queued", &json!([2]), &Value::Array(numbers))
+}
+
+async fn silent_store(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let (session, owned) = (format!("/sessions/{}", alice.session), json!({"userId": alice.id}));
+    t.redis_line()?.black_hole();
+    for (method, path, body) in [
+        ("POST", "/events", body_for(&alice, 1)),
+        ("POST", "/events/batch", json!([body_for(&alice, 2)])),
+        ("PUT", &*session, owned),
+        ("DELETE", &*session, Value::Null),
+    ] {
+        problem(&t.control(method, path, &body).await?, 503, None)?;
+    }
+    Ok(())
 }
 
 async fn refused(t: Bench) -> Outcome {
@@ -387,18 +451,20 @@ async fn problems(t: Bench) -> Outcome {
 
 async fn bad_key(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let body = body_for(&alice, 1).to_string();
+    let body = body_for(&alice, 1);
     let long = "k".repeat(256);
-    for key in ["", &long] {
-        let answer = t.control_text("POST", "/events", &[("idempotency-key", key)], body.clone()).await?;
-        problem(&answer, 400, None)?;
+    for (path, body) in [("/events", body.to_string()), ("/events/batch", json!([body]).to_string())] {
+        for key in ["", &long] {
+            let answer = t.control_text("POST", path, &[("idempotency-key", key)], body.clone()).await?;
+            problem(&answer, 400, None)?;
+        }
     }
     let longest = t.random(255);
     let longest = [("idempotency-key", &*longest)];
-    let answer = t.control_text("POST", "/events", &longest, body_for(&alice, 4_710).to_string()).await?;
-    answer.expect_status(202)?;
-    let queued = t.connect_raw(&alice, Transport::WebSocket).await?.expect_queued().await?;
-    expect::equal("metadata.n of what was queued", &json!([4_710]), &json!([queued[0]["metadata"]["n"]]))
+    for (path, body) in [("/events", body_for(&alice, 2)), ("/events/batch", json!([body_for(&alice, 3)]))] {
+        t.control_text("POST", path, &longest, body.to_string()).await?.expect_status(202)?;
+    }
+    finds(&t, &alice, [2, 3]).await.map(drop)
 }
 
 /// A reader that calls itself for each level runs out of stack; one that does not may well take the body.
@@ -412,10 +478,15 @@ async fn deep(t: Bench) -> Outcome {
             r#"{{"eventType":"record.accessed","actorId":"actor-1","resourceId":"{}","metadata":{{"x":{nested}}}}}"#,
             t.session_id()
         );
-        let answer = t.control_text("POST", "/events", &[], body).await?;
-        if answer.status != 202 {
-            problem(&answer, 400, None)?;
+        for (path, body) in [("/events", body.clone()), ("/events/batch", format!("[{body}]"))] {
+            let answer = t.control_text("POST", path, &[], body).await?;
+            if answer.status != 202 {
+                problem(&answer, 400, None)?;
+            }
         }
+        let session = format!(r#"{{"userId":"somebody","x":{nested}}}"#);
+        let path = format!("/sessions/{}", t.session_id());
+        problem(&t.control_text("PUT", &path, &[], session).await?, 400, None)?;
     }
     let event = t.event_for(&alice);
     t.emit(&event).await?;
@@ -426,28 +497,41 @@ async fn deep(t: Bench) -> Outcome {
 async fn too_large(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut body = body_for(&alice, 1);
-    let padded = |body: &mut Value, length: usize| {
-        body["metadata"]["padding"] = json!("");
-        let without = body.to_string().len();
-        body["metadata"]["padding"] = json!("x".repeat(length - without));
-        body.to_string()
-    };
     let session = format!("/sessions/{}", t.session_id());
     let bob = t.user().await?;
     for headers in [&[][..], &[("transfer-encoding", "chunked")]] {
         let over = padded(&mut body, EVENT_LIMIT + 1);
         problem(&t.control_text("POST", "/events", headers, over.clone()).await?, 413, None)?;
         problem(&t.control_text("PUT", &session, headers, over).await?, 413, None)?;
-        let batch = filled(&json!([body]), BATCH_LIMIT + 1);
+        for over in [padded_widely(&mut body, EVENT_LIMIT + 1), filled(&body_for(&alice, 1), EVENT_LIMIT + 1)] {
+            problem(&t.control_text("POST", "/events", headers, over).await?, 413, None)?;
+        }
+        let batch = filled(&json!([body_for(&alice, 1)]), BATCH_LIMIT + 1);
         problem(&t.control_text("POST", "/events/batch", headers, batch).await?, 413, None)?;
-        let just_fits = padded(&mut body_for(&bob, 1), EVENT_LIMIT);
-        t.control_text("POST", "/events", headers, just_fits).await?.expect_status(202)?;
+        for just_fits in
+            [padded, padded_widely].map(|pad: fn(&mut Value, usize) -> String| pad(&mut body_for(&bob, 1), EVENT_LIMIT))
+        {
+            t.control_text("POST", "/events", headers, just_fits).await?.expect_status(202)?;
+        }
         let batch = filled(&json!([body_for(&bob, 2)]), BATCH_LIMIT);
         t.control_text("POST", "/events/batch", headers, batch).await?.expect_status(202)?;
         let owned = filled(&json!({"userId": bob.id}), EVENT_LIMIT);
         t.control_text("PUT", &session, headers, owned).await?.expect_status(204)?;
     }
     received_nothing(&t, &alice).await
+}
+
+/// An event whose body has this length, in bytes.
+fn padded(event: &mut Value, length: usize) -> String {
+    event["metadata"]["padding"] = json!("");
+    let without = event.to_string().len();
+    event["metadata"]["padding"] = json!("x".repeat(length - without));
+    event.to_string()
+}
+
+/// As [`padded`], with half as many letters.
+fn padded_widely(event: &mut Value, length: usize) -> String {
+    padded(event, length).replace("xx", "ü")
 }
 
 /// A body with so much space behind it that it has this length.
@@ -457,35 +541,43 @@ fn filled(body: &Value, length: usize) -> String {
     text + &spaces
 }
 
+/// A right request of each route that has a body.
+fn requests(t: &Bench, user: &User) -> [(&'static str, String, String); 3] {
+    let one = body_for(user, 1);
+    [
+        ("POST", "/events".to_owned(), one.to_string()),
+        ("POST", "/events/batch".to_owned(), json!([one]).to_string()),
+        ("PUT", format!("/sessions/{}", t.session_id()), json!({"userId": user.id}).to_string()),
+    ]
+}
+
 async fn content_type(t: Bench) -> Outcome {
-    let alice = t.user().await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
     let credential = t.credential()?;
-    for kind in
-        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx"), Some("")]
-    {
-        let mut headers = vec![("authorization", &*credential)];
-        headers.extend(kind.map(|kind| ("content-type", kind)));
-        let answer = t.http("POST", "/events", &headers, Some(body_for(&alice, 1).to_string())).await?;
-        problem(&answer, 415, None)?;
+    let bearer = ("authorization", &*credential);
+    let wrong = ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", "text/json"];
+    let wrong = wrong.into_iter().chain(["application/problem+json", "application/x-json", "multipart/form-data"]);
+    let wrong: Vec<_> = wrong.map(Some).chain([None]).collect();
+    for (method, path, body) in requests(&t, &alice) {
+        for kind in &wrong {
+            let headers: Vec<_> = [bearer].into_iter().chain(kind.map(|kind| ("content-type", kind))).collect();
+            problem(&t.http(method, &path, &headers, Some(body.clone())).await?, 415, None)?;
+        }
     }
     received_nothing(&t, &alice).await?;
-    let bob = t.user().await?;
-    for kind in ["application/json; charset=utf-8", "Application/JSON"] {
-        let headers = [("authorization", &*credential), ("content-type", kind)];
-        t.http("POST", "/events", &headers, Some(body_for(&bob, 1).to_string())).await?.expect_status(202)?;
+    for (method, path, body) in requests(&t, &bob) {
+        for kind in ["application/json; charset=utf-8", "Application/JSON"] {
+            let headers = [bearer, ("content-type", kind)];
+            let answer = t.http(method, &path, &headers, Some(body.clone())).await?;
+            answer.expect_status(if method == "PUT" { 204 } else { 202 })?;
+        }
     }
     Ok(())
 }
 
 async fn content_encoding(t: Bench) -> Outcome {
     let alice = t.user().await?;
-    let (one, session) = (body_for(&alice, 1), t.session_id());
-    let bodies = [
-        ("POST", "/events".to_owned(), one.to_string()),
-        ("POST", "/events/batch".to_owned(), json!([one]).to_string()),
-        ("PUT", format!("/sessions/{session}"), json!({"userId": alice.id}).to_string()),
-    ];
-    for (method, path, body) in &bodies {
+    for (method, path, body) in &requests(&t, &alice) {
         for encoding in ["gzip", "br", "identity, gzip", "gzip, identity", "x-unheard-of"] {
             let answer = t.control_text(method, path, &[("content-encoding", encoding)], body.clone()).await?;
             problem(&answer, 415, None)?;
@@ -503,17 +595,33 @@ async fn content_encoding(t: Bench) -> Outcome {
 }
 
 async fn unknown(t: Bench) -> Outcome {
-    problem(&t.control("GET", "/no/such/route", &Value::Null).await?, 404, None)?;
-    problem(&t.control("GET", "/sessions", &Value::Null).await?, 404, None)?;
-    let mut known = vec![("GET", "/events"), ("DELETE", "/events/batch"), ("POST", "/sessions/x")];
-    // It is a route by section 8 alone.
+    let alice = t.user().await?;
+    let session = format!("/sessions/{}", alice.session);
+    let below = format!("{session}/more");
+    for path in ["/", "/no/such/route", "/sessions", "/event", "/events/more", "/events/batch/more", "/batch", &below] {
+        for method in METHODS {
+            problem(&asked(&t, &alice, method, path).await?, 404, None)
+                .map_err(|fault| fault.of(format!("for {method} {path}")))?;
+        }
+    }
+    let mut known = vec![("/events", &["POST"][..]), ("/events/batch", &["POST"]), (&*session, &["PUT", "DELETE"])];
+    // They are routes by section 8 alone.
     if t.target().declares("config") {
-        known.push(("POST", "/healthz"));
+        known.extend(["/healthz", "/readyz"].map(|path| (path, &["GET"][..])));
     }
-    for (method, path) in known {
-        problem(&t.control(method, path, &json!({})).await?, 405, None)?;
+    for (path, right) in known {
+        for method in METHODS.iter().filter(|method| !right.contains(method)) {
+            problem(&asked(&t, &alice, method, path).await?, 405, None)
+                .map_err(|fault| fault.of(format!("for {method} {path}")))?;
+        }
     }
-    Ok(())
+    received_nothing(&t, &alice).await
+}
+
+/// A request with the credential, and with a body that would be right somewhere.
+async fn asked(t: &Bench, alice: &User, method: &str, path: &str) -> Outcome<Answer> {
+    let event = body_for(alice, 1);
+    t.control(method, path, &if path.contains("batch") { json!([event]) } else { event }).await
 }
 
 /// Random bytes, cut bodies and changed bytes of right bodies, from the run's seed.

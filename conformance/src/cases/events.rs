@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::kit::{
-    QUIET,
+    QUIET, again,
     numbers::{numbers, receives},
     texts::ODD,
 };
@@ -285,7 +285,8 @@ async fn blank_target(t: Bench) -> Outcome {
 async fn ping(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let mut devices = Vec::new();
-    for transport in t.transports() {
+    let upgraded = t.target().declares("polling").then_some(Transport::Upgraded);
+    for transport in t.transports().chain(upgraded) {
         devices.push(t.connect_raw(&alice, transport).await?);
     }
     for device in &mut devices {
@@ -293,11 +294,23 @@ async fn ping(t: Bench) -> Outcome {
             let answer = device.call("ping", args).await?;
             expect::equal("the acknowledgement", &json!(["pong"]), &json!(answer))?;
         }
+        // The first acknowledgement that an official client asks for.
+        if let Some(wire) = device.wire() {
+            let sent = wire.send(r#"42/notifications,0["ping"]"#).await;
+            sent.map_err(|error| mismatch("a connection that takes a ping", error.to_string()))?;
+        }
+        let answer = device.next(std::time::Duration::from_secs(5)).await;
+        let pong = Arrival::Ack { id: 0, args: vec![json!("pong")] };
+        expect::that(answer.as_ref() == Some(&pong), "pong with the id 0", format!("{answer:?}"))?;
         device.emit_bytes("ping", Some(2_000)).await?;
         let answer = device.next(std::time::Duration::from_secs(5)).await;
         let pong = Arrival::Ack { id: 2_000, args: vec![json!("pong")] };
         expect::that(answer.as_ref() == Some(&pong), "pong to a ping with bytes", format!("{answer:?}"))?;
         device.expect_silence(QUIET / 3).await?;
+        again::leave(device).await?;
+        again::come_in(&t, device, &alice).await?;
+        let answer = device.call("ping", vec![]).await?;
+        expect::equal("the acknowledgement, to who has come in again", &json!(["pong"]), &json!(answer))?;
     }
     Ok(())
 }
@@ -504,7 +517,18 @@ async fn no_callback(t: Bench, transport: Transport) -> Outcome {
     let mut bystander = t.connect_raw(&bob, Transport::WebSocket).await?;
     let mut device = t.connect_raw(&alice, transport).await?;
     for args in [vec![], vec![json!(null)], vec![json!("x"), json!({"a": [1]})], vec![json!("__proto__"); 40]] {
-        for name in ["ping", "pong", "hello", "message", "toString", "__proto__", "auth", "queued.events", "ack"] {
+        for name in [
+            "ping",
+            "pong",
+            "hello",
+            "message",
+            "toString",
+            "__proto__",
+            "auth",
+            "queued.events",
+            "ack",
+            "auth.refresh",
+        ] {
             device.emit(name, args.clone()).await?;
         }
     }

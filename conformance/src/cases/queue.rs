@@ -46,7 +46,7 @@ const TTL: &[Need] = &[Need::Setting("queue_ttl_seconds")];
 const RESTART: &[Need] = &[Need::OwnServer];
 
 /// The text of an event of nearly the size that is allowed, in bytes.
-const LARGE_TEXT: usize = 60_000;
+const LARGE_TEXT: usize = 65_000;
 
 pub(super) const CASES: &[Case] = &[
     case!("QUEUE-01/offline", "a user who was never connected receives what was emitted before", offline),
@@ -60,6 +60,7 @@ pub(super) const CASES: &[Case] = &[
     case!("QUEUE-03/exactly-50", "fifty events are all kept", cap(CAP)),
     case!("QUEUE-03/oldest-evicted", "the 51st event evicts the oldest", cap(CAP + 1)),
     case!("QUEUE-03/far-over", "of 120 events the newest 50 are kept", cap(120)),
+    case!("QUEUE-03/again", "and so of each queue of a user, whatever was delivered before", cap_again),
     case!("QUEUE-03/batch", "of a batch of 120 events the newest 50 are kept", cap_of_a_batch)
         .needs(&[Need::Capability("control")]),
     case!("QUEUE-03/types", "the cap is one for all types of events", cap_of_types),
@@ -79,6 +80,9 @@ pub(super) const CASES: &[Case] = &[
     case!("QUEUE-09/large", "a queue of 9 MB comes whole and in order, and what is newer behind it", large)
         .needs(&[Need::Setting("queue_max_events")]),
     case!("QUEUE-10/oldest-first", "the array is ordered oldest first", oldest_first),
+    case!("QUEUE-10/restarted", "what was queued before a restart comes before what was queued after", restarted)
+        .needs(&[Need::OwnServer, Need::Capability("restart")])
+        .also(&["QUEUE-14"]),
     over!(
         WebSocket,
         "QUEUE-11/before-live",
@@ -167,6 +171,19 @@ async fn cap(t: Bench, emitted: usize) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, emitted).await?;
     finds(&t, &alice, emitted.saturating_sub(CAP) + 1..=emitted).await.map(drop)
+}
+
+/// What has left the queue counts no more: half a queue, a whole one, and more than that.
+async fn cap_again(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut before = 0;
+    for emitted in [CAP / 2, CAP, CAP, CAP + 1, CAP / 2 + 1] {
+        t.emit_numbered(&alice, before + 1, before + emitted).await?;
+        let left = emitted.min(CAP);
+        before += emitted;
+        finds(&t, &alice, before - left + 1..=before).await?.disconnect().await;
+    }
+    Ok(())
 }
 
 /// Alone, and behind what is there.
@@ -385,6 +402,17 @@ async fn oldest_first(t: Bench) -> Outcome {
         t.emit(&t.numbered(&alice, n).of(types[n % types.len()])).await?;
     }
     finds(&t, &alice, 1..=12).await.map(drop)
+}
+
+async fn restarted(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 5).await?;
+    t.restart().await?;
+    t.emit_numbered(&alice, 6, 8).await?;
+    t.kill_and_restart().await?;
+    t.emit_numbered(&alice, 9, 10).await?;
+    finds(&t, &alice, 1..=10).await.map(drop)
 }
 
 async fn before_live(t: Bench, transport: Transport) -> Outcome {

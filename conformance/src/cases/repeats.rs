@@ -86,6 +86,7 @@ async fn alike(t: Bench) -> Outcome {
     let short = t.random(12).to_lowercase();
     let keys =
         keys.into_iter().chain([short.clone(), short.to_uppercase(), format!("{short}1"), format!("\"{short}\"")]);
+    let keys = keys.chain([",", ";", "=", "%", "/"].map(|sign| format!("{short}{sign}1")));
     let mut count = 0;
     for key in keys {
         count += 1;
@@ -356,6 +357,14 @@ async fn not_utf8(t: Bench) -> Outcome {
             problem(&t.http(method, &path, &headers, Some(bytes)).await?, 400, None)?;
             t.emit_numbered(&bob, 1, 1).await?;
         }
+        // Whatever else the request says it is in: JSON is UTF-8.
+        let wide: Vec<_> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (charset, bytes) in [("iso-8859-1", [before, b"\xfc", behind].concat()), ("utf-16le", wide)] {
+            let kind = format!("application/json; charset={charset}");
+            let answer =
+                t.http(method, &path, &[("authorization", &*bearer), ("content-type", &*kind)], Some(bytes)).await?;
+            problem(&answer, if answer.status == 415 { 415 } else { 400 }, None)?;
+        }
     }
     received_nothing(&t, &alice).await
 }
@@ -376,6 +385,13 @@ async fn depth(t: Bench) -> Outcome {
         let batch = json!([body]);
         t.control("POST", "/events/batch", &batch).await?.expect_status(202)?;
         numbered(&[device.expect_event("record.accessed").await?], [1])?;
+        let bob = t.user().await?;
+        body["metadata"]["targetUserId"] = json!(bob.id);
+        t.control("POST", "/events", &body).await?.expect_status(202)?;
+        t.control("POST", "/events/batch", &json!([body])).await?.expect_status(202)?;
+        let queued = t.connect_raw(&bob, Transport::WebSocket).await?.expect_queued().await?;
+        let metadata: Vec<_> = queued.iter().map(|payload| payload["metadata"].clone()).collect();
+        expect::equal("what was queued", &json!([body["metadata"], body["metadata"]]), &json!(metadata))?;
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::kit::{
-    QUIET,
-    control::body_for,
+    QUIET, acks,
+    control::{EVENT_LIMIT, body_for},
     numbers::{numbered, numbers, receives},
     queue::{finds, finds_nothing, finds_over},
     texts::ODD,
@@ -16,7 +16,7 @@ use super::kit::{
 use crate::{
     bench::{Bench, Emission, User},
     case::{Case, Need},
-    client::Transport,
+    client::{Client, Transport},
     expect::{self, Outcome},
     fixtures,
 };
@@ -66,6 +66,9 @@ pub(super) const CASES: &[Case] = &[
     over!(WebSocket, "EVENT-33/large", "events of up to 62 kB arrive live, in a batch and by the queue", large)
         .needs(CONTROL),
     over!(Polling, "EVENT-33/large-polled", "and by polling", large).needs(CONTROL_AND_POLLING),
+    over!(WebSocket, "EVENT-33/full", "events of just the size that is allowed arrive, live and by the queue", full)
+        .needs(CONTROL),
+    over!(Polling, "EVENT-33/full-polled", "and by polling", full).needs(CONTROL_AND_POLLING),
     over!(WebSocket, "EVENT-33/large-queue", "a queue of fifty events of 60 kB arrives whole", large_queue)
         .needs(CONTROL),
     over!(Polling, "EVENT-33/large-queue-polled", "and by polling", large_queue).needs(CONTROL_AND_POLLING),
@@ -74,14 +77,18 @@ pub(super) const CASES: &[Case] = &[
     case!("EVENT-30/once", "nothing that was sent is sent again within 12 s", once),
     over!(WebSocket, "EVENT-31/soon", "a live event arrives within a second", soon),
     over!(Polling, "EVENT-31/soon-polled", "and by polling", soon),
+    over!(Upgraded, "EVENT-31/soon-upgraded", "and on a connection that was upgraded", soon),
     case!("EVENT-04/goes-on", "timestamps go on with time, by the millisecond", time_goes_on),
     over!(WebSocket, "QUEUE-01/closed", "who closes without a DISCONNECT is away", closed),
     over!(Polling, "QUEUE-01/closed-polled", "and by polling", closed),
+    over!(Upgraded, "QUEUE-01/closed-upgraded", "and on a connection that was upgraded", closed),
     over!(Polling, "QUEUE-02/live-polled", "what was delivered live by polling does not come again", live_only),
+    over!(Upgraded, "QUEUE-02/live-upgraded", "nor on a connection that was upgraded", live_only),
     over!(WebSocket, "QUEUE-02/live-batch", "a batch that was delivered live does not come again", live_batch)
         .needs(CONTROL),
     over!(Polling, "QUEUE-02/live-batch-polled", "and by polling", live_batch).needs(CONTROL_AND_POLLING),
     over!(Polling, "QUEUE-13/once-polled", "a queue that was delivered by polling is not delivered again", queue_once),
+    over!(Upgraded, "QUEUE-13/once-upgraded", "nor one on a connection that was upgraded", queue_once),
 ];
 
 /// Emits the events in this way, and returns them as they arrived: the name, and the payload. In a queue nothing but the payload has a name.
@@ -216,6 +223,43 @@ async fn large(t: Bench, transport: Transport) -> Outcome {
     Ok(())
 }
 
+/// What a server adds to an event counts against no limit. In a batch an event may be refused for its size; where it is not, it arrives.
+async fn full(t: Bench, transport: Transport) -> Outcome {
+    let bob = t.user().await?;
+    let just = |user: &User, size: usize| {
+        let event = t.event_for(user).metadata(json!({"targetUserId": user.id, "n": 1, "text": ""}));
+        let text = "x".repeat(size - event.body().to_string().len());
+        event.metadata(json!({"targetUserId": user.id, "n": 1, "text": text}))
+    };
+    let mut devices = vec![t.connect_raw(&bob, transport).await?];
+    for _ in 0..2 {
+        for (path, size) in [("/events", EVENT_LIMIT), ("/events/batch", EVENT_LIMIT), ("/events/batch", 1 << 20)] {
+            let alice = t.user().await?;
+            for user in [&alice, &bob] {
+                let event = just(user, size);
+                let body = if path == "/events" { event.body() } else { json!([event.body()]) };
+                let answer = t.control("POST", path, &body).await?;
+                if size > EVENT_LIMIT && matches!(answer.status, 400 | 413) {
+                    continue;
+                }
+                answer.expect_status(202)?;
+                if user.id == alice.id {
+                    let queued = t.connect_raw(&alice, transport).await?.expect_queued().await?;
+                    numbered(&queued, [1])?;
+                    whole(&event, &queued[0])?;
+                    continue;
+                }
+                for device in &mut devices {
+                    whole(&event, &device.expect_event("record.accessed").await?)?;
+                }
+            }
+        }
+        // A server may reach a user with several devices in another way than one with a single device.
+        devices.push(t.connect_raw(&bob, Transport::WebSocket).await?);
+    }
+    Ok(())
+}
+
 async fn large_queue(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
     let events: Vec<_> = (1..=50).map(|n| of_size(&t, &alice, n, 60_000)).collect();
@@ -276,16 +320,30 @@ async fn once(t: Bench) -> Outcome {
     Ok(())
 }
 
-/// One of five is enough: a machine that is busy may keep some of them waiting.
+/// One device alone, each of two, and, where that is possible, one that acknowledges.
 async fn soon(t: Bench, transport: Transport) -> Outcome {
+    let (alice, bob, carol) = (t.user().await?, t.user().await?, t.user().await?);
+    let mut alone = [t.connect_raw(&alice, transport).await?];
+    let mut both = [t.connect_raw(&bob, transport).await?, t.connect_raw(&bob, Transport::WebSocket).await?];
+    are_told_soon(&t, &alice, &mut alone).await?;
+    are_told_soon(&t, &bob, &mut both).await?;
+    if t.target().declares("ack") {
+        let mut acknowledging = [acks::connect(&t, &carol, t.opening(transport), true).await?];
+        are_told_soon(&t, &carol, &mut acknowledging).await?;
+    }
+    Ok(())
+}
+
+/// Three of five are enough: a machine that is busy may keep some of them waiting.
+async fn are_told_soon(t: &Bench, user: &User, devices: &mut [Client]) -> Outcome {
     const SOON: Duration = Duration::from_secs(1);
-    let alice = t.user().await?;
-    let mut device = t.connect_raw(&alice, transport).await?;
     let mut took = Vec::new();
     for n in 1..=5 {
         let began = Instant::now();
-        t.emit_numbered(&alice, n, n).await?;
-        receives(&mut device, [n]).await?;
+        t.emit_numbered(user, n, n).await?;
+        for device in devices.iter_mut() {
+            acks::takes(device, n as u64..=n as u64).await?;
+        }
         took.push(began.elapsed());
     }
     took.sort();

@@ -1,6 +1,6 @@
 //! What a server tells of itself: whether it is ready, and why it does not start.
 
-use std::time::Duration;
+use std::{collections::HashSet, path::Path, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -35,6 +35,19 @@ pub(crate) async fn readiness(t: &Bench, status: u16, deadline: Instant) -> Outc
 /// Whether the target file has this setting.
 pub(crate) fn has_setting(t: &Bench, name: &str) -> bool {
     t.target().process.as_ref().is_some_and(|process| process.settings.contains_key(name))
+}
+
+/// Where a process listens for TCP connections, as Linux writes it: the address and the port in hexadecimal digits. Nowhere, where that is not told.
+pub(crate) fn listens_at(process: u32) -> Vec<String> {
+    const LISTENING: &str = "0A";
+    let links = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let own: HashSet<_> = links.filter_map(|link| std::fs::read_link(link.path()).ok()).collect();
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{process}/net/{table}")));
+    let tables = tables.into_iter().flatten().collect::<String>();
+    let sockets = tables.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listening = sockets.filter(|it| it.len() > 9 && it[3] == LISTENING);
+    let of_this = listening.filter(|it| own.contains(Path::new(&format!("socket:[{}]", it[9]))));
+    of_this.map(|it| it[1].to_owned()).collect()
 }
 
 /// The server ends by itself, not with 0; returns what it said.
