@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::kit::{
-    QUIET, acks,
+    QUIET, acks, again,
     numbers::{exactly, numbered, numbers, receives, up_to},
     queue::{DAY_MS, SLACK_MS, all_but_one, damages_one_of_five, finds, finds_nothing, harness, none_was_damaged},
     slow::user_with_queue,
@@ -181,7 +181,9 @@ async fn cap_again(t: Bench) -> Outcome {
         t.emit_numbered(&alice, before + 1, before + emitted).await?;
         let left = emitted.min(CAP);
         before += emitted;
-        finds(&t, &alice, before - left + 1..=before).await?.disconnect().await;
+        let mut device = finds(&t, &alice, before - left + 1..=before).await?;
+        again::leave(&mut device).await?;
+        device.disconnect().await;
     }
     Ok(())
 }

@@ -233,7 +233,7 @@ async fn full(t: Bench, transport: Transport) -> Outcome {
     };
     let mut devices = vec![t.connect_raw(&bob, transport).await?];
     for _ in 0..2 {
-        for (path, size) in [("/events", EVENT_LIMIT), ("/events/batch", EVENT_LIMIT), ("/events/batch", 1 << 20)] {
+        for (path, size) in [("/events", EVENT_LIMIT), ("/events/batch", EVENT_LIMIT), ("/events/batch", 300 << 10)] {
             let alice = t.user().await?;
             for user in [&alice, &bob] {
                 let event = just(user, size);
