@@ -17,7 +17,7 @@ use crate::{
     bench::{Bench, Emission, User},
     case::{Case, Need},
     client::{Client, Transport},
-    expect::{self, Outcome},
+    expect::{self, Outcome, mismatch},
     fixtures,
 };
 
@@ -334,21 +334,23 @@ async fn soon(t: Bench, transport: Transport) -> Outcome {
     Ok(())
 }
 
-/// Three of five are enough: a machine that is busy may keep some of them waiting.
+/// Three of nine are enough: a machine that is busy may keep some of them waiting.
 async fn are_told_soon(t: &Bench, user: &User, devices: &mut [Client]) -> Outcome {
     const SOON: Duration = Duration::from_secs(1);
     let mut took = Vec::new();
-    for n in 1..=5 {
+    for n in 1..=9 {
         let began = Instant::now();
         t.emit_numbered(user, n, n).await?;
         for device in devices.iter_mut() {
             acks::takes(device, n as u64..=n as u64).await?;
         }
         took.push(began.elapsed());
+        // Who sends by a clock is in time now and then; who is disturbed is late now and then.
+        if took.iter().filter(|it| **it < SOON).count() == 3 {
+            return Ok(());
+        }
     }
-    took.sort();
-    // Who sends by a clock is in time now and then; who is disturbed is late now and then.
-    expect::that(took[2] < SOON, format!("three of five events within {SOON:?}"), format!("{took:?}"))
+    Err(mismatch(format!("three of nine events within {SOON:?}"), format!("{took:?}")))
 }
 
 async fn time_goes_on(t: Bench) -> Outcome {
