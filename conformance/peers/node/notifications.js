@@ -257,7 +257,7 @@ export class Notifications {
     const { outbox } = socket.data;
     if (outbox.acknowledges) {
       const mine = new Set(outbox.events());
-      return this.#sendKept(socket, kept.events.filter((event) => !mine.has(event) && !event.isQueue && !event.isOver), kept.dropped);
+      return this.#sendKept(socket, kept.events.filter((event) => !mine.has(event) && !event.isOver), kept.dropped);
     }
     const events = kept.events.filter(({ payload }) => !underWay.has(payload.eventId));
     this.#sendQueue(socket, events);
@@ -308,7 +308,7 @@ export class Notifications {
     outboxes.delete(outbox);
     if (outboxes.size === 0) this.#outboxes.delete(userId);
     const elsewhere = this.#underWay(userId);
-    const back = outbox.events().filter((event) => !event.isTaken && !event.isKept && !elsewhere.has(event.payload.eventId));
+    const back = outbox.events().filter((event) => !event.isTaken && (event.isQueue || !event.isKept) && !elsewhere.has(event.payload.eventId));
     if (outbox.acknowledges || back.length === 0) return;
     const end = await this.#turns.take(userId);
     const devices = this.#connected(userId);

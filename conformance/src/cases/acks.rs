@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
 use super::kit::{
     QUIET,
     acks::{connect, in_the_end, join, live_event, queue, settle},
-    again::{attempt, leave},
+    again::{attempt, come_in, leave},
     control::body_for,
     numbers::{numbered, numbers, payloads, receives},
-    queue::{all_but_one, damages_one_of_five, none_was_damaged},
+    queue::{all_but_one, damages_one_of_five, none_was_damaged, with_growing_ttl},
+    upgrade::upgrade,
 };
 use crate::{
     bench::{Bench, User},
@@ -38,6 +40,14 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-04/live", "live events that were not acknowledged come again", again),
     case!("ACK-04/queued", "queued events that were not acknowledged come again, and again", queued_again),
     case!("ACK-04/second-device", "what one device has not acknowledged is in the queue of the next", second_device),
+    over!(
+        WebSocket,
+        "ACK-04/same-connection",
+        "so it is in that of a further CONNECT on its connection",
+        comes_in_again
+    )
+    .also(&["ACK-05"]),
+    over!(Polling, "ACK-04/same-connection-polling", "so it is over polling", comes_in_again).also(&["ACK-05"]),
     case!("ACK-05/acknowledged", "what was acknowledged does not come again", acknowledged),
     case!("ACK-06/same-payload", "what comes again is what came before", same_payload),
     case!("ACK-07/order", "what comes again comes in order, older ones first", order),
@@ -48,22 +58,37 @@ pub(super) const CASES: &[Case] = &[
         only_that_of_a_batch
     )
     .needs(&[Need::Capability("control")]),
+    case!("ACK-08/not-the-queue", "so is that of a live event, which is none of the queue before it", not_the_queue),
     over!(WebSocket, "ACK-09/timeout", "a client that acknowledges nothing is closed, and served again", timeout)
         .needs(TIMEOUT),
     over!(Polling, "ACK-09/timeout-polling", "so is a polling client", timeout).needs(TIMEOUT_AND_POLLING),
     over!(Upgraded, "ACK-09/timeout-upgraded", "so is one that has upgraded", timeout).needs(TIMEOUT_AND_POLLING),
     case!("ACK-09/queue", "so is one that does not acknowledge its queue", queue_unacknowledged).needs(TIMEOUT),
     case!("ACK-09/but-one", "so is one that acknowledges all but one", leaves_one).needs(TIMEOUT),
+    case!("ACK-09/then-upgraded", "so is one that upgrades with something to acknowledge", then_upgraded)
+        .needs(TIMEOUT_AND_POLLING)
+        .also(&["ACK-05"]),
+    case!("ACK-09/in-time", "one that acknowledges within the time stays", in_time).needs(TIMEOUT),
+    case!("ACK-09/default", "where nothing is configured, the time is 10 s", by_default)
+        .needs(&[Need::OwnServer, Need::Setting("ack_timeout_seconds")])
+        .waits(Duration::from_secs(15)),
+    over!(WebSocket, "ACK-09/left", "who has left owes nothing on the connection any more", left_owing).needs(TIMEOUT),
+    over!(Polling, "ACK-09/left-polling", "nor does who has left over polling", left_owing).needs(TIMEOUT_AND_POLLING),
     case!("ACK-09/half-open", "a client that is not heard of any more is closed, and served again", half_open)
         .needs(&[Need::Setting("ack_timeout_seconds"), Need::Capability("control")]),
     case!("ACK-10/kill", "what was not acknowledged survives a kill -9", kill).needs(OWN),
     case!("ACK-11/complete", "queued.events says that nothing was lost", complete),
     case!("ACK-11/damaged", "damage counts as a loss", damaged).needs(&[Need::OwnServer, Need::Capability("redis")]),
     case!("ACK-11/dropped", "queued.events says how many events the cap has cost", dropped),
+    case!("ACK-11/aged", "age counts as a loss where something younger is queued", aged)
+        .needs(&[Need::Setting("queue_ttl_seconds")]),
+    case!("ACK-11/restart", "so it is after a restart", told_after_a_restart)
+        .needs(&[Need::OwnServer, Need::Capability("restart")]),
     case!("ACK-12/told-again", "a loss is told until that is acknowledged", told_again),
     case!("ACK-12/two-devices", "a loss that two devices acknowledge is taken off once", told_to_two),
-    case!("ACK-13/all-expired", "a loss is told though nothing is queued", all_expired)
-        .needs(&[Need::Setting("queue_ttl_seconds")]),
+    case!("ACK-13/all-expired", "a loss is told though nothing is queued, until that is acknowledged", all_expired)
+        .needs(&[Need::Setting("queue_ttl_seconds"), Need::Setting("ack_timeout_seconds")])
+        .also(&["ACK-09", "ACK-12"]),
     case!("ACK-14/no-store", "an event that cannot be stored is refused and not delivered", no_store).needs(OWN),
     case!("ACK-15/any-form", "an acknowledgement may carry anything, bytes among it, or nothing", any_form),
     case!("ACK-15/any-device", "one device's acknowledgement is enough", any_device),
@@ -210,6 +235,29 @@ async fn second_device(t: Bench) -> Outcome {
     Ok(())
 }
 
+/// It has some live, leaves the namespace and comes back; then what it acknowledges counts as before.
+async fn comes_in_again(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = connect(&t, &alice, t.opening(transport), true).await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    for n in 1..=3 {
+        live_event(&mut device, n).await?;
+    }
+    leave(&mut device).await?;
+    attempt(&mut device, json!({"token": t.token(&alice).await?, "ack": true})).await?;
+    device.expect_accepted().await?;
+    let missed = queue(&mut device, 1..=3).await?;
+    t.emit_numbered(&alice, 4, 5).await?;
+    let live = live_event(&mut device, 4).await?;
+    live_event(&mut device, 5).await?;
+    for delivery in [missed, live] {
+        device.acknowledge(&delivery, vec![]).await?;
+    }
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[5]).await
+}
+
 async fn acknowledged(t: Bench) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 3).await?;
@@ -284,6 +332,73 @@ async fn two_of_five(t: &Bench, user: &User, mut device: Client) -> Outcome {
     settle(&mut device).await?;
     device.disconnect().await;
     in_the_end(t, user, &[1, 3, 5]).await
+}
+
+async fn not_the_queue(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    let mut device = join(&t, &alice).await?;
+    queue(&mut device, 1..=2).await?;
+    t.emit_numbered(&alice, 3, 4).await?;
+    live_event(&mut device, 3).await?;
+    let last = live_event(&mut device, 4).await?;
+    device.acknowledge(&last, vec![]).await?;
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[1, 2, 3]).await
+}
+
+/// Of what came by polling one counts as acknowledged over WebSocket, and the other is waited for.
+async fn then_upgraded(t: Bench) -> Outcome {
+    let t = t.own_server(&[("ack_timeout_seconds", "3")]).await?;
+    let alice = t.user().await?;
+    let mut device = connect(&t, &alice, t.opening(Transport::Polling), true).await?;
+    t.emit_numbered(&alice, 1, 2).await?;
+    let first = live_event(&mut device, 1).await?;
+    live_event(&mut device, 2).await?;
+    upgrade(&mut device).await?;
+    device.acknowledge(&first, vec![]).await?;
+    settle(&mut device).await?;
+    device.expect_closed(CLOSED_BY).await?;
+    in_the_end(&t, &alice, &[2]).await
+}
+
+async fn in_time(t: Bench) -> Outcome {
+    const WITHIN: Duration = Duration::from_secs(4);
+    let t = t.own_server(&[("ack_timeout_seconds", "6")]).await?;
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    let event = live_event(&mut device, 1).await?;
+    device.expect_silence(WITHIN).await?;
+    device.acknowledge(&event, vec![]).await?;
+    settle(&mut device).await
+}
+
+async fn by_default(t: Bench) -> Outcome {
+    const BEFORE: Duration = Duration::from_secs(8);
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    live_event(&mut device, 1).await?;
+    device.expect_silence(BEFORE).await?;
+    device.expect_closed(CLOSED_BY).await
+}
+
+/// Another user comes in on the connection, which is not closed for what the first has left.
+async fn left_owing(t: Bench, transport: Transport) -> Outcome {
+    let t = t.own_server(&[("ack_timeout_seconds", SHORT)]).await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut device = connect(&t, &alice, t.opening(transport), true).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    live_event(&mut device, 1).await?;
+    leave(&mut device).await?;
+    come_in(&t, &mut device, &bob).await?;
+    device.expect_silence(CLOSED_BY / 2).await?;
+    t.emit_numbered(&bob, 2, 2).await?;
+    receives(&mut device, [2]).await?;
+    queue(&mut join(&t, &alice).await?, [1]).await.map(drop)
 }
 
 /// It has something to acknowledge all the time, and does, but for the first.
@@ -407,6 +522,33 @@ async fn damaged(t: Bench) -> Outcome {
     told(&queue(&mut join(&t, &alice).await?, [6]).await?, 0)
 }
 
+async fn aged(t: Bench) -> Outcome {
+    with_growing_ttl(t, async |t, ttl| {
+        let alice = t.user().await?;
+        t.emit_numbered(&alice, 1, 2).await?;
+        let old = Instant::now();
+        // The passing of time is what is tested here.
+        sleep_until(old + ttl * 2 / 3).await;
+        let young = Instant::now();
+        t.emit_numbered(&alice, 3, 4).await?;
+        sleep_until(old + ttl + Duration::from_millis(500)).await;
+        let mut device = join(&t, &alice).await?;
+        let missed = queue(&mut device, 3..=4).await;
+        let told = missed.and_then(|missed| told(&missed, 2));
+        Ok((young.elapsed() < ttl).then_some(told))
+    })
+    .await
+}
+
+async fn told_after_a_restart(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 53).await?;
+    t.restart().await?;
+    t.emit_numbered(&alice, 54, 55).await?;
+    told(&queue(&mut join(&t, &alice).await?, 6..=55).await?, 5)
+}
+
 async fn told_to_two(t: Bench) -> Outcome {
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 60).await?;
@@ -450,13 +592,24 @@ async fn told_again(t: Bench) -> Outcome {
 }
 
 async fn all_expired(t: Bench) -> Outcome {
-    let t = t.own_server(&[("queue_ttl_seconds", "1")]).await?;
+    let t = t.own_server(&[("queue_ttl_seconds", "1"), ("ack_timeout_seconds", SHORT)]).await?;
     let alice = t.user().await?;
     t.emit_numbered(&alice, 1, 3).await?;
     // Time itself is what the case waits for.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let mut device = join(&t, &alice).await?;
-    told(&queue(&mut device, []).await?, 3)
+    told(&queue(&mut device, []).await?, 3)?;
+    device.expect_closed(CLOSED_BY).await?;
+    let mut device = join(&t, &alice).await?;
+    let loss = queue(&mut device, []).await?;
+    told(&loss, 3)?;
+    device.acknowledge(&loss, vec![]).await?;
+    settle(&mut device).await?;
+    device.disconnect().await;
+    in_the_end(&t, &alice, &[]).await?;
+    let mut device = join(&t, &alice).await?;
+    t.emit_numbered(&alice, 4, 4).await?;
+    live_event(&mut device, 4).await.map(drop)
 }
 
 async fn no_store(t: Bench) -> Outcome {

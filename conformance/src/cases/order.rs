@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::kit::{
     acks,
     numbers::{exactly, numbered, numbers, read_until},
-    slow::fetches_one,
+    slow::{fetches_one, sized},
 };
 use crate::{
     bench::{Bench, User},
@@ -36,6 +36,7 @@ pub(super) const CASES: &[Case] = &[
         not_fetched
     )
     .needs(&[Need::Capability("ack"), Need::Capability("polling")]),
+    case!("ORDER-01/sizes-and-types", "large and small events of all types keep their order, live", sizes_and_types),
     case!("ORDER-02/connect", "an event that races with a connect arrives exactly once", racing_connect),
     case!("ORDER-03/disconnect", "an event that races with a disconnect arrives exactly once", racing_disconnect),
     case!("ORDER-04/cut", "a connection that breaks costs no event but what was on its way, and doubles none", cut)
@@ -72,6 +73,29 @@ async fn not_fetched(t: Bench) -> Outcome {
     device.disconnect().await;
     let mut next = acks::join(&t, &alice).await?;
     exactly(&read_until(&mut next, 5).await?, 2..=5)
+}
+
+/// On several devices, and on the only one of a user.
+async fn sizes_and_types(t: Bench) -> Outcome {
+    const EVENTS: usize = 12;
+    const TYPES: [&str; 4] = ["record.accessed", "access.granted", "access.revoked", "record.uploaded"];
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        devices.push(t.connect_raw(&alice, transport).await?);
+    }
+    devices.push(t.connect_raw(&bob, Transport::WebSocket).await?);
+    for n in 1..=EVENTS {
+        // Each size comes with each type.
+        let text = [10, 40_000, 2_000][n % 3];
+        for user in [&alice, &bob] {
+            t.emit(&sized(&t, user, n, text).of(TYPES[n % TYPES.len()])).await?;
+        }
+    }
+    for device in &mut devices {
+        exactly(&read_until(device, EVENTS as u64).await?, 1..=EVENTS as u64)?;
+    }
+    Ok(())
 }
 
 async fn racing_connect(t: Bench) -> Outcome {

@@ -10,7 +10,7 @@ use super::kit::{
     by_hand::ByHand,
     numbers::{Came, in_order, numbered, numbers, receives, up_to},
     polling_path,
-    slow::{sized, user_with_queue},
+    slow::{fetches_one, sized, user_with_queue},
 };
 use crate::{
     bench::{Bench, User},
@@ -37,6 +37,8 @@ const TIMEOUT: u64 = 3;
 const ARRIVES: Duration = Duration::from_secs(45);
 /// How long an event may take to be accepted or to reach a device that reads.
 const HELD_UP: Duration = Duration::from_secs(5);
+/// How long a queue may take to a device that reads.
+const A_QUEUE: Duration = Duration::from_secs(1);
 /// So much of a large queue has passed: it is on its way, and far from over.
 const ON_ITS_WAY: u64 = 50_000;
 /// The least that a large queue takes on the wire.
@@ -113,6 +115,13 @@ pub(super) const CASES: &[Case] = &[
     over!(Polling, "SLOW-08/kept-meanwhile-polling", "nor does it to a polling device", kept_meanwhile)
         .needs(ACK_AND_POLLING)
         .also(&["ACK-16"]),
+    case!(
+        "ACK-16/on-its-way",
+        "what is on its way to a plain device is kept for one that acknowledges",
+        kept_on_its_way
+    )
+    .needs(ACK)
+    .also(&["ACK-04"]),
     case!("SLOW-08/behind", "one that comes back to a device comes before what waits for that", behind_what_waits)
         .needs(&[Need::Setting("queue_max_events")])
         .also(&["ORDER-01"]),
@@ -146,6 +155,12 @@ pub(super) const CASES: &[Case] = &[
     over!(Polling, "SLOW-10/broken-polling", "so is what a polling client did not fetch", live_and_broken)
         .needs(CONTROL_AND_POLLING),
     case!("SLOW-10/broken-poll", "a poll that breaks while it waits costs no event", broken_poll).needs(POLLING),
+    case!(
+        "SLOW-10/closed-polling",
+        "what a client has not fetched as it says that it closes is queued",
+        closed_unfetched
+    )
+    .needs(POLLING),
     case!("SLOW-10/broken-answer", "an answer to a poll that breaks has brought none of its events", broken_answer)
         .needs(CONTROL_AND_POLLING),
 ];
@@ -400,14 +415,15 @@ async fn kept_meanwhile(t: Bench, transport: Transport) -> Outcome {
     under_way(&line).await?;
     let mut other = t.connect_raw(&alice, transport).await?;
     let mut acknowledging = acks::join(&t, &alice).await?;
+    // That it is given the queue, which is on its way elsewhere, is allowed (ACK-16); then it has taken that before it is given more.
+    let queue = acknowledging.next(A_QUEUE).await;
+    let is_queue = matches!(&queue, Some(Arrival::Event { name, .. }) if name == "queued.events");
+    expect::that(queue.is_none() || is_queue, "the queue or nothing", format!("{queue:?}"))?;
+    acks::settle(&mut acknowledging).await?;
     t.emit_numbered(&alice, QUEUE + 1, QUEUE + 1).await?;
     // It may have been given the queue as well, since somebody acknowledges.
     let mut came: Vec<_> = up_to(&mut other, QUEUE as u64 + 1, HELD_UP).await?.iter().map(|it| it.n).collect();
-    let mut next = acknowledging.next(HELD_UP).await;
-    // That it is given the queue, which is on its way elsewhere, is allowed.
-    if matches!(&next, Some(Arrival::Event { name, .. }) if name == "queued.events") {
-        next = acknowledging.next(HELD_UP).await;
-    }
+    let next = acknowledging.next(HELD_UP).await;
     let is_live = matches!(&next, Some(Arrival::Event { name, ack: Some(_), .. }) if name == "record.accessed");
     expect::that(is_live, "a live event that asks for an acknowledgement", format!("{next:?}"))?;
     acknowledging.disconnect().await;
@@ -421,6 +437,24 @@ async fn kept_meanwhile(t: Bench, transport: Transport) -> Outcome {
     }
     came.sort_unstable();
     expect::equal("what one device was given", &json!((1..=QUEUE + 1).collect::<Vec<_>>()), &json!(came))
+}
+
+/// The plain device takes all of it, and the other acknowledges nothing.
+async fn kept_on_its_way(t: Bench) -> Outcome {
+    let alice = user_with_queue(&t, CAP, LARGE_TEXT).await?;
+    let (mut slow, line) = attempt(&t, &alice, Transport::WebSocket, false, BRISK).await?;
+    under_way(&line).await?;
+    let mut acknowledging = acks::join(&t, &alice).await?;
+    if may_be_over(&t, &line, LARGE_QUEUE).await? {
+        return Ok(());
+    }
+    acks::queue(&mut acknowledging, 1..=CAP).await?;
+    slow.expect_accepted_within(ARRIVES).await?;
+    exactly(&up_to(&mut slow, CAP as u64, ARRIVES).await?, 1..=CAP)?;
+    acks::settle(&mut slow).await?;
+    slow.disconnect().await;
+    acknowledging.disconnect().await;
+    acks::queue(&mut acks::join(&t, &alice).await?, 1..=CAP).await.map(drop)
 }
 
 /// A device takes nothing while events wait for it, and so does another that has the queue and is closed.
@@ -618,6 +652,17 @@ async fn broken_answer(t: Bench) -> Outcome {
         }
     }
     expect::equal("what arrives over both connections", &json!((1..=EVENTS).collect::<Vec<_>>()), &json!(came))
+}
+
+/// It closes Engine.IO, and has not left the namespace before.
+async fn closed_unfetched(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut device = fetches_one(&t, &alice).await?;
+    t.emit_numbered(&alice, 2, 3).await?;
+    if let Some(wire) = device.wire() {
+        wire.send("1").await.map_err(|error| mismatch("a POST that is taken", error.to_string()))?;
+    }
+    numbered(&whole_queue(&t, &alice).await?, 2..=3)
 }
 
 /// As a phone does that changes its network: its poll ends, and the next one comes over another connection, or there is a new session.

@@ -9,8 +9,12 @@ use tokio::time::Instant;
 use super::kit::{
     QUIET, acks, again,
     numbers::{exactly, numbered, numbers, receives, up_to},
-    queue::{DAY_MS, SLACK_MS, all_but_one, damages_one_of_five, finds, finds_nothing, harness, none_was_damaged},
+    queue::{
+        DAY_MS, SHORT_TTL, SLACK_MS, all_but_one, damages_one_of_five, finds, finds_nothing, finds_over, harness,
+        none_was_damaged, with_growing_ttl,
+    },
     slow::user_with_queue,
+    upgrade::upgrade,
 };
 use crate::{
     bench::{Bench, Emission, User},
@@ -22,8 +26,6 @@ use crate::{
 
 /// The cap of the contract.
 const CAP: usize = 50;
-/// The TTL that the cases with a short one ask for.
-const SHORT_TTL: Duration = Duration::from_secs(3);
 
 /// What becomes of an entry. The first is possible in whatever form a server keeps its events.
 const DAMAGES: [Damage; 10] = [
@@ -79,6 +81,8 @@ pub(super) const CASES: &[Case] = &[
     case!("QUEUE-09/of-large-events", "50 events of nearly 64 KiB come in one event, too", of_large_events),
     case!("QUEUE-09/large", "a queue of 9 MB comes whole and in order, and what is newer behind it", large)
         .needs(&[Need::Setting("queue_max_events")]),
+    over!(Upgraded, "QUEUE-09/upgraded", "so it does to a client that has upgraded, once", to_an_upgraded_one)
+        .also(&["QUEUE-13"]),
     case!("QUEUE-10/oldest-first", "the array is ordered oldest first", oldest_first),
     case!("QUEUE-10/restarted", "what was queued before a restart comes before what was queued after", restarted)
         .needs(&[Need::OwnServer, Need::Capability("restart")])
@@ -95,6 +99,10 @@ pub(super) const CASES: &[Case] = &[
     case!("QUEUE-13/once", "what was delivered comes neither again nor to another device", once),
     case!("QUEUE-13/upgraded", "nor does it where its client upgrades before it polls again", then_upgraded)
         .needs(&[Need::Capability("polling")]),
+    over!(WebSocket, "QUEUE-13/broken", "nor does it where the line breaks once its client has it", taken_and_broken),
+    over!(Polling, "QUEUE-13/broken-polling", "nor does it where a polling client's does", taken_and_broken),
+    over!(Upgraded, "QUEUE-13/broken-upgraded", "nor where that of one that has upgraded does", taken_and_broken),
+    case!("QUEUE-13/restart", "nor does it after a restart", not_after_a_restart).needs(RESTART).also(&["ACK-05"]),
     case!("QUEUE-13/two-at-once", "two devices that connect at once share the queue without doubles", two_at_once),
     case!("QUEUE-14/restart", "the queue survives a restart", survives(false)).needs(RESTART),
     case!("QUEUE-15/corrupt", "a corrupt entry costs that entry alone", corrupt).needs(RESTART),
@@ -266,20 +274,6 @@ async fn not_before(t: Bench) -> Outcome {
         Ok((began.elapsed() < ttl).then_some(found))
     })
     .await
-}
-
-/// Runs a case on a server with a short TTL, and again with a longer one where it says, by `None`, that the machine was
-/// too slow to tell.
-async fn with_growing_ttl(t: Bench, case: impl AsyncFn(Bench, Duration) -> Outcome<Option<Outcome>>) -> Outcome {
-    for factor in [1, 3, 7] {
-        let ttl = SHORT_TTL * factor;
-        let server = t.own_server(&[("queue_ttl_seconds", &ttl.as_secs().to_string())]).await?;
-        if let Some(outcome) = case(server, ttl).await? {
-            return outcome;
-        }
-        t.transcript().note(format!("the machine was too slow for a TTL of {ttl:?}"));
-    }
-    Err(inconclusive("the machine was too slow: the TTL had passed before the client was served"))
 }
 
 async fn cap_of_types(t: Bench) -> Outcome {
@@ -494,12 +488,65 @@ async fn then_upgraded(t: Bench) -> Outcome {
         } else {
             numbered(&device.expect_queued().await?, 1..=3)?;
         }
-        let wire = device.wire().ok_or_else(|| inconclusive("a client without a wire"))?;
-        wire.upgrade().await.map_err(|error| mismatch("an upgrade", error.to_string()))?;
+        upgrade(&mut device).await?;
         device.close().await?;
         finds_nothing(&t, &alice).await?;
     }
     Ok(())
+}
+
+async fn to_an_upgraded_one(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    let mut device = finds_over(&t, &alice, transport, 1..=3).await?;
+    t.emit_numbered(&alice, 4, 4).await?;
+    receives(&mut device, [4]).await?;
+    device.disconnect().await;
+    finds_nothing(&t, &alice).await.map(drop)
+}
+
+async fn taken_and_broken(t: Bench, transport: Transport) -> Outcome {
+    let alice = t.user().await?;
+    t.emit_numbered(&alice, 1, 3).await?;
+    let line = t.line().await?;
+    let auth = json!({"token": t.token(&alice).await?});
+    let mut device = t.attempt_raw(t.opening_over(&line, transport), Some(auth)).await?;
+    device.expect_accepted().await?;
+    numbered(&device.expect_queued().await?, 1..=3)?;
+    // By polling, the answer to this comes with a further poll.
+    acks::settle(&mut device).await?;
+    line.cut();
+    finds_nothing(&t, &alice).await.map(drop)
+}
+
+/// Plain, or acknowledged but for the last.
+async fn not_after_a_restart(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    t.emit_numbered(&alice, 1, 3).await?;
+    let mut device = finds(&t, &alice, 1..=3).await?;
+    acks::settle(&mut device).await?;
+    device.disconnect().await;
+    if t.target().declares("ack") {
+        t.emit_numbered(&bob, 1, 2).await?;
+        let mut device = acks::join(&t, &bob).await?;
+        let missed = acks::queue(&mut device, 1..=2).await?;
+        t.emit_numbered(&bob, 3, 4).await?;
+        let live = acks::live_event(&mut device, 3).await?;
+        acks::live_event(&mut device, 4).await?;
+        for delivery in [missed, live] {
+            device.acknowledge(&delivery, vec![]).await?;
+        }
+        acks::settle(&mut device).await?;
+        device.disconnect().await;
+        acks::in_the_end(&t, &bob, &[4]).await?;
+    }
+    t.restart().await?;
+    finds_nothing(&t, &alice).await?;
+    match t.target().declares("ack") {
+        true => acks::in_the_end(&t, &bob, &[4]).await,
+        false => Ok(()),
+    }
 }
 
 async fn two_at_once(t: Bench) -> Outcome {

@@ -10,9 +10,12 @@ use tokio::time::sleep;
 use super::kit::{
     QUIET, acks,
     again::{attempt, come_in, leave},
-    numbers::receives,
+    numbers::{receives, up_to},
     people::FIXTURES,
     polling_path,
+    queue::finds,
+    slow::{stalled_narrowly, until_one_waits},
+    upgrade::in_and_upgraded,
 };
 use crate::{
     bench::{Bench, User, signing},
@@ -43,11 +46,20 @@ pub(super) const CASES: &[Case] = &[
     ]),
     over!(Upgraded, "EXPIRY-01/upgraded", "so does one that was upgraded", expires),
     case!("EXPIRY-01/waiting", "what a polling session has not fetched by then does not keep it", ends_with_what_waits)
-        .needs(&[Need::Capability("polling")]),
+        .needs(&[Need::Capability("polling")])
+        .also(&["SLOW-10"]),
     case!("EXPIRY-03/refresh", "auth.refresh takes a fresh token in every form", refresh).also(&["EXPIRY-04"]),
     case!("EXPIRY-05/refused", "auth.refresh refuses what a CONNECT would, with the same code", refused)
         .also(&["EXPIRY-07"]),
     case!("EXPIRY-05/fixtures", "auth.refresh refuses every token that a CONNECT would", refused_fixtures),
+    case!(
+        "EXPIRY-05/store-away",
+        "auth.refresh is refused where the session store cannot be asked",
+        refused_for_the_store
+    )
+    .needs(&[Need::OwnServer, Need::Capability("redis"), Need::Capability("sessions")])
+    .also(&["EXPIRY-07"]),
+    case!("EXPIRY-07/no-callback", "one that wants no answer and is refused changes nothing", refused_unasked),
     case!("EXPIRY-06/another-user", "auth.refresh takes no token of another user", another_user),
     over!(WebSocket, "REVOKE-01/websocket", "a revocation closes every connection of the session", revoked)
         .also(&["REVOKE-02"]),
@@ -58,7 +70,12 @@ pub(super) const CASES: &[Case] = &[
         "what a polling session has not fetched by then is not to be had any more",
         revoked_with_what_waits
     )
-    .needs(&[Need::Capability("polling")]),
+    .needs(&[Need::Capability("polling")])
+    .also(&["SLOW-10"]),
+    case!("REVOKE-01/not-reading", "nor does what a client that does not read has not taken keep it", revoked_unread)
+        .needs(&[Need::Capability("control"), Need::Capability("backpressure")])
+        .also(&["SLOW-10"]),
+    case!("REVOKE-01/made-again", "a session that was made again can be revoked again", revoked_again),
     case!(
         "REVOKE-03/refreshed",
         "a refreshed connection ends with the session of its new token",
@@ -76,9 +93,13 @@ pub(super) const CASES: &[Case] = &[
     case!("REVOKE-05/while-connecting", "a CONNECT that a revocation overtakes does not stay", while_connecting),
     over!(WebSocket, "REVOKE-06/websocket", "a WebSocket connection ends with its session", session_ends),
     over!(Polling, "REVOKE-06/polling", "a polling session of Engine.IO ends with its session", session_ends),
-    case!("REVOKE-07/replaced", "a session that is replaced ends when it is said then", replaced),
+    over!(Upgraded, "REVOKE-06/upgraded", "so does one that was upgraded", session_ends),
+    over!(WebSocket, "REVOKE-07/replaced", "a session that is replaced ends when it is said then", replaced),
+    over!(Polling, "REVOKE-07/polling", "so it does over polling", replaced),
+    over!(Upgraded, "REVOKE-07/upgraded", "so it does for one that was upgraded", replaced),
     over!(WebSocket, "REVOKE-08/websocket", "a session that is given to another user ends for the first", given_away),
     over!(Polling, "REVOKE-08/polling", "so it does over polling", given_away),
+    over!(Upgraded, "REVOKE-08/upgraded", "so it does for one that was upgraded", given_away),
 ];
 
 /// A token that expires `seconds` from now.
@@ -122,10 +143,13 @@ async fn expires_as(t: &Bench, transport: Transport, ack: bool) -> Outcome {
     let auth = json!({"token": short, "ack": ack});
     // By the first CONNECT of a connection, or by a further one.
     let mut devices =
-        [t.attempt_raw(t.opening(transport), Some(auth.clone())).await?, left(t, &alice, transport).await?];
+        vec![t.attempt_raw(t.opening(transport), Some(auth.clone())).await?, left(t, &alice, transport).await?];
     attempt(&mut devices[1], auth.clone()).await?;
     for device in &mut devices {
         device.expect_accepted().await?;
+    }
+    if transport == Transport::Upgraded {
+        devices.push(in_and_upgraded(t, auth.clone()).await?);
     }
     // What the connection had before its last CONNECT ends nothing.
     let mut stays = connect(t, &lasting(t, &bob, LIFE_S).await?, transport).await?;
@@ -265,6 +289,48 @@ async fn refused_fixtures(t: Bench) -> Outcome {
     Ok(())
 }
 
+async fn refused_for_the_store(t: Bench) -> Outcome {
+    let t = t.own_server(&[]).await?;
+    let (alice, bob) = (t.user().await?, t.user().await?);
+    let fresh = json!(t.token(&t.user_named(&alice.id).await?).await?);
+    let mut devices = Vec::new();
+    for transport in t.transports() {
+        devices.push(t.connect_raw(&alice, transport).await?);
+    }
+    t.redis_line()?.cut();
+    for device in &mut devices {
+        let answer = ask(device, fresh.clone()).await?;
+        expect::equal("the answer", &json!({"ok": false, "code": "unavailable"}), &answer)?;
+    }
+    t.redis_line()?.restore();
+    t.emit_until_accepted(&bob, 1).await?;
+    t.emit_numbered(&alice, 1, 1).await?;
+    for device in &mut devices {
+        receives(device, [1]).await?;
+    }
+    t.revoke_session(&alice.session).await?;
+    try_join_all(devices.iter_mut().map(|device| device.expect_closed(AFTER_REVOCATION))).await.map(drop)
+}
+
+/// Its refusal is told to nobody, and ends nothing.
+async fn refused_unasked(t: Bench) -> Outcome {
+    let (alice, mallory) = (t.user().await?, t.user().await?);
+    let wrong = [json!(lasting(&t, &alice, -60).await?), json!(t.token(&mallory).await?), json!("a.b.c"), json!(null)];
+    for transport in t.transports() {
+        let mut device = t.connect_raw(&alice, transport).await?;
+        for argument in &wrong {
+            device.emit("auth.refresh", vec![argument.clone()]).await?;
+        }
+        device.emit("auth.refresh", vec![]).await?;
+        acks::settle(&mut device).await?;
+        device.expect_silence(QUIET).await?;
+        t.emit(&t.event_for(&alice)).await?;
+        device.expect_event("record.accessed").await?;
+        device.disconnect().await;
+    }
+    Ok(())
+}
+
 async fn another_user(t: Bench) -> Outcome {
     let (alice, mallory) = (t.user().await?, t.user().await?);
     let mut device = connect(&t, &t.token(&mallory).await?, Transport::WebSocket).await?;
@@ -284,11 +350,21 @@ async fn revoked(t: Bench, transport: Transport) -> Outcome {
     if t.target().declares("ack") {
         devices.push(acks::connect(&t, &alice, t.opening(transport), true).await?);
     }
+    if transport == Transport::Upgraded {
+        devices.push(in_and_upgraded(&t, json!({"token": t.token(&alice).await?})).await?);
+    }
     // On a connection the session of the last CONNECT counts.
     let mut back = left(&t, &other, transport).await?;
     come_in(&t, &mut back, &alice).await?;
     devices.push(back);
-    let mut stay = [t.connect_raw(&other, transport).await?, left(&t, &alice, transport).await?];
+    // The id of this one's session begins like that of the other.
+    let alike = User { session: format!("{}-2", alice.session), ..alice.clone() };
+    t.open_session(&alike, None).await?;
+    let mut stay = [
+        t.connect_raw(&other, transport).await?,
+        left(&t, &alice, transport).await?,
+        t.connect_raw(&alike, transport).await?,
+    ];
     come_in(&t, &mut stay[1], &other).await?;
     t.revoke_session(&alice.session).await?;
     for device in &mut devices {
@@ -307,7 +383,31 @@ async fn revoked_with_what_waits(t: Bench) -> Outcome {
     t.revoke_session(&alice.session).await?;
     // The passing of time is what is tested here.
     sleep(AFTER_REVOCATION).await;
-    is_unknown(&t, &sid).await
+    is_unknown(&t, &sid).await?;
+    let other = t.user_named(&alice.id).await?;
+    finds(&t, &other, [2]).await.map(drop)
+}
+
+async fn revoked_unread(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let (_device, _line) = stalled_narrowly(&t, &alice, Transport::WebSocket, false).await?;
+    let last = until_one_waits(&t, &alice, 0).await? as u64;
+    t.revoke_session(&alice.session).await?;
+    // The passing of time is what is tested here.
+    sleep(AFTER_REVOCATION).await;
+    let mut other = t.connect_raw(&t.user_named(&alice.id).await?, Transport::WebSocket).await?;
+    up_to(&mut other, last, AFTER_EXPIRY).await.map(drop)
+}
+
+async fn revoked_again(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    for transport in t.transports().chain(t.transports()) {
+        t.open_session(&alice, None).await?;
+        let mut device = t.connect_raw(&alice, transport).await?;
+        t.revoke_session(&alice.session).await?;
+        device.expect_closed(AFTER_REVOCATION).await?;
+    }
+    Ok(())
 }
 
 async fn ends_with_what_waits(t: Bench) -> Outcome {
@@ -316,7 +416,8 @@ async fn ends_with_what_waits(t: Bench) -> Outcome {
     let sid = leaves_one(&t, &alice, &lasting(&t, &alice, LIFE_S).await?).await?;
     // The passing of time is what is tested here.
     sleep(until_exp(exp) + AFTER_EXPIRY).await;
-    is_unknown(&t, &sid).await
+    is_unknown(&t, &sid).await?;
+    finds(&t, &alice, [2]).await.map(drop)
 }
 
 /// A polling session that has fetched one event and not the next.
@@ -455,6 +556,12 @@ async fn session_ends(t: Bench, transport: Transport) -> Outcome {
         come_in(&t, back, &alice).await?;
     }
     let mut devices = vec![t.connect_raw(&ending, transport).await?, t.connect_raw(&ending, transport).await?];
+    if t.target().declares("ack") {
+        devices.push(acks::connect(&t, &ending, t.opening(transport), true).await?);
+    }
+    if transport == Transport::Upgraded {
+        devices.push(in_and_upgraded(&t, json!({"token": t.token(&ending).await?})).await?);
+    }
     if t.target().declares("refresh") {
         // With a token that outlives the session, and the session that the fresh token names.
         for (devices, first, fresh) in [(&mut devices, &alice, &ending), (&mut stay, &ending, &alice)] {
@@ -492,6 +599,11 @@ async fn given_away(t: Bench, transport: Transport) -> Outcome {
     let other = t.user_named(&alice.id).await?;
     let mut devices = vec![t.connect_raw(&alice, transport).await?, left(&t, &other, transport).await?];
     come_in(&t, &mut devices[1], &alice).await?;
+    if t.target().declares("refresh") {
+        let mut refreshed = t.connect_raw(&other, transport).await?;
+        expect::equal("the answer", &json!({"ok": true}), &ask(&mut refreshed, json!(t.token(&alice).await?)).await?)?;
+        devices.push(refreshed);
+    }
     let mut stays = t.connect_raw(&other, transport).await?;
     let bobs = User { session: alice.session.clone(), ..bob };
     t.open_session(&bobs, None).await?;
@@ -506,19 +618,27 @@ async fn given_away(t: Bench, transport: Transport) -> Outcome {
     Ok(())
 }
 
-async fn replaced(t: Bench) -> Outcome {
+async fn replaced(t: Bench, transport: Transport) -> Outcome {
     let alice = t.user().await?;
-    let (extended, first) = ending(&t, &alice, LIFE_S + 1).await?;
-    let (unbounded, _) = ending(&t, &alice, LIFE_S + 1).await?;
+    // Time enough for all of them to connect, and to refresh, on a machine that has other things to do.
+    let (extended, first) = ending(&t, &alice, 2 * LIFE_S).await?;
+    let (unbounded, _) = ending(&t, &alice, 2 * LIFE_S).await?;
     let (shortened, _) = ending(&t, &alice, 900).await?;
-    let mut stay =
-        [t.connect_raw(&extended, Transport::WebSocket).await?, t.connect_raw(&unbounded, Transport::WebSocket).await?];
-    let mut ends = t.connect_raw(&shortened, Transport::WebSocket).await?;
+    let mut stay = [t.connect_raw(&extended, transport).await?, t.connect_raw(&unbounded, transport).await?];
+    let mut ends = vec![t.connect_raw(&shortened, transport).await?];
+    if t.target().declares("refresh") {
+        let mut refreshed = t.connect_raw(&alice, transport).await?;
+        let answer = ask(&mut refreshed, json!(t.token(&shortened).await?)).await?;
+        expect::equal("the answer", &json!({"ok": true}), &answer)?;
+        ends.push(refreshed);
+    }
     ends_at(&t, &extended, first + 900).await?;
     t.open_session(&unbounded, None).await?;
     let end = token::now() + LIFE_S;
     ends_at(&t, &shortened, end).await?;
-    ends.expect_closed(until_exp(end) + AFTER_EXPIRY).await?;
+    for device in &mut ends {
+        device.expect_closed(until_exp(end) + AFTER_EXPIRY).await?;
+    }
     stay[0].expect_silence(until_exp(first) + AFTER_EXPIRY).await?;
     stay[1].expect_silence(QUIET).await?;
     t.emit(&t.event_for(&alice)).await?;

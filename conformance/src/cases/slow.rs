@@ -11,7 +11,7 @@ use super::kit::{
     acks,
     control::body_for,
     numbers::{numbers, payloads},
-    slow::{big, stalled, stalled_narrowly},
+    slow::{big, stalled, stalled_narrowly, until_one_waits},
 };
 use crate::{
     bench::{Bench, Heart, User},
@@ -25,8 +25,6 @@ const INTERVAL: u64 = 2;
 const TIMEOUT: u64 = 3;
 /// What SLOW-01 allows beyond the announced times.
 const TOLERANCE: Duration = Duration::from_secs(2);
-/// The most events of [`big`] until one has to wait: a server that holds more for one connection has no bound to speak of.
-const BOUND: usize = 500;
 /// What takes longer than this is held up.
 const HELD_UP: Duration = Duration::from_secs(5);
 /// The cap of the contract.
@@ -64,20 +62,6 @@ async fn rest(mut device: Client) -> Outcome<Vec<u64>> {
             None => return Err(mismatch("the connection closed", format!("it is open, after {} events", seen.len()))),
         }
     }
-}
-
-/// Emits big events until one has to wait, and on to `least`, if that is more; returns how many.
-async fn until_one_waits(t: &Bench, user: &User, least: usize) -> Outcome<usize> {
-    let mut waiting = false;
-    for n in 1..=BOUND {
-        let answer = t.control("POST", "/events", &big(t, user, n).body()).await?;
-        answer.expect_status(202)?;
-        waiting = waiting || answer.json()["delivery"] == "queued";
-        if waiting && n >= least {
-            return Ok(n);
-        }
-    }
-    Err(mismatch("a bound of what waits for one client", format!("{BOUND} events of 48 KiB told as live")))
 }
 
 /// The time is over by which a client that takes nothing is closed. There is nothing to be seen of the close: the line is dead.

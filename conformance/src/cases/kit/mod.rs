@@ -11,6 +11,7 @@ pub(crate) mod queue;
 pub(crate) mod server;
 pub(crate) mod slow;
 pub(crate) mod texts;
+pub(crate) mod upgrade;
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! What is queued for a user, and for how long.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::numbers::numbered;
@@ -14,6 +16,9 @@ use crate::{
 pub(crate) const DAY_MS: u64 = 86_400_000;
 /// How much of the TTL may have passed, or be added by rounding, when a case looks.
 pub(crate) const SLACK_MS: u64 = 60_000;
+
+/// The TTL that the cases with a short one ask for.
+pub(crate) const SHORT_TTL: Duration = Duration::from_secs(3);
 
 /// Connects, and what is queued is numbered like this.
 pub(crate) async fn finds(t: &Bench, user: &User, expected: impl IntoIterator<Item = usize>) -> Outcome<Client> {
@@ -93,4 +98,21 @@ pub(crate) async fn received_nothing(t: &Bench, user: &User) -> Outcome {
     let queued = device.expect_queued().await?;
     let numbers: Vec<_> = queued.iter().map(|payload| payload["metadata"]["n"].clone()).collect();
     expect::equal("nothing queued but the sentinel", &json!([4_711]), &Value::Array(numbers))
+}
+
+/// Runs a case on a server with a short TTL, and again with a longer one where it says, by `None`, that the machine was
+/// too slow to tell.
+pub(crate) async fn with_growing_ttl(
+    t: Bench,
+    case: impl AsyncFn(Bench, Duration) -> Outcome<Option<Outcome>>,
+) -> Outcome {
+    for factor in [1, 3, 7] {
+        let ttl = SHORT_TTL * factor;
+        let server = t.own_server(&[("queue_ttl_seconds", &ttl.as_secs().to_string())]).await?;
+        if let Some(outcome) = case(server, ttl).await? {
+            return outcome;
+        }
+        t.transcript().note(format!("the machine was too slow for a TTL of {ttl:?}"));
+    }
+    Err(inconclusive("the machine was too slow: the TTL had passed before the client was served"))
 }

@@ -6,9 +6,12 @@ use super::{acks::connect, numbers::receives};
 use crate::{
     bench::{Bench, Emission, User},
     client::{Client, Transport},
-    expect::Outcome,
+    expect::{Outcome, mismatch},
     proxy::Proxy,
 };
+
+/// The most events of [`big`] until one has to wait: a server that holds more for one connection has no bound to speak of.
+const BOUND: usize = 500;
 
 /// An event with a text of so many bytes.
 pub(crate) fn sized(t: &Bench, user: &User, n: usize, text: usize) -> Emission {
@@ -57,4 +60,18 @@ pub(crate) async fn fetches_one(t: &Bench, user: &User) -> Outcome<Client> {
     t.emit_numbered(user, 1, 1).await?;
     receives(&mut device, [1]).await?;
     Ok(device)
+}
+
+/// Emits big events until one has to wait, and on to `least`, if that is more; returns how many.
+pub(crate) async fn until_one_waits(t: &Bench, user: &User, least: usize) -> Outcome<usize> {
+    let mut waiting = false;
+    for n in 1..=BOUND {
+        let answer = t.control("POST", "/events", &big(t, user, n).body()).await?;
+        answer.expect_status(202)?;
+        waiting = waiting || answer.json()["delivery"] == "queued";
+        if waiting && n >= least {
+            return Ok(n);
+        }
+    }
+    Err(mismatch("a bound of what waits for one client", format!("{BOUND} events of 48 KiB told as live")))
 }
