@@ -47,11 +47,6 @@ io.engine.use((request, response, next) => {
   });
   next();
 });
-// The library comes to a DISCONNECT a moment after it was read, and would close for a CONNECT that comes right behind it (TRANS-14).
-io.engine.on('connection', (conn) => {
-  const [take] = conn.listeners('data');
-  conn.off('data', take).on('data', (data) => (data[0] === '0' ? setImmediate(take, data) : take(data)));
-});
 // A client may say that its WebSocket can be closed; the library hears that over polling alone.
 io.engine.on('connection', (conn) => conn.on('packet', ({ type }) => type === 'close' && conn.close(true)));
 late.notifications = new Notifications(io, store, config, CONNECT_TIMEOUT_MS);

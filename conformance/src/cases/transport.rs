@@ -103,13 +103,6 @@ pub(super) const CASES: &[Case] = &[
     over!(Upgraded, "TRANS-14/again-upgraded", "so it may on one that was upgraded", comes_again),
     over!(
         WebSocket,
-        "TRANS-14/at-once",
-        "a CONNECT right behind a DISCONNECT is answered like the first",
-        left_and_back
-    ),
-    over!(Polling, "TRANS-14/at-once-polling", "so is one in the POST of the DISCONNECT", left_and_back),
-    over!(
-        WebSocket,
         "TRANS-14/refused",
         "who has left and is refused is closed within 10 s all the same",
         left_and_refused
@@ -560,27 +553,6 @@ async fn comes_again(t: Bench, transport: Transport) -> Outcome {
         t.emit_numbered(&bob, n, n).await?;
         device.expect_event("record.accessed").await?;
         std::mem::swap(&mut alice, &mut bob);
-    }
-    device.expect_silence(QUIET).await
-}
-
-async fn left_and_back(t: Bench, transport: Transport) -> Outcome {
-    let (alice, bob) = (t.user().await?, t.user().await?);
-    let mut device = t.connect_raw(&alice, transport).await?;
-    for user in [&bob, &alice, &alice] {
-        let connect = format!("40/notifications,{}", json!({"token": t.token(user).await?}));
-        if let Some(wire) = device.wire() {
-            match transport {
-                Transport::Polling => send(wire, &format!("41/notifications,\u{1e}{connect}")).await?,
-                _ => {
-                    send(wire, "41/notifications,").await?;
-                    send(wire, &connect).await?;
-                }
-            }
-        }
-        device.expect_accepted().await?;
-        t.emit_numbered(user, 1, 1).await?;
-        receives(&mut device, [1]).await?;
     }
     device.expect_silence(QUIET).await
 }
