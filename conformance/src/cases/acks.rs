@@ -11,7 +11,7 @@ use super::kit::{
     again::{attempt, come_in, leave},
     control::body_for,
     numbers::{numbered, numbers, payloads, receives},
-    queue::{all_but_one, damages_one_of_five, none_was_damaged, with_growing_ttl},
+    queue::{all_but_one, damages_one_of_five, finds, none_was_damaged, with_growing_ttl},
     upgrade::upgrade,
 };
 use crate::{
@@ -82,6 +82,8 @@ pub(super) const CASES: &[Case] = &[
     case!("ACK-11/dropped", "queued.events says how many events the cap has cost", dropped),
     case!("ACK-11/aged", "age counts as a loss where something younger is queued", aged)
         .needs(&[Need::Setting("queue_ttl_seconds")]),
+    case!("ACK-11/taken-by-plain", "a loss is told though a plain client has taken the rest", taken_by_plain)
+        .also(&["ACK-12"]),
     case!("ACK-11/restart", "so it is after a restart", told_after_a_restart)
         .needs(&[Need::OwnServer, Need::Capability("restart")]),
     case!("ACK-12/told-again", "a loss is told until that is acknowledged", told_again),
@@ -538,6 +540,29 @@ async fn aged(t: Bench) -> Outcome {
         Ok((young.elapsed() < ttl).then_some(told))
     })
     .await
+}
+
+/// To whom it was never told it is told, and that once.
+async fn taken_by_plain(t: Bench) -> Outcome {
+    let alice = t.user().await?;
+    let mut last = 0;
+    for lost in [5, 0, 2] {
+        let emitted = 50 + lost;
+        t.emit_numbered(&alice, last + 1, last + emitted).await?;
+        last += emitted;
+        let mut plain = finds(&t, &alice, last - 49..=last).await?;
+        leave(&mut plain).await?;
+        plain.disconnect().await;
+        last += 1;
+        t.emit_numbered(&alice, last, last).await?;
+        let mut device = join(&t, &alice).await?;
+        let told_now = queue(&mut device, [last]).await?;
+        told(&told_now, u64::try_from(lost).unwrap_or_default())?;
+        device.acknowledge(&told_now, vec![]).await?;
+        settle(&mut device).await?;
+        device.disconnect().await;
+    }
+    Ok(())
 }
 
 async fn told_after_a_restart(t: Bench) -> Outcome {

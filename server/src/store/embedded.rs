@@ -206,13 +206,7 @@ impl Queue for EmbeddedStore {
 
     async fn remove(&self, user_id: &str, ids: &[EntryId], _drain: Option<Uuid>) -> Result<(), StoreError> {
         let (user_id, ids) = (user_id.to_owned(), ids.to_owned());
-        self.change(move |transaction| {
-            remove(transaction, &user_id, &ids)?;
-            // It was a delivery to somebody who acknowledges nothing: what was lost before it is not told any more.
-            transaction.open_table(LEDGERS)?.remove(user_id.as_str())?;
-            Ok(())
-        })
-        .await
+        self.change(move |transaction| remove(transaction, &user_id, &ids)).await
     }
 
     async fn keep(&self, user_id: &str, payloads: &[&str]) -> Result<Vec<EntryId>, StoreError> {
