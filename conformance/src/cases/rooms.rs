@@ -44,13 +44,9 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Need::Capability("refresh")])
     .also(&["EXPIRY-06"]),
-    case!(
-        "ROOM-05/look-alikes-given",
-        "a session that is given to such another one ends for the first",
-        look_alikes_given
-    )
-    .needs(&[Need::Capability("sessions")])
-    .also(&["REVOKE-08"]),
+    case!("REVOKE-08/look-alikes", "a session that is given to such another one ends for the first", look_alikes_given)
+        .needs(&[Need::Capability("sessions")])
+        .also(&["ROOM-05"]),
     case!("ROOM-06/all-devices", "all devices of a user receive each event, on both transports", all_devices),
     case!("ROOM-06/several-sessions", "so do those of several sessions of a user", several_sessions),
     case!("ROOM-06/many-devices", "so do 60 devices of a user", many_devices),
