@@ -58,6 +58,9 @@ fn path_without_redis(name: &str) -> PathBuf {
     folder
 }
 
+/// Cases by name, for there may be more of their sentence one day.
+const THE_CAP: &str = "QUEUE-03/exactly-50,QUEUE-03/far-over";
+
 fn without_redis(command: &mut Command, name: &str) -> (i32, String) {
     let output = command.env("PATH", path_without_redis(name)).env("DOCKER_HOST", "unix:///nonexistent.sock").output();
     said(&output.expect("the suite starts"))
@@ -65,9 +68,9 @@ fn without_redis(command: &mut Command, name: &str) -> (i32, String) {
 
 #[test]
 fn all_that_applies_having_passed_is_0() {
-    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", "QUEUE-03"]);
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", THE_CAP]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("MUST 5/5") && text.contains("→ CONFORMANT"), "{text}");
+    assert!(text.contains("MUST 2/2") && text.contains("→ CONFORMANT"), "{text}");
     assert!(text.contains("left out by the selection"), "a partial verdict says so: {text}");
 }
 
@@ -272,11 +275,11 @@ fn scratch(name: &str) -> String {
 #[test]
 fn compare_is_0_where_nothing_got_worse_and_1_where_something_did() {
     let (sound, broken) = (scratch("compare-sound.json"), scratch("compare-broken.json"));
-    let only = "QUEUE-03,QUEUE-12/nothing";
-    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", only, "--report", &format!("json={sound}")]);
+    let only = format!("{THE_CAP},QUEUE-12/nothing");
+    let (code, text) = run(&["run", "--target", EMBEDDED, "--only", &only, "--report", &format!("json={sound}")]);
     assert_eq!(code, 0, "{text}");
     let target = cap_49("cap-49-compare.toml");
-    let (code, text) = run(&["run", "--target", &target, "--only", "QUEUE-03", "--report", &format!("json={broken}")]);
+    let (code, text) = run(&["run", "--target", &target, "--only", THE_CAP, "--report", &format!("json={broken}")]);
     assert_eq!(code, 1, "{text}");
 
     let (code, text) = run(&["compare", &sound, &broken]);
@@ -287,17 +290,17 @@ fn compare_is_0_where_nothing_got_worse_and_1_where_something_did() {
         "B expected  50 events, 1 … 50",
         "B actual    49 events, 2 … 50",
         "gone          QUEUE-12/nothing",
-        "newly failing 5 · no longer run 0 · gone 1",
+        "newly failing 2 · no longer run 0 · gone 1",
         "→ WORSE",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     let (code, text) = run(&["compare", &broken, &sound]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("newly passing 5") && text.contains(" new 1 ") && text.contains("→ NOT WORSE"), "{text}");
+    assert!(text.contains("newly passing 2") && text.contains(" new 1 ") && text.contains("→ NOT WORSE"), "{text}");
     let (code, text) = run(&["compare", &broken, &broken]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("unchanged 5") && text.contains("still failing QUEUE-03/exactly-50"), "{text}");
+    assert!(text.contains("unchanged 2") && text.contains("still failing QUEUE-03/exactly-50"), "{text}");
 }
 
 #[test]
