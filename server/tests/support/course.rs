@@ -162,7 +162,6 @@ pub(crate) async fn follow(open: &dyn Fn() -> Arc<dyn Store>, user: &str, cap: u
                 if *taken && !known.queue.is_empty() {
                     there.remove(user, &ids(&known.queue), None).await.expect("it answers");
                     known.queue.clear();
-                    known.lost = 0;
                 }
             }
             Step::Live(many) if known.have_all => {
