@@ -193,7 +193,7 @@ ci: check
     just dist-check
     just load-smoke
     just by-chance
-    just selftest-node --redis local --at-once 4
+    just selftest-node --redis local --at-once 6
     just selftest --named --redis local --at-once 4
     just churn
     just churn --seed 1 --nodes 2 --duration 30s

@@ -324,6 +324,10 @@ async fn never_meet(
     devices_each: usize,
     event_for: fn(&Bench, &User) -> Emission,
 ) -> Outcome {
+    // A server may refuse such names, all of a group among them.
+    if users.is_empty() {
+        return Ok(());
+    }
     let mut devices = Vec::new();
     for user in users {
         for _ in 0..devices_each {
