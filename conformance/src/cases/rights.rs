@@ -120,6 +120,11 @@ async fn ask(device: &mut Client, token: Value) -> Outcome<Value> {
     Ok(answer[0].clone())
 }
 
+/// The device's `auth.refresh` with this argument is accepted.
+async fn refreshes(device: &mut Client, token: Value) -> Outcome {
+    expect::equal("the answer", &json!({"ok": true}), &ask(device, token).await?)
+}
+
 fn until_exp(exp: i64) -> Duration {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     Duration::from_secs(exp.unsigned_abs()).saturating_sub(now)
@@ -197,7 +202,7 @@ async fn refresh(t: Bench) -> Outcome {
     for transport in t.transports() {
         for form in &forms {
             let mut device = connect(&t, &lasting(&t, &alice, LIFE_S).await?, transport).await?;
-            expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, form.clone()).await?)?;
+            refreshes(&mut device, form.clone()).await?;
             devices.push(device);
         }
     }
@@ -213,7 +218,7 @@ async fn refresh(t: Bench) -> Outcome {
     let exp = token::now() + LIFE_S;
     let short = lasting(&t, &alice, LIFE_S).await?;
     for device in devices.iter_mut().step_by(forms.len()) {
-        expect::equal("the answer", &json!({"ok": true}), &ask(device, json!(short)).await?)?;
+        refreshes(device, json!(short)).await?;
     }
     for device in devices.iter_mut().step_by(forms.len()) {
         device.expect_closed(until_exp(exp) + AFTER_EXPIRY).await?;
@@ -440,7 +445,7 @@ async fn revoked_after_refresh(t: Bench) -> Outcome {
     let alice = t.user().await?;
     let other = t.user_named(&alice.id).await?;
     let mut device = t.connect_raw(&alice, Transport::WebSocket).await?;
-    expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(&other).await?)).await?)?;
+    refreshes(&mut device, json!(t.token(&other).await?)).await?;
     t.revoke_session(&alice.session).await?;
     t.emit(&t.event_for(&alice)).await?;
     device.expect_event("record.accessed").await?;
@@ -470,8 +475,7 @@ async fn revoked_after_refusals(t: Bench) -> Outcome {
             for before in refreshed {
                 let mut device = t.connect_raw(&alice, transport).await?;
                 if let Some(user) = before {
-                    let answer = ask(&mut device, json!(t.token(user).await?)).await?;
-                    expect::equal("the answer", &json!({"ok": true}), &answer)?;
+                    refreshes(&mut device, json!(t.token(user).await?)).await?;
                 }
                 let answer = ask(&mut device, json!(token)).await?;
                 expect::equal("the answer", &json!({"ok": false, "code": code}), &answer)?;
@@ -566,7 +570,7 @@ async fn session_ends(t: Bench, transport: Transport) -> Outcome {
         // With a token that outlives the session, and the session that the fresh token names.
         for (devices, first, fresh) in [(&mut devices, &alice, &ending), (&mut stay, &ending, &alice)] {
             let mut device = t.connect_raw(first, transport).await?;
-            expect::equal("the answer", &json!({"ok": true}), &ask(&mut device, json!(t.token(fresh).await?)).await?)?;
+            refreshes(&mut device, json!(t.token(fresh).await?)).await?;
             devices.push(device);
         }
     }
@@ -601,7 +605,7 @@ async fn given_away(t: Bench, transport: Transport) -> Outcome {
     come_in(&t, &mut devices[1], &alice).await?;
     if t.target().declares("refresh") {
         let mut refreshed = t.connect_raw(&other, transport).await?;
-        expect::equal("the answer", &json!({"ok": true}), &ask(&mut refreshed, json!(t.token(&alice).await?)).await?)?;
+        refreshes(&mut refreshed, json!(t.token(&alice).await?)).await?;
         devices.push(refreshed);
     }
     let mut stays = t.connect_raw(&other, transport).await?;
@@ -628,8 +632,7 @@ async fn replaced(t: Bench, transport: Transport) -> Outcome {
     let mut ends = vec![t.connect_raw(&shortened, transport).await?];
     if t.target().declares("refresh") {
         let mut refreshed = t.connect_raw(&alice, transport).await?;
-        let answer = ask(&mut refreshed, json!(t.token(&shortened).await?)).await?;
-        expect::equal("the answer", &json!({"ok": true}), &answer)?;
+        refreshes(&mut refreshed, json!(t.token(&shortened).await?)).await?;
         ends.push(refreshed);
     }
     ends_at(&t, &extended, first + 900).await?;

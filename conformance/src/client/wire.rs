@@ -228,7 +228,7 @@ impl Wire {
     /// # Errors
     /// Where the server refuses it.
     pub async fn beside(&self) -> Result<Side, WireError> {
-        limited(Side::open(&self.opening, &self.handshake.sid, &self.transcript)).await
+        self.beside_by(&self.opening).await
     }
 
     /// As [`Wire::beside`], by a request with the headers and the query of this opening.
